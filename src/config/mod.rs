@@ -1,0 +1,181 @@
+//! The configuration: what an operator writes, checked and ready to use.
+//!
+//! Three stages: files and variables are merged key by key (`sources`), every key is read and every fault
+//! collected (`validate`), and the rest of the program sees [`Settings`] only.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use encoding_rs::Encoding;
+use url::Url;
+
+use crate::names::{RemotePath, ServerName};
+
+/// Everything that an operator decides, validated.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// `[sync]`
+    pub sync: SyncSettings,
+    /// `[quota]`
+    pub quota: QuotaSettings,
+    /// `[notify]`
+    pub notify: NotifySettings,
+    /// `[records]`
+    pub records: RecordsSettings,
+    /// `[control]`
+    pub control: ControlSettings,
+    /// `[log]`
+    pub log: LogSettings,
+    /// `[[servers]]`, each completed by `[defaults]`; names are unique
+    pub servers: Vec<ServerSettings>,
+}
+
+/// Where the mirror lies and how often servers are scanned.
+#[derive(Debug, Clone)]
+pub struct SyncSettings {
+    /// The mirror: `{root}/{server name}{remote path}`.
+    pub root: PathBuf,
+    /// From the start of one scan to the start of the next.
+    pub interval: Duration,
+}
+
+/// How much the mirror may take.
+#[derive(Debug, Clone, Copy)]
+pub struct QuotaSettings {
+    /// Of the file system that holds the mirror, as df counts it: used / (used + available), in percent.
+    pub max_used_percent: f64,
+    /// Of the mirror itself, partial files included, in bytes.
+    pub max_bytes: Option<u64>,
+}
+
+/// The call for each downloaded file.
+#[derive(Debug, Clone)]
+pub struct NotifySettings {
+    /// `GET {url}?file=…`; a query of its own is kept.
+    pub url: Url,
+    /// For one call, from connecting to the end of the answer.
+    pub timeout: Duration,
+    /// Calls under way at a time.
+    pub concurrency: usize,
+}
+
+/// The record database.
+#[derive(Debug, Clone)]
+pub struct RecordsSettings {
+    /// The SQLite file; its directory is made when missing.
+    pub path: PathBuf,
+}
+
+/// The control socket.
+#[derive(Debug, Clone)]
+pub struct ControlSettings {
+    /// A Unix socket; its directory is made when missing.
+    pub socket: PathBuf,
+}
+
+/// The run log.
+#[derive(Debug, Clone)]
+pub struct LogSettings {
+    /// The most detailed level that is written.
+    pub level: log::LevelFilter,
+    /// Beside standard error, the file that is appended to.
+    pub file: Option<PathBuf>,
+}
+
+/// One FTP server, completed by `[defaults]`.
+#[derive(Debug, Clone)]
+pub struct ServerSettings {
+    /// Its directory below the mirror's root.
+    pub name: ServerName,
+    /// Host name or address.
+    pub host: String,
+    /// Control port; 21, or 990 with implicit TLS, when left out.
+    pub port: u16,
+    /// `anonymous` when left out.
+    pub user: String,
+    /// Never printed.
+    pub password: Password,
+    /// Each is mirrored with everything below it; none lies within another.
+    pub directories: Vec<RemotePath>,
+    /// Most logins at a time, listing and transfers together.
+    pub connections: usize,
+    /// No byte for this long: the operation has failed.
+    pub timeout: Duration,
+    /// Whether and how the connections are encrypted.
+    pub tls: TlsMode,
+    /// Certificates to trust instead of the system's roots: authorities, or the server's own.
+    pub tls_ca_file: Option<PathBuf>,
+    /// Of file names on the wire; ASCII-compatible.
+    pub encoding: &'static Encoding,
+    /// Which command lists a directory.
+    pub listing: ListingMode,
+    /// When a received file is taken as whole.
+    pub verify: Verify,
+}
+
+/// How connections are encrypted (RFC 4217; implicit TLS is older and has no RFC).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TlsMode {
+    /// Plain FTP.
+    Off,
+    /// `AUTH TLS` after the greeting; a server that refuses is an error, never a plain login.
+    Explicit,
+    /// TLS from the first byte.
+    Implicit,
+}
+
+/// Which command lists a directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ListingMode {
+    /// MLSD where FEAT shows it, LIST otherwise.
+    Auto,
+    /// MLSD (RFC 3659 section 7).
+    Mlsd,
+    /// LIST (RFC 959), in whatever dialect the server speaks.
+    List,
+}
+
+/// When a received file is taken as whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verify {
+    /// Size, and where it begins as a zip archive, that it ends as one.
+    Auto,
+    /// The size alone.
+    Size,
+    /// Only a readable zip archive.
+    Zip,
+}
+
+/// A secret. Neither `Debug` nor `Display` shows it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Password(String);
+
+impl Password {
+    /// Wraps a secret.
+    #[must_use]
+    pub fn new(secret: impl Into<String>) -> Self {
+        Self(secret.into())
+    }
+
+    /// The secret itself, for the login only.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl fmt::Display for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}

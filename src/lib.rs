@@ -1,0 +1,4 @@
+//! MROSync collects measurement-report zips from FTP servers.
+
+pub mod config;
+pub mod names;
