@@ -1,4 +1,5 @@
 //! MROSync collects measurement-report zips from FTP servers.
 
 pub mod config;
+pub mod logging;
 pub mod names;
