@@ -1,5 +1,6 @@
 //! MROSync collects measurement-report zips from FTP servers.
 
+pub mod cli;
 pub mod config;
 pub mod logging;
 pub mod names;
