@@ -42,13 +42,11 @@ pub(super) fn read_password(
         (_, Some(file), _) => ("password_file", password_of_file(&file, warnings)),
         (.., Some(variable)) => ("password_env", password_of_variable(&variable, environment)),
         _ => {
-            let warning = user.filter(|user| given == 0 && *user != ANONYMOUS).map(|_| {
-                format!(
-                    "{}.password: is not given, and a user is; {ANONYMOUS_PASSWORD} is sent",
-                    section.label()
-                )
-            });
-            warnings.extend(warning);
+            if user.is_some_and(|user| user != ANONYMOUS) {
+                let place = section.label();
+                warnings
+                    .push(format!("{place}.password: missing for its user; {ANONYMOUS_PASSWORD} is sent"));
+            }
             return Password::new(ANONYMOUS_PASSWORD);
         }
     };
