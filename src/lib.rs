@@ -1,4 +1,5 @@
 //! MROSync collects measurement-report zips from FTP servers.
 
 pub mod config;
+pub mod ftp;
 pub mod names;
