@@ -2,6 +2,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod ftp;
 pub mod logging;
 pub mod names;
 pub mod records;

@@ -1,0 +1,532 @@
+//! Reads directory listings, as MLSD and LIST send them, for whoever walks a server's tree.
+//!
+//! Pure and streaming: bytes go in as they come from the data connection, entries come out. No input can make it
+//! panic, take more than one line of memory, or take something else than a listing for entries without saying
+//! so: what is not understood is counted and shown. Runs wherever the caller runs, and never waits.
+//!
+//! Formats: MLSD (RFC 3659 section 7), `ls -l` as Unix servers print it, and DOS as IIS prints it. VMS, MVS,
+//! OS/400 and EPLF are not read; their lines are counted as not understood.
+
+mod date;
+mod dos;
+mod fields;
+mod mlsd;
+mod unix;
+mod unix_date;
+
+use std::mem;
+
+use chrono::{DateTime, Utc};
+use encoding_rs::Encoding;
+
+use crate::names::{self, FileFacts, NameRefused, RemoteName};
+
+/// Longest line that is read, in bytes before its line feed. A name has 255 bytes, a link may add a path of 4096.
+pub const MAX_LINE_BYTES: usize = 8 * 1024;
+
+/// Most entries of one listing. A directory that large is refused rather than mirrored in part.
+pub const MAX_ENTRIES: u64 = 1_000_000;
+
+/// Most bytes of one listing: a million entries with long names.
+pub const MAX_LISTING_BYTES: u64 = 256 * 1024 * 1024;
+
+/// Longest sample of a line or name in a [`Summary`], in characters.
+const MAX_SAMPLE_CHARS: usize = 120;
+
+/// Something in a directory that can be mirrored: a directory, or what is named `.zip`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The name, checked.
+    pub name: RemoteName,
+    /// What it is.
+    pub kind: Kind,
+    /// Size and time as far as the line tells.
+    pub facts: FileFacts,
+}
+
+/// What a directory entry is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A directory.
+    Directory,
+    /// A plain file.
+    File,
+    /// A link that says so, whatever it leads to. Its size is left out: what is listed is the link's own.
+    Link,
+}
+
+/// What a whole listing amounted to. Every line is counted once:
+/// `lines` = `entries` + `not_understood` + `names_refused` + `too_long` + those that are no entries by design
+/// (`total 12`, `.`, `..`).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Summary {
+    /// Lines that were not blank.
+    pub lines: u64,
+    /// Entries, whether anybody wants them or not.
+    pub entries: u64,
+    /// Lines that say nothing in any format known here.
+    pub not_understood: u64,
+    /// The first of them, decoded, at most 120 characters. Foreign text: show it with [`names::Printable`].
+    pub sample: Option<String>,
+    /// Directories and zips whose name cannot be used.
+    pub names_refused: u64,
+    /// The first of them and why. Foreign text as well.
+    pub refused_sample: Option<String>,
+    /// Lines over [`MAX_LINE_BYTES`], each of which costs only its own entry.
+    pub too_long: u64,
+    /// Whether the listing passed [`MAX_ENTRIES`] or [`MAX_LISTING_BYTES`]; what came later was not read.
+    pub over_limit: bool,
+}
+
+/// What one line says; `None` in its place means not understood.
+#[derive(Debug, PartialEq, Eq)]
+enum Line<'a> {
+    /// An entry, its name as it stands in the line.
+    Entry { name: &'a [u8], kind: Kind, facts: FileFacts },
+    /// A device, socket or the like, which can never be mirrored.
+    Special,
+    /// No entry and no fault: `total 12`, the directory itself, its parent.
+    Furniture,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Format {
+    Mlsd,
+    List { now: DateTime<Utc> },
+}
+
+/// Reads one listing.
+#[derive(Debug)]
+pub struct ListingParser {
+    format: Format,
+    encoding: &'static Encoding,
+    /// The beginning of a line whose end has not come yet; one byte over the limit marks it as too long.
+    pending: Vec<u8>,
+    bytes: u64,
+    summary: Summary,
+}
+
+impl ListingParser {
+    /// For the answer to MLSD; `encoding` is that of the names.
+    #[must_use]
+    pub fn mlsd(encoding: &'static Encoding) -> Self {
+        Self::new(Format::Mlsd, encoding)
+    }
+
+    /// For the answer to LIST, Unix or DOS, told apart line by line. `now` dates the entries that come without
+    /// a year.
+    #[must_use]
+    pub fn list(encoding: &'static Encoding, now: DateTime<Utc>) -> Self {
+        Self::new(Format::List { now }, encoding)
+    }
+
+    fn new(format: Format, encoding: &'static Encoding) -> Self {
+        Self { format, encoding, pending: Vec::new(), bytes: 0, summary: Summary::default() }
+    }
+
+    /// Takes the next bytes, cut anywhere, and appends what is complete and worth mirroring: directories, and
+    /// files and links named `.zip`. The caller may drain `entries` at any time.
+    pub fn feed(&mut self, bytes: &[u8], entries: &mut Vec<Entry>) {
+        let room = usize::try_from(MAX_LISTING_BYTES.saturating_sub(self.bytes)).unwrap_or(usize::MAX);
+        let taken = bytes.get(..room).unwrap_or(bytes);
+        self.bytes += taken.len() as u64;
+        let mut rest = taken;
+        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+            let (line, after) = rest.split_at_checked(end).unwrap_or_default();
+            rest = after.strip_prefix(b"\n").unwrap_or_default();
+            if self.pending.is_empty() {
+                self.take_line(line, entries);
+            } else {
+                self.hold(line);
+                self.take_pending(entries);
+            }
+        }
+        self.hold(rest);
+        self.summary.over_limit |= taken.len() < bytes.len();
+    }
+
+    /// Ends the listing, with a last line that has no line end if there is one.
+    pub fn finish(mut self, entries: &mut Vec<Entry>) -> Summary {
+        self.take_pending(entries);
+        self.summary
+    }
+
+    /// Entries so far, the unwanted ones included.
+    #[must_use]
+    pub fn entry_count(&self) -> u64 {
+        self.summary.entries
+    }
+
+    /// Whether a limit was passed, so that reading on is of no use.
+    #[must_use]
+    pub fn is_over_limit(&self) -> bool {
+        self.summary.over_limit
+    }
+
+    fn hold(&mut self, part: &[u8]) {
+        let room = (MAX_LINE_BYTES + 1).saturating_sub(self.pending.len());
+        self.pending.extend_from_slice(part.get(..room).unwrap_or(part));
+    }
+
+    fn take_pending(&mut self, entries: &mut Vec<Entry>) {
+        let mut line = mem::take(&mut self.pending);
+        self.take_line(&line, entries);
+        // keeps the allocation for the next line that comes in two parts
+        line.clear();
+        self.pending = line;
+    }
+
+    fn take_line(&mut self, line: &[u8], entries: &mut Vec<Entry>) {
+        let too_long = line.len() > MAX_LINE_BYTES;
+        if self.summary.over_limit || (!too_long && fields::is_blank_line(line)) {
+            return;
+        }
+        self.summary.lines += 1;
+        if too_long {
+            self.summary.too_long += 1;
+            return;
+        }
+        // ASCII transfers of files written with CRLF end in CR CR LF; a name with a CR in it is refused anyhow
+        let end = line.iter().rposition(|byte| *byte != b'\r').map_or(0, |last| last + 1);
+        let line = line.get(..end).unwrap_or(line);
+        match read_line(self.format, line) {
+            Some(Line::Furniture) => {}
+            Some(Line::Special) => self.count_entry(),
+            Some(Line::Entry { name, kind, facts }) => self.take_entry(name, kind, facts, entries),
+            None => {
+                self.summary.not_understood += 1;
+                self.summary.sample.get_or_insert_with(|| sample(line, self.encoding));
+            }
+        }
+    }
+
+    fn take_entry(&mut self, name: &[u8], kind: Kind, facts: FileFacts, entries: &mut Vec<Entry>) {
+        // the name is allocated and checked only where somebody wants it
+        if kind != Kind::Directory && !is_zip(name) {
+            self.count_entry();
+            return;
+        }
+        match RemoteName::from_wire(name, self.encoding) {
+            Ok(name) => {
+                self.count_entry();
+                if !self.summary.over_limit {
+                    entries.push(Entry { name, kind, facts });
+                }
+            }
+            Err(refusal) => self.refuse(name, refusal),
+        }
+    }
+
+    fn count_entry(&mut self) {
+        if self.summary.entries == MAX_ENTRIES {
+            self.summary.over_limit = true;
+        } else {
+            self.summary.entries += 1;
+        }
+    }
+
+    fn refuse(&mut self, name: &[u8], refusal: NameRefused) {
+        self.summary.names_refused += 1;
+        let describe = || format!("{}: {refusal}", sample(name, self.encoding));
+        self.summary.refused_sample.get_or_insert_with(describe);
+    }
+}
+
+fn read_line(format: Format, line: &[u8]) -> Option<Line<'_>> {
+    let read = match format {
+        Format::Mlsd => mlsd::read(line),
+        // no line is both, so the dialect needs no memory and a listing may mix them
+        Format::List { now } => unix::read(line, now).or_else(|| dos::read(line)),
+    };
+    match read? {
+        Line::Entry { name: b"." | b".." | b"./" | b"../", .. } => Some(Line::Furniture),
+        // `ls -F` marks directories so, and no name ends in a slash
+        Line::Entry { name, kind: Kind::Directory, facts } => {
+            let name = name.strip_suffix(b"/").unwrap_or(name);
+            Some(Line::Entry { name, kind: Kind::Directory, facts })
+        }
+        Line::Entry { name, kind: Kind::Link, facts } => {
+            let facts = FileFacts { size: None, ..facts };
+            Some(Line::Entry { name, kind: Kind::Link, facts })
+        }
+        line => Some(line),
+    }
+}
+
+/// As [`RemoteName::is_zip`], before there is such a name.
+fn is_zip(name: &[u8]) -> bool {
+    name.last_chunk::<4>().is_some_and(|tail| tail.eq_ignore_ascii_case(b".zip"))
+}
+
+fn sample(bytes: &[u8], encoding: &'static Encoding) -> String {
+    names::decode(bytes, encoding).chars().take(MAX_SAMPLE_CHARS).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::names::{Modified, TimeSource};
+    use encoding_rs::{GBK, UTF_8};
+
+    const UNIX: &str = include_str!("../../../tests/fixtures/listing/unix.txt");
+    const DOS: &str = include_str!("../../../tests/fixtures/listing/dos.txt");
+    const MLSD: &str = include_str!("../../../tests/fixtures/listing/mlsd.txt");
+
+    /// A line of a fixture; the fixtures say what their columns are.
+    struct Case {
+        kind: &'static str,
+        facts: FileFacts,
+        name: Vec<u8>,
+        line: Vec<u8>,
+    }
+
+    fn now() -> DateTime<Utc> {
+        "2026-12-01T12:00:00Z".parse().unwrap()
+    }
+
+    fn list() -> Format {
+        Format::List { now: now() }
+    }
+
+    fn formats() -> [(Format, &'static str); 3] {
+        [(list(), UNIX), (list(), DOS), (Format::Mlsd, MLSD)]
+    }
+
+    fn cases(format: Format, fixture: &'static str) -> Vec<Case> {
+        let lines = fixture.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+        lines.map(|line| case(format, line)).collect()
+    }
+
+    fn case(format: Format, line: &'static str) -> Case {
+        let columns: Vec<&str> = line.split('\t').collect();
+        let [kind, size, time, name, line] = columns[..] else { panic!("five columns: {line}") };
+        let size = (!size.is_empty()).then(|| size.parse().unwrap());
+        let modified = (!time.is_empty()).then(|| modified(format, time));
+        Case { kind, facts: FileFacts { size, modified }, name: unescape(name), line: unescape(line) }
+    }
+
+    fn modified(format: Format, time: &str) -> Modified {
+        let (filler, source) = match time.len() {
+            10 => ("T00:00:00Z", TimeSource::ListDay),
+            16 => (":00Z", TimeSource::ListMinute),
+            _ => ("Z", TimeSource::ListSecond),
+        };
+        let source = if matches!(format, Format::Mlsd) { TimeSource::Mlsd } else { source };
+        let time: DateTime<Utc> = format!("{time}{filler}").parse().unwrap();
+        Modified { unix_seconds: time.timestamp(), source }
+    }
+
+    fn unescape(text: &str) -> Vec<u8> {
+        let mut parts = text.split("\\x");
+        let mut bytes = parts.next().unwrap().as_bytes().to_vec();
+        for part in parts {
+            let (hex, rest) = part.split_at(2);
+            bytes.push(u8::from_str_radix(hex, 16).unwrap());
+            bytes.extend_from_slice(rest.as_bytes());
+        }
+        bytes
+    }
+
+    fn parser(format: Format) -> ListingParser {
+        ListingParser::new(format, GBK)
+    }
+
+    fn parse(parser: ListingParser, bytes: &[u8]) -> (Vec<Entry>, Summary) {
+        parse_in_chunks(parser, bytes, usize::MAX)
+    }
+
+    fn parse_in_chunks(mut parser: ListingParser, bytes: &[u8], size: usize) -> (Vec<Entry>, Summary) {
+        let mut entries = Vec::new();
+        for chunk in bytes.chunks(size) {
+            parser.feed(chunk, &mut entries);
+        }
+        let summary = parser.finish(&mut entries);
+        (entries, summary)
+    }
+
+    fn names(entries: &[Entry]) -> Vec<&str> {
+        entries.iter().map(|entry| entry.name.text()).collect()
+    }
+
+    #[test]
+    fn every_line_of_the_corpus_means_what_it_says() {
+        for (format, fixture) in formats() {
+            let cases = cases(format, fixture);
+            assert!(cases.len() > 40, "a fixture was lost");
+            for Case { kind, facts, name, line } in &cases {
+                let entry = |kind| Some(Line::Entry { name: name.as_slice(), kind, facts: *facts });
+                let expected = match *kind {
+                    "dir" => entry(Kind::Directory),
+                    "file" => entry(Kind::File),
+                    "link" => entry(Kind::Link),
+                    "special" => Some(Line::Special),
+                    "skip" => Some(Line::Furniture),
+                    "junk" => None,
+                    _ => panic!("no such kind: {kind}"),
+                };
+                let shown = String::from_utf8_lossy(line);
+                assert_eq!(read_line(format, line), expected, "{shown}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_whole_corpus_is_counted_line_by_line_and_gives_what_can_be_mirrored() {
+        for (format, fixture) in formats() {
+            let cases = cases(format, fixture);
+            let text: Vec<u8> = cases.iter().flat_map(|case| [&case.line[..], b"\r\n"].concat()).collect();
+            let (entries, summary) = parse(parser(format), &text);
+            let count =
+                |kinds: &[&str]| cases.iter().filter(|case| kinds.contains(&case.kind)).count() as u64;
+            let wanted = |case: &&Case| match case.kind {
+                "dir" => true,
+                "file" | "link" => is_zip(&case.name),
+                _ => false,
+            };
+            let wanted: Vec<_> = cases.iter().filter(wanted).map(|case| case.name.as_slice()).collect();
+            let found: Vec<_> = entries.iter().map(|entry| entry.name.wire()).collect();
+            assert!(found == wanted, "{:?}", names(&entries));
+            assert_eq!(summary.lines, cases.len() as u64);
+            assert_eq!(summary.entries, count(&["dir", "file", "link", "special"]));
+            assert_eq!(summary.not_understood, count(&["junk"]));
+            assert_eq!((summary.names_refused, summary.too_long, summary.over_limit), (0, 0, false));
+        }
+    }
+
+    #[test]
+    fn no_input_makes_it_panic_and_no_cut_makes_a_difference() {
+        let mut random = Xorshift(0x9E37_79B9_7F4A_7C15);
+        let formats = formats().map(|(format, fixture)| (format, cases(format, fixture)));
+        for round in 0..200_000 {
+            let (format, cases) = &formats[round % formats.len()];
+            let mut text = Vec::new();
+            for _ in 0..=random.below(2) {
+                text.extend_from_slice(&cases[random.below(cases.len())].line);
+                text.extend_from_slice([&b"\r\n"[..], b"\n", b"\r\r\n", b"\n\n"][random.below(4)]);
+            }
+            for _ in 0..random.below(6) {
+                random.mutate(&mut text);
+            }
+            let whole = parse(parser(*format), &text);
+            let cut = parse_in_chunks(parser(*format), &text, 1 + random.below(40));
+            assert_eq!(whole, cut, "{}", String::from_utf8_lossy(&text));
+        }
+    }
+
+    /// Marsaglia's generator: the same numbers in every run.
+    struct Xorshift(u64);
+
+    impl Xorshift {
+        fn below(&mut self, end: usize) -> usize {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            usize::try_from(self.0 >> 32).unwrap() % end
+        }
+
+        fn mutate(&mut self, text: &mut Vec<u8>) {
+            const TELLING: &[u8] = b" \t\r\n;=:-+.,<>[]/0123456789dlPA\0\x80\xd4\xff";
+            if text.is_empty() {
+                return;
+            }
+            let (from, to) = (self.below(text.len()), self.below(text.len()));
+            match self.below(5) {
+                0 => text[from] = TELLING[self.below(TELLING.len())],
+                1 => text.insert(from, TELLING[self.below(TELLING.len())]),
+                2 => text.truncate(from),
+                3 => drop(text.drain(from.min(to)..from.max(to))),
+                _ => text.extend_from_within(from.min(to)..from.max(to)),
+            }
+        }
+    }
+
+    #[test]
+    fn lines_may_end_in_any_way_and_the_last_one_in_none() {
+        let text = b"\r\n\n  \r\ntype=dir; a\r\ntype=dir; b\ntype=dir; c\r\r\n\ntype=dir; d";
+        let (entries, summary) = parse(ListingParser::mlsd(UTF_8), text);
+        assert_eq!(names(&entries), ["a", "b", "c", "d"]);
+        assert_eq!(summary, Summary { lines: 4, entries: 4, ..Summary::default() });
+    }
+
+    #[test]
+    fn an_empty_listing_is_empty_and_a_total_alone_as_well() {
+        assert_eq!(parse(parser(list()), b""), (vec![], Summary::default()));
+        let (entries, summary) = parse(parser(list()), b"total 0\r\n");
+        assert_eq!((entries.len(), summary.entries, summary.not_understood), (0, 0, 0));
+    }
+
+    #[test]
+    fn what_is_not_understood_is_counted_and_shown_once() {
+        let long = format!("<p>\u{4e2d}{}", "x".repeat(500));
+        let text = format!("<html>\n{long}\n-rw-r--r-- 1 u g 1 Nov 23 03:00 a.zip\n");
+        let (entries, summary) = parse(ListingParser::list(UTF_8, now()), text.as_bytes());
+        assert_eq!(names(&entries), ["a.zip"]);
+        assert_eq!((summary.not_understood, summary.sample.as_deref()), (2, Some("<html>")));
+        let (_, summary) = parse(ListingParser::mlsd(UTF_8), long.as_bytes());
+        assert_eq!(summary.sample, Some(long.chars().take(120).collect()));
+    }
+
+    #[test]
+    fn names_that_lead_elsewhere_cost_only_their_own_entry() {
+        let text =
+            b"type=file;size=1; ../a.zip\ntype=dir; a/b\ntype=dir; \0\ntype=file; x/y.txt\ntype=dir; ok";
+        let (entries, summary) = parse(ListingParser::mlsd(UTF_8), text);
+        assert_eq!(names(&entries), ["ok"]);
+        assert_eq!((summary.names_refused, summary.entries, summary.lines), (3, 2, 5));
+        let sample = "../a.zip: the name holds a slash, NUL, CR or LF";
+        assert_eq!(summary.refused_sample.as_deref(), Some(sample));
+    }
+
+    #[test]
+    fn names_are_decoded_as_the_server_encodes_them() {
+        let text = b"-rw-r--r-- 1 u g 1 11\xd4\xc2 23 03:00 \xd6\xd0.zip\n";
+        let (entries, _) = parse(ListingParser::list(GBK, now()), text);
+        assert_eq!((entries[0].name.text(), entries[0].name.wire()), ("中.zip", &b"\xd6\xd0.zip"[..]));
+    }
+
+    #[test]
+    fn a_line_too_long_costs_its_entry_and_no_memory() {
+        let fill = MAX_LINE_BYTES - b"type=file;x=;size=1; a.zip".len();
+        let fits = format!("type=file;x={};size=1; a.zip\n", "y".repeat(fill));
+        let too_long = format!("type=file;x={};size=1; b.zip\n", "y".repeat(fill + 1));
+        let blanks = format!("{}x\n", " ".repeat(MAX_LINE_BYTES + 1));
+        let text = [fits.as_bytes(), too_long.as_bytes(), blanks.as_bytes(), b"type=dir; c\n"].concat();
+        for size in [usize::MAX, 1000, 7] {
+            let (entries, summary) = parse_in_chunks(ListingParser::mlsd(UTF_8), &text, size);
+            assert_eq!(names(&entries), ["a.zip", "c"]);
+            assert_eq!((summary.too_long, summary.lines, summary.not_understood), (2, 4, 0));
+        }
+        let mut parser = ListingParser::mlsd(UTF_8);
+        for _ in 0..100 {
+            parser.feed(&[b'x'; 4096], &mut Vec::new());
+        }
+        assert_eq!(parser.pending.len(), MAX_LINE_BYTES + 1);
+    }
+
+    #[test]
+    fn a_listing_with_too_many_entries_is_not_read_on() {
+        let mut parser = ListingParser::mlsd(UTF_8);
+        parser.summary.entries = MAX_ENTRIES - 1;
+        let mut entries = Vec::new();
+        parser.feed(b"type=dir; last\n", &mut entries);
+        assert!(!parser.is_over_limit() && parser.entry_count() == MAX_ENTRIES);
+        parser.feed(b"type=dir; over\ntype=file; x\n", &mut entries);
+        assert!(parser.is_over_limit());
+        assert_eq!((parser.finish(&mut entries).entries, names(&entries)), (MAX_ENTRIES, vec!["last"]));
+    }
+
+    #[test]
+    fn a_listing_with_too_many_bytes_is_not_read_on_wherever_it_is_cut() {
+        let text = b"type=dir; a\ntype=dir; bcd\ntype=dir; e\n";
+        for size in [1, 5, usize::MAX] {
+            let mut parser = ListingParser::mlsd(UTF_8);
+            parser.bytes = MAX_LISTING_BYTES - 22;
+            let (entries, summary) = parse_in_chunks(parser, text, size);
+            assert_eq!((names(&entries), summary.over_limit), (vec!["a"], true));
+        }
+        let mut parser = ListingParser::mlsd(UTF_8);
+        parser.bytes = MAX_LISTING_BYTES - text.len() as u64;
+        let (entries, summary) = parse(parser, text);
+        assert_eq!((names(&entries), summary.over_limit), (vec!["a", "bcd", "e"], false));
+    }
+}

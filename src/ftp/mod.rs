@@ -1,0 +1,3 @@
+//! Talking to FTP servers.
+
+pub mod listing;
