@@ -238,7 +238,7 @@ impl fmt::Display for Printable<'_> {
     }
 }
 
-/// What a server says of a file in a listing.
+/// What a server says of a file in a listing. Shown as `123 bytes of 2026-11-23 03:00:05`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
 pub struct FileFacts {
     /// Size in bytes, where the listing has one.
@@ -259,6 +259,18 @@ impl FileFacts {
     #[must_use]
     pub fn surely_equals(&self, other: &Self) -> bool {
         self.size.is_some() && self.modified.is_some() && self == other
+    }
+}
+
+impl fmt::Display for FileFacts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.size {
+            Some(size) => write!(f, "{size} bytes")?,
+            None => f.write_str("unknown size")?,
+        }
+        let time =
+            self.modified.and_then(|modified| chrono::DateTime::from_timestamp(modified.unix_seconds, 0));
+        time.map_or(Ok(()), |time| write!(f, " of {}", time.format("%Y-%m-%d %H:%M:%S")))
     }
 }
 
@@ -318,6 +330,37 @@ impl Modified {
         let grain = self.source.seconds().max(other.source.seconds());
         self.unix_seconds.div_euclid(grain) == other.unix_seconds.div_euclid(grain)
     }
+}
+
+/// A zip that is safe on disk under its final name: what the records keep of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Download {
+    /// The server it came from.
+    pub server: ServerName,
+    /// The directory on the server.
+    pub directory: Arc<RemotePath>,
+    /// The name in that directory.
+    pub name: RemoteName,
+    /// What the listing said of it.
+    pub facts: FileFacts,
+    /// Bytes stored.
+    pub size: u64,
+    /// Milliseconds since 1970-01-01T00:00:00Z.
+    pub downloaded_at: i64,
+}
+
+/// What the records know of a listed file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Knowledge {
+    /// Never downloaded.
+    New,
+    /// Downloaded, and listed as it was then or as it was reported changed.
+    Known,
+    /// Downloaded, and listed otherwise than before. Each change is answered so once, ever.
+    Changed {
+        /// What the server showed before.
+        was: FileFacts,
+    },
 }
 
 fn refuse_dangerous(name: &[u8]) -> Result<(), NameRefused> {

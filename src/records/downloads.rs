@@ -1,29 +1,11 @@
 //! Puts downloads on record. Runs on the thread that owns [`Records`].
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, named_params, params};
 
-use super::{Records, RecordsError, modified_columns, storable};
-use crate::names::{FileFacts, RemoteName, RemotePath, ServerName};
-
-/// A file that is whole and in its place in the mirror.
-#[derive(Debug, Clone)]
-pub struct Download {
-    /// Where it comes from.
-    pub server: ServerName,
-    /// Its directory on the server.
-    pub directory: Arc<RemotePath>,
-    /// Its name there.
-    pub name: RemoteName,
-    /// What the listing said of it.
-    pub facts: FileFacts,
-    /// Bytes stored.
-    pub size: u64,
-    /// When it was whole, in unix milliseconds.
-    pub downloaded_at: i64,
-}
+use super::{Download, Records, RecordsError, modified_columns, storable};
+use crate::names::FileFacts;
 
 /// What became of a [`Download`] that was to be recorded. Ids ascend in the order of download.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,6 +111,9 @@ pub(super) fn keep_listed(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use crate::names::{RemoteName, RemotePath};
     use encoding_rs::{GBK, UTF_8, WINDOWS_1252};
 
     use super::super::fixtures::{Place, directory, download, name, new_id, record_some, server};

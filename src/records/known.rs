@@ -4,22 +4,8 @@
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::downloads::{FIND_DIRECTORY, keep_listed};
-use super::{Records, RecordsError, modified, modified_columns, unsigned};
+use super::{Knowledge, Records, RecordsError, modified, modified_columns, unsigned};
 use crate::names::{FileFacts, RemoteName, RemotePath, ServerName};
-
-/// What the records know of one file of a listing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Knowledge {
-    /// Never downloaded.
-    New,
-    /// Downloaded, and shown as it was then or as it was reported changed.
-    Known,
-    /// Downloaded, and shown otherwise than before. Each change is answered so once, ever.
-    Changed {
-        /// What the server showed before.
-        was: FileFacts,
-    },
-}
 
 const LOOK_UP: &str = "SELECT d.id, d.size, d.modified, d.modified_source,
         l.changes, l.size, l.modified, l.modified_source

@@ -24,10 +24,10 @@ use rusqlite::{Connection, Row, Transaction, TransactionBehavior};
 
 use crate::names::{FileFacts, Modified, RemotePath, ServerName, TimeSource};
 
-pub use downloads::{Download, Recorded};
+pub use crate::names::{Download, Knowledge};
+pub use downloads::Recorded;
 pub use error::{OpenError, RecordsError, Trouble};
 pub use export::{ExportError, write_csv, write_json, write_table};
-pub use known::Knowledge;
 pub use outbox::Notice;
 pub use present::{Evicted, PresentFile};
 pub use reader::{RecordRow, RecordsReader};
