@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rustix::fs::FallocateFlags;
 
-use super::{OpenError, Records, RecordsError, Trouble, read_totals};
+use super::{OpenError, Records, outbox, present, read_totals, reader};
 
 /// "MROS" in the header of every record database, see schema.sql.
 const APPLICATION_ID: i64 = 1_297_239_891;
@@ -23,6 +24,10 @@ pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// More than there are statements, so that none is ever prepared twice.
 const CACHED_STATEMENTS: usize = 64;
+
+/// Room for the -shm file and the first pages of the -wal file, kept in the lock file: a service that starts on
+/// a full disk must be able to open its records, or it could not evict anything.
+const RESERVE_BYTES: u64 = 256 * 1024;
 
 /// The owner writes, the group reads.
 const FILE_MODE: u32 = 0o640;
@@ -55,61 +60,71 @@ impl Records {
         let file = place(path)?;
         // before anything else touches the file: closing it would drop SQLite's locks of this process
         let lock = lock(&file)?;
-        make(&file)?;
-        let mut connection =
-            connect(&file, busy_timeout).map_err(|error| OpenError::sqlite(&file, &error))?;
-        let header = Header::read(&connection).map_err(|error| OpenError::sqlite(&file, &error))?;
-        let version = header.version_for_writer(&file)?;
-        set_up(&mut connection, version).map_err(|error| OpenError::sqlite(&file, &error))?;
-        let mut records = Self { connection, file, _lock: lock };
-        records.require_wal()?;
-        records.probe()?;
-        Ok(records)
+        let connection = with_reserve(&lock, || open_locked(&file, busy_timeout))?;
+        Ok(Self { connection, file, _lock: lock })
     }
+}
 
-    /// Without a write-ahead log every reader would stop the writer.
-    fn require_wal(&self) -> Result<(), OpenError> {
-        let mode: rusqlite::Result<String> =
-            self.connection.pragma_query_value(None, "journal_mode", |row| row.get(0));
-        match mode.as_deref() {
-            Ok("wal") => Ok(()),
-            Ok(mode) => {
-                let detail = format!("its file system allows no write-ahead log, only mode {mode}");
-                Err(OpenError::Other { file: self.file.clone(), detail })
-            }
-            Err(error) => Err(OpenError::sqlite(&self.file, error)),
+fn open_locked(file: &Path, busy_timeout: Duration) -> Result<Connection, OpenError> {
+    make(file)?;
+    let sorted = |error: rusqlite::Error| OpenError::sqlite(file, &error);
+    let mut connection = connect(file, busy_timeout).map_err(sorted)?;
+    let version = Header::read(&connection).map_err(sorted)?.version_for_writer(file)?;
+    require_wal(&connection, file)?;
+    connection.execute_batch(SETTINGS).map_err(sorted)?;
+    migrate(&mut connection, version, &MIGRATIONS).map_err(sorted)?;
+    probe(&connection).map_err(|error| match OpenError::sqlite(file, &error) {
+        // after the version was found right, whatever is missing is damage
+        OpenError::Other { file, detail } => OpenError::Damaged { file, detail },
+        other => other,
+    })?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false).map_err(sorted)?;
+    Ok(connection)
+}
+
+/// Without a write-ahead log every reader would stop the writer.
+fn require_wal(connection: &Connection, file: &Path) -> Result<(), OpenError> {
+    let mode: rusqlite::Result<String> =
+        connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0));
+    match mode.as_deref() {
+        Ok("wal") => Ok(()),
+        Ok(mode) => {
+            let detail = format!("its file system allows no write-ahead log, only mode {mode}");
+            Err(OpenError::Other { file: file.to_owned(), detail })
         }
+        Err(error) => Err(OpenError::sqlite(file, error)),
     }
+}
 
-    /// Looks at every table and index, at a place or two each.
-    fn probe(&mut self) -> Result<(), OpenError> {
-        let probed = self.attempt("read a sample", |connection| {
-            for sql in super::statements() {
-                connection.prepare_cached(sql)?;
-            }
-            read_totals(connection)?;
-            super::reader::read_ends(connection)?;
-            connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)
-        });
-        probed.map(drop).and_then(|()| self.probe_indexes()).map_err(|error| self.unreadable(&error))
+/// Looks at every table and index, at a place or two each, and prepares every statement.
+fn probe(connection: &Connection) -> rusqlite::Result<()> {
+    for sql in super::statements() {
+        connection.prepare_cached(sql)?;
     }
+    read_totals(connection)?;
+    reader::read_ends(connection)?;
+    present::probe(connection)?;
+    outbox::probe(connection)
+}
 
-    fn probe_indexes(&mut self) -> Result<(), RecordsError> {
-        self.oldest_present(1, None, true)?;
-        self.oldest_present(1, None, false)?;
-        self.next_notice_at(&[]).map(drop)
+/// Opens, and where the disk is full once more with the room that the lock file holds. The reserve is taken
+/// again only by an opening that does without it.
+fn with_reserve<T>(lock: &File, open: impl Fn() -> Result<T, OpenError>) -> Result<T, OpenError> {
+    let result = match open() {
+        Err(OpenError::DiskFull { .. }) if release(lock) => return open(),
+        result => result,
+    };
+    if result.is_ok()
+        && let Err(error) = rustix::fs::fallocate(lock, FallocateFlags::empty(), 0, RESERVE_BYTES)
+    {
+        log::debug!("no room is kept in the lock file of the record database: {error}");
     }
+    result
+}
 
-    /// After the version was found right, whatever is missing is damage.
-    fn unreadable(&self, error: &RecordsError) -> OpenError {
-        let file = self.file.clone();
-        match error.trouble() {
-            Trouble::DiskFull => OpenError::DiskFull { file },
-            Trouble::Busy => OpenError::Locked { file },
-            Trouble::ReadOnly => OpenError::ReadOnly { file, detail: error.to_string() },
-            Trouble::Damaged | Trouble::Other => OpenError::Damaged { file, detail: error.to_string() },
-        }
-    }
+/// Whether giving the reserve up made room.
+fn release(lock: &File) -> bool {
+    lock.metadata().is_ok_and(|metadata| metadata.len() > 0) && lock.set_len(0).is_ok()
 }
 
 /// Makes the directory, and follows links: SQLite puts its -wal file beside the file itself.
@@ -166,12 +181,6 @@ pub(super) fn connect(file: &Path, busy_timeout: Duration) -> rusqlite::Result<C
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
     Ok(connection)
-}
-
-fn set_up(connection: &mut Connection, version: usize) -> rusqlite::Result<()> {
-    connection.pragma_update(None, "journal_mode", "WAL")?;
-    connection.execute_batch(SETTINGS)?;
-    migrate(connection, version, &MIGRATIONS)
 }
 
 /// Applies the steps from `version` on, each with its new version number in one transaction.
@@ -243,10 +252,12 @@ fn known_version() -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
     use std::io::{Seek, SeekFrom, Write};
     use std::os::unix::fs::{PermissionsExt, symlink};
     use std::sync::Arc;
 
+    use super::super::Trouble;
     use super::super::fixtures::{Place, directory, download, record_some};
     use super::super::reader::CHUNK_OF_ROWS;
     use super::*;
@@ -405,6 +416,28 @@ mod tests {
         let other = place.directory().join("other.db");
         tamper(&other, "CREATE TABLE photos (id INTEGER)");
         assert!(matches!(refusal(&other), OpenError::NotOurs { .. }));
+    }
+
+    #[test]
+    fn on_a_full_disk_the_reserve_is_given_up_once_and_taken_again_by_a_later_start() {
+        let place = Place::new();
+        drop(place.open());
+        let lock = OpenOptions::new().write(true).open(beside(&place.file(), ".lock")).unwrap();
+        let reserve = || lock.metadata().unwrap().len();
+        assert_eq!(reserve(), RESERVE_BYTES);
+        let tries = Cell::new(0);
+        let full_while = |full: &dyn Fn() -> bool| {
+            with_reserve(&lock, || {
+                tries.set(tries.get() + 1);
+                if full() { Err(OpenError::DiskFull { file: place.file() }) } else { Ok(()) }
+            })
+        };
+        full_while(&|| reserve() > 0).unwrap();
+        assert_eq!((tries.get(), reserve()), (2, 0));
+        full_while(&|| true).unwrap_err();
+        assert_eq!((tries.get(), reserve()), (3, 0));
+        full_while(&|| false).unwrap();
+        assert_eq!((tries.get(), reserve()), (4, RESERVE_BYTES));
     }
 
     #[test]

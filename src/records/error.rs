@@ -158,7 +158,7 @@ pub enum Trouble {
 }
 
 impl Trouble {
-    fn of(error: &SqliteError) -> Self {
+    pub(super) fn of(error: &SqliteError) -> Self {
         match error {
             SqliteError::SqliteFailure(failure, _) | SqliteError::SqlInputError { error: failure, .. } => {
                 Self::of_failure(*failure)

@@ -113,6 +113,11 @@ impl Records {
     }
 }
 
+/// Looks at an entry of the index.
+pub(super) fn probe(connection: &Connection) -> rusqlite::Result<()> {
+    due(connection, i64::MIN, i64::MAX, 1).map(drop)
+}
+
 fn due(connection: &Connection, after: i64, until: i64, limit: usize) -> rusqlite::Result<Vec<Notice>> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let mut due = connection.prepare_cached(DUE)?;

@@ -107,6 +107,12 @@ impl Records {
     }
 }
 
+/// Looks at an entry of each index.
+pub(super) fn probe(connection: &Connection) -> rusqlite::Result<()> {
+    present(connection, PRESENT_ANNOUNCED, None, 1)?;
+    present(connection, PRESENT_UNANNOUNCED, None, 1).map(drop)
+}
+
 fn present(
     connection: &Connection,
     sql: &str,

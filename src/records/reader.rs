@@ -12,7 +12,8 @@ use rustix::fs::Access;
 
 use super::connect::{BUSY_TIMEOUT, Header, beside, connect};
 use super::{
-    ExportError, OpenError, RecordsError, Totals, modified, read_totals, remote_path, server_name, unsigned,
+    ExportError, OpenError, RecordsError, Totals, Trouble, modified, read_totals, remote_path, server_name,
+    unsigned,
 };
 use crate::names::{Modified, RemotePath, ServerName};
 
@@ -66,7 +67,7 @@ impl RecordsReader {
         let (connection, header, unlocked) = match open_shared(&file) {
             Ok((connection, header)) => (connection, header, None),
             Err(error) if lacks_shared_memory(&error) => {
-                let stamp = stamp_without_log(&file)?;
+                let stamp = stamp_without_log(&file, &error)?;
                 let (connection, header) =
                     open_unlocked(&file).map_err(|error| OpenError::sqlite(&file, &error))?;
                 (connection, header, Some(stamp))
@@ -154,8 +155,10 @@ fn open_shared(file: &Path) -> rusqlite::Result<(Connection, Header)> {
     Ok((connection, header))
 }
 
+/// Whether the -shm file, which a running service has made already, could not be made, or had no room.
 fn lacks_shared_memory(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly))
+        || Trouble::of(error) == Trouble::DiskFull
 }
 
 /// The way of those who may not write beside the file: no locks and no log, which is right for as long as
@@ -169,16 +172,17 @@ fn open_unlocked(file: &Path) -> rusqlite::Result<(Connection, Header)> {
     Ok((connection, header))
 }
 
-/// The stamp of a database that is whole without its write-ahead log.
-fn stamp_without_log(file: &Path) -> Result<Stamp, OpenError> {
-    match fs::metadata(beside(file, "-wal")) {
-        Ok(log) if log.len() > 0 => {
-            let detail = "its latest records are in the -wal file beside it, which needs permission to write \
-                          there, or a running service";
-            Err(OpenError::ReadOnly { file: file.to_owned(), detail: detail.to_owned() })
-        }
-        _ => Stamp::of(file).map_err(|error| OpenError::io(file, "look at it", &error)),
+/// The stamp of a database that is whole without its write-ahead log. With one, `error` stands.
+fn stamp_without_log(file: &Path, error: &rusqlite::Error) -> Result<Stamp, OpenError> {
+    if fs::metadata(beside(file, "-wal")).is_ok_and(|log| log.len() > 0) {
+        let detail = "its latest records are in the -wal file beside it, which takes permission to write there, \
+                      or a running service";
+        return Err(match Trouble::of(error) {
+            Trouble::DiskFull => OpenError::DiskFull { file: file.to_owned() },
+            _ => OpenError::ReadOnly { file: file.to_owned(), detail: detail.to_owned() },
+        });
     }
+    Stamp::of(file).map_err(|error| OpenError::io(file, "look at it", &error))
 }
 
 /// What changes whenever somebody writes to a file.
