@@ -1,4 +1,15 @@
-//! MROSync collects measurement-report zips from FTP servers.
+//! MROSync collects measurement-report zips from a fleet of FTP servers: it mirrors every new zip, remembers each
+//! download for ever, announces it by one HTTP call, and keeps the disk below its limit.
+//!
+//! A file goes one way: listed → new → partial → stored → recorded → notified → evicted. Each arrow is one function
+//! that knows no actor; `ARCHITECTURE.md` names them. From outside to inside:
+//!
+//! - [`cli`], [`config`]: what the operator asks and writes
+//! - [`app`], [`check`], [`control`], [`overview`], [`logging`]: the service, its probes, its console, its status, its log
+//! - [`actors`]: who runs on which thread and asks whom; the only module that knows Actix
+//! - [`mirror`], [`quota`], [`records`], [`notify`]: what is done
+//! - [`ftp`]: conversations with servers
+//! - [`names`], [`status`], [`exit_flag`], [`backoff`]: words and tools that all share
 
 pub mod actors;
 pub mod app;

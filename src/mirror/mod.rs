@@ -1,4 +1,13 @@
-//! stub
+//! The mirror of the servers: what is scanned, fetched, stored and deleted below `{root}`.
+//!
+//! - [`collect`]: scan after scan, from `start` to `stop`
+//! - [`scan`]: one scan; [`jobs`] are its work, `explore` lists a directory, `obtain` brings a file home
+//! - [`fetch`] and [`verify`]: bytes received and proved whole
+//! - [`partial`] and [`store`]: under way, and durable under the final name
+//! - [`delete`]: one file less, for the quota
+//! - [`tree`]: directories below `{root}`, opened without following links
+//! - [`server`] and [`memory`]: what outlives a scan; [`ports`]: what a scan asks of the rest
+
 pub mod collect;
 pub mod delete;
 mod explore;
