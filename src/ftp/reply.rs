@@ -12,10 +12,10 @@ const MAX_STRAY_LINES: usize = 100;
 /// What no repair helps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ReplyFault {
-    /// A line longer than [`MAX_REPLY_LINE`].
+    /// A line longer than any that a server means.
     #[error("a reply line is longer than {MAX_REPLY_LINE} bytes")]
     LineTooLong,
-    /// More than [`MAX_STRAY_LINES`] lines that belong to no reply.
+    /// Line after line that belongs to no reply: another protocol.
     #[error("more than {MAX_STRAY_LINES} lines belong to no reply")]
     NotFtp,
 }

@@ -212,7 +212,7 @@ impl Jobs {
         self.state.borrow().overflowed
     }
 
-    /// Directories beyond [`MAX_DIRECTORIES`].
+    /// Directories that were too many at a time, and are not listed in this scan.
     #[must_use]
     pub fn directories_dropped(&self) -> u64 {
         self.state.borrow().directories_dropped

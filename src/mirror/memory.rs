@@ -61,15 +61,16 @@ impl Memory {
             .is_none_or(|failure| now >= failure.next_try || !failure.facts.agrees_with(facts))
     }
 
-    /// The file failed with these facts. Answers how long it is left alone while they stay the same.
-    pub fn failed(&mut self, path: &RemotePath, facts: FileFacts, now: Instant) -> Duration {
+    /// The file failed with these facts. Answers how often it did so in a row, and how long it is left alone while
+    /// they stay the same.
+    pub fn failed(&mut self, path: &RemotePath, facts: FileFacts, now: Instant) -> (u32, Duration) {
         let key = self.key(path);
         let before = self.failures.get(&key).filter(|failure| failure.facts.agrees_with(&facts));
         let count = before.map_or(0, |failure| failure.count).saturating_add(1);
         let wait = self.retry.after(count);
         make_room(&mut self.failures);
         self.failures.insert(key, Failure { facts, count, next_try: now + wait });
-        wait
+        (count, wait)
     }
 
     /// The file is downloaded, or gone.
@@ -140,12 +141,12 @@ mod tests {
     fn a_failed_file_waits_ever_longer_and_is_tried_at_once_when_it_changes() {
         let mut memory = Memory::new(Duration::from_secs(60));
         let now = Instant::now();
-        let waits: Vec<u64> = (0..6).map(|_| memory.failed(&path(), size(1), now).as_secs()).collect();
+        let waits: Vec<u64> = (0..6).map(|_| memory.failed(&path(), size(1), now).1.as_secs()).collect();
         assert_eq!(waits, [60, 120, 240, 480, 900, 900]);
         assert!(!memory.may_try(&path(), &size(1), now + Duration::from_secs(899)));
         assert!(memory.may_try(&path(), &size(1), now + Duration::from_secs(900)));
         assert!(memory.may_try(&path(), &size(2), now));
-        assert_eq!(memory.failed(&path(), size(2), now).as_secs(), 60);
+        assert_eq!(memory.failed(&path(), size(2), now), (1, Duration::from_secs(60)));
         memory.done(&path());
         assert!(memory.may_try(&path(), &size(2), now));
     }

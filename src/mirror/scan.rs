@@ -5,11 +5,13 @@
 //! files and nothing else; files that are being stored go on by themselves.
 
 use std::cell::{Cell, RefCell};
+use std::fmt::Display;
 use std::sync::Arc;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use super::explore::explore;
 use super::jobs::{DirectoryJob, Job, Jobs};
@@ -21,6 +23,8 @@ use crate::status::ServerState;
 
 /// A job is given to another connection this often, when the one it was on breaks.
 const MAX_TRIES: u32 = 2;
+/// From this many failures on with the same size and time, an unfinished file is no longer taken for an upload.
+const UNFINISHED_TRIES: u32 = 4;
 /// Files received and not recorded yet. Bounds open files, and the work that a stop waits for.
 const MAX_PUBLISHING: usize = 64;
 
@@ -94,6 +98,11 @@ pub async fn scan(server: &Server) -> Result<Tally, FtpError> {
         return Err(error);
     }
     let mut tally = tally.into_inner();
+    if jobs.directories_dropped() > 0 {
+        let (name, dropped) = (&server.settings.name, jobs.directories_dropped());
+        log::warn!("server={name} has more directories than one scan takes; {dropped} of them were left out");
+        tally.failed_directories += dropped;
+    }
     tally.waiting += jobs.waiting_files();
     tally.overflowed = jobs.overflowed();
     Ok(tally)
@@ -231,24 +240,38 @@ impl Scan<'_> {
     }
 
     /// A file is not taken now. It waits for its next try, longer each time while the server shows the same.
-    pub(super) fn file_failed(&self, path: &RemotePath, facts: FileFacts, error: &dyn std::fmt::Display) {
-        let wait = self.server.memory.borrow_mut().failed(path, facts, tokio::time::Instant::now());
-        let mut tally = self.tally.borrow_mut();
-        tally.failed_files += 1;
-        tally.waiting += 1;
-        drop(tally);
-        let next = format!("next try in {}, or when it changes", humantime::format_duration(wait));
+    pub(super) fn file_failed(&self, path: &RemotePath, facts: FileFacts, error: &dyn Display) {
+        let (_, next) = self.postpone(path, facts);
         self.complain(path, error, &next);
     }
 
+    /// The same for a file that looks as if it is still being uploaded, which is everyday life unless it lasts.
+    pub(super) fn file_unfinished(&self, path: &RemotePath, facts: FileFacts, error: &dyn Display) {
+        let (failures, next) = self.postpone(path, facts);
+        if failures < UNFINISHED_TRIES {
+            log::info!("server={} path={path}: {error}; {next}", self.server.settings.name);
+        } else {
+            self.complain(path, error, &next);
+        }
+    }
+
+    /// Answers how often the file failed in a row, and when it is tried again, in words.
+    fn postpone(&self, path: &RemotePath, facts: FileFacts) -> (u32, String) {
+        let (failures, wait) = self.server.memory.borrow_mut().failed(path, facts, Instant::now());
+        let mut tally = self.tally.borrow_mut();
+        tally.failed_files += 1;
+        tally.waiting += 1;
+        (failures, format!("next try in {}, or when it changes", humantime::format_duration(wait)))
+    }
+
     /// A file is not taken now for a reason of our own; the next scan tries again, and finds it better at once.
-    pub(super) fn file_waits(&self, path: &RemotePath, reason: &dyn std::fmt::Display) {
+    pub(super) fn file_waits(&self, path: &RemotePath, reason: &dyn Display) {
         self.tally.borrow_mut().waiting += 1;
         self.complain(path, reason, "the next scan tries again");
     }
 
     /// Says what went wrong: a warning at first, a debug line while it stays the same.
-    pub(super) fn complain(&self, path: &RemotePath, error: &dyn std::fmt::Display, next: &str) {
+    pub(super) fn complain(&self, path: &RemotePath, error: &dyn Display, next: &str) {
         let text = error.to_string();
         let first = self.server.memory.borrow_mut().first_time(path, &text);
         let level = if first { log::Level::Warn } else { log::Level::Debug };
