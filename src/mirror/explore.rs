@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::jobs::{DirectoryJob, FileJob};
+use super::obtain::discard_known;
 use super::scan::Scan;
 use super::tree::make_component;
 use crate::ftp::listing::{Entry, Kind, Summary};
@@ -112,12 +113,19 @@ impl Directory<'_, '_> {
         server.memory.borrow_mut().settle(&job.path, part, &zips, settled);
         for ((name, facts), answer) in zips.iter().zip(answers) {
             match answer {
-                Knowledge::Known => {}
+                Knowledge::Known => self.known(name),
                 Knowledge::Changed { was } => self.changed(name, was, *facts),
                 Knowledge::New => self.queue(name, *facts),
             }
         }
         Ok(())
+    }
+
+    fn known(&self, name: &RemoteName) {
+        let server = self.scan.server;
+        if !server.leftovers.borrow().is_empty() {
+            discard_known(server, &self.job.path.join(name));
+        }
     }
 
     fn changed(&self, name: &RemoteName, was: FileFacts, is: FileFacts) {

@@ -52,6 +52,14 @@ pub enum FetchError {
     Local(#[from] anyhow::Error),
 }
 
+impl FetchError {
+    /// Whether it looks as if the file is still being uploaded.
+    #[must_use]
+    pub fn is_unfinished(&self) -> bool {
+        matches!(self, Self::WrongSize { .. } | Self::CutZip | Self::Empty)
+    }
+}
+
 impl From<io::Error> for FetchError {
     fn from(error: io::Error) -> Self {
         Self::Local(error.into())

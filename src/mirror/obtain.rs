@@ -1,6 +1,8 @@
 //! One new file of a scan: room for it, its bytes, and its way into the mirror and the records.
 
+use std::cell::RefCell;
 use std::os::fd::AsFd;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -106,6 +108,16 @@ fn discard(mirror: &ServerMirror, gauge: &Gauge, name: PartialName, stat: &rusti
     }
 }
 
+/// Removes what is left of a file that is recorded: a run before this one was stopped in between.
+pub(super) fn discard_known(server: &Server, path: &RemotePath) {
+    let leftovers = server.leftovers.borrow_mut().take(path);
+    for name in leftovers {
+        if let Some(stat) = stat(&server.mirror, name) {
+            discard(&server.mirror, &server.gauge, name, &stat);
+        }
+    }
+}
+
 /// Removes all partial files, once none of them can be of use any more.
 pub(super) fn discard_leftovers(server: &Server) {
     server.leftovers.take();
@@ -168,10 +180,11 @@ async fn room(scan: &Scan<'_>, job: &FileJob, wanted: Wanted<'_>) -> Option<Hold
 /// What a file needs on its way from whole to recorded, apart from the scan, which may be stopped meanwhile.
 struct Way {
     publisher: Publisher,
-    records: std::rc::Rc<dyn Records>,
+    records: Rc<dyn Records>,
     mirror: Arc<ServerMirror>,
     gauge: Arc<Gauge>,
     progress: Arc<Progress>,
+    leftovers: Rc<RefCell<Leftovers>>,
     staged: Staged,
     download: Download,
     _hold: Hold,
@@ -199,10 +212,11 @@ fn publish(scan: &Scan<'_>, job: &FileJob, fetched: Fetched, hold: Hold, turn: O
     };
     let way = Way {
         publisher: server.publisher.clone(),
-        records: std::rc::Rc::clone(&server.records),
+        records: Rc::clone(&server.records),
         mirror: Arc::clone(&server.mirror),
         gauge: Arc::clone(&server.gauge),
         progress: Arc::clone(&server.progress),
+        leftovers: Rc::clone(&server.leftovers),
         staged: Staged { mirror: Arc::clone(&server.mirror), partial, file, directory, name },
         download,
         _hold: hold,
@@ -216,7 +230,8 @@ fn publish(scan: &Scan<'_>, job: &FileJob, fetched: Fetched, hold: Hold, turn: O
 
 impl Way {
     async fn go(self) {
-        let Self { publisher, records, mirror, gauge, progress, staged, download, _hold, _turn } = self;
+        let Self { publisher, records, mirror, gauge, progress, leftovers, staged, download, _hold, _turn } =
+            self;
         let (partial, size) = (staged.partial, download.size);
         let (server, path) = (download.server.clone(), download.directory.join(&download.name));
         let outcome = match publisher.store(staged).await {
@@ -236,6 +251,8 @@ impl Way {
                 });
             }
             Err(error) => {
+                // the proof that the file is ours, should it have its final name already
+                leftovers.borrow_mut().add(partial);
                 log::error!("server={server} path={path}: {error:#}; the next scan tries again");
                 progress.update(|status| status.last_error = Some(format!("{path}: {error:#}")));
             }
@@ -259,6 +276,10 @@ impl Scan<'_> {
                 Blame::Entry => error.to_string(),
                 _ => return Err(error),
             },
+            other if other.is_unfinished() => {
+                self.file_unfinished(&job.path(), job.facts, &other);
+                return Ok(());
+            }
             other => other.to_string(),
         };
         self.file_failed(&job.path(), job.facts, &text);

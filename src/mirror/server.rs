@@ -41,7 +41,8 @@ pub struct Server {
     pub(super) publisher: Publisher,
     pub(super) connector: Connector,
     pub(super) memory: RefCell<Memory>,
-    pub(super) leftovers: RefCell<Leftovers>,
+    /// Shared with the files on their way into the records.
+    pub(super) leftovers: Rc<RefCell<Leftovers>>,
     /// Files being made durable and recorded; they are finished even when a scan is stopped.
     pub(super) publishing: RefCell<JoinSet<()>>,
     idle: RefCell<Vec<Session>>,
@@ -78,7 +79,7 @@ impl Server {
         let Neighbours { records, guard, publisher, gauge } = neighbours;
         Ok(Self {
             connector: Connector::new((*settings).clone())?,
-            leftovers: RefCell::new(Leftovers::read(&own)?),
+            leftovers: Rc::new(RefCell::new(Leftovers::read(&own)?)),
             memory: RefCell::new(Memory::new(interval)),
             mirror: own,
             settings,

@@ -50,9 +50,7 @@ pub struct Staged {
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The name is taken by something that was not downloaded here.
-    #[error(
-        "the mirror holds a file of that name which was not downloaded by this service; it is left alone"
-    )]
+    #[error("the mirror holds another file of that name, which is left alone")]
     NameTaken,
     /// The disk said no.
     #[error("cannot store: {0:#}")]
