@@ -2,4 +2,5 @@
 
 pub mod config;
 pub mod ftp;
+pub mod mirror;
 pub mod names;

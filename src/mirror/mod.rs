@@ -1,0 +1,3 @@
+//! The local tree of finished zips.
+
+pub mod verify;
