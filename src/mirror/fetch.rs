@@ -5,6 +5,8 @@
 
 use std::fs::File;
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::config::Verify;
 use crate::ftp::{FtpError, Session};
@@ -122,7 +124,7 @@ pub async fn fetch(
     let size = partial.length();
     let proof = async {
         prove_size(session, &wanted, size, clean_end, resumed).await?;
-        prove_content(&wanted, partial.file(), size)
+        prove_content(&wanted, partial.file(), size).await
     };
     match proof.await {
         Ok(not_a_zip) => Ok(Fetched { partial: name, file: partial.file().try_clone()?, size, not_a_zip }),
@@ -177,7 +179,7 @@ async fn prove_size(
 }
 
 /// Looks into the file as far as `verify` asks. Answers whether it is no zip archive and is taken all the same.
-fn prove_content(wanted: &Wanted<'_>, file: &File, size: u64) -> Result<bool, FetchError> {
+async fn prove_content(wanted: &Wanted<'_>, file: &File, size: u64) -> Result<bool, FetchError> {
     if size == 0 && wanted.verify != Verify::Zip {
         return if wanted.may_be_empty { Ok(false) } else { Err(FetchError::Empty) };
     }
@@ -188,10 +190,25 @@ fn prove_content(wanted: &Wanted<'_>, file: &File, size: u64) -> Result<bool, Fe
             ZipShape::Cut => Err(FetchError::CutZip),
             ZipShape::NotZip => Ok(true),
         },
-        Verify::Zip => match readable(file, &|| false) {
+        Verify::Zip => match read_through(file.try_clone()?).await {
             Ok(()) => Ok(false),
-            Err(Unreadable::Io(error)) => Err(error.into()),
+            Err(Unreadable::Disk(error)) => Err(error.into()),
             Err(error) => Err(FetchError::NotReadable(error.to_string())),
         },
     }
+}
+
+/// Reads a whole archive beside the scanner's thread, which unpacking gigabytes would block. Cancelled, the reading
+/// ends soon as well.
+async fn read_through(file: File) -> Result<(), Unreadable> {
+    struct StopOnDrop(Arc<AtomicBool>);
+    impl Drop for StopOnDrop {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+    let stop = Arc::new(AtomicBool::new(false));
+    let _guard = StopOnDrop(Arc::clone(&stop));
+    let reading = tokio::task::spawn_blocking(move || readable(&file, &|| stop.load(Ordering::Relaxed)));
+    reading.await.unwrap_or_else(|panic| Err(Unreadable::Disk(io::Error::other(panic))))
 }
