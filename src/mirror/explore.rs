@@ -1,11 +1,12 @@
 //! One directory of a scan: listed, its directories made and queued, its new zips queued.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::jobs::{DirectoryJob, FileJob};
+use super::jobs::{DirectoryJob, FileJob, Lineage};
 use super::obtain::discard_known;
 use super::scan::Scan;
 use super::tree::make_component;
@@ -63,7 +64,7 @@ impl Directory<'_, '_> {
     async fn take(&mut self, entries: &mut Vec<Entry>) -> Result<(), FtpError> {
         for entry in entries.drain(..) {
             match entry.kind {
-                Kind::Directory => self.descend(&entry.name),
+                Kind::Directory => self.descend(&entry.name, entry.unique),
                 // a link to a zip is fetched as the file it names; one to a directory is not followed
                 Kind::File | Kind::Link if entry.name.is_zip() => {
                     self.scan.tally.borrow_mut().files += 1;
@@ -78,11 +79,15 @@ impl Directory<'_, '_> {
         Ok(())
     }
 
-    fn descend(&self, name: &RemoteName) {
+    fn descend(&self, name: &RemoteName, unique: Option<u64>) {
         let Self { scan, job, .. } = self;
         let path = job.path.join(name);
         if job.depth + 1 > MAX_DEPTH {
             scan.complain(&path, &format!("deeper than {MAX_DEPTH} directories"), "the tree is cut here");
+            return;
+        }
+        if unique.is_some_and(|unique| Lineage::holds(job.lineage.as_ref(), unique)) {
+            scan.complain(&path, &"the same directory as one above it, by another name", "not followed");
             return;
         }
         if let Err(error) = make_component(self.home.as_fd(), name.text()) {
@@ -94,7 +99,13 @@ impl Directory<'_, '_> {
             return;
         }
         let key = scan.server.memory.borrow().key(&path);
-        scan.jobs.add_directory(key, DirectoryJob { path: Arc::new(path), depth: job.depth + 1, tries: 0 });
+        let above = job.lineage.clone();
+        let lineage = match unique {
+            Some(unique) => Some(Rc::new(Lineage { unique, above })),
+            None => above,
+        };
+        let (path, depth) = (Arc::new(path), job.depth + 1);
+        scan.jobs.add_directory(key, DirectoryJob { path, depth, lineage, tries: 0 });
     }
 
     /// Asks the records for the zips collected so far, unless they are what they were when all of them were known.

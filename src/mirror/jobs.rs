@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 use std::collections::{HashSet, VecDeque};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use tokio::sync::Notify;
@@ -32,8 +33,34 @@ pub struct DirectoryJob {
     pub path: Arc<RemotePath>,
     /// Directories between it and the configured one.
     pub depth: usize,
+    /// What the server calls it and the directories above it, where it tells.
+    pub lineage: Option<Rc<Lineage>>,
     /// Failed tries on other connections in this scan.
     pub tries: u32,
+}
+
+/// The identity of a directory, and of those above it.
+#[derive(Debug)]
+pub struct Lineage {
+    /// See [`crate::ftp::listing::Entry::unique`].
+    pub unique: u64,
+    /// The nearest one above that has an identity.
+    pub above: Option<Rc<Lineage>>,
+}
+
+impl Lineage {
+    /// Whether `unique` is this directory or one above it.
+    #[must_use]
+    pub fn holds(lineage: Option<&Rc<Self>>, unique: u64) -> bool {
+        let mut next = lineage;
+        while let Some(directory) = next {
+            if directory.unique == unique {
+                return true;
+            }
+            next = directory.above.as_ref();
+        }
+        false
+    }
 }
 
 /// A file to fetch.
@@ -250,7 +277,7 @@ mod tests {
     use std::time::Duration;
 
     fn directory() -> DirectoryJob {
-        DirectoryJob { path: Arc::new(RemotePath::root()), depth: 0, tries: 0 }
+        DirectoryJob { path: Arc::new(RemotePath::root()), depth: 0, lineage: None, tries: 0 }
     }
 
     fn file() -> FileJob {

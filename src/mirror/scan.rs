@@ -85,7 +85,7 @@ pub async fn scan(server: &Server) -> Result<Tally, FtpError> {
     };
     for path in &server.settings.directories {
         let key = server.memory.borrow().key(path);
-        let job = DirectoryJob { path: Arc::new(path.clone()), depth: 0, tries: 0 };
+        let job = DirectoryJob { path: Arc::new(path.clone()), depth: 0, lineage: None, tries: 0 };
         scan.jobs.add_directory(key, job);
     }
     let lanes = server.lanes();

@@ -1,5 +1,7 @@
 //! Reads a line of MLSD (RFC 3659 section 7): `type=file;size=12;modify=20261123030005; a.zip`.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use super::date::{Clock, calendar_day, seconds_of_day};
 use super::fields::{self, short_number};
 use super::{Kind, Line};
@@ -43,6 +45,19 @@ pub(super) fn read(line: &[u8]) -> Option<Line<'_>> {
         Said::Special => Line::Special,
         Said::Furniture => Line::Furniture,
     })
+}
+
+/// A number for the `unique` fact of a line that was read before.
+pub(super) fn unique(line: &[u8]) -> Option<u64> {
+    let (facts, _) = split(fields::trim_start(line))?;
+    let value = |fact: &[u8]| {
+        let (name, value) = fact.split_at_checked(7)?;
+        name.eq_ignore_ascii_case(b"unique=").then(|| value.to_ascii_lowercase())
+    };
+    let value = facts.split(|byte| *byte == b';').find_map(value).filter(|value| !value.is_empty())?;
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    Some(hasher.finish())
 }
 
 /// The facts and the name, which is all that follows the first blank. The target of a link is part of its type

@@ -42,6 +42,9 @@ pub struct Entry {
     pub kind: Kind,
     /// Size and time as far as the line tells.
     pub facts: FileFacts,
+    /// Of a directory, a number made of its `unique` fact (RFC 3659 section 7.5.2), where MLSD shows one: the same
+    /// directory under another name has the same. Some servers show links to directories as directories.
+    pub unique: Option<u64>,
 }
 
 /// What a directory entry is.
@@ -192,7 +195,13 @@ impl ListingParser {
         match read_line(self.format, line) {
             Some(Line::Furniture) => {}
             Some(Line::Special) => self.count_entry(),
-            Some(Line::Entry { name, kind, facts }) => self.take_entry(name, kind, facts, entries),
+            Some(Line::Entry { name, kind, facts }) => {
+                let unique = match (self.format, kind) {
+                    (Format::Mlsd, Kind::Directory) => mlsd::unique(line),
+                    _ => None,
+                };
+                self.take_entry(name, (kind, unique), facts, entries);
+            }
             None => {
                 self.summary.not_understood += 1;
                 self.summary.sample.get_or_insert_with(|| sample(line, self.encoding));
@@ -200,7 +209,13 @@ impl ListingParser {
         }
     }
 
-    fn take_entry(&mut self, name: &[u8], kind: Kind, facts: FileFacts, entries: &mut Vec<Entry>) {
+    fn take_entry(
+        &mut self,
+        name: &[u8],
+        (kind, unique): (Kind, Option<u64>),
+        facts: FileFacts,
+        entries: &mut Vec<Entry>,
+    ) {
         // the name is allocated and checked only where somebody wants it
         if kind != Kind::Directory && !is_zip(name) {
             self.count_entry();
@@ -210,7 +225,7 @@ impl ListingParser {
             Ok(name) => {
                 self.count_entry();
                 if !self.summary.over_limit {
-                    entries.push(Entry { name, kind, facts });
+                    entries.push(Entry { name, kind, facts, unique });
                 }
             }
             Err(refusal) => self.refuse(name, refusal),
