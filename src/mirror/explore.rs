@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use rustix::fs::AtFlags;
 use tokio::time::Instant;
 
 use super::jobs::{DirectoryJob, FileJob, Lineage};
@@ -159,7 +160,8 @@ impl Directory<'_, '_> {
         }
         let key = memory.key(&path);
         let directory = Arc::clone(&job.path);
-        scan.jobs.add_file(key, FileJob { directory, name: name.clone(), facts, tries: 0 });
+        let name_taken = rustix::fs::statat(&self.home, name.text(), AtFlags::SYMLINK_NOFOLLOW).is_ok();
+        scan.jobs.add_file(key, FileJob { directory, name: name.clone(), facts, name_taken, tries: 0 });
     }
 }
 

@@ -127,7 +127,7 @@ pub async fn fetch(
         prove_content(&wanted, partial.file(), size).await
     };
     match proof.await {
-        Ok(not_a_zip) => Ok(Fetched { partial: name, file: partial.file().try_clone()?, size, not_a_zip }),
+        Ok(not_a_zip) => Ok(Fetched { partial: name, file: partial.into_file(), size, not_a_zip }),
         // the connection broke while the size was asked for: nothing is said against the bytes
         Err(FetchError::Ftp(error)) => Err(error.into()),
         Err(error) => {

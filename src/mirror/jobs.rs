@@ -72,6 +72,8 @@ pub struct FileJob {
     pub name: RemoteName,
     /// As listed.
     pub facts: FileFacts,
+    /// Whether the mirror holds something of that name already.
+    pub name_taken: bool,
     /// Failed tries on other connections in this scan.
     pub tries: u32,
 }
@@ -282,7 +284,13 @@ mod tests {
 
     fn file() -> FileJob {
         let name = RemoteName::from_wire(b"a.zip", encoding_rs::UTF_8).unwrap();
-        FileJob { directory: Arc::new(RemotePath::root()), name, facts: FileFacts::default(), tries: 0 }
+        FileJob {
+            directory: Arc::new(RemotePath::root()),
+            name,
+            facts: FileFacts::default(),
+            name_taken: false,
+            tries: 0,
+        }
     }
 
     fn jobs(lanes: usize, directories: u64, files: u64) -> Jobs {

@@ -75,6 +75,9 @@ fn find_finished(
     facts: FileFacts,
     path: &RemotePath,
 ) -> Result<Option<(PartialName, u64)>, StoreError> {
+    if !job.name_taken && server.leftovers.borrow().is_empty() {
+        return Ok(None);
+    }
     let leftovers = server.leftovers.borrow_mut().take(path);
     let final_stat = open_directory(server.mirror.top(), &job.directory)
         .ok()

@@ -189,6 +189,12 @@ impl Partial {
         &self.file
     }
 
+    /// The file itself, once nothing more is written.
+    #[must_use]
+    pub fn into_file(self) -> File {
+        self.file
+    }
+
     /// Forgets what is there.
     ///
     /// # Errors

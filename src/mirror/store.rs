@@ -125,26 +125,42 @@ pub struct DurableDirectories(HashSet<Birth>);
 pub fn store_batch(batch: &[Staged], durable: &mut DurableDirectories) -> Vec<Result<(), StoreError>> {
     let mut outcomes: Vec<Result<(), StoreError>> = sync_data(batch).into_iter().map(|r| Ok(r?)).collect();
     sync_partial_directories(batch, &mut outcomes);
-    let mut touched: Vec<(u64, u64, OwnedFd)> = Vec::new();
-    let mut homes = Vec::with_capacity(batch.len());
+    let mut homes = Homes::default();
+    let mut touched = Vec::with_capacity(batch.len());
     for (staged, outcome) in batch.iter().zip(&mut outcomes) {
-        let home = if outcome.is_ok() { link(staged, durable, &mut touched) } else { Ok(None) };
-        homes.push(home.unwrap_or_else(|error| {
+        let home = if outcome.is_ok() { link(staged, &mut homes, durable).map(Some) } else { Ok(None) };
+        touched.push(home.unwrap_or_else(|error| {
             *outcome = Err(error);
             None
         }));
     }
-    let failed: HashSet<(u64, u64)> = touched
-        .iter()
-        .filter(|(_, _, directory)| rustix::fs::fsync(directory).is_err())
-        .map(|(device, inode, _)| (*device, *inode))
-        .collect();
-    for (home, outcome) in homes.into_iter().zip(&mut outcomes) {
-        if home.is_some_and(|home| failed.contains(&home)) {
+    let synced: Vec<bool> = homes.0.iter().map(|(_, _, home)| rustix::fs::fsync(home).is_ok()).collect();
+    for (home, outcome) in touched.into_iter().zip(&mut outcomes) {
+        if home.is_some_and(|home| synced.get(home) != Some(&true)) {
             *outcome = Err(StoreError::Disk(anyhow::anyhow!("the directory cannot be synced")));
         }
     }
     outcomes
+}
+
+/// The directories of a batch, each opened once and synced once.
+#[derive(Debug, Default)]
+struct Homes(Vec<(*const ServerMirror, Arc<RemotePath>, OwnedFd)>);
+
+impl Homes {
+    /// Which of them is the directory of `staged`, opened where it is not yet.
+    fn of(&mut self, staged: &Staged, durable: &mut DurableDirectories) -> io::Result<usize> {
+        let mirror = Arc::as_ptr(&staged.mirror);
+        let same = |(other, path, _): &(*const ServerMirror, Arc<RemotePath>, OwnedFd)| {
+            *other == mirror && (Arc::ptr_eq(path, &staged.directory) || *path == staged.directory)
+        };
+        if let Some(place) = self.0.iter().position(same) {
+            return Ok(place);
+        }
+        let home = durable.open(&staged.mirror, &staged.directory)?;
+        self.0.push((mirror, Arc::clone(&staged.directory), home));
+        Ok(self.0.len() - 1)
+    }
 }
 
 /// Data to the disk: first the writing of all files is begun, then each is waited for.
@@ -176,48 +192,40 @@ fn sync_partial_directories(batch: &[Staged], outcomes: &mut [Result<(), StoreEr
     }
 }
 
-/// Gives the file its final name. Answers the identity of its directory, which the caller must sync.
-fn link(
-    staged: &Staged,
-    durable: &mut DurableDirectories,
-    touched: &mut Vec<(u64, u64, OwnedFd)>,
-) -> Result<Option<(u64, u64)>, StoreError> {
+/// Gives the file its final name. Answers which directory the caller must sync.
+fn link(staged: &Staged, homes: &mut Homes, durable: &mut DurableDirectories) -> Result<usize, StoreError> {
     let Staged { mirror, partial, directory, name, .. } = staged;
-    let home = durable
-        .open(mirror, directory)
+    let place = homes
+        .of(staged, durable)
         .with_context(|| format!("cannot open the directory {directory} of the mirror"))?;
+    let Some((_, _, home)) = homes.0.get(place) else { return Err(StoreError::Gone) };
     let partial_name = partial.to_string();
-    let linked = rustix::fs::linkat(mirror.partial(), &partial_name, &home, name.text(), AtFlags::empty());
-    match linked {
-        Ok(()) => {}
-        Err(Errno::EXIST) if is_same_file(mirror, *partial, home.as_fd(), name.text()) => {}
-        Err(Errno::EXIST) => return Err(StoreError::NameTaken),
-        Err(error) => return Err(StoreError::Disk(anyhow::Error::new(error).context("linking"))),
+    match rustix::fs::linkat(mirror.partial(), &partial_name, home, name.text(), AtFlags::empty()) {
+        Ok(()) => Ok(place),
+        Err(Errno::EXIST) if is_same_file(mirror, *partial, home.as_fd(), name.text()) => Ok(place),
+        Err(Errno::EXIST) => Err(StoreError::NameTaken),
+        Err(error) => Err(StoreError::Disk(anyhow::Error::new(error).context("linking"))),
     }
-    let identity = identity(&rustix::fs::fstat(&home).map_err(anyhow::Error::new)?);
-    if !touched.iter().any(|(device, inode, _)| (*device, *inode) == identity) {
-        touched.push((identity.0, identity.1, home));
-    }
-    Ok(Some(identity))
 }
 
 impl DurableDirectories {
     /// Opens `directory`, makes what is missing, and syncs the names of all directories on the way.
     fn open(&mut self, mirror: &ServerMirror, directory: &RemotePath) -> io::Result<OwnedFd> {
-        let mut handle = mirror.top().try_clone_to_owned()?;
+        let mut handle: Option<OwnedFd> = None;
         for component in directory.components() {
-            let child = make_and_open(handle.as_fd(), component)?;
+            let parent = handle.as_ref().map_or(mirror.top(), AsFd::as_fd);
+            let child = make_and_open(parent, component)?;
             let birth = Birth::of(&child)?;
             if !birth.is_some_and(|birth| self.0.contains(&birth)) {
-                rustix::fs::fsync(&handle)?;
+                rustix::fs::fsync(parent)?;
                 if self.0.len() >= MAX_REMEMBERED {
                     self.0.clear();
                 }
                 self.0.extend(birth);
             }
-            handle = child;
+            handle = Some(child);
         }
-        Ok(handle)
+        handle.map_or_else(|| mirror.top().try_clone_to_owned(), Ok)
     }
 }
 

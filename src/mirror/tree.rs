@@ -140,11 +140,7 @@ impl ServerMirror {
     ///
     /// `NotADirectory` (or `TooManyLinks`) where a file or a symbolic link stands in the way.
     pub fn make_directory(&self, path: &RemotePath) -> io::Result<OwnedFd> {
-        let mut directory = self.top.try_clone()?;
-        for component in path.components() {
-            directory = make_and_open(directory.as_fd(), component)?;
-        }
-        Ok(directory)
+        descend(self.top(), path, make_and_open)
     }
 }
 
@@ -154,11 +150,21 @@ impl ServerMirror {
 ///
 /// `NotFound` where it is missing; else as [`ServerMirror::make_directory`].
 pub fn open_directory(top: BorrowedFd<'_>, path: &RemotePath) -> io::Result<OwnedFd> {
-    let mut directory = top.try_clone_to_owned()?;
+    descend(top, path, |parent, name| Ok(open_component(parent, name)?))
+}
+
+/// Opens component after component from `top` on.
+fn descend(
+    top: BorrowedFd<'_>,
+    path: &RemotePath,
+    open: impl Fn(BorrowedFd<'_>, &str) -> io::Result<OwnedFd>,
+) -> io::Result<OwnedFd> {
+    let mut directory: Option<OwnedFd> = None;
     for component in path.components() {
-        directory = open_component(directory.as_fd(), component)?;
+        let parent = directory.as_ref().map_or(top, AsFd::as_fd);
+        directory = Some(open(parent, component)?);
     }
-    Ok(directory)
+    directory.map_or_else(|| top.try_clone_to_owned(), Ok)
 }
 
 /// Makes a directory below `parent`; one that exists is fine.
