@@ -23,7 +23,7 @@ const RETRY: Backoff = Backoff { first: Duration::from_secs(1), most: Duration::
 /// probes with pauses in between.
 const TROUBLE: u32 = 8;
 /// Between two probes.
-const PROBE: Backoff = Backoff { first: Duration::from_millis(500), most: Duration::from_secs(60) };
+const PROBE: Backoff = Backoff { first: Duration::from_millis(500), most: Duration::from_secs(15) };
 /// Rows asked for at a time. Few, so that a file evicted meanwhile is seldom announced.
 const REFILL: usize = 64;
 /// Longest sleep without looking: a wake-up could be lost with a restarted keeper.
