@@ -383,6 +383,8 @@ mod tests {
         refused("no outbox");
         tamper(&file, "ALTER TABLE downloads DROP COLUMN attempts");
         refused("no column");
+        tamper(&file, "ALTER TABLE last_listed DROP COLUMN changes");
+        refused("no column in a table of few rows");
         tamper(&file, "PRAGMA user_version = -1");
         refused("version -1");
         assert_eq!(place.open().totals().unwrap().downloads(), 500);

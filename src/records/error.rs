@@ -189,3 +189,42 @@ impl Trouble {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_sqlite_says_is_sorted_by_what_helps() {
+        for (code, trouble) in [
+            (ffi::SQLITE_FULL, Trouble::DiskFull),
+            (ffi::SQLITE_IOERR_WRITE, Trouble::DiskFull),
+            (ffi::SQLITE_IOERR_SHMSIZE, Trouble::DiskFull),
+            (ffi::SQLITE_READONLY_DIRECTORY, Trouble::ReadOnly),
+            (ffi::SQLITE_PERM, Trouble::ReadOnly),
+            (ffi::SQLITE_NOTADB, Trouble::Damaged),
+            (ffi::SQLITE_CORRUPT_INDEX, Trouble::Damaged),
+            (ffi::SQLITE_IOERR_CORRUPTFS, Trouble::Damaged),
+            (ffi::SQLITE_BUSY_SNAPSHOT, Trouble::Busy),
+            (ffi::SQLITE_LOCKED, Trouble::Busy),
+            (ffi::SQLITE_IOERR_READ, Trouble::Other),
+            (ffi::SQLITE_NOMEM, Trouble::Other),
+        ] {
+            let error = SqliteError::SqliteFailure(ffi::Error::new(code), None);
+            assert_eq!(Trouble::of(&error), trouble, "{code}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_the_system_says_is_sorted_by_what_helps() {
+        let file = Path::new("/records.db");
+        let sorted = |kind: io::ErrorKind| OpenError::io(file, "make it", &kind.into());
+        assert!(matches!(sorted(io::ErrorKind::StorageFull), OpenError::DiskFull { .. }));
+        assert!(matches!(sorted(io::ErrorKind::QuotaExceeded), OpenError::DiskFull { .. }));
+        assert!(matches!(sorted(io::ErrorKind::ReadOnlyFilesystem), OpenError::ReadOnly { .. }));
+        let denied = sorted(io::ErrorKind::PermissionDenied);
+        let text = "no permission to use the record database /records.db: cannot make it: permission denied";
+        assert_eq!(denied.to_string(), text);
+        assert!(matches!(sorted(io::ErrorKind::NotADirectory), OpenError::Other { .. }));
+    }
+}

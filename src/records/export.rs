@@ -7,7 +7,6 @@ use chrono::{DateTime, SecondsFormat};
 use serde::Serialize;
 
 use super::{OpenError, RecordRow, RecordsError, RecordsReader};
-use crate::names::Printable;
 
 /// Bytes collected before they are written.
 const BUFFER: usize = 64 * 1024;
@@ -136,7 +135,6 @@ fn write_row(out: &mut dyn Write, widest: usize, row: &RecordRow) -> io::Result<
 fn write_columns(out: &mut dyn Write, widest: usize, columns: [&str; 7]) -> io::Result<()> {
     let [server, size, modified, downloaded, notified, evicted, path] = columns;
     let padding = widest.saturating_sub(width(server));
-    let server = Printable(server);
     writeln!(
         out,
         "{server}{:padding$}  {size:>13}  {modified:<20}  {downloaded:<20}  {notified:<20}  {evicted:<20}  {path}",

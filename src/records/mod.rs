@@ -313,6 +313,22 @@ mod tests {
         assert_eq!(counted(&records).changes, 1, "the change of a deleted record is gone with it");
     }
 
+    #[test]
+    fn a_write_holds_the_lock_from_its_beginning_and_keeps_nothing_where_it_fails() {
+        let place = Place::new();
+        let mut records = place.open();
+        let other = Connection::open(place.file()).unwrap();
+        other.busy_timeout(Duration::ZERO).unwrap();
+        let refused = records.write("try", |transaction| {
+            other.execute_batch("BEGIN IMMEDIATE").unwrap_err();
+            transaction.execute("UPDATE totals SET changes = 5", [])?;
+            transaction.execute_batch("SELECT * FROM nowhere")
+        });
+        assert!(refused.unwrap_err().to_string().starts_with("cannot try in "));
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        assert_eq!(records.totals().unwrap().changes, 0);
+    }
+
     /// From 14 servers in turn, 5000 files to a directory, with a name as equipment makers give it.
     fn nth_download(n: i64) -> Download {
         let mut file = download(format!("TD-LTE_MRO_VENDOR_OMC01_{n:06}_20261123030000.zip"), n);

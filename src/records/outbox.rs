@@ -186,7 +186,10 @@ mod tests {
         let mut records = place.open();
         let ids = record_some(&mut records, 4);
         assert_eq!(due_ids(&mut records, 9, 2, &[ids[0], ids[2]]), [ids[1], ids[3]]);
-        assert_eq!(records.next_notice_at(&[ids[0], ids[2]]).unwrap(), Some(2));
+        // in flight, and not even due
+        records.postpone(ids[0], 1, 100).unwrap();
+        assert_eq!(due_ids(&mut records, 9, 1, &[ids[0]]), [ids[1]]);
+        assert_eq!(records.next_notice_at(&[ids[1], ids[2]]).unwrap(), Some(4));
         assert_eq!(records.next_notice_at(&ids).unwrap(), None);
     }
 
@@ -226,6 +229,10 @@ mod tests {
         records.mark_delivered(&ids, 5).unwrap();
         records.postpone(ids[0], 1, 7).unwrap();
         assert_eq!((due_ids(&mut records, 9, 9, &[]), records.next_notice_at(&[]).unwrap()), (vec![], None));
+        let sql = "SELECT attempts, next_attempt_at FROM downloads";
+        let kept: (i64, i64) =
+            records.connection.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+        assert_eq!(kept, (0, 0));
     }
 
     #[test]

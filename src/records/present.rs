@@ -173,7 +173,7 @@ mod tests {
         let present: Vec<_> = all.iter().copied().filter(|id| !evicted.contains(id)).collect();
         for step in [1, 3, 16, 100] {
             let (mut met, mut after) = (Vec::new(), None);
-            loop {
+            while met.len() <= present.len() {
                 let files = records.present_after(after, step).unwrap();
                 let Some(last) = files.last() else { break };
                 after = Some(last.id);
