@@ -1,0 +1,4 @@
+//! The tests' own tools, where a mistake in them would go unnoticed or look like one of the program.
+
+mod notify;
+mod scripted;
