@@ -6,9 +6,10 @@
 #![allow(dead_code, reason = "every test takes the part of it that it needs")]
 
 pub mod certificates;
-// pub mod daemons;
+pub mod daemons;
 pub mod net;
 pub mod notify;
+pub mod processes;
 pub mod raw;
 pub mod scripted;
 // pub mod service;
