@@ -3,3 +3,6 @@
 mod daemons;
 mod notify;
 mod scripted;
+mod service;
+mod unftp;
+mod zips;

@@ -72,7 +72,7 @@ pub struct Options {
     pub max_clients: Option<u32>,
     /// Pure-FTPd truncates listings after so many entries; 10,000 is its own default.
     pub listing_limit: Option<u32>,
-    /// ProFTPD translates names and shows UTF8 in FEAT; else names are the bytes of the disk, as with the others.
+    /// ProFTPD takes `OPTS UTF8 ON`; else it answers 451. Names are the bytes of the disk either way.
     pub utf8: bool,
 }
 

@@ -31,7 +31,14 @@ pub fn program(kind: Kind, servers: &Path) -> PathBuf {
 }
 
 /// Writes the configuration, and returns the command that starts the daemon in the foreground.
+///
+/// Panics at options that the daemon does not have: a test that asks for them would try nothing.
 pub fn command(kind: Kind, options: &Options, place: &Place) -> Command {
+    let is_pure = kind == Kind::PureFtpd;
+    assert!(is_pure || options.listing_limit.is_none(), "{kind:?} does not limit listings");
+    assert!(!is_pure || !options.require_session_reuse, "Pure-FTPd does not ask for session reuse");
+    assert!(!is_pure || options.tls != Tls::Implicit, "Pure-FTPd has no implicit TLS");
+    assert!(kind == Kind::Proftpd || !options.tls12_only, "{kind:?} does not choose its version of TLS");
     let mut command = Command::new(program(kind, place.servers));
     match kind {
         Kind::Vsftpd => {
@@ -143,7 +150,7 @@ SystemLog {directory}/system.log
 TransferLog none
 WtmpLog off
 MaxInstances 100
-# else names are translated from the C locale
+# names stay as they are on the disk; what is meant is in Options::utf8
 UseEncoding {encoding}
 ModulePath {servers}/proftpd/usr/lib/proftpd
 ",
@@ -192,7 +199,6 @@ TLSLog {directory}/tls.log
 }
 
 fn pure_ftpd(options: &Options, place: &Place) -> Vec<String> {
-    assert_ne!(options.tls, Tls::Implicit, "Pure-FTPd has no implicit TLS");
     let root = place.path("root");
     // `/./` ends the part of the path that the user is locked into
     let users = place
