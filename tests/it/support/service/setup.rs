@@ -184,9 +184,9 @@ impl Server {
 /// `mrosync {command} --config … `, with nothing of this test's environment that the program listens to.
 pub fn command(command: &[&str], configurations: &[PathBuf], environment: &[(String, String)]) -> Command {
     let mut process = Command::new(PROGRAM);
-    for (name, _) in std::env::vars_os() {
-        // a variable that is meant for the tests, or for another installation
-        if name.to_string_lossy().starts_with("MROSYNC_") {
+    for (name, _) in std::env::vars() {
+        // meant for another installation on this machine
+        if name.starts_with("MROSYNC_") && name.contains("__") {
             process.env_remove(name);
         }
     }
