@@ -1,0 +1,14 @@
+//! Tests of the whole: the real binary and the FTP part against servers that run here, on loopback ports the
+//! system chooses. What the tests stand on is in `support`; each other module is one subject.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::let_underscore_must_use,
+    reason = "a test that panics has failed, which is what it is for"
+)]
+
+mod support;
+mod support_works;
