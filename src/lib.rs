@@ -9,7 +9,7 @@
 //! - [`actors`]: who runs on which thread and asks whom; the only module that knows Actix
 //! - [`mirror`], [`quota`], [`records`], [`notify`]: what is done
 //! - [`ftp`]: conversations with servers
-//! - [`names`], [`status`], [`exit_flag`], [`backoff`]: words and tools that all share
+//! - [`names`], [`facts`], [`status`], [`exit_flag`], [`backoff`]: words and tools that all share
 
 pub mod actors;
 pub mod app;
@@ -19,6 +19,7 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod exit_flag;
+pub mod facts;
 pub mod ftp;
 pub mod logging;
 pub mod mirror;

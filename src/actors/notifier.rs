@@ -15,7 +15,8 @@ use super::record_keeper::{Delivered, DueNotices, NextNoticeAt, Postpone, Record
 use super::{AbortOnDrop, ask, shielded};
 use crate::backoff::Backoff;
 use crate::config::NotifySettings;
-use crate::notify::announce::{Notice, Outbox, announce};
+use crate::facts::Notice;
+use crate::notify::announce::{Outbox, announce};
 use crate::notify::deliver::HttpCaller;
 
 const RESTART: Backoff = Backoff { first: Duration::from_secs(1), most: Duration::from_secs(300) };
@@ -81,14 +82,7 @@ struct KeeperOutbox(Addr<RecordKeeper>);
 #[async_trait::async_trait(?Send)]
 impl Outbox for KeeperOutbox {
     async fn due(&self, limit: usize, except: Vec<i64>) -> anyhow::Result<Vec<Notice>> {
-        let due = ask(&self.0, DueNotices { limit, except }).await?;
-        let notice = |due: crate::records::Notice| Notice {
-            id: due.id,
-            server: due.server,
-            path: due.path,
-            attempts: due.attempts,
-        };
-        Ok(due.into_iter().map(notice).collect())
+        ask(&self.0, DueNotices { limit, except }).await
     }
 
     async fn next_at(&self, except: Vec<i64>) -> anyhow::Result<Option<i64>> {

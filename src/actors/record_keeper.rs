@@ -12,7 +12,8 @@ use actix::{Actor, AsyncContext, Context, Handler, Message, ResponseFuture};
 use chrono::Utc;
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use crate::names::{Download, FileFacts, Knowledge, RemoteName, RemotePath, ServerName};
+use crate::facts::{Download, FileFacts, Knowledge};
+use crate::names::{RemoteName, RemotePath, ServerName};
 use crate::records::{Notice, PresentFile, Records, Totals};
 
 /// A zip is safe on disk: record it. Answered once the record is, too.

@@ -16,12 +16,13 @@ use super::{AbortOnDrop, ask, shielded};
 use crate::backoff::Backoff;
 use crate::config::ServerSettings;
 use crate::exit_flag::{ExitWatch, Stopped};
+use crate::facts::{Download, FileFacts, Knowledge};
 use crate::mirror::collect::collect;
 use crate::mirror::ports::{DiskGuard, Records, Room};
 use crate::mirror::server::{Neighbours, Server};
 use crate::mirror::store::Publisher;
 use crate::mirror::tree::Mirror;
-use crate::names::{Download, FileFacts, Knowledge, RemoteName, RemotePath, ServerName};
+use crate::names::{RemoteName, RemotePath, ServerName};
 use crate::quota::Gauge;
 use crate::status::{Progress, ServerState};
 

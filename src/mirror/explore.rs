@@ -11,9 +11,10 @@ use super::jobs::{DirectoryJob, FileJob, Lineage};
 use super::obtain::discard_known;
 use super::scan::Scan;
 use super::tree::make_component;
+use crate::facts::{FileFacts, Knowledge};
 use crate::ftp::listing::{Entry, Kind, Summary};
 use crate::ftp::{FtpError, Session};
-use crate::names::{FileFacts, Knowledge, RemoteName, RemotePath};
+use crate::names::{RemoteName, RemotePath};
 
 /// A tree is cut below this many directories; a server that lists a loop has no end otherwise.
 const MAX_DEPTH: usize = 256;

@@ -9,8 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::config::Verify;
+use crate::facts::FileFacts;
 use crate::ftp::{FtpError, Session};
-use crate::names::{FileFacts, RemotePath};
+use crate::names::RemotePath;
 use crate::quota::{Gauge, Hold};
 
 use super::partial::{Partial, PartialName, remove};

@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
-use crate::names::{FileFacts, RemoteName, RemotePath};
+use crate::facts::FileFacts;
+use crate::names::{RemoteName, RemotePath};
 
 /// Most files that wait to be fetched. Further ones are found again by the scan that follows at once.
 const MAX_FILES: usize = 20_000;

@@ -8,7 +8,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::backoff::Backoff;
-use crate::names::{FileFacts, RemoteName, RemotePath};
+use crate::facts::FileFacts;
+use crate::names::{RemoteName, RemotePath};
 
 /// Most entries of each kind; beyond it the kind is forgotten and learnt anew.
 const MAX_ENTRIES: usize = 100_000;

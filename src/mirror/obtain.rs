@@ -17,8 +17,9 @@ use super::scan::Scan;
 use super::server::Server;
 use super::store::{Publisher, Staged, StoreError};
 use super::tree::{ServerMirror, open_directory, size_of_stat};
+use crate::facts::{Download, FileFacts};
 use crate::ftp::{Blame, FtpError, Session};
-use crate::names::{Download, FileFacts, RemotePath};
+use crate::names::RemotePath;
 use crate::quota::{Gauge, Hold};
 use crate::status::Progress;
 

@@ -17,7 +17,8 @@ use rustix::io::Errno;
 use siphasher::sip128::{Hasher128, SipHasher24};
 
 use super::tree::{ServerMirror, names_in, size_of_stat};
-use crate::names::{FileFacts, Modified, RemotePath, TimeSource};
+use crate::facts::{FileFacts, Modified, TimeSource};
+use crate::names::RemotePath;
 
 /// When a download is resumed, this much of what is there is fetched again and compared, because two contents may
 /// share size and time, and because after a power loss the end of an unsynced file may be empty.

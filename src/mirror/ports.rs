@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::names::{Download, FileFacts, Knowledge, RemoteName, RemotePath};
+use crate::facts::{Download, FileFacts, Knowledge};
+use crate::names::{RemoteName, RemotePath};
 use crate::quota::Hold;
 
 /// The records, as a scan needs them.

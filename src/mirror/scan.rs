@@ -17,8 +17,9 @@ use super::explore::explore;
 use super::jobs::{DirectoryJob, Job, Jobs};
 use super::obtain::obtain;
 use super::server::Server;
+use crate::facts::FileFacts;
 use crate::ftp::{Blame, FtpError, Session};
-use crate::names::{FileFacts, RemotePath};
+use crate::names::RemotePath;
 use crate::status::ServerState;
 
 /// A job is given to another connection this often, when the one it was on breaks.

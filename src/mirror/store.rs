@@ -262,9 +262,10 @@ fn is_same_file(mirror: &ServerMirror, partial: PartialName, home: impl AsFd, na
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::facts::FileFacts;
     use crate::mirror::partial::Partial;
     use crate::mirror::tree::Mirror;
-    use crate::names::{FileFacts, ServerName};
+    use crate::names::ServerName;
     use encoding_rs::UTF_8;
 
     fn stage(mirror: &Arc<ServerMirror>, directory: &str, name: &str, content: &[u8]) -> Staged {

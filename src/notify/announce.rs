@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use super::url::announcement;
 use crate::backoff::Backoff;
 use crate::config::NotifySettings;
+use crate::facts::Notice;
 use crate::names::{RemotePath, ServerName};
 
 /// Between two calls for the same file.
@@ -28,19 +29,6 @@ const PROBE: Backoff = Backoff { first: Duration::from_millis(500), most: Durati
 const REFILL: usize = 64;
 /// Longest sleep without looking: a wake-up could be lost with a restarted keeper.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
-
-/// A file to announce.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Notice {
-    /// Of its record.
-    pub id: i64,
-    /// Where it came from.
-    pub server: ServerName,
-    /// On the server, and below `{root}/{server}`.
-    pub path: RemotePath,
-    /// Calls that failed so far.
-    pub attempts: u32,
-}
 
 /// The records, as the notifier needs them. Times are milliseconds since 1970-01-01T00:00:00Z.
 #[async_trait::async_trait(?Send)]

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use rusqlite::{Connection, OptionalExtension, named_params, params};
 
 use super::{Download, Records, RecordsError, modified_columns, storable};
-use crate::names::FileFacts;
+use crate::facts::FileFacts;
 
 /// What became of a [`Download`] that was to be recorded. Ids ascend in the order of download.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

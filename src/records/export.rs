@@ -181,7 +181,8 @@ mod tests {
     use super::super::Records;
     use super::super::fixtures::{Place, directory, download, name, record_some, server};
     use super::*;
-    use crate::names::{FileFacts, RemoteName, RemotePath};
+    use crate::facts::FileFacts;
+    use crate::names::{RemoteName, RemotePath};
 
     /// 2026-11-23T03:00:00Z
     const MODIFIED: i64 = 1_795_402_800;

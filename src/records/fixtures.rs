@@ -7,7 +7,8 @@ use encoding_rs::UTF_8;
 use tempfile::TempDir;
 
 use super::{Download, Recorded, Records};
-use crate::names::{FileFacts, Modified, RemoteName, RemotePath, ServerName, TimeSource};
+use crate::facts::{FileFacts, Modified, TimeSource};
+use crate::names::{RemoteName, RemotePath, ServerName};
 
 /// A place for a database that goes with the test.
 pub(super) struct Place(TempDir);

@@ -5,7 +5,8 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::downloads::{FIND_DIRECTORY, keep_listed};
 use super::{Knowledge, Records, RecordsError, modified, modified_columns, unsigned};
-use crate::names::{FileFacts, RemoteName, RemotePath, ServerName};
+use crate::facts::FileFacts;
+use crate::names::{RemoteName, RemotePath, ServerName};
 
 const LOOK_UP: &str = "SELECT d.id, d.size, d.modified, d.modified_source,
         l.changes, l.size, l.modified, l.modified_source
@@ -140,7 +141,7 @@ fn keep_news(connection: &Connection, news: &News, listed: &FileFacts) -> rusqli
 mod tests {
     use super::super::fixtures::{Place, directory, download, mlsd, name, record_some, server};
     use super::*;
-    use crate::names::{Modified, TimeSource};
+    use crate::facts::{Modified, TimeSource};
 
     /// What the records say of `/in/a.zip` of omc01, listed with `facts`.
     fn look_up(records: &mut Records, facts: FileFacts) -> Knowledge {

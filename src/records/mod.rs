@@ -22,13 +22,13 @@ use std::time::Duration;
 use rusqlite::types::Type;
 use rusqlite::{Connection, Row, Transaction, TransactionBehavior};
 
-use crate::names::{FileFacts, Modified, RemotePath, ServerName, TimeSource};
+use crate::facts::{FileFacts, Modified, TimeSource};
+use crate::names::{RemotePath, ServerName};
 
-pub use crate::names::{Download, Knowledge};
+pub use crate::facts::{Download, Knowledge, Notice};
 pub use downloads::Recorded;
 pub use error::{OpenError, RecordsError, Trouble};
 pub use export::{ExportError, write_csv, write_json, write_table};
-pub use outbox::Notice;
 pub use present::{Evicted, PresentFile};
 pub use reader::{RecordRow, RecordsReader};
 

@@ -15,7 +15,8 @@ use super::{
     ExportError, OpenError, RecordsError, Totals, Trouble, modified, read_totals, remote_path, server_name,
     unsigned,
 };
-use crate::names::{Modified, RemotePath, ServerName};
+use crate::facts::Modified;
+use crate::names::{RemotePath, ServerName};
 
 /// Rows in one snapshot, and in memory.
 const CHUNK: i64 = 1000;

@@ -3,7 +3,7 @@
 use super::date::{Clock, DAY_SECONDS, Stamp, calendar_day, three_numbers};
 use super::fields::{field, short_number, trim_start};
 use super::{Kind, Line};
-use crate::names::{FileFacts, TimeSource};
+use crate::facts::{FileFacts, TimeSource};
 
 const HALF_DAY_SECONDS: i64 = DAY_SECONDS / 2;
 

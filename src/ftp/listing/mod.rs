@@ -19,7 +19,8 @@ use std::mem;
 use chrono::{DateTime, Utc};
 use encoding_rs::Encoding;
 
-use crate::names::{self, FileFacts, NameRefused, RemoteName};
+use crate::facts::FileFacts;
+use crate::names::{self, NameRefused, RemoteName};
 
 /// Longest line that is read, in bytes before its line feed. A name has 255 bytes, a link may add a path of 4096.
 pub const MAX_LINE_BYTES: usize = 8 * 1024;
@@ -280,7 +281,7 @@ fn sample(bytes: &[u8], encoding: &'static Encoding) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::names::{Modified, TimeSource};
+    use crate::facts::{Modified, TimeSource};
     use encoding_rs::{GBK, UTF_8};
 
     const UNIX: &str = include_str!("../../../tests/fixtures/listing/unix.txt");

@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 
 use super::date::Stamp;
 use super::{Kind, Line, fields, unix_date};
-use crate::names::FileFacts;
+use crate::facts::FileFacts;
 
 /// Most fields between mode and date: links, owner and group of several words each, size.
 const MAX_FIELDS: usize = 12;

@@ -1,0 +1,159 @@
+//! Facts that travel through the whole program: what a server says of a file, and what becomes of it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::names::{RemoteName, RemotePath, ServerName};
+
+/// What a server says of a file in a listing. Shown as `123 bytes of 2026-11-23 03:00:05`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
+pub struct FileFacts {
+    /// Size in bytes, where the listing has one.
+    pub size: Option<u64>,
+    /// Time of the last change, where the listing has one that could be read.
+    pub modified: Option<Modified>,
+}
+
+impl FileFacts {
+    /// Whether `self` and `other` describe the same content as far as can be told: what both know is equal.
+    #[must_use]
+    pub fn agrees_with(&self, other: &Self) -> bool {
+        let sizes = self.size.zip(other.size).is_none_or(|(a, b)| a == b);
+        sizes && self.modified.zip(other.modified).is_none_or(|(a, b)| a.agrees_with(b))
+    }
+
+    /// Whether both are complete and equal, which is what resuming a download asks for.
+    #[must_use]
+    pub fn surely_equals(&self, other: &Self) -> bool {
+        self.size.is_some() && self.modified.is_some() && self == other
+    }
+}
+
+impl fmt::Display for FileFacts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.size {
+            Some(size) => write!(f, "{size} bytes")?,
+            None => f.write_str("unknown size")?,
+        }
+        let time =
+            self.modified.and_then(|modified| chrono::DateTime::from_timestamp(modified.unix_seconds, 0));
+        time.map_or(Ok(()), |time| write!(f, " of {}", time.format("%Y-%m-%d %H:%M:%S")))
+    }
+}
+
+/// A server's time of a file. Compared with other times of the same file only, never with our clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Modified {
+    /// Seconds since 1970-01-01T00:00:00, read as UTC.
+    pub unix_seconds: i64,
+    /// How it was said, and so how exact it is.
+    pub source: TimeSource,
+}
+
+/// Where a time comes from. LIST shows the server's local time, MLSD shows UTC: they are never compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TimeSource {
+    /// The `modify` fact of MLSD (RFC 3659 section 7.5.3): UTC, to the second.
+    Mlsd = 1,
+    /// LIST with seconds (`2026-11-23 03:00:05`).
+    ListSecond = 2,
+    /// LIST with minutes (`Nov 23 03:00`).
+    ListMinute = 3,
+    /// LIST with the day alone (`Nov 23 2025`), as Unix shows files older than half a year.
+    ListDay = 4,
+}
+
+impl TimeSource {
+    /// The number that the records keep.
+    #[must_use]
+    pub fn code(self) -> i64 {
+        self as i64
+    }
+
+    /// The source of a stored number.
+    #[must_use]
+    pub fn from_code(code: i64) -> Option<Self> {
+        [Self::Mlsd, Self::ListSecond, Self::ListMinute, Self::ListDay]
+            .into_iter()
+            .find(|source| source.code() == code)
+    }
+
+    fn seconds(self) -> i64 {
+        match self {
+            Self::Mlsd | Self::ListSecond => 1,
+            Self::ListMinute => 60,
+            Self::ListDay => 86_400,
+        }
+    }
+}
+
+impl Modified {
+    /// Equal as far as the coarser of the two tells; times of different commands always agree.
+    #[must_use]
+    pub fn agrees_with(self, other: Self) -> bool {
+        if (self.source == TimeSource::Mlsd) != (other.source == TimeSource::Mlsd) {
+            return true;
+        }
+        let grain = self.source.seconds().max(other.source.seconds());
+        self.unix_seconds.div_euclid(grain) == other.unix_seconds.div_euclid(grain)
+    }
+}
+
+/// A zip that is safe on disk under its final name: what the records keep of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Download {
+    /// The server it came from.
+    pub server: ServerName,
+    /// The directory on the server.
+    pub directory: Arc<RemotePath>,
+    /// The name in that directory.
+    pub name: RemoteName,
+    /// What the listing said of it.
+    pub facts: FileFacts,
+    /// Bytes stored.
+    pub size: u64,
+    /// Milliseconds since 1970-01-01T00:00:00Z.
+    pub downloaded_at: i64,
+}
+
+/// What the records know of a listed file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Knowledge {
+    /// Never downloaded.
+    New,
+    /// Downloaded, and listed as it was then or as it was reported changed.
+    Known,
+    /// Downloaded, and listed otherwise than before. Each change is answered so once, ever.
+    Changed {
+        /// What the server showed before.
+        was: FileFacts,
+    },
+}
+
+/// A recorded file that is to be announced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    /// Its record.
+    pub id: i64,
+    /// Where the file comes from.
+    pub server: ServerName,
+    /// Its path on the server; the text is what the call names.
+    pub path: RemotePath,
+    /// Calls that failed so far.
+    pub attempts: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_agree_to_the_coarser_grain_and_never_across_commands() {
+        let at = |unix_seconds, source| Modified { unix_seconds, source };
+        assert!(at(125, TimeSource::ListMinute).agrees_with(at(120, TimeSource::ListSecond)));
+        assert!(!at(60, TimeSource::ListMinute).agrees_with(at(120, TimeSource::ListMinute)));
+        assert!(at(90_000, TimeSource::ListDay).agrees_with(at(86_460, TimeSource::ListMinute)));
+        assert!(at(1, TimeSource::Mlsd).agrees_with(at(90_000, TimeSource::ListMinute)));
+        assert!(!at(1, TimeSource::Mlsd).agrees_with(at(2, TimeSource::Mlsd)));
+    }
+}
