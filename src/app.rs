@@ -13,7 +13,7 @@ use tokio::sync::{Notify, mpsc};
 
 use crate::actors::notifier::Notifier;
 use crate::actors::quota_warden::{DiskView, QuotaWarden, Warden};
-use crate::actors::record_keeper::{Flush, RecordKeeper, SharedTotals};
+use crate::actors::record_keeper::{Flush, Ping, RecordKeeper, SharedTotals};
 use crate::actors::scanner::Plan;
 use crate::actors::supervisor::{IsRunning, Start, Stop, Supervisor};
 use crate::actors::{Address, start, start_on};
@@ -27,6 +27,7 @@ use crate::overview::Overview;
 use crate::quota::Gauge;
 use crate::records::{OpenError, Records};
 use crate::status::Progress;
+use crate::systemd;
 
 /// The records are flushed within this time at the end; a SIGTERM is answered within 5 s, the stop takes 2 s.
 const FLUSH_LIMIT: Duration = Duration::from_secs(2);
@@ -159,14 +160,17 @@ impl Service {
         let (requests, mut asked) = Requests::new();
         console::start(requests.clone()).context("cannot start the console")?;
         log::info!("mrosync {} is ready", env!("CARGO_PKG_VERSION"));
+        systemd::ready();
         if start_now {
             self.command(Command::Start).await;
         }
-        let serving = socket.serve(requests);
+        let keeper = self.keeper.clone();
+        let watching = systemd::watch(|| async { keeper.send(Ping).await.is_ok() });
+        let serving = async { tokio::join!(socket.serve(requests), watching) };
         tokio::pin!(serving);
         let farewell = loop {
             tokio::select! {
-                () = &mut serving => {}
+                _ = &mut serving => {}
                 name = signals.next() => {
                     log::info!("{name}: ending");
                     break None;
@@ -182,6 +186,7 @@ impl Service {
                 },
             }
         };
+        systemd::stopping();
         let stopped = self.command(Command::Stop).await;
         if self.keeper.send(Flush).timeout(FLUSH_LIMIT).await.is_err() {
             log::error!("the records were not closed in time; nothing that was confirmed is lost");

@@ -5,7 +5,7 @@
 //! that knows no actor; `ARCHITECTURE.md` names them. From outside to inside:
 //!
 //! - [`cli`], [`config`]: what the operator asks and writes
-//! - [`app`], [`check`], [`control`], [`overview`], [`logging`]: the service, its probes, its console, its status, its log
+//! - [`app`], [`check`], [`control`], [`overview`], [`logging`], [`systemd`]: the service, its probes, console, status, log and overseer
 //! - [`actors`]: who runs on which thread and asks whom; the only module that knows Actix
 //! - [`mirror`], [`quota`], [`records`], [`notify`]: what is done
 //! - [`ftp`]: conversations with servers
@@ -29,3 +29,4 @@ pub mod overview;
 pub mod quota;
 pub mod records;
 pub mod status;
+pub mod systemd;

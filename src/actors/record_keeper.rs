@@ -95,6 +95,11 @@ pub struct Postpone {
     pub at: i64,
 }
 
+/// Is anybody there? Answered in its turn, so that a keeper that hangs is noticed.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Ping;
+
 /// Everything that came before is on disk when this is answered; the database is closed then.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
@@ -316,6 +321,12 @@ impl Handler<Postpone> for RecordKeeper {
         let Postpone { id, attempts, at } = message;
         self.with(|records| records.postpone(id, attempts, at))
     }
+}
+
+impl Handler<Ping> for RecordKeeper {
+    type Result = ();
+
+    fn handle(&mut self, _: Ping, _: &mut Context<Self>) {}
 }
 
 impl Handler<Flush> for RecordKeeper {
