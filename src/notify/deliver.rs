@@ -8,6 +8,9 @@ use super::announce::Caller;
 
 /// More of an answer than this is not read; its connection is closed then.
 const MAX_ANSWER: usize = 64 * 1024;
+/// An idle connection is used again within this time only. Apache closes its own after 5 s, and a call on a
+/// connection that is closed meanwhile fails.
+const KEEP_ALIVE: Duration = Duration::from_secs(4);
 
 /// Calls by HTTP. Lives on the notifier's thread, which awc needs to be one of actix-rt.
 pub struct HttpCaller {
@@ -20,7 +23,7 @@ impl HttpCaller {
     /// followed: a 3xx is not delivered.
     #[must_use]
     pub fn new(timeout: Duration) -> Self {
-        let connector = awc::Connector::new().timeout(timeout);
+        let connector = awc::Connector::new().timeout(timeout).conn_keep_alive(KEEP_ALIVE);
         let client = Client::builder()
             .connector(connector)
             .timeout(timeout)
