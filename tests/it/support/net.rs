@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
+use std::sync::{Arc, Condvar, LockResult, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -126,8 +126,7 @@ impl Gate {
     /// Waits for `time`, unless the server ends before.
     pub fn pause(&self, time: Duration) -> Waited {
         let state = self.lock();
-        let (state, _) =
-            self.changed.wait_timeout_while(state, time, |state| !state.ending).expect("the gate");
+        let (state, _) = calm(self.changed.wait_timeout_while(state, time, |state| !state.ending));
         if state.ending { Waited::Gone } else { Waited::Over }
     }
 
@@ -142,8 +141,7 @@ impl Gate {
         loop {
             let state = self.lock();
             let waiting = |state: &mut GateState| !state.ending && state.releases == before;
-            let (state, _) =
-                self.changed.wait_timeout_while(state, LOOK_UP_EVERY, waiting).expect("the gate");
+            let (state, _) = calm(self.changed.wait_timeout_while(state, LOOK_UP_EVERY, waiting));
             if state.ending {
                 return Waited::Gone;
             }
@@ -180,12 +178,12 @@ impl Gate {
         state.listening = matches!(door, Door::Open(_));
         self.changed.notify_all();
         let stays_shut = |state: &mut GateState| !state.ending && state.down && !state.listening;
-        let state = self.changed.wait_while(state, stays_shut).expect("the gate");
+        let state = calm(self.changed.wait_while(state, stays_shut));
         (!state.ending).then_some(state.down)
     }
 
     fn lock(&self) -> MutexGuard<'_, GateState> {
-        self.state.lock().expect("the gate")
+        calm(self.state.lock())
     }
 
     fn close_all(&self, state: &GateState) {
@@ -198,11 +196,10 @@ impl Gate {
     fn wait_listening(&self, wanted: bool) {
         let state = self.lock();
         let limit = Duration::from_secs(5);
-        let (state, _) = self
-            .changed
-            .wait_timeout_while(state, limit, |state| state.listening != wanted)
-            .expect("the gate");
-        assert_eq!(state.listening, wanted, "the listener did not change within {limit:?}");
+        let waiting = |state: &mut GateState| state.listening != wanted;
+        let (state, waited) = calm(self.changed.wait_timeout_while(state, limit, waiting));
+        drop(state);
+        assert!(!waited.timed_out(), "the listener did not change within {limit:?}");
     }
 }
 
@@ -261,6 +258,11 @@ impl Door {
             }
         }
     }
+}
+
+/// What was locked, even where a test panicked meanwhile: its servers still have to end in order.
+pub fn calm<T>(locked: LockResult<T>) -> T {
+    locked.unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Accepts one connection within `limit`.

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use super::net::{Acceptor, Connection, Gate, Waited};
+use super::net::{Acceptor, Connection, Gate, Waited, calm};
 
 /// The handle of a running host; it ends when it is dropped.
 pub struct NotifyStub {
@@ -137,7 +137,7 @@ impl NotifyStub {
     pub fn wait_for(&self, limit: Duration, what: &str, mut wanted: impl FnMut(&[Call]) -> bool) {
         let seen = self.shared.lock();
         let waiting = |seen: &mut Seen| !wanted(&seen.calls);
-        let (seen, waited) = self.shared.changed.wait_timeout_while(seen, limit, waiting).expect("the calls");
+        let (seen, waited) = calm(self.shared.changed.wait_timeout_while(seen, limit, waiting));
         let targets: Vec<String> = seen.calls.iter().map(|call| call.target.clone()).collect();
         drop(seen);
         assert!(!waited.timed_out(), "still not so after {limit:?}: {what}; calls: {targets:#?}");
@@ -155,7 +155,7 @@ impl Call {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Seen> {
-        self.seen.lock().expect("the calls")
+        calm(self.seen.lock())
     }
 
     fn arrived(&self, call: Call) -> Answer {

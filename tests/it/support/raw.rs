@@ -56,6 +56,21 @@ impl RawClient {
         }
     }
 
+    /// Whether the server has closed the connection, without another reply; waits for one of both.
+    pub fn is_closed(&mut self) -> bool {
+        let closed = [io::ErrorKind::UnexpectedEof, io::ErrorKind::ConnectionReset];
+        self.reply().is_err_and(|error| closed.contains(&error.kind()))
+    }
+
+    /// Whether nothing has come that was not read yet.
+    pub fn is_silent(&self) -> bool {
+        let stream = self.control.get_ref();
+        stream.set_nonblocking(true).expect("a socket");
+        let silent = stream.peek(&mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
+        stream.set_nonblocking(false).expect("a socket");
+        silent && self.control.buffer().is_empty()
+    }
+
     /// One command and its reply.
     #[track_caller]
     pub fn tell(&mut self, command: impl AsRef<[u8]>) -> String {

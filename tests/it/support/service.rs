@@ -224,10 +224,12 @@ impl Service {
         files
     }
 
-    /// The files of work in progress by path below `{root}/.partial`, and their sizes.
+    /// The files of work in progress by path below `{root}/.partial`, and their sizes; what begins with a dot is
+    /// the program's own.
     pub fn partial(&self) -> BTreeMap<String, u64> {
         let mut files = BTreeMap::new();
         collect(&self.root().join(".partial"), "", &mut files);
+        files.retain(|path, _| !path.starts_with('.'));
         files
     }
 

@@ -1,6 +1,36 @@
-//! The configurations that the tests write are what they mean.
+//! The configurations that the tests write are what they mean, and the program is seen as it is.
 
-use crate::support::service::{Server, Setup};
+use std::time::Duration;
+
+use crate::support::scripted::{File, ScriptedServer};
+use crate::support::service::{Server, Setup, Stream};
+use crate::support::zips::zip;
+
+const SOON: Duration = Duration::from_secs(10);
+
+#[test]
+fn the_program_is_seen_through_its_console_its_commands_and_its_disk() {
+    let ftp = ScriptedServer::start();
+    let content = zip(1, 5000);
+    ftp.put("/MR/a.zip", File::new(content.clone()));
+    let mut service = Setup::new().server(Server::scripted("omc01", &ftp)).run();
+    assert!(service.command("start").starts_with("ok"));
+    service.wait_for(SOON, "the zip is there", |service| service.mirrored().len() == 1);
+    assert_eq!(service.mirrored()["omc01/MR/a.zip"], content.len() as u64);
+    service.wait_for(SOON, "it is recorded", |service| service.records().len() == 1);
+    assert_eq!(service.records()[0]["path"], "/MR/a.zip");
+    service.wait_for(SOON, "the status shows it", |service| {
+        service.server_status("omc01")["files_downloaded"] == 1
+    });
+    service.wait_line(Stream::Stderr, SOON, "the start is logged", |line| line.contains("started"));
+    assert!(service.peak_memory() > 1 << 20);
+
+    service.restart();
+    assert_eq!((service.records().len(), service.lines(Stream::Stdout).len()), (1, 0));
+    assert!(service.command("nonsense").starts_with("failed"));
+    assert_eq!(service.terminate(SOON).code(), Some(0));
+    assert!(!service.is_running());
+}
 
 #[test]
 fn a_later_key_takes_the_place_of_an_earlier_one() {

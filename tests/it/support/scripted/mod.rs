@@ -27,7 +27,7 @@ pub use journal::{Command, Journal, Retr, Visit};
 pub use rules::{CONNECT, Ending, Limit, LimitAt, ListStyle, Manner, MlsdLinks, Rest, Rule};
 pub use tree::{File, Tree};
 
-use super::net::{Acceptor, open_connections};
+use super::net::{Acceptor, calm, open_connections};
 use session::Session;
 
 /// The handle of a running server; the server ends when it is dropped.
@@ -188,7 +188,7 @@ impl ScriptedServer {
     pub fn wait_for(&self, limit: Duration, what: &str, mut wanted: impl FnMut(&Journal) -> bool) {
         let world = self.shared.lock();
         let waiting = |world: &mut World| !wanted(&world.journal);
-        let (world, waited) = self.shared.seen.wait_timeout_while(world, limit, waiting).expect("the world");
+        let (world, waited) = calm(self.shared.seen.wait_timeout_while(world, limit, waiting));
         let lines = world.journal.lines();
         drop(world);
         assert!(!waited.timed_out(), "still not so after {limit:?}: {what}; commands: {lines:#?}");
@@ -197,7 +197,7 @@ impl ScriptedServer {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, World> {
-        self.world.lock().expect("the world")
+        calm(self.world.lock())
     }
 
     /// Writes into the journal and wakes whoever waits for it.

@@ -4,6 +4,8 @@ use std::io::{BufRead, BufReader, Read};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
+use crate::support::net::calm;
+
 /// The lines of one output. A thread reads them until the output is closed.
 pub struct Lines {
     shared: Arc<Shared>,
@@ -34,20 +36,20 @@ impl Lines {
 
     /// All lines so far.
     pub fn all(&self) -> Vec<String> {
-        self.shared.state.lock().expect("the lines").lines.clone()
+        calm(self.shared.state.lock()).lines.clone()
     }
 
     /// How many lines there are.
     pub fn len(&self) -> usize {
-        self.shared.state.lock().expect("the lines").lines.len()
+        calm(self.shared.state.lock()).lines.len()
     }
 
     /// Waits for a line among those after the first `from`; `None` at the limit, or when no more can come.
     pub fn wait(&self, from: usize, limit: Duration, wanted: impl Fn(&str) -> bool) -> Option<String> {
         let find = |state: &State| state.lines.iter().skip(from).find(|line| wanted(line)).cloned();
         let waiting = |state: &mut State| !state.closed && find(state).is_none();
-        let state = self.shared.state.lock().expect("the lines");
-        let (state, _) = self.shared.changed.wait_timeout_while(state, limit, waiting).expect("the lines");
+        let state = calm(self.shared.state.lock());
+        let (state, _) = calm(self.shared.changed.wait_timeout_while(state, limit, waiting));
         find(&state)
     }
 }
@@ -57,11 +59,11 @@ impl Shared {
         let mut line = Vec::new();
         while output.read_until(b'\n', &mut line).is_ok_and(|bytes| bytes > 0) {
             let text = String::from_utf8_lossy(&line).trim_end_matches(['\r', '\n']).to_owned();
-            self.state.lock().expect("the lines").lines.push(text);
+            calm(self.state.lock()).lines.push(text);
             self.changed.notify_all();
             line.clear();
         }
-        self.state.lock().expect("the lines").closed = true;
+        calm(self.state.lock()).closed = true;
         self.changed.notify_all();
     }
 }

@@ -1,7 +1,10 @@
 //! What a service is started with: its directory, its configuration and its environment.
 
 use std::collections::BTreeMap;
+use std::fs::{OpenOptions, Permissions};
+use std::io::Write;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -74,9 +77,8 @@ level = 'debug'
     /// Adds a server.
     pub fn server(self, server: Server) -> Self {
         let path = self.configurations.first().expect("the first configuration");
-        let mut toml = std::fs::read_to_string(path).expect("the configuration");
-        toml += &server.toml();
-        std::fs::write(path, toml).expect("the configuration");
+        let mut file = OpenOptions::new().append(true).open(path).expect("the configuration");
+        file.write_all(server.toml().as_bytes()).expect("the configuration");
         self
     }
 
@@ -126,6 +128,8 @@ level = 'debug'
     fn add(&mut self, toml: &str) {
         let path = self.directory.path().join(format!("{}.toml", self.configurations.len()));
         std::fs::write(&path, toml).expect("a configuration");
+        // it holds passwords, and the program warns where others could read them
+        std::fs::set_permissions(&path, Permissions::from_mode(0o600)).expect("a private configuration");
         self.configurations.push(path);
     }
 }
