@@ -10,5 +10,6 @@
     reason = "a test that panics has failed, which is what it is for"
 )]
 
+mod essentials;
 mod support;
 mod support_works;
