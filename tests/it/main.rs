@@ -11,5 +11,7 @@
 )]
 
 mod essentials;
+mod mirror;
+mod steps;
 mod support;
 mod support_works;
