@@ -15,3 +15,4 @@ mod mirror;
 mod steps;
 mod support;
 mod support_works;
+mod verify;
