@@ -12,6 +12,7 @@
 
 mod connections;
 mod essentials;
+mod hostile;
 mod mirror;
 mod steps;
 mod support;
