@@ -13,7 +13,9 @@
 mod connections;
 mod essentials;
 mod hostile;
+mod listing;
 mod mirror;
+mod resume;
 mod steps;
 mod support;
 mod support_works;
