@@ -1,5 +1,6 @@
 //! How many connections there are, how long they live, and what a server costs that refuses, hangs or is gone.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::steps::{
@@ -10,6 +11,9 @@ use crate::support::scripted::{
 };
 use crate::support::service::{Server, Service, Setup, Stream};
 use crate::support::zips::{noise, zip};
+
+/// The answer to PASV or EPSV, from the address that listens.
+type Shape = fn(SocketAddr) -> Vec<u8>;
 
 /// Thirty zips in six directories.
 fn thirty(ftp: &ScriptedServer) {
@@ -379,7 +383,7 @@ fn replies_without_text_and_other_codes_of_success_are_understood() {
 
 #[test]
 fn all_answers_to_pasv_lead_to_the_server_itself() {
-    let shapes: [(&str, fn(std::net::SocketAddr) -> Vec<u8>); 6] = [
+    let shapes: [(&str, Shape); 6] = [
         ("without brackets", passive::pasv_without_brackets),
         ("with blanks", passive::pasv_with_blanks),
         ("in GBK", passive::pasv_in_gbk),
@@ -421,7 +425,7 @@ fn a_server_without_a_passive_mode_is_a_fault_that_is_shown() {
 
 #[test]
 fn ipv6_servers_are_asked_for_epsv_in_whatever_shape() {
-    let shapes: [(&str, fn(std::net::SocketAddr) -> Vec<u8>); 4] = [
+    let shapes: [(&str, Shape); 4] = [
         ("as the RFC has it", passive::epsv),
         ("another delimiter", passive::epsv_other_delimiter),
         ("without brackets", passive::epsv_without_brackets),
