@@ -97,8 +97,9 @@ fn a_server_that_is_full_is_tried_again_until_there_is_room() {
 #[test]
 fn a_wrong_password_is_tried_once_a_scan_and_ever_less_often() {
     let ftp = ScriptedServer::start();
-    thirty(&ftp);
-    let service = with(&ftp, &[("password", "'wrong'")]).started().run();
+    // enough work for all connections to want a login at once
+    let keys = [("password", "'wrong'"), ("directories", "['/a', '/b', '/c', '/d']")];
+    let service = with(&ftp, &keys).started().run();
     came(&ftp, "PASS", 4);
     let at: Vec<Instant> = ftp.journal(|journal| {
         journal.commands.iter().filter(|command| command.verb == "PASS").map(|command| command.at).collect()
