@@ -320,6 +320,34 @@ impl Modified {
     }
 }
 
+/// A zip that is safe on disk under its final name: what the records keep of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Download {
+    /// The server it came from.
+    pub server: ServerName,
+    /// The directory on the server.
+    pub directory: Arc<RemotePath>,
+    /// The name in that directory.
+    pub name: RemoteName,
+    /// What the listing said of it.
+    pub facts: FileFacts,
+    /// Bytes stored.
+    pub size: u64,
+    /// Milliseconds since 1970-01-01T00:00:00Z.
+    pub downloaded_at: i64,
+}
+
+/// What the records know of a listed file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Knowledge {
+    /// Never downloaded.
+    New,
+    /// Downloaded once, and listed as it was then.
+    Known,
+    /// Downloaded once, and changed on the server since; said once for each change.
+    Changed,
+}
+
 fn refuse_dangerous(name: &[u8]) -> Result<(), NameRefused> {
     match name {
         b"" => Err(NameRefused::Empty),

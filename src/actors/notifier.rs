@@ -1,0 +1,102 @@
+//! `Notifier` announces every recorded file.
+//!
+//! Woken by: the keeper, after each commit. Waits for: the keeper and the notify host. Thread: its own. After a
+//! panic it begins again, at growing intervals; what is to be announced lies in the database. It works from the
+//! start of the process to its end: `stop` ends the scanners, and what they recorded is announced all the same.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use actix::{Actor, Addr, Context};
+use tokio::sync::Notify;
+
+use super::record_keeper::{Delivered, DueNotices, NextNoticeAt, Postpone, RecordKeeper};
+use super::{AbortOnDrop, ask, shielded};
+use crate::backoff::Backoff;
+use crate::config::NotifySettings;
+use crate::notify::announce::{Notice, Outbox, announce};
+use crate::notify::deliver::HttpCaller;
+
+const RESTART: Backoff = Backoff { first: Duration::from_secs(1), most: Duration::from_secs(300) };
+
+/// See the module.
+pub struct Notifier {
+    settings: NotifySettings,
+    keeper: Addr<RecordKeeper>,
+    outbox_grew: Arc<Notify>,
+    failed_attempts: Arc<AtomicU64>,
+    work: Option<AbortOnDrop<()>>,
+}
+
+impl Notifier {
+    /// A notifier that begins when it is started. It counts failed calls in `failed_attempts`.
+    #[must_use]
+    pub fn new(
+        settings: NotifySettings,
+        keeper: Addr<RecordKeeper>,
+        outbox_grew: Arc<Notify>,
+        failed_attempts: Arc<AtomicU64>,
+    ) -> Self {
+        Self { settings, keeper, outbox_grew, failed_attempts, work: None }
+    }
+}
+
+impl Actor for Notifier {
+    type Context = Context<Self>;
+
+    fn started(&mut self, _: &mut Context<Self>) {
+        let (settings, outbox) = (self.settings.clone(), KeeperOutbox(self.keeper.clone()));
+        let (grew, failed) = (Arc::clone(&self.outbox_grew), Arc::clone(&self.failed_attempts));
+        let announcing = move || {
+            let (settings, outbox) = (settings.clone(), outbox.clone());
+            let (grew, failed) = (Arc::clone(&grew), Arc::clone(&failed));
+            async move {
+                let caller = HttpCaller::new(settings.timeout);
+                let count = || {
+                    failed.fetch_add(1, Ordering::Relaxed);
+                };
+                announce(&settings, &outbox, &caller, &grew, count).await;
+            }
+        };
+        self.work = Some(AbortOnDrop(actix_rt::spawn(async move {
+            let mut panics = 0;
+            while let Err(error) = shielded(announcing()).await {
+                panics += 1;
+                let wait = RESTART.after(panics);
+                log::error!("announcing broke: {error}; it begins again in {}", humantime::format_duration(wait));
+                tokio::time::sleep(wait).await;
+            }
+        })));
+    }
+}
+
+/// The keeper, as the domain function asks it.
+#[derive(Clone)]
+struct KeeperOutbox(Addr<RecordKeeper>);
+
+#[async_trait::async_trait(?Send)]
+impl Outbox for KeeperOutbox {
+    async fn due(&self, limit: usize, except: Vec<i64>) -> anyhow::Result<Vec<Notice>> {
+        let due = ask(&self.0, DueNotices { limit, except }).await?;
+        let notice = |due: crate::records::Notice| Notice {
+            id: due.id,
+            server: due.server,
+            path: due.path,
+            attempts: due.attempts,
+        };
+        Ok(due.into_iter().map(notice).collect())
+    }
+
+    async fn next_at(&self, except: Vec<i64>) -> anyhow::Result<Option<i64>> {
+        ask(&self.0, NextNoticeAt { except }).await
+    }
+
+    async fn delivered(&self, ids: Vec<i64>) -> anyhow::Result<()> {
+        ask(&self.0, Delivered(ids)).await
+    }
+
+    async fn postpone(&self, id: i64, attempts: u32, at: i64) -> anyhow::Result<()> {
+        ask(&self.0, Postpone { id, attempts, at }).await
+    }
+}

@@ -1,0 +1,324 @@
+//! `RecordKeeper` owns the one writable connection to the record database.
+//!
+//! Asked by: scanners, warden, notifier. Waits for: nobody. Thread: its own, which SQLite may block. After a panic
+//! or a failed start the process ends with status 1: without the records nothing can be promised.
+//!
+//! Writes are gathered: whatever has arrived when the mailbox is empty is committed together, so that one sync of
+//! the disk serves many files, and a file that comes alone does not wait.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use actix::{Actor, AsyncContext, Context, Handler, Message, ResponseFuture};
+use chrono::Utc;
+use tokio::sync::{Notify, mpsc, oneshot};
+
+use crate::names::{Download, FileFacts, Knowledge, RemoteName, RemotePath, ServerName};
+use crate::records::{Notice, PresentFile, Records, Totals};
+
+/// A zip is safe on disk: record it. Answered once the record is, too.
+#[derive(Debug, Message)]
+#[rtype(result = "anyhow::Result<()>")]
+pub struct DownloadedFile(pub Download);
+
+/// What is known of files in one directory?
+#[derive(Debug, Message)]
+#[rtype(result = "anyhow::Result<Vec<Knowledge>>")]
+pub struct LookUp {
+    /// The server.
+    pub server: ServerName,
+    /// The directory on it.
+    pub directory: Arc<RemotePath>,
+    /// Names and facts, as listed.
+    pub files: Arc<[(RemoteName, FileFacts)]>,
+}
+
+/// Which present files were downloaded longest ago?
+#[derive(Debug, Message)]
+#[rtype(result = "anyhow::Result<Vec<PresentFile>>")]
+pub struct OldestPresent {
+    /// Announced ones, or the others.
+    pub announced: bool,
+    /// Only those recorded after this one.
+    pub after: i64,
+    /// At most so many.
+    pub limit: usize,
+}
+
+/// The next present files in the order of their records, for the audit of files that were deleted by hand.
+#[derive(Debug, Message)]
+#[rtype(result = "anyhow::Result<Vec<PresentFile>>")]
+pub struct PresentAfter {
+    /// The record that was looked at last.
+    pub after: i64,
+    /// At most so many.
+    pub limit: usize,
+}
+
+/// The files are gone from the mirror.
+#[derive(Debug, Message)]
+#[rtype(result = "anyhow::Result<()>")]
+pub struct MarkEvicted(pub Vec<i64>);
+
+/// Which files are to be announced now?
+#[derive(Debug, Message)]
+#[rtype(result = "anyhow::Result<Vec<Notice>>")]
+pub struct DueNotices {
+    /// At most so many.
+    pub limit: usize,
+    /// Being announced already.
+    pub except: Vec<i64>,
+}
+
+/// When is the next file to be announced, in milliseconds since 1970?
+#[derive(Debug, Message)]
+#[rtype(result = "anyhow::Result<Option<i64>>")]
+pub struct NextNoticeAt {
+    /// Being announced already.
+    pub except: Vec<i64>,
+}
+
+/// The files were announced.
+#[derive(Debug, Message)]
+#[rtype(result = "anyhow::Result<()>")]
+pub struct Delivered(pub Vec<i64>);
+
+/// The call failed; it is due again at `at`, in milliseconds since 1970.
+#[derive(Debug, Message)]
+#[rtype(result = "anyhow::Result<()>")]
+pub struct Postpone {
+    /// The record.
+    pub id: i64,
+    /// Failed calls so far.
+    pub attempts: u32,
+    /// When to call again.
+    pub at: i64,
+}
+
+/// Everything that came before is on disk when this is answered; the database is closed then.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Flush;
+
+/// The sums of the records, for the warden and `status`.
+#[derive(Debug, Clone, Default)]
+pub struct SharedTotals(Arc<Mutex<Totals>>);
+
+impl SharedTotals {
+    /// As of the last commit.
+    #[must_use]
+    pub fn get(&self) -> Totals {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, totals: Totals) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = totals;
+    }
+}
+
+/// See the module.
+pub struct RecordKeeper {
+    /// None once it was flushed.
+    records: Option<Records>,
+    gathered: Vec<(Write, oneshot::Sender<anyhow::Result<()>>)>,
+    totals: SharedTotals,
+    outbox_grew: Arc<Notify>,
+    /// Closed when this actor is dropped, which ends the process unless it was flushed first.
+    _alive: mpsc::Sender<()>,
+}
+
+#[derive(Debug)]
+enum Write {
+    Download(Download),
+    Delivered(Vec<i64>),
+}
+
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+struct Commit;
+
+impl RecordKeeper {
+    /// A keeper of `records`, which wakes `outbox_grew` after each commit that brought something to announce.
+    /// `alive` closes when the keeper is gone.
+    ///
+    /// # Errors
+    ///
+    /// When the sums cannot be read.
+    pub fn new(
+        mut records: Records,
+        totals: SharedTotals,
+        outbox_grew: Arc<Notify>,
+        alive: mpsc::Sender<()>,
+    ) -> anyhow::Result<Self> {
+        totals.set(records.totals()?);
+        Ok(Self { records: Some(records), gathered: Vec::new(), totals, outbox_grew, _alive: alive })
+    }
+
+    fn with<T, E: Into<anyhow::Error>>(
+        &mut self,
+        work: impl FnOnce(&mut Records) -> Result<T, E>,
+    ) -> anyhow::Result<T> {
+        let records = self.records.as_mut().ok_or_else(|| anyhow::anyhow!("the records are closed"))?;
+        work(records).map_err(Into::into)
+    }
+
+    fn refresh_totals(&mut self) {
+        match self.with(Records::totals) {
+            Ok(totals) => self.totals.set(totals),
+            Err(error) => log::error!("{error:#}"),
+        }
+    }
+
+    fn gather(&mut self, write: Write, context: &mut Context<Self>) -> ResponseFuture<anyhow::Result<()>> {
+        let (done, answer) = oneshot::channel();
+        if self.gathered.is_empty() {
+            // comes after whatever is in the mailbox now
+            context.notify(Commit);
+        }
+        self.gathered.push((write, done));
+        Box::pin(async move { answer.await.unwrap_or_else(|_| Err(anyhow::anyhow!("the records are closed"))) })
+    }
+
+    fn commit(&mut self) {
+        let mut downloads = Vec::new();
+        let mut delivered = Vec::new();
+        let (mut downloading, mut delivering) = (Vec::new(), Vec::new());
+        for (write, asker) in std::mem::take(&mut self.gathered) {
+            match write {
+                Write::Download(download) => {
+                    downloads.push(download);
+                    downloading.push(asker);
+                }
+                Write::Delivered(ids) => {
+                    delivered.extend(ids);
+                    delivering.push(asker);
+                }
+            }
+        }
+        if !downloads.is_empty() {
+            let outcome = self.with(|records| records.record(&downloads).map(drop));
+            if outcome.is_ok() {
+                self.outbox_grew.notify_one();
+            }
+            answer(downloading, &outcome);
+        }
+        if !delivered.is_empty() {
+            let now = Utc::now().timestamp_millis();
+            let outcome = self.with(|records| records.mark_delivered(&delivered, now).map(drop));
+            answer(delivering, &outcome);
+        }
+        self.refresh_totals();
+    }
+}
+
+fn answer(askers: Vec<oneshot::Sender<anyhow::Result<()>>>, outcome: &anyhow::Result<()>) {
+    for asker in askers {
+        let outcome = outcome.as_ref().map(|()| ()).map_err(|error| anyhow::anyhow!("{error:#}"));
+        // an asker that was stopped meanwhile finds the record at its next start
+        drop(asker.send(outcome));
+    }
+}
+
+impl Actor for RecordKeeper {
+    type Context = Context<Self>;
+}
+
+impl Handler<LookUp> for RecordKeeper {
+    type Result = anyhow::Result<Vec<Knowledge>>;
+
+    fn handle(&mut self, message: LookUp, _: &mut Context<Self>) -> Self::Result {
+        let LookUp { server, directory, files } = message;
+        self.with(|records| records.look_up(&server, &directory, &files))
+    }
+}
+
+impl Handler<DownloadedFile> for RecordKeeper {
+    type Result = ResponseFuture<anyhow::Result<()>>;
+
+    fn handle(&mut self, message: DownloadedFile, context: &mut Context<Self>) -> Self::Result {
+        self.gather(Write::Download(message.0), context)
+    }
+}
+
+impl Handler<Delivered> for RecordKeeper {
+    type Result = ResponseFuture<anyhow::Result<()>>;
+
+    fn handle(&mut self, message: Delivered, context: &mut Context<Self>) -> Self::Result {
+        self.gather(Write::Delivered(message.0), context)
+    }
+}
+
+impl Handler<Commit> for RecordKeeper {
+    type Result = ();
+
+    fn handle(&mut self, _: Commit, _: &mut Context<Self>) {
+        self.commit();
+    }
+}
+
+impl Handler<OldestPresent> for RecordKeeper {
+    type Result = anyhow::Result<Vec<PresentFile>>;
+
+    fn handle(&mut self, message: OldestPresent, _: &mut Context<Self>) -> Self::Result {
+        let OldestPresent { announced, after, limit } = message;
+        self.with(|records| records.oldest_present(limit, Some(after), announced))
+    }
+}
+
+impl Handler<PresentAfter> for RecordKeeper {
+    type Result = anyhow::Result<Vec<PresentFile>>;
+
+    fn handle(&mut self, message: PresentAfter, _: &mut Context<Self>) -> Self::Result {
+        self.with(|records| records.present_after(Some(message.after), message.limit))
+    }
+}
+
+impl Handler<MarkEvicted> for RecordKeeper {
+    type Result = anyhow::Result<()>;
+
+    fn handle(&mut self, message: MarkEvicted, _: &mut Context<Self>) -> Self::Result {
+        let now = Utc::now().timestamp_millis();
+        let evicted = self.with(|records| records.mark_evicted(&message.0, now))?;
+        if evicted.cancelled_notices > 0 {
+            log::warn!("{} files were evicted before they could be announced", evicted.cancelled_notices);
+        }
+        self.refresh_totals();
+        Ok(())
+    }
+}
+
+impl Handler<DueNotices> for RecordKeeper {
+    type Result = anyhow::Result<Vec<Notice>>;
+
+    fn handle(&mut self, message: DueNotices, _: &mut Context<Self>) -> Self::Result {
+        let now = Utc::now().timestamp_millis();
+        self.with(|records| records.due_notices(now, message.limit, &message.except))
+    }
+}
+
+impl Handler<NextNoticeAt> for RecordKeeper {
+    type Result = anyhow::Result<Option<i64>>;
+
+    fn handle(&mut self, message: NextNoticeAt, _: &mut Context<Self>) -> Self::Result {
+        self.with(|records| records.next_notice_at(&message.except))
+    }
+}
+
+impl Handler<Postpone> for RecordKeeper {
+    type Result = anyhow::Result<()>;
+
+    fn handle(&mut self, message: Postpone, _: &mut Context<Self>) -> Self::Result {
+        let Postpone { id, attempts, at } = message;
+        self.with(|records| records.postpone(id, attempts, at))
+    }
+}
+
+impl Handler<Flush> for RecordKeeper {
+    type Result = ();
+
+    fn handle(&mut self, _: Flush, _: &mut Context<Self>) {
+        self.commit();
+        if let Some(records) = self.records.take() {
+            records.close();
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! Growing intervals between tries: servers, files, notifications and restarts share them.
+
+use std::time::Duration;
+
+/// Doubles from `first` to `most`.
+#[derive(Debug, Clone, Copy)]
+pub struct Backoff {
+    /// After the first failure.
+    pub first: Duration,
+    /// Never more than this.
+    pub most: Duration,
+}
+
+impl Backoff {
+    /// The wait after `failures` failures in a row; none without a failure.
+    #[must_use]
+    pub fn after(&self, failures: u32) -> Duration {
+        match failures.checked_sub(1) {
+            None => Duration::ZERO,
+            Some(doublings) => {
+                self.first.saturating_mul(2_u32.saturating_pow(doublings.min(30))).min(self.most)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn intervals_double_up_to_their_limit() {
+        let backoff = Backoff { first: Duration::from_secs(1), most: Duration::from_secs(300) };
+        let waits: Vec<u64> = [0, 1, 2, 3, 9, 10, u32::MAX].map(|n| backoff.after(n).as_secs()).into();
+        assert_eq!(waits, [0, 1, 2, 4, 256, 300, 300]);
+    }
+}

@@ -1,0 +1,167 @@
+//! Connecting to an FTP server: address, TLS, user and password in; a logged-in [`Session`] out.
+
+use std::cell::Cell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use anyhow::Context;
+use rustls_pki_types::ServerName as TlsName;
+use suppaftp::FtpError as SuppaError;
+use suppaftp::tokio::ImplAsyncFtpStream;
+
+use super::error::FtpError;
+use super::reply::{Features, Reply};
+use super::session::{Session, WireEncoding, reply_of, wire_text, within};
+use super::tls::Trust;
+use super::transport::{ControlConnector, ControlStream, Tls};
+use crate::config::{ServerSettings, TlsMode};
+
+/// Makes sessions with one server, and keeps what was learnt of it. Lives on the server's own thread.
+#[derive(Debug)]
+pub struct Connector {
+    settings: ServerSettings,
+    trust: Option<Trust>,
+    learned: Rc<Learned>,
+}
+
+/// What one session finds out for all later ones.
+#[derive(Debug, Default)]
+pub(super) struct Learned {
+    /// What FEAT said, asked once.
+    pub(super) features: Cell<Option<Features>>,
+    /// Whether EPSV works (or PASV, if false).
+    pub(super) extended_passive: Cell<Option<bool>>,
+}
+
+impl Connector {
+    /// Reads the certificates that the settings ask for; connects to nothing yet.
+    ///
+    /// # Errors
+    ///
+    /// Where TLS is on and there is no usable certificate to trust.
+    pub fn new(settings: ServerSettings) -> anyhow::Result<Self> {
+        let trust = match settings.tls {
+            TlsMode::Off => None,
+            TlsMode::Explicit | TlsMode::Implicit => Some(Trust::load(settings.tls_ca_file.as_deref())?),
+        };
+        Ok(Self { settings, trust, learned: Rc::default() })
+    }
+
+    /// Connects and logs in, in binary mode. All addresses of the host are tried in turn.
+    ///
+    /// # Errors
+    ///
+    /// Each step has the configured timeout. Cancelled, nothing is left but a closed connection.
+    pub async fn connect(&self) -> Result<Session, FtpError> {
+        let Self { settings, .. } = self;
+        let target = (settings.host.as_str(), settings.port);
+        let resolve = |cause| FtpError::Resolve { host: settings.host.clone(), cause };
+        let addresses = within("resolving the host", settings.timeout, tokio::net::lookup_host(target)).await?;
+        let mut last = resolve(std::io::ErrorKind::NotFound.into());
+        for address in addresses.map_err(resolve)? {
+            match self.connect_to(address).await {
+                Ok(session) => return Ok(session),
+                Err(error @ (FtpError::LoginRefused(_) | FtpError::TooManyLogins(_))) => return Err(error),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    async fn connect_to(&self, address: SocketAddr) -> Result<Session, FtpError> {
+        let Self { settings, .. } = self;
+        let tls = self.tls().map_err(|error| FtpError::Tls(format!("{error:#}")))?;
+        let connector = ControlConnector { tls: tls.clone().map(|tls| (settings.tls, tls)) };
+        // suppaftp's way in for a stream of one's own; whether TLS is spoken is the connector's choice
+        let connecting = ImplAsyncFtpStream::<ControlStream>::connect_secure_implicit(
+            address,
+            connector,
+            &settings.host,
+        );
+        let client = within("greeting", settings.timeout, connecting).await?;
+        let mut session = Session {
+            client: client.map_err(|error| greeting_error(address, error))?,
+            peer: address.ip(),
+            tls,
+            timeout: settings.timeout,
+            encoding: settings.encoding,
+            listing: settings.listing,
+            learned: Rc::clone(&self.learned),
+            pending: false,
+            buffer: Vec::new(),
+        };
+        session.client.set_encoding(WireEncoding).await;
+        session.log_in(settings).await?;
+        Ok(session)
+    }
+
+    fn tls(&self) -> anyhow::Result<Option<Tls>> {
+        let Some(trust) = &self.trust else { return Ok(None) };
+        let name = TlsName::try_from(self.settings.host.clone()).context("the host is no name for TLS")?;
+        Ok(Some(Tls::new(trust.client_config()?, name)))
+    }
+}
+
+impl Session {
+    /// USER and PASS, protection of the data connections, binary type, and what FEAT tells.
+    async fn log_in(&mut self, settings: &ServerSettings) -> Result<(), FtpError> {
+        self.pending = true;
+        let user = wire_text(settings.user.as_bytes());
+        let password = wire_text(settings.password.reveal().as_bytes());
+        let login = within("login", self.timeout, self.client.login(user, password)).await?;
+        login.map_err(login_error)?;
+        self.pending = false;
+        if self.tls.is_some() {
+            // implicit servers ask for these as well, though data on them is encrypted from the start (vsftpd: 522)
+            self.require("PBSZ", b"PBSZ 0").await?;
+            self.require("PROT", b"PROT P").await?;
+        }
+        // servers start in ASCII type, which would change line ends inside the zips
+        self.require("TYPE", b"TYPE I").await?;
+        let features = match self.learned.features.get() {
+            Some(features) => features,
+            None => self.ask_features().await?,
+        };
+        if features.utf8 && self.encoding == encoding_rs::UTF_8 {
+            // a refusal does no harm; never sent for other encodings, because it switches IIS over
+            self.command("OPTS", b"OPTS UTF8 ON").await?;
+        }
+        Ok(())
+    }
+
+    async fn ask_features(&mut self) -> Result<Features, FtpError> {
+        let reply = self.command("FEAT", b"FEAT").await?;
+        let features = if reply.is_done() { Features::from_reply(&reply) } else { Features::default() };
+        self.learned.features.set(Some(features));
+        Ok(features)
+    }
+}
+
+fn greeting_error(address: SocketAddr, error: SuppaError) -> FtpError {
+    match error {
+        SuppaError::UnexpectedResponse(response) => refused_login(Reply::from_body(response.body), "greeting"),
+        SuppaError::ConnectionError(cause) => FtpError::Connect { address: address.to_string(), cause },
+        other => match reply_of("greeting", Err(other)) {
+            Ok(reply) => refused_login(reply, "greeting"),
+            Err(error) => error,
+        },
+    }
+}
+
+fn login_error(error: SuppaError) -> FtpError {
+    match reply_of("login", Err(error)) {
+        Ok(reply) => refused_login(reply, "login"),
+        Err(error) => error,
+    }
+}
+
+/// 421, or 530 with words such as "too many": a limit, shared with other clients, and no fault of the password.
+fn refused_login(reply: Reply, step: &'static str) -> FtpError {
+    const LIMIT_WORDS: [&str; 6] = ["too many", "maximum", "max ", "limit", "connections", "sessions"];
+    match reply.code {
+        421 => FtpError::TooManyLogins(reply),
+        530 if LIMIT_WORDS.iter().any(|word| reply.mentions(word)) => FtpError::TooManyLogins(reply),
+        530 | 430 | 532 => FtpError::LoginRefused(reply),
+        _ => FtpError::Refused { step, reply },
+    }
+}

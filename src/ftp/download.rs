@@ -1,0 +1,49 @@
+//! Downloading one file: its bytes from an offset on, handed to the caller as they come.
+
+use super::error::FtpError;
+use super::session::Session;
+use crate::names::RemotePath;
+
+/// One buffer for each session, kept across files. Measured: 256 KiB reads cost half the CPU of 64 KiB ones.
+const BUFFER: usize = 256 * 1024;
+
+/// What came, after the server closed the transfer with success.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Received {
+    /// Bytes of this transfer, from the offset on.
+    pub bytes: u64,
+    /// False where TLS ended without its closing message: an attacker could have cut the end, so that the size
+    /// must prove the file whole.
+    pub clean_end: bool,
+}
+
+impl Session {
+    /// Fetches the file at `path` from byte `offset` on and passes every piece to `sink`.
+    ///
+    /// # Errors
+    ///
+    /// [`FtpError::Refused`] with step `REST` where the server does not resume; the session stays usable then, as
+    /// it does when the file is gone. Whatever `sink` says ends the transfer. Cancelled or failed half-way, all
+    /// that was passed to `sink` is true, and the session is not reusable.
+    pub async fn fetch(
+        &mut self,
+        path: &RemotePath,
+        offset: u64,
+        mut sink: impl FnMut(&[u8]) -> anyhow::Result<()>,
+    ) -> Result<Received, FtpError> {
+        let mut data = self.open_transfer("RETR", &[b"RETR ", path.wire()].concat(), offset).await?;
+        let mut received = Received { bytes: 0, clean_end: true };
+        self.buffer.resize(BUFFER, 0);
+        loop {
+            let Self { buffer, timeout, .. } = self;
+            let read = data.read("RETR", *timeout, buffer, &mut received.clean_end).await?;
+            if read == 0 {
+                break;
+            }
+            sink(buffer.get(..read).unwrap_or_default())?;
+            received.bytes += read as u64;
+        }
+        self.end_transfer("RETR", data).await?;
+        Ok(received)
+    }
+}

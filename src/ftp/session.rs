@@ -1,0 +1,273 @@
+//! One logged-in connection to a server: commands, replies, and the data connections that we open ourselves.
+//!
+//! suppaftp speaks on the control connection; data connections are ours, because they go to the address of the
+//! control connection whatever the server says, and every step of them has a deadline.
+//!
+//! A session is reusable only after a complete final reply to everything that was sent. Dropping any future of it
+//! in between leaves it marked, and [`Session::is_reusable`] says no: it is thrown away then, never repaired.
+
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::time::Duration;
+
+use encoding_rs::Encoding;
+use suppaftp::FtpError as SuppaError;
+use suppaftp::tokio::ImplAsyncFtpStream;
+use suppaftp::types::Response;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::connect::Learned;
+use super::error::FtpError;
+use super::reply::Reply;
+use super::transport::{ControlStream, Socket, Tls};
+use crate::config::ListingMode;
+
+/// A logged-in control connection. One operation at a time.
+pub struct Session {
+    pub(super) client: ImplAsyncFtpStream<ControlStream>,
+    /// Where the control connection leads, and so where every data connection goes.
+    pub(super) peer: IpAddr,
+    pub(super) tls: Option<Tls>,
+    pub(super) timeout: Duration,
+    pub(super) encoding: &'static Encoding,
+    pub(super) listing: ListingMode,
+    pub(super) learned: Rc<Learned>,
+    /// Something was sent whose final reply is not in yet.
+    pub(super) pending: bool,
+    /// For received data, kept across files.
+    pub(super) buffer: Vec<u8>,
+}
+
+/// An open data connection and what the server said when it opened.
+#[derive(Debug)]
+pub(super) struct Data {
+    pub(super) socket: Socket,
+    /// The final reply, where it came without a preliminary one.
+    early: Option<Reply>,
+}
+
+impl Session {
+    /// Whether the connection can carry another command.
+    #[must_use]
+    pub fn is_reusable(&self) -> bool {
+        !self.pending
+    }
+
+    /// The address that the session is connected to.
+    #[must_use]
+    pub fn peer(&self) -> IpAddr {
+        self.peer
+    }
+
+    /// Sends `line` (without its line end) and reads one reply, whatever its code.
+    ///
+    /// # Errors
+    ///
+    /// When the connection breaks or nothing comes in time. Cancelled or failed, the session is not reusable.
+    pub(super) async fn command(&mut self, step: &'static str, line: &[u8]) -> Result<Reply, FtpError> {
+        self.pending = true;
+        let command = wire_text(line);
+        let answer = within(step, self.timeout, self.client.custom_command(command, &[])).await?;
+        let reply = reply_of(step, answer)?;
+        self.pending = reply.is_preliminary();
+        Ok(reply)
+    }
+
+    /// Like [`Self::command`], and refuses every answer but 2xx.
+    pub(super) async fn require(&mut self, step: &'static str, line: &[u8]) -> Result<Reply, FtpError> {
+        let reply = self.command(step, line).await?;
+        if reply.is_done() { Ok(reply) } else { Err(FtpError::Refused { step, reply }) }
+    }
+
+    /// The size of a file as SIZE says it (RFC 3659 section 4), or `None` where the server does not tell.
+    ///
+    /// # Errors
+    ///
+    /// When the connection breaks.
+    pub async fn size(&mut self, path: &[u8]) -> Result<Option<u64>, FtpError> {
+        let reply = self.command("SIZE", &[b"SIZE ", path].concat()).await?;
+        Ok(if reply.is_done() { reply.size() } else { None })
+    }
+
+    /// Asks for a sign of life; keeps the login from timing out on the server.
+    ///
+    /// # Errors
+    ///
+    /// When the connection broke since it was last used.
+    pub async fn noop(&mut self) -> Result<(), FtpError> {
+        self.command("NOOP", b"NOOP").await.map(drop)
+    }
+
+    /// Logs out, as far as the server answers within `limit`, so that no stale login is left at the server.
+    pub async fn quit(mut self, limit: Duration) {
+        if self.is_reusable() {
+            // whatever comes back, the connection is closed next
+            drop(tokio::time::timeout(limit, self.command("QUIT", b"QUIT")).await);
+        }
+    }
+
+    /// Opens a data connection and sends `line`, preceded by REST where `offset` is not zero.
+    pub(super) async fn open_transfer(
+        &mut self,
+        step: &'static str,
+        line: &[u8],
+        offset: u64,
+    ) -> Result<Data, FtpError> {
+        let stream = self.connect_data(step).await?;
+        if offset > 0 {
+            let reply = self.command("REST", format!("REST {offset}").as_bytes()).await?;
+            if reply.code != 350 {
+                return Err(FtpError::Refused { step: "REST", reply });
+            }
+        }
+        let Some(tls) = self.tls.clone() else {
+            let early = self.begin(step, line).await?;
+            return Ok(Data { socket: Socket::Plain(stream), early });
+        };
+        // the handshake travels together with the command, which saves a round trip
+        let timeout = self.timeout;
+        let handshake = within(step, timeout, tls.connect(stream));
+        let (begun, secured) = {
+            let begin = self.begin(step, line);
+            tokio::pin!(begin, handshake);
+            tokio::select! {
+                begun = &mut begin => {
+                    let early = begun?;
+                    (early, handshake.await)
+                }
+                secured = &mut handshake => (begin.await?, secured),
+            }
+        };
+        let socket = secured?.map_err(|cause| FtpError::Data { step, cause })?;
+        Ok(Data { socket: Socket::Tls(Box::new(socket)), early: begun })
+    }
+
+    /// Sends the transfer command. The answer is the final reply where it came at once.
+    async fn begin(&mut self, step: &'static str, line: &[u8]) -> Result<Option<Reply>, FtpError> {
+        let reply = self.command(step, line).await?;
+        if reply.is_preliminary() {
+            Ok(None)
+        } else if reply.is_done() {
+            Ok(Some(reply))
+        } else {
+            Err(FtpError::Refused { step, reply })
+        }
+    }
+
+    /// Closes the data connection and reads the final reply: vsftpd and ProFTPD send it only then.
+    pub(super) async fn end_transfer(&mut self, step: &'static str, data: Data) -> Result<Reply, FtpError> {
+        let Data { mut socket, early } = data;
+        if let Socket::Tls(_) = socket {
+            // close_notify, which vsftpd with TLS 1.3 insists on; a server that is gone already does not mind
+            drop(within(step, self.timeout, socket.shutdown()).await);
+        }
+        drop(socket);
+        if let Some(reply) = early {
+            return Ok(reply);
+        }
+        let answer = within(step, self.timeout, self.client.read_response_in(&[])).await?;
+        let reply = reply_of(step, answer)?;
+        if !reply.is_done() {
+            // some servers send 426 and then 226: what follows cannot be told, so the session stays marked
+            return Err(FtpError::Refused { step, reply });
+        }
+        self.pending = false;
+        Ok(reply)
+    }
+
+    /// PASV (RFC 959) or EPSV (RFC 2428), then TCP to the control connection's peer.
+    async fn connect_data(&mut self, step: &'static str) -> Result<TcpStream, FtpError> {
+        let port = self.passive_port(step).await?;
+        let stream = within(step, self.timeout, TcpStream::connect(SocketAddr::new(self.peer, port))).await?;
+        stream.map_err(|cause| FtpError::Data { step, cause })
+    }
+
+    /// PASV first on IPv4 and EPSV first on IPv6; what the server refuses for good is not asked again.
+    async fn passive_port(&mut self, step: &'static str) -> Result<u16, FtpError> {
+        let extended_first = self.learned.extended_passive.get().unwrap_or(self.peer.is_ipv6());
+        let mut refusal = None;
+        for extended in [extended_first, !extended_first] {
+            let (command, code): (&'static str, u16) = if extended { ("EPSV", 229) } else { ("PASV", 227) };
+            let reply = self.command(command, command.as_bytes()).await?;
+            let port = match reply.code == code {
+                true if extended => reply.epsv_port(),
+                true => reply.pasv_port(),
+                false if reply.code / 100 != 5 => return Err(FtpError::Refused { step: command, reply }),
+                false => None,
+            };
+            if let Some(port) = port {
+                self.learned.extended_passive.set(Some(extended));
+                return Ok(port);
+            }
+            refusal = refusal.or(Some((command, reply)));
+        }
+        Err(match refusal {
+            Some((command, reply)) => FtpError::Refused { step: command, reply },
+            None => FtpError::Data { step, cause: io::ErrorKind::Unsupported.into() },
+        })
+    }
+}
+
+impl Data {
+    /// Reads into `buffer`; 0 is the end. `clean` turns false when TLS ended without saying so.
+    pub(super) async fn read(
+        &mut self,
+        step: &'static str,
+        timeout: Duration,
+        buffer: &mut [u8],
+        clean: &mut bool,
+    ) -> Result<usize, FtpError> {
+        match within(step, timeout, self.socket.read(buffer)).await? {
+            Ok(read) => Ok(read),
+            Err(cause) if cause.kind() == io::ErrorKind::UnexpectedEof => {
+                *clean = false;
+                Ok(0)
+            }
+            Err(cause) => Err(FtpError::Data { step, cause }),
+        }
+    }
+}
+
+/// Gives `work` as long as the server may be silent.
+pub(super) async fn within<T>(
+    step: &'static str,
+    after: Duration,
+    work: impl Future<Output = T>,
+) -> Result<T, FtpError> {
+    tokio::time::timeout(after, work).await.map_err(|_| FtpError::Timeout { step, after })
+}
+
+/// suppaftp checks nothing for us: each reply comes as an answer, whatever its code.
+pub(super) fn reply_of(step: &'static str, answer: Result<Response, SuppaError>) -> Result<Reply, FtpError> {
+    match answer {
+        Ok(response) | Err(SuppaError::UnexpectedResponse(response)) => Ok(Reply::from_body(response.body)),
+        Err(SuppaError::ConnectionError(cause)) => Err(FtpError::Lost { step, cause }),
+        Err(SuppaError::SecureError(text)) => Err(FtpError::Tls(text)),
+        Err(other) => Err(FtpError::Lost { step, cause: io::Error::other(other.to_string()) }),
+    }
+}
+
+/// Wire bytes as suppaftp takes them: one character for each byte, see [`WireEncoding`].
+pub(super) fn wire_text(wire: &[u8]) -> String {
+    wire.iter().copied().map(char::from).collect()
+}
+
+/// Gives suppaftp's text back to the wire byte for byte. Names are decoded by us alone, so that one which is
+/// invalid in the server's encoding can still be fetched.
+#[derive(Debug)]
+pub(super) struct WireEncoding;
+
+impl suppaftp::Encoding for WireEncoding {
+    fn decode(&self, bytes: &[u8]) -> String {
+        wire_text(bytes)
+    }
+
+    fn encode(&self, text: &str) -> io::Result<Vec<u8>> {
+        text.chars()
+            .map(|c| u8::try_from(c).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput)))
+            .collect()
+    }
+}

@@ -1,0 +1,278 @@
+//! The control connection beneath suppaftp: TCP or TLS, with every reply repaired on its way in.
+//!
+//! suppaftp takes a foreign stream through its connector trait. [`ControlConnector`] is handed the fresh TCP
+//! connection, brings TLS up where it is asked for, and gives back a [`ControlStream`].
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use rustls::ClientConfig;
+use rustls_pki_types::ServerName as TlsName;
+use suppaftp::tokio::{AsyncTlsConnector, TokioTlsStream};
+use suppaftp::{FtpError as SuppaError, FtpResult};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::reply::{Reply, ReplyRepair};
+use crate::config::TlsMode;
+
+/// Bytes read from the control connection at a time.
+const READ_SIZE: usize = 2048;
+
+/// TLS for one control connection and its data connections: session tickets are never shared with another login,
+/// because ProFTPD refuses a data connection that resumes the session of another control connection.
+#[derive(Clone)]
+pub struct Tls {
+    connector: TlsConnector,
+    name: TlsName<'static>,
+}
+
+impl std::fmt::Debug for Tls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tls").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Tls {
+    /// TLS towards `name` with a session store of its own.
+    #[must_use]
+    pub fn new(config: ClientConfig, name: TlsName<'static>) -> Self {
+        Self { connector: TlsConnector::from(Arc::new(config)), name }
+    }
+
+    /// Shakes hands over `stream`.
+    ///
+    /// # Errors
+    ///
+    /// The system's or rustls' own, as an `io::Error`.
+    pub async fn connect(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+        self.connector.connect(self.name.clone(), stream).await
+    }
+}
+
+/// A TCP connection, encrypted or not.
+#[derive(Debug)]
+pub enum Socket {
+    /// As it is.
+    Plain(TcpStream),
+    /// Inside TLS.
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Socket {
+    fn tcp(&self) -> &TcpStream {
+        match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => stream.get_ref().0,
+        }
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
+
+/// What suppaftp reads from and writes to.
+#[derive(Debug)]
+pub struct ControlStream {
+    socket: Socket,
+    repair: ReplyRepair,
+    /// Repaired bytes that suppaftp has not read yet, from `taken` on.
+    ready: Vec<u8>,
+    taken: usize,
+}
+
+impl ControlStream {
+    fn new(socket: Socket) -> Self {
+        Self { socket, repair: ReplyRepair::default(), ready: Vec::new(), taken: 0 }
+    }
+
+    fn give(&mut self, buf: &mut ReadBuf<'_>) -> bool {
+        let rest = self.ready.get(self.taken..).unwrap_or_default();
+        let part = rest.get(..rest.len().min(buf.remaining())).unwrap_or_default();
+        let given = part.len();
+        buf.put_slice(part);
+        self.taken += given;
+        if self.taken == self.ready.len() {
+            self.ready.clear();
+            self.taken = 0;
+        }
+        given > 0
+    }
+}
+
+impl AsyncRead for ControlStream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        while !this.give(buf) && buf.remaining() > 0 {
+            let mut space = [0_u8; READ_SIZE];
+            let mut read = ReadBuf::new(&mut space);
+            ready!(Pin::new(&mut this.socket).poll_read(cx, &mut read))?;
+            if read.filled().is_empty() {
+                break;
+            }
+            this.repair.feed(read.filled(), &mut this.ready).map_err(io::Error::other)?;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for ControlStream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = ready!(Pin::new(&mut this.socket).poll_write(cx, buf))?;
+        // suppaftp never flushes; a TLS record must not wait for the next command
+        ready!(Pin::new(&mut this.socket).poll_flush(cx))?;
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().socket).poll_shutdown(cx)
+    }
+}
+
+impl TokioTlsStream for ControlStream {
+    type InnerStream = Self;
+
+    fn tcp_stream(self) -> FtpResult<TcpStream> {
+        match self.socket {
+            Socket::Plain(stream) => Ok(stream),
+            Socket::Tls(stream) => Ok(stream.into_inner().0),
+        }
+    }
+
+    fn get_ref(&self) -> &TcpStream {
+        self.socket.tcp()
+    }
+
+    fn mut_ref(&mut self) -> &mut Self {
+        self
+    }
+}
+
+/// Makes the control stream out of a fresh TCP connection. Explicit TLS is negotiated here, so that the greeting
+/// and the answer to AUTH are repaired like every other reply.
+#[derive(Debug)]
+pub struct ControlConnector {
+    /// `None` exactly where the mode is off.
+    pub tls: Option<(TlsMode, Tls)>,
+}
+
+#[async_trait::async_trait]
+impl AsyncTlsConnector for ControlConnector {
+    type Stream = ControlStream;
+
+    async fn connect(&self, _domain: &str, stream: TcpStream) -> FtpResult<ControlStream> {
+        prepare(&stream).map_err(SuppaError::ConnectionError)?;
+        match &self.tls {
+            Some((TlsMode::Implicit, tls)) => {
+                let stream = tls.connect(stream).await.map_err(secure)?;
+                Ok(ControlStream::new(Socket::Tls(Box::new(stream))))
+            }
+            Some((TlsMode::Explicit, tls)) => explicit(tls, stream).await,
+            _ => Ok(ControlStream::new(Socket::Plain(stream))),
+        }
+    }
+}
+
+/// No delay for the small commands; keepalive because a long transfer leaves the control connection silent, and
+/// routers forget silent connections.
+fn prepare(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let keepalive = socket2::TcpKeepalive::new()
+        .with_time(std::time::Duration::from_secs(60))
+        .with_interval(std::time::Duration::from_secs(15));
+    socket2::SockRef::from(stream).set_tcp_keepalive(&keepalive)
+}
+
+/// Greeting, AUTH TLS, handshake (RFC 4217 section 4). The greeting is handed on to suppaftp afterwards.
+async fn explicit(tls: &Tls, stream: TcpStream) -> FtpResult<ControlStream> {
+    let mut plain = ControlStream::new(Socket::Plain(stream));
+    let greeting = read_reply(&mut plain).await?;
+    if !greeting.is_done() {
+        return Err(refused(greeting));
+    }
+    plain.write_all(b"AUTH TLS\r\n").await.map_err(SuppaError::ConnectionError)?;
+    let answer = read_reply(&mut plain).await?;
+    // 234 by RFC 2228; 334 from some old servers. A refusal never leads to a plain login.
+    if !matches!(answer.code, 234 | 334) {
+        return Err(refused(answer));
+    }
+    // whatever was sent in the clear behind the 234 is dropped with `plain`, as RFC 4217 section 15 asks
+    let Socket::Plain(stream) = plain.socket else {
+        return Err(SuppaError::SecureError("the connection is encrypted already".to_owned()));
+    };
+    let stream = tls.connect(stream).await.map_err(secure)?;
+    let mut secured = ControlStream::new(Socket::Tls(Box::new(stream)));
+    secured.ready = greeting.body;
+    Ok(secured)
+}
+
+async fn read_reply(stream: &mut ControlStream) -> FtpResult<Reply> {
+    let mut body = Vec::new();
+    loop {
+        let byte = stream.read_u8().await.map_err(SuppaError::ConnectionError)?;
+        body.push(byte);
+        if byte == b'\n' && is_complete(&body) {
+            return Ok(Reply::from_body(body));
+        }
+        if body.len() > suppaftp_reply_limit() {
+            return Err(SuppaError::BadResponse);
+        }
+    }
+}
+
+/// suppaftp's own bound of a reply, held here as well for the replies read before it takes over.
+const fn suppaftp_reply_limit() -> usize {
+    256 * 1024
+}
+
+/// Repaired lines begin with a digit only where a reply begins or ends; `NNN-` begins.
+fn is_complete(body: &[u8]) -> bool {
+    let line = body.trim_ascii_end().rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
+    line.first().is_some_and(u8::is_ascii_digit) && line.get(3) != Some(&b'-')
+}
+
+fn refused(reply: Reply) -> SuppaError {
+    SuppaError::UnexpectedResponse(suppaftp::types::Response::new(suppaftp::Status::Unknown, reply.body))
+}
+
+fn secure(error: io::Error) -> SuppaError {
+    SuppaError::SecureError(error.to_string())
+}

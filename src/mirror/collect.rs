@@ -1,0 +1,109 @@
+//! The life of one scanner between `start` and `stop`: scan after scan, never two at once.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::obtain::discard_leftovers;
+use super::scan::{Tally, scan};
+use super::server::Server;
+use crate::backoff::Backoff;
+use crate::exit_flag::{ExitWatch, Stopped};
+use crate::ftp::{Blame, FtpError};
+use crate::status::ServerState;
+
+/// Stored files may take so long to be recorded when the exit flag is raised; `stop` answers within 2 s.
+const FINISH_LIMIT: Duration = Duration::from_millis(1200);
+/// The same between two scans, where nothing presses.
+const SETTLE_LIMIT: Duration = Duration::from_secs(60);
+/// A refused account is tried ever less often, so that the server does not lock it.
+const LONGEST_LOGIN_WAIT: Duration = Duration::from_secs(15 * 60);
+/// An unreachable server is tried at least this often, or each interval where that is longer.
+const LONGEST_CONNECT_WAIT: Duration = Duration::from_secs(60);
+
+/// Scans the server until the exit flag is raised.
+pub async fn collect(server: &Server, exit: &ExitWatch) {
+    let mut failures = 0;
+    while !exit.is_raised() {
+        let started = Instant::now();
+        let Ok(outcome) = exit.guard(one_scan(server)).await else { break };
+        failures = if outcome.is_ok() { 0 } else { failures + 1 };
+        let took = started.elapsed();
+        let pause = pause(server, &outcome, failures).saturating_sub(took);
+        let state = if outcome.is_ok() { ServerState::Waiting } else { ServerState::Unreachable };
+        server.progress.scan_ended(took, pause, state);
+        report(server, &outcome, took, pause);
+        let due = started + took + pause;
+        if exit.guard(tokio::time::sleep_until(due)).await == Err(Stopped) {
+            break;
+        }
+    }
+    tokio::join!(server.finish_publishing(FINISH_LIMIT), server.log_out());
+    server.progress.stopped();
+}
+
+async fn one_scan(server: &Server) -> Result<Tally, FtpError> {
+    if let Err(error) = server.guard.sweep().await {
+        log::warn!("server={} cannot check the disk before the scan: {error:#}", server.settings.name);
+    }
+    server.progress.scan_started();
+    let outcome = scan(server).await;
+    server.finish_publishing(SETTLE_LIMIT).await;
+    if let Ok(tally) = &outcome {
+        if tally.failed_directories == 0 && tally.waiting == 0 {
+            // every file of the server is recorded: what still lies in .partial belongs to none of them
+            discard_leftovers(server);
+        }
+        note(server, tally);
+    }
+    outcome
+}
+
+/// From the start of this scan to the start of the next.
+fn pause(server: &Server, outcome: &Result<Tally, FtpError>, failures: u32) -> Duration {
+    let interval = server.interval;
+    let longest = match outcome {
+        Ok(tally) if tally.overflowed && tally.fetched > 0 => return Duration::ZERO,
+        Ok(_) => return interval,
+        Err(error) if error.blame() == Blame::Login => LONGEST_LOGIN_WAIT,
+        Err(_) => LONGEST_CONNECT_WAIT,
+    };
+    Backoff { first: interval, most: longest.max(interval) }.after(failures)
+}
+
+fn note(server: &Server, tally: &Tally) {
+    server.progress.update(|status| {
+        status.directories_seen = tally.directories;
+        status.files_seen = tally.files;
+        status.pending_files = tally.waiting;
+        status.lines_not_understood = tally.not_understood;
+        if tally.failed_directories + tally.failed_files + tally.not_understood + tally.waiting == 0 {
+            status.last_error = None;
+        }
+    });
+}
+
+fn report(server: &Server, outcome: &Result<Tally, FtpError>, took: Duration, wait: Duration) {
+    let name = &server.settings.name;
+    let took = humantime::format_duration(Duration::from_millis(u64::try_from(took.as_millis()).unwrap_or(0)));
+    match outcome {
+        Ok(tally) => {
+            let quiet = tally.fetched + tally.failed_files + tally.failed_directories == 0;
+            let level = if quiet { log::Level::Debug } else { log::Level::Info };
+            log::log!(
+                level,
+                "server={name} scan: {} directories ({} failed), {} zips, {} fetched, {} waiting, took {took}",
+                tally.directories + tally.failed_directories,
+                tally.failed_directories,
+                tally.files,
+                tally.fetched,
+                tally.waiting,
+            );
+        }
+        Err(error) => {
+            let wait = humantime::format_duration(Duration::from_secs(wait.as_secs()));
+            log::warn!("server={name} scan failed: {error}; next try in {wait}");
+            server.progress.update(|status| status.last_error = Some(error.to_string()));
+        }
+    }
+}

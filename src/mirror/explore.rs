@@ -1,0 +1,148 @@
+//! One directory of a scan: listed, its directories made and queued, its new zips queued.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::jobs::{DirectoryJob, FileJob};
+use super::scan::Scan;
+use super::tree::make_component;
+use crate::ftp::listing::{Entry, Kind, Summary};
+use crate::ftp::{FtpError, Session};
+use crate::names::{FileFacts, Knowledge, RemoteName, RemotePath};
+
+/// A tree is cut below this many directories; a server that lists a loop has no end otherwise.
+const MAX_DEPTH: usize = 256;
+/// Files that are looked up together.
+const LOOK_UP: usize = 1024;
+
+/// A directory under way.
+struct Directory<'s, 'v> {
+    scan: &'s Scan<'v>,
+    job: &'s DirectoryJob,
+    /// Its place in the mirror.
+    home: OwnedFd,
+    /// Zips not looked up yet.
+    zips: Vec<(RemoteName, FileFacts)>,
+    /// Which part of the directory those are.
+    part: u32,
+}
+
+/// Lists the directory of `job`, and queues what is found. Entries are used as they come: fetching begins while
+/// the listing is still going on.
+///
+/// # Errors
+///
+/// When the listing is incomplete; what came of it is queued all the same.
+pub(super) async fn explore(scan: &Scan<'_>, session: &mut Session, job: &DirectoryJob) -> Result<(), FtpError> {
+    let mut listing = session.list(&job.path).await?;
+    let home = scan.server.mirror.make_directory(&job.path).map_err(|error| {
+        FtpError::Local(anyhow::Error::new(error).context("cannot make the directory in the mirror"))
+    })?;
+    let mut directory = Directory { scan, job, home, zips: Vec::new(), part: 0 };
+    let mut entries = Vec::new();
+    while listing.next(&mut entries).await? {
+        directory.take(&mut entries).await?;
+    }
+    let verdict = listing.finish(&mut entries).await;
+    directory.take(&mut entries).await?;
+    directory.look_up().await?;
+    let summary = verdict?;
+    scan.tally.borrow_mut().directories += 1;
+    report(scan, &job.path, &summary);
+    Ok(())
+}
+
+impl Directory<'_, '_> {
+    async fn take(&mut self, entries: &mut Vec<Entry>) -> Result<(), FtpError> {
+        for entry in entries.drain(..) {
+            match entry.kind {
+                Kind::Directory => self.descend(&entry.name),
+                // a link to a zip is fetched as the file it names; one to a directory is not followed
+                Kind::File | Kind::Link if entry.name.is_zip() => {
+                    self.scan.tally.borrow_mut().files += 1;
+                    self.zips.push((entry.name, entry.facts));
+                }
+                Kind::File | Kind::Link | Kind::Other => {}
+            }
+            if self.zips.len() >= LOOK_UP {
+                self.look_up().await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn descend(&self, name: &RemoteName) {
+        let Self { scan, job, .. } = self;
+        let path = job.path.join(name);
+        if job.depth + 1 > MAX_DEPTH {
+            scan.complain(&path, &format!("deeper than {MAX_DEPTH} directories"), "the tree is cut here");
+            return;
+        }
+        if let Err(error) = make_component(self.home.as_fd(), name.text()) {
+            scan.complain(&path, &format!("cannot make the directory in the mirror: {error}"), "skipped in this scan");
+            return;
+        }
+        let key = scan.server.memory.borrow().key(&path);
+        scan.jobs.add_directory(key, DirectoryJob { path: Arc::new(path), depth: job.depth + 1, tries: 0 });
+    }
+
+    /// Asks the records for the zips collected so far, unless they are what they were when all of them were known.
+    async fn look_up(&mut self) -> Result<(), FtpError> {
+        let zips = std::mem::take(&mut self.zips);
+        let part = self.part;
+        self.part += 1;
+        let Self { scan, job, .. } = self;
+        let server = scan.server;
+        if zips.is_empty() || server.memory.borrow().is_settled(&job.path, part, &zips) {
+            return Ok(());
+        }
+        let zips: Arc<[_]> = zips.into();
+        let answers = server.records.look_up(&job.path, Arc::clone(&zips)).await?;
+        let settled = answers.iter().all(|answer| *answer != Knowledge::New);
+        server.memory.borrow_mut().settle(&job.path, part, &zips, settled);
+        for ((name, facts), answer) in zips.iter().zip(answers) {
+            match answer {
+                Knowledge::Known => {}
+                Knowledge::Changed => self.changed(name),
+                Knowledge::New => self.queue(name, *facts),
+            }
+        }
+        Ok(())
+    }
+
+    fn changed(&self, name: &RemoteName) {
+        let server = self.scan.server;
+        let (own, path) = (&server.settings.name, self.job.path.join(name));
+        log::warn!("server={own} path={path}: changed on the server after it was downloaded; not fetched again");
+        server.progress.update(|status| status.changed_files += 1);
+    }
+
+    /// Queues a new file, unless it waits for its next try or for a second look.
+    fn queue(&self, name: &RemoteName, facts: FileFacts) {
+        let Self { scan, job, .. } = self;
+        let path = job.path.join(name);
+        let memory = scan.server.memory.borrow();
+        if !memory.may_try(&path, &facts, Instant::now()) {
+            scan.tally.borrow_mut().waiting += 1;
+            return;
+        }
+        let key = memory.key(&path);
+        let directory = Arc::clone(&job.path);
+        scan.jobs.add_file(key, FileJob { directory, name: name.clone(), facts, tries: 0 });
+    }
+}
+
+/// Lines and names that are not used are counted, and shown by one sample.
+fn report(scan: &Scan<'_>, path: &RemotePath, summary: &Summary) {
+    let Summary { not_understood, names_refused, too_long, .. } = summary;
+    let lost = not_understood + names_refused + too_long;
+    if lost == 0 {
+        return;
+    }
+    scan.tally.borrow_mut().not_understood += lost;
+    let sample = summary.sample.as_deref().or(summary.refused_sample.as_deref()).unwrap_or("(too long)");
+    let text = format!("{lost} lines of the listing are not usable, the first: {}", crate::names::Printable(sample));
+    scan.complain(path, &text, "the rest of the directory is used");
+}

@@ -1,0 +1,189 @@
+//! One new file: from its listing to whole bytes in a partial file.
+//!
+//! Nothing is taken for whole that was not proved so: the server must have closed the transfer with success, the
+//! size must be the one it shows, and a zip archive must have its end.
+
+use std::fs::File;
+use std::io;
+
+use crate::config::Verify;
+use crate::ftp::{FtpError, Session};
+use crate::names::{FileFacts, RemotePath};
+use crate::quota::{Gauge, Hold};
+
+use super::partial::{Partial, PartialName, remove};
+use super::tree::ServerMirror;
+use super::verify::{Unreadable, ZipShape, inspect, readable};
+
+/// How far a file may outgrow its listing before its transfer is cut. A file that is being uploaded grows while it
+/// is fetched; one without end must not fill the disk.
+const GROWTH: u64 = 64 * 1024 * 1024;
+/// The same for a file of which the server shows no size at all.
+const UNSIZED: u64 = 1024 * 1024 * 1024;
+
+/// Why a file is not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// The way to the server, or the server's answer.
+    #[error(transparent)]
+    Ftp(#[from] FtpError),
+    /// What came is not what the server shows.
+    #[error("received {received} bytes, but the server shows {shown}")]
+    WrongSize {
+        /// Bytes in the partial file.
+        received: u64,
+        /// By the listing, or by SIZE after the transfer.
+        shown: u64,
+    },
+    /// `verify = "size"`, or an unclean end of TLS, and no size to compare with.
+    #[error("the server shows no size, so that the file cannot be proved whole")]
+    NoSize,
+    /// It begins as a zip archive and does not end as one: still being uploaded, or damaged on the server.
+    #[error("the zip archive has no end; it is still being uploaded, or damaged on the server")]
+    CutZip,
+    /// `verify = "zip"` and no archive.
+    #[error("not a readable zip archive: {0}")]
+    NotReadable(String),
+    /// No bytes at all; believed when a later scan sees the same.
+    #[error("the file is empty; it is taken once two scans have seen it so")]
+    Empty,
+    /// Our own disk.
+    #[error("{0:#}")]
+    Local(#[from] anyhow::Error),
+}
+
+impl From<io::Error> for FetchError {
+    fn from(error: io::Error) -> Self {
+        Self::Local(error.into())
+    }
+}
+
+/// A whole file in `.partial`.
+#[derive(Debug)]
+pub struct Fetched {
+    /// Its name there.
+    pub partial: PartialName,
+    /// Its content.
+    pub file: File,
+    /// Its size in bytes.
+    pub size: u64,
+    /// It ends in `.zip` and does not begin as a zip archive; taken all the same.
+    pub not_a_zip: bool,
+}
+
+/// What to fetch and how sure to be.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// On the server.
+    pub path: &'a RemotePath,
+    /// As listed.
+    pub facts: FileFacts,
+    /// An earlier scan has seen it empty too.
+    pub may_be_empty: bool,
+    /// How sure to be.
+    pub verify: Verify,
+}
+
+/// Fetches a file into its partial file, resuming where that is safe, and proves it whole.
+///
+/// # Errors
+///
+/// As [`FetchError`] says. After a broken transfer the partial file stays for the next try; after a failed proof it
+/// goes. Cancelled, it stays, and the session is not reusable.
+pub async fn fetch(
+    session: &mut Session,
+    mirror: &ServerMirror,
+    wanted: Wanted<'_>,
+    hold: &mut Hold,
+    gauge: &Gauge,
+) -> Result<Fetched, FetchError> {
+    let name = PartialName::new(wanted.path, wanted.facts);
+    let limit = wanted.facts.size.map_or(UNSIZED, |size| size.saturating_add(GROWTH));
+    let mut partial = Partial::open(mirror, name, limit)?;
+    let resumed = partial.length() > 0;
+    let clean_end = match transfer(session, wanted.path, &mut partial, hold).await {
+        // a server that does not resume: from the start then, on the same session
+        Err(FtpError::Refused { step: "REST", .. }) if resumed => {
+            gauge.partial_gone(partial.length());
+            partial.start_over()?;
+            transfer(session, wanted.path, &mut partial, hold).await?
+        }
+        outcome => outcome?,
+    };
+    partial.finish()?;
+    let size = partial.length();
+    let proof = async {
+        prove_size(session, &wanted, size, clean_end, resumed).await?;
+        prove_content(&wanted, partial.file(), size)
+    };
+    match proof.await {
+        Ok(not_a_zip) => Ok(Fetched { partial: name, file: partial.file().try_clone()?, size, not_a_zip }),
+        // the connection broke while the size was asked for: nothing is said against the bytes
+        Err(FetchError::Ftp(error)) => Err(error.into()),
+        Err(error) => {
+            remove(mirror, name)?;
+            gauge.partial_gone(size);
+            Err(error)
+        }
+    }
+}
+
+async fn transfer(
+    session: &mut Session,
+    path: &RemotePath,
+    partial: &mut Partial,
+    hold: &mut Hold,
+) -> Result<bool, FtpError> {
+    let offset = partial.length();
+    let received = session.fetch(path, offset, |bytes| {
+        let before = partial.length();
+        partial.append(bytes)?;
+        hold.written(partial.length().saturating_sub(before));
+        Ok(())
+    });
+    Ok(received.await?.clean_end)
+}
+
+/// The bytes received equal the size that the server shows: in the listing, or asked now where that differs, was
+/// missing, or the file was put together from two transfers.
+async fn prove_size(
+    session: &mut Session,
+    wanted: &Wanted<'_>,
+    received: u64,
+    clean_end: bool,
+    resumed: bool,
+) -> Result<(), FetchError> {
+    if wanted.facts.size == Some(received) && !resumed {
+        return Ok(());
+    }
+    match session.size(wanted.path.wire()).await? {
+        Some(shown) if shown == received => Ok(()),
+        Some(shown) => Err(FetchError::WrongSize { received, shown }),
+        None => match wanted.facts.size {
+            Some(shown) if shown == received => Ok(()),
+            Some(shown) => Err(FetchError::WrongSize { received, shown }),
+            None if clean_end && wanted.verify != Verify::Size => Ok(()),
+            None => Err(FetchError::NoSize),
+        },
+    }
+}
+
+/// Looks into the file as far as `verify` asks. Answers whether it is no zip archive and is taken all the same.
+fn prove_content(wanted: &Wanted<'_>, file: &File, size: u64) -> Result<bool, FetchError> {
+    if size == 0 && wanted.verify != Verify::Zip {
+        return if wanted.may_be_empty { Ok(false) } else { Err(FetchError::Empty) };
+    }
+    match wanted.verify {
+        Verify::Size => Ok(false),
+        Verify::Auto => match inspect(file, size)? {
+            ZipShape::Whole | ZipShape::Empty => Ok(false),
+            ZipShape::Cut => Err(FetchError::CutZip),
+            ZipShape::NotZip => Ok(true),
+        },
+        Verify::Zip => match readable(file, &|| false) {
+            Ok(()) => Ok(false),
+            Err(Unreadable::Io(error)) => Err(error.into()),
+            Err(error) => Err(FetchError::NotReadable(error.to_string())),
+        },
+    }
+}

@@ -1,0 +1,330 @@
+//! The work of one scan: directories to list and files to fetch, shared by the server's connections.
+//!
+//! Listings and transfers share the connections, and neither starves the other: while both kinds wait, one
+//! connection at least does each. With a single connection they take turns.
+
+use std::cell::RefCell;
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+
+use crate::names::{FileFacts, RemoteName, RemotePath};
+
+/// Most files that wait to be fetched. Further ones are found again by the scan that follows at once.
+const MAX_FILES: usize = 20_000;
+/// Most directories of one scan.
+const MAX_DIRECTORIES: usize = 1_000_000;
+
+/// One piece of work for one connection.
+#[derive(Debug, Clone)]
+pub enum Job {
+    /// List a directory.
+    List(DirectoryJob),
+    /// Fetch a file.
+    Fetch(FileJob),
+}
+
+/// A directory to list.
+#[derive(Debug, Clone)]
+pub struct DirectoryJob {
+    /// On the server.
+    pub path: Arc<RemotePath>,
+    /// Directories between it and the configured one.
+    pub depth: usize,
+    /// Failed tries on other connections in this scan.
+    pub tries: u32,
+}
+
+/// A file to fetch.
+#[derive(Debug, Clone)]
+pub struct FileJob {
+    /// On the server.
+    pub directory: Arc<RemotePath>,
+    /// In that directory.
+    pub name: RemoteName,
+    /// As listed.
+    pub facts: FileFacts,
+    /// Failed tries on other connections in this scan.
+    pub tries: u32,
+}
+
+impl FileJob {
+    /// The full path on the server.
+    #[must_use]
+    pub fn path(&self) -> RemotePath {
+        self.directory.join(&self.name)
+    }
+}
+
+/// The jobs of one scan.
+#[derive(Debug, Default)]
+pub struct Jobs {
+    state: RefCell<State>,
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    directories: Vec<DirectoryJob>,
+    files: VecDeque<FileJob>,
+    /// Keys of everything that was ever put in, so that no path is worked on twice in a scan.
+    taken: HashSet<u64>,
+    listing: usize,
+    fetching: usize,
+    lanes: usize,
+    listed_last: bool,
+    /// Nothing more is fetched in this scan; files only count.
+    held: bool,
+    unfetched: u64,
+    overflowed: bool,
+    directories_dropped: u64,
+    ended: bool,
+}
+
+impl Jobs {
+    /// Adds a directory under the number `key`; false when it was added before or there are too many.
+    pub fn add_directory(&self, key: u64, job: DirectoryJob) -> bool {
+        let mut state = self.state.borrow_mut();
+        if state.directories.len() >= MAX_DIRECTORIES {
+            state.directories_dropped += 1;
+            return false;
+        }
+        let new = state.taken.insert(key);
+        if new {
+            state.directories.push(job);
+            self.changed.notify_one();
+        }
+        new
+    }
+
+    /// Adds a file under the number `key`, once.
+    pub fn add_file(&self, key: u64, job: FileJob) {
+        let mut state = self.state.borrow_mut();
+        if state.held {
+            state.unfetched += 1;
+        } else if state.files.len() >= MAX_FILES {
+            state.overflowed = true;
+            state.unfetched += 1;
+        } else if state.taken.insert(key) {
+            state.files.push_back(job);
+            self.changed.notify_one();
+        }
+    }
+
+    /// Gives a job back, for another connection.
+    pub fn give_back(&self, job: Job) {
+        let mut state = self.state.borrow_mut();
+        match job {
+            Job::List(job) => state.directories.push(job),
+            Job::Fetch(job) if state.held => {
+                drop(job);
+                state.unfetched += 1;
+            }
+            Job::Fetch(job) => state.files.push_front(job),
+        }
+        self.changed.notify_one();
+    }
+
+    /// The next job for a connection; `None` when the scan's work is done. The connection calls
+    /// [`Jobs::finished`] after each.
+    pub async fn next(&self) -> Option<Job> {
+        loop {
+            // enrolled before the look, so that no change in between is missed
+            let changed = self.changed.notified();
+            if let Some(answer) = self.try_next() {
+                return answer;
+            }
+            changed.await;
+        }
+    }
+
+    fn try_next(&self) -> Option<Option<Job>> {
+        let mut state = self.state.borrow_mut();
+        if state.ended {
+            return Some(None);
+        }
+        if let Some(job) = state.pick() {
+            if !state.directories.is_empty() || !state.files.is_empty() {
+                self.changed.notify_one();
+            }
+            return Some(Some(job));
+        }
+        if state.listing + state.fetching == 0 && state.directories.is_empty() && state.files.is_empty() {
+            state.ended = true;
+            self.changed.notify_waiters();
+            return Some(None);
+        }
+        None
+    }
+
+    /// A connection is done with a job, well or badly.
+    pub fn finished(&self, listed: bool) {
+        let mut state = self.state.borrow_mut();
+        if listed { state.listing -= 1 } else { state.fetching -= 1 }
+        drop(state);
+        self.changed.notify_waiters();
+        self.changed.notify_one();
+    }
+
+    /// How many connections share the work.
+    pub fn set_lanes(&self, lanes: usize) {
+        self.state.borrow_mut().lanes = lanes;
+        self.changed.notify_waiters();
+    }
+
+    /// Fetch nothing more in this scan: there is no room.
+    pub fn hold(&self) {
+        let mut state = self.state.borrow_mut();
+        state.held = true;
+        state.unfetched += state.files.len() as u64;
+        state.files.clear();
+        drop(state);
+        self.changed.notify_waiters();
+    }
+
+    /// Ends the scan with its work undone.
+    pub fn end(&self) {
+        self.state.borrow_mut().ended = true;
+        self.changed.notify_waiters();
+    }
+
+    /// Whether the work is done, or the scan was given up.
+    #[must_use]
+    pub fn is_ended(&self) -> bool {
+        self.state.borrow().ended
+    }
+
+    /// Files that wait for a connection, or were seen and could not be put in.
+    #[must_use]
+    pub fn waiting_files(&self) -> u64 {
+        let state = self.state.borrow();
+        state.files.len() as u64 + state.unfetched
+    }
+
+    /// Whether there were more new files than fit, so that the next scan should follow at once.
+    #[must_use]
+    pub fn overflowed(&self) -> bool {
+        self.state.borrow().overflowed
+    }
+
+    /// Directories beyond [`MAX_DIRECTORIES`].
+    #[must_use]
+    pub fn directories_dropped(&self) -> u64 {
+        self.state.borrow().directories_dropped
+    }
+}
+
+impl State {
+    /// Chooses by need: each kind keeps a connection as long as the other waits too.
+    fn pick(&mut self) -> Option<Job> {
+        let (some_files, some_directories) = (!self.files.is_empty(), !self.directories.is_empty());
+        let fetch = match (some_files, some_directories) {
+            (false, false) => return None,
+            (true, false) => true,
+            (false, true) => false,
+            (true, true) if self.files.len() >= MAX_FILES / 2 => true,
+            (true, true) if self.lanes <= 1 => self.listed_last,
+            (true, true) => self.listing > 0 && self.fetching <= self.listing.max(self.lanes.saturating_sub(2)),
+        };
+        self.listed_last = !fetch;
+        if fetch {
+            self.fetching += 1;
+            self.files.pop_front().map(Job::Fetch)
+        } else {
+            self.listing += 1;
+            self.directories.pop().map(Job::List)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn directory() -> DirectoryJob {
+        DirectoryJob { path: Arc::new(RemotePath::root()), depth: 0, tries: 0 }
+    }
+
+    fn file() -> FileJob {
+        let name = RemoteName::from_wire(b"a.zip", encoding_rs::UTF_8).unwrap();
+        FileJob { directory: Arc::new(RemotePath::root()), name, facts: FileFacts::default(), tries: 0 }
+    }
+
+    fn jobs(lanes: usize, directories: u64, files: u64) -> Jobs {
+        let jobs = Jobs::default();
+        jobs.set_lanes(lanes);
+        (0..directories).for_each(|key| assert!(jobs.add_directory(key, directory())));
+        (0..files).for_each(|key| jobs.add_file(1_000_000 + key, file()));
+        jobs
+    }
+
+    fn kinds(jobs: &Jobs, count: usize) -> String {
+        let kind = |_| match jobs.try_next() {
+            Some(Some(Job::List(_))) => 'l',
+            Some(Some(Job::Fetch(_))) => 'f',
+            Some(None) => 'e',
+            None => '-',
+        };
+        (0..count).map(kind).collect()
+    }
+
+    #[test]
+    fn both_kinds_of_work_get_a_connection_while_both_wait() {
+        assert_eq!(kinds(&jobs(4, 10, 10), 4), "lfff");
+        assert_eq!(kinds(&jobs(2, 10, 10), 2), "lf");
+        assert_eq!(kinds(&jobs(4, 10, 0), 4), "llll");
+        assert_eq!(kinds(&jobs(4, 0, 10), 4), "ffff");
+    }
+
+    #[test]
+    fn a_single_connection_takes_turns() {
+        let jobs = jobs(1, 3, 3);
+        let mut order = String::new();
+        for _ in 0..6 {
+            let kind = kinds(&jobs, 1);
+            jobs.finished(kind == "l");
+            order.push_str(&kind);
+        }
+        assert_eq!(order, "lflflf");
+        assert_eq!(kinds(&jobs, 1), "e");
+    }
+
+    #[test]
+    fn no_path_is_worked_on_twice_in_a_scan() {
+        let jobs = jobs(1, 1, 1);
+        assert!(!jobs.add_directory(0, directory()));
+        jobs.add_file(1_000_000, file());
+        assert_eq!(jobs.waiting_files(), 1);
+    }
+
+    #[test]
+    fn a_held_scan_lists_on_and_counts_what_it_would_fetch() {
+        let jobs = jobs(2, 1, 3);
+        jobs.hold();
+        jobs.add_file(7, file());
+        assert_eq!(jobs.waiting_files(), 4);
+        assert_eq!(kinds(&jobs, 2), "l-");
+    }
+
+    #[tokio::test]
+    async fn connections_that_wait_learn_of_the_end() {
+        let jobs = jobs(2, 1, 0);
+        assert!(matches!(jobs.next().await, Some(Job::List(_))));
+        let end = async {
+            tokio::task::yield_now().await;
+            jobs.finished(true);
+        };
+        let limit = Duration::from_secs(5);
+        let (next, ()) = tokio::join!(tokio::time::timeout(limit, jobs.next()), end);
+        assert!(next.unwrap().is_none());
+    }
+
+    #[test]
+    fn more_files_than_fit_ask_for_another_scan() {
+        let jobs = jobs(1, 0, MAX_FILES as u64 + 1);
+        assert!(jobs.overflowed());
+        assert_eq!(jobs.waiting_files(), MAX_FILES as u64 + 1);
+    }
+}

@@ -1,0 +1,341 @@
+//! Files under way: `{root}/.partial/{server}/{hash}_{size}_{time}`.
+//!
+//! The name of a partial file says everything that resuming it needs, so there is no second file to keep in step:
+//! a hash of the path on the server, and the size and time that the server showed when the download began. A
+//! partial file stays until its download is recorded; until then it is also the proof that a finished file of the
+//! same inode is ours, should the machine stop between linking and recording.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::hash::Hasher;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+use anyhow::{Context, bail};
+use rustix::fs::{AtFlags, Mode, OFlags, Stat};
+use rustix::io::Errno;
+use siphasher::sip128::{Hasher128, SipHasher24};
+
+use super::tree::{ServerMirror, names_in, size_of_stat};
+use crate::names::{FileFacts, Modified, RemotePath, TimeSource};
+
+/// When a download is resumed, this much of what is there is fetched again and compared, because two contents may
+/// share size and time, and because after a power loss the end of an unsynced file may be empty.
+const OVERLAP: u64 = 64 * 1024;
+
+/// The name of a partial file, and all it says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PartialName {
+    path_hash: u128,
+    /// Size and time as listed when the download began.
+    pub facts: FileFacts,
+}
+
+impl PartialName {
+    /// The name for the file at `path` with `facts`.
+    #[must_use]
+    pub fn new(path: &RemotePath, facts: FileFacts) -> Self {
+        Self { path_hash: path_hash(path), facts }
+    }
+
+    fn parse(name: &str) -> Option<Self> {
+        let mut parts = name.split('_');
+        let (hash, size, time) = (parts.next()?, parts.next()?, parts.next()?);
+        let path_hash = u128::from_str_radix(hash, 16).ok().filter(|_| hash.len() == 32)?;
+        let size = if size == "-" { None } else { Some(size.parse().ok()?) };
+        let modified = match time.split_once('.') {
+            Some((seconds, source)) => Some(Modified {
+                unix_seconds: seconds.parse().ok()?,
+                source: TimeSource::from_code(source.parse().ok()?)?,
+            }),
+            None => None,
+        };
+        Some(Self { path_hash, facts: FileFacts { size, modified } })
+    }
+}
+
+impl std::fmt::Display for PartialName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:032x}_", self.path_hash)?;
+        match self.facts.size {
+            Some(size) => write!(f, "{size}_")?,
+            None => f.write_str("-_")?,
+        }
+        match self.facts.modified {
+            Some(modified) => write!(f, "{}.{}", modified.unix_seconds, modified.source.code()),
+            None => f.write_str("-"),
+        }
+    }
+}
+
+fn path_hash(path: &RemotePath) -> u128 {
+    // keys of zero: the hash must be the same after a restart. A server that makes two of its paths collide
+    // spoils its own two downloads, which the verification then refuses.
+    let mut hasher = SipHasher24::new();
+    hasher.write(path.wire());
+    hasher.finish128().as_u128()
+}
+
+/// What an earlier run left in `.partial`, by path. Read once when a scanner starts.
+#[derive(Debug, Default)]
+pub struct Leftovers(HashMap<u128, Vec<PartialName>>);
+
+impl Leftovers {
+    /// Reads the directory; files with foreign names are left alone.
+    ///
+    /// # Errors
+    ///
+    /// When the directory cannot be read.
+    pub fn read(mirror: &ServerMirror) -> io::Result<Self> {
+        let mut by_path: HashMap<u128, Vec<PartialName>> = HashMap::new();
+        for name in names_in(mirror.partial())?.iter().filter_map(|name| PartialName::parse(name)) {
+            by_path.entry(name.path_hash).or_default().push(name);
+        }
+        Ok(Self(by_path))
+    }
+
+    /// Whether nothing is left over, which spares the look-ups.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Takes out what was left over for `path`.
+    pub fn take(&mut self, path: &RemotePath) -> Vec<PartialName> {
+        if self.0.is_empty() { Vec::new() } else { self.0.remove(&path_hash(path)).unwrap_or_default() }
+    }
+
+    /// Notes a partial file that a broken transfer left.
+    pub fn add(&mut self, name: PartialName) {
+        let names = self.0.entry(name.path_hash).or_default();
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+
+    /// All of them.
+    pub fn into_names(self) -> impl Iterator<Item = PartialName> {
+        self.0.into_values().flatten()
+    }
+}
+
+/// Removes a partial file; one that is gone already is fine.
+///
+/// # Errors
+///
+/// The system's.
+pub fn remove(mirror: &ServerMirror, name: PartialName) -> io::Result<()> {
+    match rustix::fs::unlinkat(mirror.partial(), name.to_string(), AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The stat of a partial file, where it exists.
+#[must_use]
+pub fn stat(mirror: &ServerMirror, name: PartialName) -> Option<Stat> {
+    rustix::fs::statat(mirror.partial(), name.to_string(), AtFlags::SYMLINK_NOFOLLOW).ok()
+}
+
+/// A partial file being written. Dropped at any time, what was written stays for the next try.
+#[derive(Debug)]
+pub struct Partial {
+    /// What it is called.
+    pub name: PartialName,
+    file: File,
+    /// Bytes known to be right: written here, or there before and compared.
+    length: u64,
+    /// What lay beyond `length` and must come again.
+    expected: Vec<u8>,
+    /// More than this is never written.
+    limit: u64,
+}
+
+impl Partial {
+    /// Opens the partial file of `name`, or makes it. What an earlier try left is kept where the server's size and
+    /// time are known and unchanged, which the equal name says, and dropped otherwise.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be made, read or cut.
+    pub fn open(mirror: &ServerMirror, name: PartialName, limit: u64) -> anyhow::Result<Self> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let file = rustix::fs::openat(mirror.partial(), name.to_string(), flags, Mode::from_raw_mode(0o644))
+            .with_context(|| format!("cannot make the partial file {name}"))?;
+        let mut partial = Self { name, file: file.into(), length: 0, expected: Vec::new(), limit };
+        let there = size_of_stat(&rustix::fs::fstat(&partial.file)?);
+        let resumable = name.facts.surely_equals(&name.facts) && name.facts.size.is_some_and(|size| there <= size);
+        if there > 0 && resumable {
+            let overlap = OVERLAP.min(there.div_ceil(2));
+            partial.length = there - overlap;
+            partial.expected = vec![0; usize::try_from(overlap)?];
+            partial.file.read_exact_at(&mut partial.expected, partial.length)?;
+        } else if there > 0 {
+            partial.start_over()?;
+        }
+        Ok(partial)
+    }
+
+    /// From where on the server is asked for bytes; also the length so far.
+    #[must_use]
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// The file itself, for the verification and the syncing.
+    #[must_use]
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Forgets what is there.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be cut.
+    pub fn start_over(&mut self) -> io::Result<()> {
+        self.length = 0;
+        self.expected = Vec::new();
+        self.file.set_len(0)
+    }
+
+    /// Takes the next bytes of the transfer.
+    ///
+    /// # Errors
+    ///
+    /// When they differ from what an earlier try left (the content changed: the file is emptied), when there are
+    /// more than the limit, and when they cannot be written.
+    pub fn append(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
+        let again = self.expected.len().min(bytes.len());
+        let (compared, new) = bytes.split_at(again);
+        if self.expected.get(..again) != Some(compared) {
+            self.start_over()?;
+            bail!("what the server sends differs from what it sent before; starting over");
+        }
+        self.expected.drain(..again);
+        self.length += again as u64;
+        if self.length + new.len() as u64 > self.limit {
+            bail!("the server sends more than {} bytes, far more than it lists", self.limit);
+        }
+        self.file.write_all_at(new, self.length).context("cannot write the partial file")?;
+        self.length += new.len() as u64;
+        Ok(())
+    }
+
+    /// Ends the writing: what an earlier try left beyond the end of this one goes.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be cut.
+    pub fn finish(&mut self) -> io::Result<()> {
+        if !self.expected.is_empty() {
+            self.expected = Vec::new();
+            self.file.set_len(self.length)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mirror::tree::Mirror;
+    use crate::names::ServerName;
+
+    fn facts(size: u64, seconds: i64) -> FileFacts {
+        let modified = Modified { unix_seconds: seconds, source: TimeSource::Mlsd };
+        FileFacts { size: Some(size), modified: Some(modified) }
+    }
+
+    fn path(text: &str) -> RemotePath {
+        RemotePath::from_text(text, encoding_rs::UTF_8).unwrap()
+    }
+
+    fn server() -> (tempfile::TempDir, ServerMirror) {
+        let folder = tempfile::tempdir().unwrap();
+        let mirror = Mirror::open(folder.path()).unwrap();
+        let server = mirror.server(&ServerName::new("omc01").unwrap()).unwrap();
+        (folder, server)
+    }
+
+    #[test]
+    fn a_name_says_what_resuming_needs() {
+        let unknown = FileFacts { size: None, modified: None };
+        for facts in [facts(12, -5), unknown, FileFacts { size: Some(0), modified: None }] {
+            let name = PartialName::new(&path("/a/b.zip"), facts);
+            assert_eq!(PartialName::parse(&name.to_string()), Some(name));
+        }
+        for foreign in ["", "x_1_2", "00_1_-", "README", "_-_-"] {
+            assert_eq!(PartialName::parse(foreign), None, "{foreign}");
+        }
+    }
+
+    #[test]
+    fn a_half_file_is_resumed_after_its_end_was_compared() {
+        let (_folder, server) = server();
+        let name = PartialName::new(&path("/a.zip"), facts(10, 1));
+        Partial::open(&server, name, 100).unwrap().append(b"abcdef").unwrap();
+        let mut again = Partial::open(&server, name, 100).unwrap();
+        assert_eq!(again.length(), 3);
+        again.append(b"de").unwrap();
+        again.append(b"fghij").unwrap();
+        again.finish().unwrap();
+        let mut content = vec![0; 10];
+        again.file().read_exact_at(&mut content, 0).unwrap();
+        assert_eq!((content.as_slice(), again.length()), (&b"abcdefghij"[..], 10));
+    }
+
+    #[test]
+    fn a_half_file_of_another_content_is_dropped() {
+        let (_folder, server) = server();
+        let name = PartialName::new(&path("/a.zip"), facts(10, 1));
+        Partial::open(&server, name, 100).unwrap().append(b"abcdef").unwrap();
+        let mut again = Partial::open(&server, name, 100).unwrap();
+        assert!(again.append(b"XY").is_err());
+        assert_eq!(Partial::open(&server, name, 100).unwrap().length(), 0);
+    }
+
+    #[test]
+    fn nothing_is_resumed_where_size_or_time_is_unknown_or_smaller() {
+        let (_folder, server) = server();
+        let untimed = FileFacts { size: Some(10), modified: None };
+        for facts in [untimed, facts(3, 1)] {
+            let name = PartialName::new(&path("/a.zip"), facts);
+            Partial::open(&server, name, 100).unwrap().append(b"abcdef").unwrap();
+            assert_eq!(Partial::open(&server, name, 100).unwrap().length(), 0, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_transfer_without_end_is_cut_at_the_limit() {
+        let (_folder, server) = server();
+        let name = PartialName::new(&path("/a.zip"), facts(10, 1));
+        let mut partial = Partial::open(&server, name, 10).unwrap();
+        partial.append(b"0123456789").unwrap();
+        assert!(partial.append(b"0").is_err());
+    }
+
+    #[test]
+    fn a_shorter_second_transfer_leaves_no_tail_of_the_first() {
+        let (_folder, server) = server();
+        let name = PartialName::new(&path("/a.zip"), facts(10, 1));
+        Partial::open(&server, name, 100).unwrap().append(b"abcdefgh").unwrap();
+        let mut again = Partial::open(&server, name, 100).unwrap();
+        again.append(b"ef").unwrap();
+        again.finish().unwrap();
+        assert_eq!(again.file().metadata().unwrap().len(), again.length());
+    }
+
+    #[test]
+    fn leftovers_are_found_by_the_path_they_belong_to() {
+        let (_folder, server) = server();
+        let (old, new) = (facts(10, 1), facts(20, 2));
+        for facts in [old, new] {
+            Partial::open(&server, PartialName::new(&path("/a.zip"), facts), 100).unwrap();
+        }
+        let mut leftovers = Leftovers::read(&server).unwrap();
+        assert_eq!(leftovers.take(&path("/b.zip")), []);
+        assert_eq!(leftovers.take(&path("/a.zip")).len(), 2);
+        assert!(leftovers.is_empty());
+    }
+}

@@ -1,0 +1,43 @@
+//! What a scan asks of the rest of the program. The actors answer in the service, plain values in tests.
+
+use std::sync::Arc;
+
+use crate::names::{Download, FileFacts, Knowledge, RemoteName, RemotePath};
+use crate::quota::Hold;
+
+/// The records, as a scan needs them.
+#[async_trait::async_trait(?Send)]
+pub trait Records {
+    /// What is known of the files of one directory; one answer for each, in order.
+    async fn look_up(
+        &self,
+        directory: &Arc<RemotePath>,
+        files: Arc<[(RemoteName, FileFacts)]>,
+    ) -> anyhow::Result<Vec<Knowledge>>;
+
+    /// Records a file that is safe on disk. Once this answers, the record survives a power loss.
+    async fn record(&self, download: Download) -> anyhow::Result<()>;
+}
+
+/// Whether a download fits.
+#[derive(Debug)]
+pub enum Room {
+    /// It does, and its room is held.
+    Granted(Hold),
+    /// Not yet: downloads under way take the room, and may be evicted once they are finished.
+    Busy,
+    /// Other data fills the disk: nothing is fetched for now.
+    Held,
+    /// This file is larger than all that could be freed.
+    TooLarge,
+}
+
+/// The disk guard, as a scan needs it.
+#[async_trait::async_trait(?Send)]
+pub trait DiskGuard {
+    /// Brings the disk below its limit, as far as files of ours can.
+    async fn sweep(&self) -> anyhow::Result<()>;
+
+    /// Makes room for a download of `bytes`.
+    async fn make_room(&self, bytes: u64) -> anyhow::Result<Room>;
+}

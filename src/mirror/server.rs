@@ -1,0 +1,138 @@
+//! Everything that belongs to one server and outlives its scans: settings, connections kept logged in, memory,
+//! leftovers, counters. Lives on the server's own thread.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::memory::Memory;
+use super::partial::Leftovers;
+use super::ports::{DiskGuard, Records};
+use super::store::Publisher;
+use super::tree::{Mirror, ServerMirror};
+use crate::config::ServerSettings;
+use crate::ftp::{Connector, Session};
+use crate::quota::Gauge;
+use crate::status::Progress;
+
+/// After a server refused a login as one too many, so long it is left with the logins it granted.
+const LIMIT_MEMORY: Duration = Duration::from_secs(300);
+/// For logging out of all idle sessions at the end.
+const QUIT_LIMIT: Duration = Duration::from_millis(300);
+
+/// What a scanner works with; see the module.
+pub struct Server {
+    /// As configured.
+    pub settings: Arc<ServerSettings>,
+    /// From the start of one scan to the start of the next.
+    pub interval: Duration,
+    /// Its part of the mirror.
+    pub mirror: Arc<ServerMirror>,
+    /// Bytes under way.
+    pub gauge: Arc<Gauge>,
+    /// What `status` shows.
+    pub progress: Arc<Progress>,
+    pub(super) records: Rc<dyn Records>,
+    pub(super) guard: Rc<dyn DiskGuard>,
+    pub(super) publisher: Publisher,
+    pub(super) connector: Connector,
+    pub(super) memory: RefCell<Memory>,
+    pub(super) leftovers: RefCell<Leftovers>,
+    /// Files being made durable and recorded; they are finished even when a scan is stopped.
+    pub(super) publishing: RefCell<JoinSet<()>>,
+    idle: RefCell<Vec<Session>>,
+    granted: Cell<Option<(usize, Instant)>>,
+}
+
+/// The parts of the program that a [`Server`] is built on.
+#[derive(Clone)]
+pub struct Neighbours {
+    /// Asked what is known, and told what is stored.
+    pub records: Rc<dyn Records>,
+    /// Asked for room.
+    pub guard: Rc<dyn DiskGuard>,
+    /// Makes files durable.
+    pub publisher: Publisher,
+    /// Bytes under way.
+    pub gauge: Arc<Gauge>,
+}
+
+impl Server {
+    /// Opens the server's part of the mirror and reads what an earlier run left there. Connects to nothing yet.
+    ///
+    /// # Errors
+    ///
+    /// When the mirror cannot be opened, or TLS has nobody to trust.
+    pub fn new(
+        settings: Arc<ServerSettings>,
+        interval: Duration,
+        mirror: &Mirror,
+        neighbours: Neighbours,
+        progress: Arc<Progress>,
+    ) -> anyhow::Result<Self> {
+        let own = Arc::new(mirror.server(&settings.name)?);
+        let Neighbours { records, guard, publisher, gauge } = neighbours;
+        Ok(Self {
+            connector: Connector::new((*settings).clone())?,
+            leftovers: RefCell::new(Leftovers::read(&own)?),
+            memory: RefCell::new(Memory::new(interval)),
+            mirror: own,
+            settings,
+            interval,
+            gauge,
+            progress,
+            records,
+            guard,
+            publisher,
+            publishing: RefCell::default(),
+            idle: RefCell::default(),
+            granted: Cell::new(None),
+        })
+    }
+
+    /// A connection that an earlier scan left logged in; the server may have dropped it since.
+    pub(super) fn take_idle(&self) -> Option<Session> {
+        self.idle.borrow_mut().pop()
+    }
+
+    /// Keeps a connection for the next scan, if it is in order.
+    pub(super) fn keep(&self, session: Session) {
+        if session.is_reusable() {
+            self.idle.borrow_mut().push(session);
+        }
+    }
+
+    /// How many connections to use: as configured, or as many as the server granted lately.
+    pub(super) fn lanes(&self) -> usize {
+        match self.granted.get() {
+            Some((granted, until)) if Instant::now() < until => granted.clamp(1, self.settings.connections),
+            _ => self.settings.connections,
+        }
+    }
+
+    /// The server granted no more than `logins` at a time.
+    pub(super) fn grant(&self, logins: usize) {
+        self.granted.set(Some((logins.max(1), Instant::now() + LIMIT_MEMORY)));
+    }
+
+    /// Waits until every fetched file is recorded or given up, at most `limit`.
+    pub(super) async fn finish_publishing(&self, limit: Duration) {
+        // borrowed for each look only: a stop in between must not abort what is being recorded
+        let next = || std::future::poll_fn(|context| self.publishing.borrow_mut().poll_join_next(context));
+        let all = async { while next().await.is_some() {} };
+        if tokio::time::timeout(limit, all).await.is_err() {
+            let name = &self.settings.name;
+            log::warn!("server={name} files are stored but not recorded yet; they will be, or the next start does it");
+        }
+    }
+
+    /// Logs out everywhere, so that no stale login counts against the server's limit.
+    pub(super) async fn log_out(&self) {
+        let sessions = self.idle.take();
+        futures_util::future::join_all(sessions.into_iter().map(|session| session.quit(QUIT_LIMIT))).await;
+    }
+}

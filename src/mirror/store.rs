@@ -1,0 +1,325 @@
+//! Storing finished files: from whole bytes in a partial file to a name in the mirror that survives a power loss.
+//!
+//! Order for each file: data synced → partial directory synced → linked under its final name → final directory
+//! and all unsynced directories above it synced. Only then may the file be recorded. The partial name stays as the
+//! proof of ownership until the record is committed, and is removed after that.
+//!
+//! Files come in batches, because the waits of a journaling file system are shared: one commit of its journal makes
+//! many files durable. A file that comes alone does not wait for company. All of this blocks and runs on the
+//! publisher's own thread, never on a scanner's.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use anyhow::Context;
+use rustix::fs::{Advice, AtFlags, Stat, StatxFlags};
+use rustix::io::Errno;
+use tokio::sync::{mpsc, oneshot};
+
+use super::partial::{PartialName, stat};
+use super::tree::{ServerMirror, make_and_open};
+use crate::names::{RemoteName, RemotePath};
+
+/// Most files that are made durable together. Bounds the wait of the first one of them.
+const MAX_BATCH: usize = 256;
+/// Jobs that wait for the publisher; beyond it scanners wait, which is the back pressure of a slow disk.
+const QUEUE: usize = 1024;
+/// Directories that are remembered as synced. Beyond it all are forgotten, which costs a sync each.
+const MAX_REMEMBERED: usize = 100_000;
+
+/// A whole, verified file that has no final name yet.
+#[derive(Debug)]
+pub struct Staged {
+    /// Where it lies and goes.
+    pub mirror: Arc<ServerMirror>,
+    /// Its name in `.partial`.
+    pub partial: PartialName,
+    /// Its content.
+    pub file: File,
+    /// The directory on the server, and below `{root}/{server}`.
+    pub directory: Arc<RemotePath>,
+    /// Its name on the server, and in the mirror.
+    pub name: RemoteName,
+}
+
+/// Why a file did not get its final name.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The name is taken by something that was not downloaded here.
+    #[error("the mirror holds a file of that name which was not downloaded by this service; it is left alone")]
+    NameTaken,
+    /// The disk said no.
+    #[error("cannot store: {0:#}")]
+    Disk(#[from] anyhow::Error),
+    /// The publisher's thread ended.
+    #[error("the publisher is gone")]
+    Gone,
+}
+
+/// The way to the publisher's thread.
+#[derive(Debug, Clone)]
+pub struct Publisher(mpsc::Sender<Job>);
+
+#[derive(Debug)]
+struct Job {
+    staged: Staged,
+    done: oneshot::Sender<Result<(), StoreError>>,
+}
+
+impl Publisher {
+    /// Starts the thread. It ends when the last clone of the publisher is dropped.
+    ///
+    /// # Errors
+    ///
+    /// When the system gives no thread.
+    pub fn start() -> io::Result<Self> {
+        let (sender, receiver) = mpsc::channel(QUEUE);
+        std::thread::Builder::new().name("publisher".to_owned()).spawn(move || run(receiver))?;
+        Ok(Self(sender))
+    }
+
+    /// Makes `staged` durable under its final name.
+    ///
+    /// Cancelled, the file is stored all the same; its partial name tells the next run so.
+    ///
+    /// # Errors
+    ///
+    /// As [`StoreError`] says; the partial file is still there then.
+    pub async fn store(&self, staged: Staged) -> Result<(), StoreError> {
+        let (done, answer) = oneshot::channel();
+        self.0.send(Job { staged, done }).await.map_err(|_| StoreError::Gone)?;
+        answer.await.map_err(|_| StoreError::Gone)?
+    }
+}
+
+fn run(mut receiver: mpsc::Receiver<Job>) {
+    let mut durable = DurableDirectories::default();
+    while let Some(first) = receiver.blocking_recv() {
+        let mut batch = vec![first];
+        while batch.len() < MAX_BATCH
+            && let Ok(job) = receiver.try_recv()
+        {
+            batch.push(job);
+        }
+        let (staged, askers): (Vec<_>, Vec<_>) = batch.into_iter().map(|job| (job.staged, job.done)).unzip();
+        // a panic costs this batch, whose askers see it as an error, and not the thread
+        let stored = catch_unwind(AssertUnwindSafe(|| store_batch(&staged, &mut durable))).unwrap_or_default();
+        for (asker, outcome) in askers.into_iter().zip(stored) {
+            // an asker that was stopped finds the file by its partial name at the next start
+            drop(asker.send(outcome));
+        }
+    }
+}
+
+/// Directories whose own names are known to be on disk, so that they are synced once and not for each file.
+#[derive(Debug, Default)]
+pub struct DurableDirectories(HashSet<Birth>);
+
+/// Makes a batch of files durable under their final names; one outcome for each, in order.
+#[must_use]
+pub fn store_batch(batch: &[Staged], durable: &mut DurableDirectories) -> Vec<Result<(), StoreError>> {
+    let mut outcomes: Vec<Result<(), StoreError>> = sync_data(batch).into_iter().map(|r| Ok(r?)).collect();
+    sync_partial_directories(batch, &mut outcomes);
+    let mut touched: Vec<(u64, u64, OwnedFd)> = Vec::new();
+    let mut homes = Vec::with_capacity(batch.len());
+    for (staged, outcome) in batch.iter().zip(&mut outcomes) {
+        let home = if outcome.is_ok() { link(staged, durable, &mut touched) } else { Ok(None) };
+        homes.push(home.unwrap_or_else(|error| {
+            *outcome = Err(error);
+            None
+        }));
+    }
+    let failed: HashSet<(u64, u64)> = touched
+        .iter()
+        .filter(|(_, _, directory)| rustix::fs::fsync(directory).is_err())
+        .map(|(device, inode, _)| (*device, *inode))
+        .collect();
+    for (home, outcome) in homes.into_iter().zip(&mut outcomes) {
+        if home.is_some_and(|home| failed.contains(&home)) {
+            *outcome = Err(StoreError::Disk(anyhow::anyhow!("the directory cannot be synced")));
+        }
+    }
+    outcomes
+}
+
+/// Data to the disk: first the writing of all files is begun, then each is waited for.
+fn sync_data(batch: &[Staged]) -> Vec<anyhow::Result<()>> {
+    if batch.len() > 1 {
+        for staged in batch {
+            // begins to write dirty pages back without waiting; pages still dirty stay cached. A hint, so that a
+            // file system which knows none costs nothing but speed.
+            rustix::fs::fadvise(&staged.file, 0, None, Advice::DontNeed).ok();
+        }
+    }
+    let sync = |staged: &Staged| rustix::fs::fdatasync(&staged.file).context("syncing the data");
+    batch.iter().map(sync).collect()
+}
+
+fn sync_partial_directories(batch: &[Staged], outcomes: &mut [Result<(), StoreError>]) {
+    let mut synced: Vec<*const ServerMirror> = Vec::new();
+    for (staged, outcome) in batch.iter().zip(outcomes) {
+        let mirror = Arc::as_ptr(&staged.mirror);
+        if synced.contains(&mirror) {
+            continue;
+        }
+        match rustix::fs::fsync(staged.mirror.partial()) {
+            Ok(()) => synced.push(mirror),
+            Err(error) => *outcome = Err(StoreError::Disk(anyhow::Error::new(error).context("syncing .partial"))),
+        }
+    }
+}
+
+/// Gives the file its final name. Answers the identity of its directory, which the caller must sync.
+fn link(
+    staged: &Staged,
+    durable: &mut DurableDirectories,
+    touched: &mut Vec<(u64, u64, OwnedFd)>,
+) -> Result<Option<(u64, u64)>, StoreError> {
+    let Staged { mirror, partial, directory, name, .. } = staged;
+    let home = durable
+        .open(mirror, directory)
+        .with_context(|| format!("cannot open the directory {directory} of the mirror"))?;
+    let partial_name = partial.to_string();
+    let linked = rustix::fs::linkat(mirror.partial(), &partial_name, &home, name.text(), AtFlags::empty());
+    match linked {
+        Ok(()) => {}
+        Err(Errno::EXIST) if is_same_file(mirror, *partial, home.as_fd(), name.text()) => {}
+        Err(Errno::EXIST) => return Err(StoreError::NameTaken),
+        Err(error) => return Err(StoreError::Disk(anyhow::Error::new(error).context("linking"))),
+    }
+    let identity = identity(&rustix::fs::fstat(&home).map_err(anyhow::Error::new)?);
+    if !touched.iter().any(|(device, inode, _)| (*device, *inode) == identity) {
+        touched.push((identity.0, identity.1, home));
+    }
+    Ok(Some(identity))
+}
+
+impl DurableDirectories {
+    /// Opens `directory`, makes what is missing, and syncs the names of all directories on the way.
+    fn open(&mut self, mirror: &ServerMirror, directory: &RemotePath) -> io::Result<OwnedFd> {
+        let mut handle = mirror.top().try_clone_to_owned()?;
+        for component in directory.components() {
+            let child = make_and_open(handle.as_fd(), component)?;
+            let birth = Birth::of(&child)?;
+            if !birth.is_some_and(|birth| self.0.contains(&birth)) {
+                rustix::fs::fsync(&handle)?;
+                if self.0.len() >= MAX_REMEMBERED {
+                    self.0.clear();
+                }
+                self.0.extend(birth);
+            }
+            handle = child;
+        }
+        Ok(handle)
+    }
+}
+
+/// A directory and its birth: an inode number alone is given to another directory after a deletion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Birth {
+    device: (u32, u32),
+    inode: u64,
+    born: (i64, u32),
+}
+
+impl Birth {
+    /// `None` where the file system keeps no time of birth.
+    fn of(directory: &OwnedFd) -> io::Result<Option<Self>> {
+        let wanted = StatxFlags::INO | StatxFlags::BTIME;
+        let stat = rustix::fs::statx(directory, "", AtFlags::EMPTY_PATH, wanted)?;
+        let known = StatxFlags::from_bits_retain(stat.stx_mask).contains(StatxFlags::BTIME);
+        let born = (stat.stx_btime.tv_sec, stat.stx_btime.tv_nsec);
+        let device = (stat.stx_dev_major, stat.stx_dev_minor);
+        Ok(known.then_some(Self { device, inode: stat.stx_ino, born }))
+    }
+}
+
+fn identity(stat: &Stat) -> (u64, u64) {
+    (stat.st_dev, stat.st_ino)
+}
+
+/// Whether the final name is already this partial file: a run before this one was stopped before it could record.
+fn is_same_file(mirror: &ServerMirror, partial: PartialName, home: impl AsFd, name: &str) -> bool {
+    let there = rustix::fs::statat(home, name, AtFlags::SYMLINK_NOFOLLOW).ok();
+    there.zip(stat(mirror, partial)).is_some_and(|(a, b)| identity(&a) == identity(&b))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mirror::partial::Partial;
+    use crate::mirror::tree::Mirror;
+    use crate::names::{FileFacts, ServerName};
+    use encoding_rs::UTF_8;
+
+    fn stage(mirror: &Arc<ServerMirror>, directory: &str, name: &str, content: &[u8]) -> Staged {
+        let directory = Arc::new(RemotePath::from_text(directory, UTF_8).unwrap());
+        let name = RemoteName::from_wire(name.as_bytes(), UTF_8).unwrap();
+        let partial = PartialName::new(&directory.join(&name), FileFacts::default());
+        let mut writing = Partial::open(mirror, partial, 1 << 20).unwrap();
+        writing.append(content).unwrap();
+        let file = writing.file().try_clone().unwrap();
+        Staged { mirror: Arc::clone(mirror), partial, file, directory, name }
+    }
+
+    fn mirror() -> (tempfile::TempDir, Arc<ServerMirror>) {
+        let folder = tempfile::tempdir().unwrap();
+        let mirror = Mirror::open(folder.path()).unwrap();
+        let server = Arc::new(mirror.server(&ServerName::new("omc01").unwrap()).unwrap());
+        (folder, server)
+    }
+
+    #[test]
+    fn a_batch_gets_its_final_names() {
+        let (folder, mirror) = mirror();
+        let batch = [stage(&mirror, "/a/b", "1.zip", b"one"), stage(&mirror, "/", "2.zip", b"two")];
+        assert!(store_batch(&batch, &mut DurableDirectories::default()).iter().all(Result::is_ok));
+        assert_eq!(std::fs::read(folder.path().join("omc01/a/b/1.zip")).unwrap(), b"one");
+        assert_eq!(std::fs::read(folder.path().join("omc01/2.zip")).unwrap(), b"two");
+    }
+
+    #[test]
+    fn storing_again_after_a_crash_changes_nothing() {
+        let (folder, mirror) = mirror();
+        let batch = [stage(&mirror, "/", "1.zip", b"one")];
+        for _ in 0..2 {
+            assert!(store_batch(&batch, &mut DurableDirectories::default()).iter().all(Result::is_ok));
+        }
+        assert_eq!(std::fs::read(folder.path().join("omc01/1.zip")).unwrap(), b"one");
+    }
+
+    #[test]
+    fn a_file_of_somebody_else_is_left_alone_and_costs_only_its_namesake() {
+        let (folder, mirror) = mirror();
+        std::fs::write(folder.path().join("omc01/1.zip"), b"theirs").unwrap();
+        let batch = [stage(&mirror, "/", "1.zip", b"ours"), stage(&mirror, "/", "2.zip", b"ours")];
+        let outcomes = store_batch(&batch, &mut DurableDirectories::default());
+        assert!(matches!(outcomes.as_slice(), [Err(StoreError::NameTaken), Ok(())]), "{outcomes:?}");
+        assert_eq!(std::fs::read(folder.path().join("omc01/1.zip")).unwrap(), b"theirs");
+    }
+
+    #[test]
+    fn a_link_in_the_way_costs_only_the_files_behind_it() {
+        let (folder, mirror) = mirror();
+        let outside = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink(outside.path(), folder.path().join("omc01/link")).unwrap();
+        let batch = [stage(&mirror, "/link", "1.zip", b"ours"), stage(&mirror, "/", "2.zip", b"ours")];
+        let outcomes = store_batch(&batch, &mut DurableDirectories::default());
+        assert!(matches!(outcomes.as_slice(), [Err(StoreError::Disk(_)), Ok(())]), "{outcomes:?}");
+        assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 0);
+    }
+
+    #[tokio::test]
+    async fn the_publisher_answers_each_asker() {
+        let (folder, mirror) = mirror();
+        let publisher = Publisher::start().unwrap();
+        let names: Vec<String> = (0..50).map(|n| format!("{n}.zip")).collect();
+        let jobs = names.iter().map(|name| publisher.store(stage(&mirror, "/d", name, b"x")));
+        assert!(futures_util::future::join_all(jobs).await.iter().all(Result::is_ok));
+        assert_eq!(std::fs::read_dir(folder.path().join("omc01/d")).unwrap().count(), 50);
+    }
+}

@@ -1,0 +1,271 @@
+//! The mirror's directories, opened relative to handles and never through a symbolic link.
+//!
+//! [`Mirror`] is the root, [`ServerMirror`] one server's part of it. Everything below `{root}/{server}` is reached
+//! component by component from a handle of that directory, so that neither a name from a server nor a link that
+//! somebody put into the mirror leads outside.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::names::{RemotePath, ServerName};
+
+/// Work in progress lies here, beside the servers' directories and on the same file system.
+pub const PARTIAL_DIRECTORY: &str = ".partial";
+const LOCK_FILE: &str = ".lock";
+const DIRECTORY_MODE: Mode = Mode::from_raw_mode(0o755);
+
+/// The mirror's root, locked against a second service.
+#[derive(Debug)]
+pub struct Mirror {
+    path: PathBuf,
+    root: OwnedFd,
+    partial: OwnedFd,
+    /// Held for its lock alone.
+    _lock: File,
+}
+
+/// Another service works in the same mirror.
+#[derive(Debug, thiserror::Error)]
+#[error("another mrosync works in {0}")]
+pub struct MirrorInUse(PathBuf);
+
+impl Mirror {
+    /// Opens the mirror at `path`, making it where it is missing.
+    ///
+    /// # Errors
+    ///
+    /// [`MirrorInUse`] (inside) when another service holds it; else what could not be made or opened.
+    pub fn open(path: &Path) -> anyhow::Result<Self> {
+        let shown = path.display();
+        std::fs::create_dir_all(path).with_context(|| format!("cannot make the mirror {shown}"))?;
+        let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = rustix::fs::open(path, flags, Mode::empty()).with_context(|| format!("cannot open {shown}"))?;
+        let partial = make_and_open(root.as_fd(), PARTIAL_DIRECTORY)
+            .with_context(|| format!("cannot make {shown}/{PARTIAL_DIRECTORY}"))?;
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let lock = rustix::fs::openat(&partial, LOCK_FILE, flags, Mode::from_raw_mode(0o600))
+            .with_context(|| format!("cannot make {shown}/{PARTIAL_DIRECTORY}/{LOCK_FILE}"))?;
+        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => bail!(MirrorInUse(path.to_owned())),
+            Err(error) => return Err(error).with_context(|| format!("cannot lock {shown}")),
+        }
+        Ok(Self { path: path.to_owned(), root, partial, _lock: lock.into() })
+    }
+
+    /// Where the mirror lies, for messages.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The root's handle, for measuring its file system.
+    #[must_use]
+    pub fn handle(&self) -> BorrowedFd<'_> {
+        self.root.as_fd()
+    }
+
+    /// The part of one server, made where it is missing.
+    ///
+    /// # Errors
+    ///
+    /// Where something else than a directory stands in the way, a symbolic link included.
+    pub fn server(&self, name: &ServerName) -> io::Result<ServerMirror> {
+        let top = make_and_open(self.root.as_fd(), name.as_str())?;
+        let partial = make_and_open(self.partial.as_fd(), name.as_str())?;
+        // both names are durable before anything below them is
+        rustix::fs::fsync(&self.root)?;
+        rustix::fs::fsync(&self.partial)?;
+        Ok(ServerMirror { top, partial })
+    }
+
+    /// The part of one server, where it exists.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` where it does not, and the system's words else.
+    pub fn existing(&self, name: &ServerName) -> io::Result<OwnedFd> {
+        Ok(open_component(self.root.as_fd(), name.as_str())?)
+    }
+
+    /// The bytes that lie in `.partial` of all servers.
+    ///
+    /// # Errors
+    ///
+    /// When the directory cannot be read; a file that vanishes meanwhile is no error.
+    pub fn partial_bytes(&self) -> io::Result<u64> {
+        let mut bytes = 0;
+        for server in names_in(self.partial.as_fd())? {
+            let Ok(directory) = open_component(self.partial.as_fd(), &server) else { continue };
+            for name in names_in(directory.as_fd())? {
+                let stat = rustix::fs::statat(&directory, name.as_str(), AtFlags::SYMLINK_NOFOLLOW);
+                // a second link is the finished file, which the records count
+                bytes += stat.ok().filter(|stat| stat.st_nlink == 1).map_or(0, |stat| size_of_stat(&stat));
+            }
+        }
+        Ok(bytes)
+    }
+}
+
+/// One server's mirror and the place of its partial files.
+#[derive(Debug)]
+pub struct ServerMirror {
+    top: OwnedFd,
+    partial: OwnedFd,
+}
+
+impl ServerMirror {
+    /// `{root}/{server}`
+    #[must_use]
+    pub fn top(&self) -> BorrowedFd<'_> {
+        self.top.as_fd()
+    }
+
+    /// `{root}/.partial/{server}`
+    #[must_use]
+    pub fn partial(&self) -> BorrowedFd<'_> {
+        self.partial.as_fd()
+    }
+
+    /// Opens the directory at `path`, making what is missing of it.
+    ///
+    /// # Errors
+    ///
+    /// `NotADirectory` (or `TooManyLinks`) where a file or a symbolic link stands in the way.
+    pub fn make_directory(&self, path: &RemotePath) -> io::Result<OwnedFd> {
+        let mut directory = self.top.try_clone()?;
+        for component in path.components() {
+            directory = make_and_open(directory.as_fd(), component)?;
+        }
+        Ok(directory)
+    }
+}
+
+/// Opens the directory at `path` below `top`.
+///
+/// # Errors
+///
+/// `NotFound` where it is missing; else as [`ServerMirror::make_directory`].
+pub fn open_directory(top: BorrowedFd<'_>, path: &RemotePath) -> io::Result<OwnedFd> {
+    let mut directory = top.try_clone_to_owned()?;
+    for component in path.components() {
+        directory = open_component(directory.as_fd(), component)?;
+    }
+    Ok(directory)
+}
+
+/// Makes a directory below `parent`; one that exists is fine.
+///
+/// # Errors
+///
+/// The system's, except that it exists.
+pub fn make_component(parent: BorrowedFd<'_>, name: &str) -> io::Result<()> {
+    match rustix::fs::mkdirat(parent, name, DIRECTORY_MODE) {
+        Ok(()) | Err(Errno::EXIST) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Names in a directory, without the dot entries and without those that are not UTF-8 (none of ours is).
+///
+/// # Errors
+///
+/// When the directory cannot be read.
+pub fn names_in(directory: BorrowedFd<'_>) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in rustix::fs::Dir::read_from(directory)? {
+        match entry?.file_name().to_str() {
+            Ok("." | "..") | Err(_) => {}
+            Ok(name) => names.push(name.to_owned()),
+        }
+    }
+    Ok(names)
+}
+
+/// The size in bytes that a stat shows.
+#[must_use]
+pub fn size_of_stat(stat: &rustix::fs::Stat) -> u64 {
+    u64::try_from(stat.st_size).unwrap_or(0)
+}
+
+/// Opens a directory below `parent`, made where it is missing.
+///
+/// # Errors
+///
+/// Where something else than a directory has the name, a symbolic link included.
+pub fn make_and_open(parent: BorrowedFd<'_>, name: &str) -> io::Result<OwnedFd> {
+    match open_component(parent, name) {
+        Err(Errno::NOENT) => {
+            make_component(parent, name)?;
+            Ok(open_component(parent, name)?)
+        }
+        opened => Ok(opened?),
+    }
+}
+
+fn open_component(parent: BorrowedFd<'_>, name: &str) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(parent, name, flags, Mode::empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use encoding_rs::UTF_8;
+
+    fn path(text: &str) -> RemotePath {
+        RemotePath::from_text(text, UTF_8).unwrap()
+    }
+
+    fn mirror() -> (tempfile::TempDir, Mirror, ServerMirror) {
+        let folder = tempfile::tempdir().unwrap();
+        let mirror = Mirror::open(folder.path()).unwrap();
+        let server = mirror.server(&ServerName::new("omc01").unwrap()).unwrap();
+        (folder, mirror, server)
+    }
+
+    #[test]
+    fn directories_are_made_below_the_server() {
+        let (folder, _mirror, server) = mirror();
+        server.make_directory(&path("/a/b")).unwrap();
+        assert!(folder.path().join("omc01/a/b").is_dir());
+        open_directory(server.top(), &path("/a/b")).unwrap();
+        let missing = open_directory(server.top(), &path("/c")).unwrap_err();
+        assert_eq!(missing.kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn a_link_in_the_mirror_leads_nowhere() {
+        let (folder, _mirror, server) = mirror();
+        let outside = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink(outside.path(), folder.path().join("omc01/link")).unwrap();
+        assert!(server.make_directory(&path("/link/inside")).is_err());
+        assert!(open_directory(server.top(), &path("/link")).is_err());
+        assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_second_service_in_the_same_mirror_is_refused() {
+        let (folder, mirror, _server) = mirror();
+        let error = Mirror::open(folder.path()).unwrap_err();
+        assert!(error.is::<MirrorInUse>(), "{error:#}");
+        drop(mirror);
+        Mirror::open(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn partial_bytes_count_what_is_not_finished() {
+        let (folder, mirror, _server) = mirror();
+        let partial = folder.path().join(".partial/omc01");
+        std::fs::write(partial.join("half"), [0; 100]).unwrap();
+        std::fs::write(partial.join("done"), [0; 1000]).unwrap();
+        std::fs::hard_link(partial.join("done"), folder.path().join("omc01/done.zip")).unwrap();
+        assert_eq!(mirror.partial_bytes().unwrap(), 100);
+    }
+}

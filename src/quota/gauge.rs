@@ -1,0 +1,101 @@
+//! Bytes on their way to the disk, counted by those who write them: nobody else can tell them in time.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+/// Shared by all scanners and the quota warden.
+#[derive(Debug, Default)]
+pub struct Gauge {
+    reserved: AtomicU64,
+    partial: AtomicU64,
+    holds: AtomicUsize,
+}
+
+impl Gauge {
+    /// Bytes promised to downloads and not written yet.
+    #[must_use]
+    pub fn reserved(&self) -> u64 {
+        self.reserved.load(Ordering::Relaxed)
+    }
+
+    /// Bytes in partial files.
+    #[must_use]
+    pub fn partial(&self) -> u64 {
+        self.partial.load(Ordering::Relaxed)
+    }
+
+    /// Downloads that hold room; each will be written or give it back.
+    #[must_use]
+    pub fn holds(&self) -> usize {
+        self.holds.load(Ordering::Relaxed)
+    }
+
+    /// Sets what partial files take, as measured while nothing is written.
+    pub fn set_partial(&self, bytes: u64) {
+        self.partial.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Partial files of `bytes` were removed, or finished and recorded.
+    pub fn partial_gone(&self, bytes: u64) {
+        sub(&self.partial, bytes);
+    }
+
+    /// Promises `bytes` to a download. The caller has made sure that they fit.
+    #[must_use]
+    pub fn hold(self: &Arc<Self>, bytes: u64) -> Hold {
+        self.reserved.fetch_add(bytes, Ordering::Relaxed);
+        self.holds.fetch_add(1, Ordering::Relaxed);
+        Hold { gauge: Arc::clone(self), left: bytes }
+    }
+}
+
+/// Room for one download. What was not written is given back when it is dropped.
+#[derive(Debug)]
+pub struct Hold {
+    gauge: Arc<Gauge>,
+    left: u64,
+}
+
+impl Hold {
+    /// Bytes went from the promise into a partial file.
+    pub fn written(&mut self, bytes: u64) {
+        let part = bytes.min(self.left);
+        self.left -= part;
+        sub(&self.gauge.reserved, part);
+        self.gauge.partial.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        sub(&self.gauge.reserved, self.left);
+        self.gauge.holds.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Never below zero: a count that is a little off must not become an enormous one.
+fn sub(counter: &AtomicU64, bytes: u64) {
+    // the closure always answers, so the update cannot fail
+    counter.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| Some(now.saturating_sub(bytes))).ok();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_moves_from_promised_to_partial_and_the_rest_comes_back() {
+        let gauge = Arc::new(Gauge::default());
+        let mut hold = gauge.hold(100);
+        assert_eq!((gauge.reserved(), gauge.partial(), gauge.holds()), (100, 0, 1));
+        hold.written(30);
+        assert_eq!((gauge.reserved(), gauge.partial()), (70, 30));
+        hold.written(100);
+        assert_eq!((gauge.reserved(), gauge.partial()), (0, 130));
+        drop(hold);
+        gauge.partial_gone(500);
+        assert_eq!((gauge.reserved(), gauge.partial(), gauge.holds()), (0, 0, 0));
+        drop(gauge.hold(7));
+        assert_eq!(gauge.reserved(), 0);
+    }
+}

@@ -1,0 +1,256 @@
+//! Making room: the zips downloaded longest ago go, announced ones first, until what is wanted fits.
+
+use std::io;
+
+use super::gauge::Gauge;
+use super::plan::{Load, shortage};
+use super::usage::Usage;
+use crate::config::QuotaSettings;
+use crate::names::{RemotePath, ServerName};
+
+/// Files asked of the records at a time.
+const VICTIMS: usize = 256;
+/// Rounds of measuring and deleting in one sweep; the next scan goes on where this one ended.
+const MAX_ROUNDS: usize = 1000;
+
+/// A downloaded file that is still there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Present {
+    /// Of its record; a larger one was downloaded later.
+    pub id: i64,
+    /// Where it came from.
+    pub server: ServerName,
+    /// On the server, and below `{root}/{server}`.
+    pub path: RemotePath,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// What a sweep needs of the rest of the program.
+#[async_trait::async_trait(?Send)]
+pub trait Evictions {
+    /// The file system of the mirror, now.
+    fn usage(&self) -> io::Result<Usage>;
+    /// Bytes of the downloaded files that are present.
+    async fn present_bytes(&self) -> anyhow::Result<u64>;
+    /// At most `limit` present files after record `after`, oldest download first.
+    async fn oldest(&self, announced: bool, after: i64, limit: usize) -> anyhow::Result<Vec<Present>>;
+    /// Deletes the file; `None` where it was gone already, else the bytes that it took.
+    fn delete(&self, file: &Present) -> io::Result<Option<u64>>;
+    /// Records that the files are gone.
+    async fn mark_evicted(&self, ids: Vec<i64>) -> anyhow::Result<()>;
+}
+
+/// How a sweep ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Swept {
+    /// What is wanted fits.
+    Fits,
+    /// It will, once the downloads under way are finished and can be evicted in their turn.
+    Busy,
+    /// Nothing is left to delete, and the limit is still exceeded: other data fills the disk.
+    Full,
+    /// This one file does not fit, whatever goes; nothing was deleted for it.
+    TooLarge,
+}
+
+/// Deletes until `wanted` more bytes fit.
+///
+/// # Errors
+///
+/// When the file system cannot be measured or the records do not answer. A file that cannot be deleted is logged
+/// and passed over. Cancelled, files may be gone that the records call present; the next sweep mends that.
+pub async fn make_room(
+    limits: &QuotaSettings,
+    gauge: &Gauge,
+    work: &dyn Evictions,
+    wanted: u64,
+) -> anyhow::Result<Swept> {
+    let mut cursor = Cursor { announced: true, after: 0 };
+    // some file systems free deleted blocks later: what was deleted here counts as free at once, or a sweep would
+    // go on deleting until the file system catches up
+    let mut believed = u64::MAX;
+    for _ in 0..MAX_ROUNDS {
+        let present = work.present_bytes().await?;
+        let mirror = present.saturating_add(gauge.partial());
+        let measured = work.usage()?;
+        let used = measured.used.min(believed);
+        let available = measured.available.saturating_add(measured.used - used);
+        let load = Load { usage: Usage { used, available }, mirror, reserved: gauge.reserved() };
+        let missing = shortage(limits, &load, wanted);
+        if missing == 0 {
+            return Ok(Swept::Fits);
+        }
+        let excess = shortage(limits, &Load { reserved: 0, ..load }, 0);
+        if excess == 0 && missing > present {
+            // deleting everything would not help, and would lose everything
+            return Ok(if gauge.holds() > 0 { Swept::Busy } else { Swept::TooLarge });
+        }
+        match evict(work, &mut cursor, missing).await? {
+            Some(freed) => believed = used.saturating_sub(freed),
+            None => return Ok(if gauge.holds() > 0 { Swept::Busy } else { Swept::Full }),
+        }
+    }
+    Ok(Swept::Full)
+}
+
+/// Where in the order of eviction the sweep stands.
+#[derive(Debug)]
+struct Cursor {
+    announced: bool,
+    after: i64,
+}
+
+/// Deletes files worth `missing` bytes, or one batch. Answers the bytes freed; `None` when no file is left.
+async fn evict(work: &dyn Evictions, cursor: &mut Cursor, missing: u64) -> anyhow::Result<Option<u64>> {
+    let mut victims = work.oldest(cursor.announced, cursor.after, VICTIMS).await?;
+    if victims.is_empty() && cursor.announced {
+        *cursor = Cursor { announced: false, after: 0 };
+        victims = work.oldest(false, 0, VICTIMS).await?;
+    }
+    if victims.is_empty() {
+        return Ok(None);
+    }
+    let mut freed = 0_u64;
+    let mut gone = Vec::new();
+    for victim in &victims {
+        if freed >= missing {
+            break;
+        }
+        cursor.after = victim.id;
+        let (server, path) = (&victim.server, &victim.path);
+        match work.delete(victim) {
+            Ok(bytes) => {
+                log::debug!("server={server} path={path}: evicted");
+                freed = freed.saturating_add(bytes.unwrap_or(0));
+                gone.push(victim.id);
+            }
+            Err(error) => log::warn!("server={server} path={path}: cannot evict: {error}; trying the next"),
+        }
+    }
+    if !gone.is_empty() {
+        work.mark_evicted(gone).await?;
+    }
+    Ok(Some(freed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::RefCell;
+    use std::sync::Arc;
+
+    /// A disk of 1000 bytes whose files are announced up to `announced`.
+    #[derive(Default)]
+    struct Disk {
+        others: u64,
+        files: RefCell<Vec<Present>>,
+        announced: i64,
+        stuck: Vec<i64>,
+        /// Deleted blocks are not free yet.
+        lazy: bool,
+        evicted: RefCell<Vec<i64>>,
+    }
+
+    impl Disk {
+        fn with(sizes: &[u64]) -> Self {
+            let file = |(n, size): (usize, &u64)| Present {
+                id: n as i64 + 1,
+                server: ServerName::new("omc01").unwrap(),
+                path: RemotePath::root(),
+                size: *size,
+            };
+            let files = RefCell::new(sizes.iter().enumerate().map(file).collect());
+            Self { files, announced: i64::MAX, ..Self::default() }
+        }
+    }
+
+    #[async_trait::async_trait(?Send)]
+    impl Evictions for Disk {
+        fn usage(&self) -> io::Result<Usage> {
+            let present: u64 = self.files.borrow().iter().map(|file| file.size).sum();
+            let used = self.others + if self.lazy { 700 } else { present };
+            Ok(Usage { used, available: 1000 - used })
+        }
+        async fn present_bytes(&self) -> anyhow::Result<u64> {
+            Ok(self.files.borrow().iter().map(|file| file.size).sum())
+        }
+        async fn oldest(&self, announced: bool, after: i64, limit: usize) -> anyhow::Result<Vec<Present>> {
+            let fits = |f: &&Present| f.id > after && (f.id <= self.announced) == announced;
+            Ok(self.files.borrow().iter().filter(fits).take(limit).cloned().collect())
+        }
+        fn delete(&self, file: &Present) -> io::Result<Option<u64>> {
+            if self.stuck.contains(&file.id) {
+                return Err(io::ErrorKind::PermissionDenied.into());
+            }
+            self.files.borrow_mut().retain(|f| f.id != file.id);
+            Ok(Some(file.size))
+        }
+        async fn mark_evicted(&self, ids: Vec<i64>) -> anyhow::Result<()> {
+            self.evicted.borrow_mut().extend(ids);
+            Ok(())
+        }
+    }
+
+    async fn swept(disk: &Disk, wanted: u64) -> (Swept, Vec<i64>) {
+        let limits = QuotaSettings { max_used_percent: 60.0, max_bytes: None };
+        let outcome = make_room(&limits, &Gauge::default(), disk, wanted).await.unwrap();
+        (outcome, disk.evicted.borrow().clone())
+    }
+
+    #[tokio::test]
+    async fn the_oldest_go_until_the_limit_is_kept() {
+        let disk = Disk::with(&[100, 200, 300, 150]);
+        assert_eq!(swept(&disk, 0).await, (Swept::Fits, vec![1, 2]));
+        assert_eq!(swept(&disk, 0).await.1, [1, 2], "nothing more goes below the limit");
+    }
+
+    #[tokio::test]
+    async fn a_download_that_does_not_fit_makes_its_room() {
+        let disk = Disk::with(&[100, 200, 300]);
+        assert_eq!(swept(&disk, 50).await, (Swept::Fits, vec![1]));
+    }
+
+    #[tokio::test]
+    async fn announced_files_go_first_whatever_their_age() {
+        let disk = Disk { announced: 1, ..Disk::with(&[50, 400, 250]) };
+        assert_eq!(swept(&disk, 0).await, (Swept::Fits, vec![1, 2]));
+        let disk = Disk { announced: 2, ..Disk::with(&[50, 50, 550]) };
+        assert_eq!(swept(&disk, 0).await, (Swept::Fits, vec![1]));
+    }
+
+    #[tokio::test]
+    async fn foreign_data_alone_leaves_nothing_to_delete() {
+        let disk = Disk { others: 700, ..Disk::with(&[100]) };
+        assert_eq!(swept(&disk, 0).await, (Swept::Full, vec![1]));
+    }
+
+    #[tokio::test]
+    async fn nothing_is_deleted_for_a_file_that_never_fits() {
+        let disk = Disk { others: 100, ..Disk::with(&[300]) };
+        assert_eq!(swept(&disk, 501).await, (Swept::TooLarge, vec![]));
+        assert_eq!(swept(&disk, 500).await, (Swept::Fits, vec![1]));
+    }
+
+    #[tokio::test]
+    async fn room_that_downloads_under_way_hold_is_waited_for() {
+        let disk = Disk { others: 100, ..Disk::with(&[]) };
+        let gauge = Arc::new(Gauge::default());
+        let _hold = gauge.hold(450);
+        let limits = QuotaSettings { max_used_percent: 60.0, max_bytes: None };
+        assert_eq!(make_room(&limits, &gauge, &disk, 100).await.unwrap(), Swept::Busy);
+        assert_eq!(make_room(&limits, &gauge, &disk, 50).await.unwrap(), Swept::Fits);
+    }
+
+    #[tokio::test]
+    async fn a_file_system_that_frees_late_does_not_lose_more_than_needed() {
+        let disk = Disk { lazy: true, ..Disk::with(&[100, 100, 250, 250]) };
+        assert_eq!(swept(&disk, 0).await, (Swept::Fits, vec![1]));
+    }
+
+    #[tokio::test]
+    async fn a_file_that_cannot_be_deleted_is_passed_over() {
+        let disk = Disk { stuck: vec![1], ..Disk::with(&[300, 200, 200]) };
+        assert_eq!(swept(&disk, 0).await, (Swept::Fits, vec![2]));
+    }
+}

@@ -1,0 +1,176 @@
+//! What `status` shows: counters that each part keeps for itself, so that asking never waits for a part that hangs.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::names::ServerName;
+
+/// The state of the whole service; the JSON of `ctl status --json`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ServiceStatus {
+    /// Between `start` and `stop`.
+    pub running: bool,
+    /// Of the process.
+    pub uptime_seconds: f64,
+    /// The mirror's file system.
+    pub disk: DiskStatus,
+    /// The calls of the notify URL.
+    pub notify: NotifyStatus,
+    /// One for each configured server, in the configuration's order.
+    pub servers: Vec<ServerStatus>,
+    /// What the process and its host use.
+    pub process: ProcessStatus,
+}
+
+/// The disk guard's part.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct DiskStatus {
+    /// As df counts it; null where it cannot be measured.
+    pub used_percent: Option<f64>,
+    /// The limit.
+    pub max_used_percent: f64,
+    /// The other limit, where there is one.
+    pub max_bytes: Option<u64>,
+    /// Downloaded files that are present, and partial files.
+    pub mirror_bytes: u64,
+    /// Since the process began.
+    pub evicted_files: u64,
+    /// Since the process began.
+    pub evicted_bytes: u64,
+    /// Downloads wait, because other data fills the disk.
+    pub held: bool,
+}
+
+/// The notifier's part.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotifyStatus {
+    /// Files recorded and not announced yet.
+    pub pending: u64,
+    /// Since the process began.
+    pub delivered: u64,
+    /// Calls that failed since the process began; each is tried again.
+    pub failed_attempts: u64,
+    /// Files evicted before they could be announced, since the process began.
+    pub cancelled: u64,
+}
+
+/// What the process and the host use.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessStatus {
+    /// Resident memory of the process.
+    pub memory_bytes: u64,
+    /// Memory of the host that is free for programs.
+    pub host_available_memory_bytes: u64,
+}
+
+/// What a server's scanner is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ServerState {
+    /// Before `start` or after `stop`.
+    #[default]
+    Stopped,
+    /// For the next scan.
+    Waiting,
+    /// Directories are listed.
+    Scanning,
+    /// At least one file is being fetched.
+    Downloading,
+    /// The last scan found no way in; the next one tries again.
+    Unreachable,
+}
+
+/// One server's scanner.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct ServerStatus {
+    /// The operator's name of it.
+    pub name: String,
+    /// What it is doing.
+    pub state: ServerState,
+    /// RFC 3339, null before the first scan.
+    pub last_scan_started: Option<String>,
+    /// Length of the last finished scan.
+    pub last_scan_seconds: Option<f64>,
+    /// Scans finished since the process began, failed ones included.
+    pub scans: u64,
+    /// Directories listed in the last scan.
+    pub directories_seen: u64,
+    /// Zips listed in the last scan.
+    pub files_seen: u64,
+    /// Since the process began.
+    pub files_downloaded: u64,
+    /// Since the process began.
+    pub bytes_downloaded: u64,
+    /// Zips listed and neither downloaded nor given up: waiting for their turn, their retry or room.
+    pub pending_files: u64,
+    /// The server's or our own words for what went wrong last; null once a scan went through without a fault.
+    pub last_error: Option<String>,
+    /// RFC 3339, null while stopped or scanning.
+    pub next_scan: Option<String>,
+    /// Downloaded files that changed on the server later; not fetched again.
+    pub changed_files: u64,
+    /// Lines of the last scan's listings that could not be read, names refused included.
+    pub lines_not_understood: u64,
+}
+
+/// The counters of one server, shared between its scanner and whoever asks.
+#[derive(Debug)]
+pub struct Progress(Mutex<ServerStatus>);
+
+impl Progress {
+    /// A scanner that was never started.
+    #[must_use]
+    pub fn new(name: &ServerName) -> Self {
+        Self(Mutex::new(ServerStatus { name: name.to_string(), ..ServerStatus::default() }))
+    }
+
+    /// Changes the counters.
+    pub fn update(&self, change: impl FnOnce(&mut ServerStatus)) {
+        // counters stay true after a panic elsewhere
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// The counters as they stand.
+    #[must_use]
+    pub fn snapshot(&self) -> ServerStatus {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A scan begins now. An unreachable server is called so until it answers.
+    pub fn scan_started(&self) {
+        self.update(|status| {
+            status.last_scan_started = Some(rfc3339(Utc::now()));
+            status.next_scan = None;
+            if status.state != ServerState::Unreachable {
+                status.state = ServerState::Scanning;
+            }
+        });
+    }
+
+    /// A scan ended; the next one begins after `wait`.
+    pub fn scan_ended(&self, took: Duration, wait: Duration, state: ServerState) {
+        self.update(|status| {
+            status.scans += 1;
+            status.last_scan_seconds = Some((took.as_secs_f64() * 1000.0).round() / 1000.0);
+            status.state = state;
+            status.next_scan = chrono::TimeDelta::from_std(wait).ok().map(|wait| rfc3339(Utc::now() + wait));
+        });
+    }
+
+    /// The exit flag was raised and everything has ended.
+    pub fn stopped(&self) {
+        self.update(|status| {
+            status.state = ServerState::Stopped;
+            status.next_scan = None;
+        });
+    }
+}
+
+/// A time as the interface shows it, to the millisecond.
+#[must_use]
+pub fn rfc3339(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::Millis, true)
+}
