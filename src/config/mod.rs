@@ -12,6 +12,44 @@ use url::Url;
 
 use crate::names::{RemotePath, ServerName};
 
+mod leaf;
+mod passwords;
+mod reader;
+mod servers;
+mod sources;
+mod validate;
+
+pub use reader::ConfigFaults;
+
+/// The file that is read when the command line names none.
+pub const DEFAULT_FILE: &str = "/etc/mrosync/mrosync.toml";
+
+/// A usable configuration, and what the operator should still look at.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// The settings, without a fault.
+    pub settings: Settings,
+    /// One line each: secrets that others can read, users without a password.
+    pub warnings: Vec<String>,
+}
+
+/// Reads the configuration from `files` ([`DEFAULT_FILE`] when there are none; later ones override earlier ones
+/// key by key, and a later list of servers replaces an earlier one) and from the environment, which overrides
+/// all files: `MROSYNC_SYNC__ROOT=/data` is `sync.root`. Reads the files of passwords and certificates too.
+///
+/// # Errors
+///
+/// Every fault of every source, each beginning with its key or file.
+pub fn load(files: &[PathBuf]) -> Result<Loaded, ConfigFaults> {
+    load_from(files, &std::env::vars_os().collect())
+}
+
+fn load_from(files: &[PathBuf], environment: &sources::Environment) -> Result<Loaded, ConfigFaults> {
+    let default = [PathBuf::from(DEFAULT_FILE)];
+    let files = if files.is_empty() { &default } else { files };
+    validate::validate(sources::merge(files, environment), environment)
+}
+
 /// Everything that an operator decides, validated.
 #[derive(Debug, Clone)]
 pub struct Settings {

@@ -1,0 +1,304 @@
+//! The command line: what `mrosync` was asked to do, for `main`.
+//!
+//! Unusable arguments end the program here with exit status 2 and the usage on standard error; `--help` and
+//! `--version` end it with 0. Runs on the main thread.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+
+/// One call of the program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invocation {
+    /// The configuration files in the order given; none means [`crate::config::DEFAULT_FILE`].
+    pub config: Vec<PathBuf>,
+    /// What to do.
+    pub command: Command,
+}
+
+/// What the program was asked to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// The service, in the foreground.
+    Run {
+        /// Start the scanners at once instead of waiting for `start`.
+        start: bool,
+    },
+    /// Probe the configuration, the servers, the records, the disk and the notify host.
+    Check,
+    /// A console command for the running service.
+    Ctl(CtlCommand),
+    /// The download records.
+    Records {
+        /// Of this server alone. It need not be in the configuration any more.
+        server: Option<String>,
+        /// How they are printed.
+        format: RecordsFormat,
+    },
+}
+
+/// A command that goes over the control socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CtlCommand {
+    /// Start all scanners.
+    Start,
+    /// Stop all scanners.
+    Stop,
+    /// Show the status.
+    Status {
+        /// As JSON instead of text.
+        json: bool,
+    },
+}
+
+/// How records are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum RecordsFormat {
+    /// A table for people.
+    Table,
+    /// One JSON object a line.
+    Json,
+    /// Comma-separated values with a header line.
+    Csv,
+}
+
+/// Takes the arguments of the process. Does not return where they are unusable or ask for help.
+#[must_use]
+pub fn parse() -> Invocation {
+    parse_from(std::env::args_os()).unwrap_or_else(|error| error.exit())
+}
+
+fn parse_from(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation, clap::Error> {
+    let Arguments { config, start, command } = Arguments::try_parse_from(arguments)?;
+    let mut files = config.files;
+    let mut also = |config: Config| files.extend(config.files);
+    let command = match command {
+        None => Command::Run { start },
+        Some(Verb::Run { config, start: start_here }) => {
+            also(config);
+            Command::Run { start: start || start_here }
+        }
+        Some(_) if start => {
+            let fault = "--start is for the command 'run' only";
+            return Err(Arguments::command().error(ErrorKind::ArgumentConflict, fault));
+        }
+        Some(Verb::Check { config }) => {
+            also(config);
+            Command::Check
+        }
+        Some(Verb::Ctl { config, action }) => {
+            also(config);
+            let (config, command) = action.into_command();
+            also(config);
+            Command::Ctl(command)
+        }
+        Some(Verb::Records { config, server, format }) => {
+            also(config);
+            Command::Records { server, format }
+        }
+    };
+    Ok(Invocation { config: files, command })
+}
+
+/// Mirrors new zips of many FTP servers, keeps a disk quota and announces every file
+#[derive(Debug, Parser)]
+#[command(name = "mrosync", version)]
+struct Arguments {
+    #[command(flatten)]
+    config: Config,
+    /// With 'run' or no command: start scanning at once
+    #[arg(long)]
+    start: bool,
+    #[command(subcommand)]
+    command: Option<Verb>,
+}
+
+/// `--config`, which stands before or after each command. Those before come first in the list.
+#[derive(Debug, Args)]
+struct Config {
+    /// Configuration file; later ones override earlier ones [default: /etc/mrosync/mrosync.toml]
+    #[arg(long = "config", value_name = "FILE")]
+    files: Vec<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run the service in the foreground (also without any command)
+    Run {
+        #[command(flatten)]
+        config: Config,
+        /// Start scanning at once instead of waiting for the command 'start'
+        #[arg(long)]
+        start: bool,
+    },
+    /// Validate the configuration and probe each server, the records, the disk and the notify host
+    Check {
+        #[command(flatten)]
+        config: Config,
+    },
+    /// Send a command to the running service
+    Ctl {
+        #[command(flatten)]
+        config: Config,
+        #[command(subcommand)]
+        action: Action,
+    },
+    /// Print the download records, oldest first
+    Records {
+        #[command(flatten)]
+        config: Config,
+        /// Only those of this server
+        #[arg(long, value_name = "NAME")]
+        server: Option<String>,
+        /// How to print them
+        #[arg(long, value_enum, default_value_t = RecordsFormat::Table)]
+        format: RecordsFormat,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Start all scanners
+    Start {
+        #[command(flatten)]
+        config: Config,
+    },
+    /// Stop all scanners
+    Stop {
+        #[command(flatten)]
+        config: Config,
+    },
+    /// Show what the service is doing
+    Status {
+        #[command(flatten)]
+        config: Config,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+impl Action {
+    fn into_command(self) -> (Config, CtlCommand) {
+        match self {
+            Self::Start { config } => (config, CtlCommand::Start),
+            Self::Stop { config } => (config, CtlCommand::Stop),
+            Self::Status { config, json } => (config, CtlCommand::Status { json }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Invocation, clap::Error> {
+        parse_from(std::iter::once("mrosync").chain(line.split_whitespace()).map(OsString::from))
+    }
+
+    fn command(line: &str) -> Command {
+        parsed(line).unwrap().command
+    }
+
+    fn files(line: &str) -> Vec<PathBuf> {
+        parsed(line).unwrap().config
+    }
+
+    #[test]
+    fn the_arguments_hold_together() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn run_is_what_happens_without_a_command() {
+        for (line, start) in [
+            ("", false),
+            ("run", false),
+            ("--start", true),
+            ("run --start", true),
+            ("--start run", true),
+            ("--config x --start", true),
+            ("--start --config x", true),
+            ("--config x run --start", true),
+        ] {
+            assert_eq!(command(line), Command::Run { start }, "{line}");
+        }
+    }
+
+    #[test]
+    fn each_command_is_known_with_its_options() {
+        let records =
+            |server: Option<&str>, format| Command::Records { server: server.map(str::to_owned), format };
+        for (line, expected) in [
+            ("check", Command::Check),
+            ("ctl start", Command::Ctl(CtlCommand::Start)),
+            ("ctl stop", Command::Ctl(CtlCommand::Stop)),
+            ("ctl status", Command::Ctl(CtlCommand::Status { json: false })),
+            ("ctl status --json", Command::Ctl(CtlCommand::Status { json: true })),
+            ("records", records(None, RecordsFormat::Table)),
+            ("records --format table", records(None, RecordsFormat::Table)),
+            ("records --server omc01 --format json", records(Some("omc01"), RecordsFormat::Json)),
+            ("records --format=csv", records(None, RecordsFormat::Csv)),
+        ] {
+            assert_eq!(command(line), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn configuration_files_keep_their_order_before_and_after_the_command() {
+        for line in [
+            "--config a --config b --config c",
+            "run --config a --config b --config c",
+            "--config a run --config b --config c",
+            "--config a --config b check --config c",
+            "--config a ctl --config b status --config c --json",
+            "ctl --config a --config b start --config c",
+            "--config a ctl stop --config b --config c",
+            "records --config a --server x --config b --format csv --config c",
+        ] {
+            assert_eq!(files(line), ["a", "b", "c"].map(PathBuf::from), "{line}");
+        }
+        assert_eq!(files("run"), Vec::<PathBuf>::new());
+    }
+
+    #[test]
+    fn unusable_arguments_end_with_status_2() {
+        for line in [
+            "walk",
+            "--nonsense",
+            "run --json",
+            "--config",
+            "--start check",
+            "--start ctl stop",
+            "--start records",
+            "check --start",
+            "ctl",
+            "ctl pause",
+            "ctl start --json",
+            "ctl stop --json",
+            "ctl --json status",
+            "records --format xml",
+            "records --server",
+            "run extra",
+        ] {
+            let error = parsed(line).expect_err(line);
+            assert_eq!(error.exit_code(), 2, "{line}");
+        }
+    }
+
+    #[test]
+    fn help_and_version_end_with_status_0() {
+        for (line, shown) in [
+            ("--help", "records"),
+            ("run --help", "--start"),
+            ("ctl status --help", "--json"),
+            ("--version", env!("CARGO_PKG_VERSION")),
+        ] {
+            let error = parsed(line).expect_err(line);
+            assert_eq!(error.exit_code(), 0, "{line}");
+            assert!(error.to_string().contains(shown), "{line}: {error}");
+        }
+    }
+}

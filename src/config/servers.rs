@@ -1,0 +1,353 @@
+//! Reads `[defaults]` and `[[servers]]`: every server completed by the defaults.
+//!
+//! Runs on the main thread; looks at the certificate files that are named, and leaves passwords to `passwords`.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use config::{Value, ValueKind};
+use encoding_rs::{Encoding, UTF_8};
+
+use super::leaf;
+use super::passwords::read_password;
+use super::reader::{ConfigFaults, Section, Table};
+use super::sources::Environment;
+use super::{ListingMode, ServerSettings, TlsMode, Verify};
+use crate::names::{RemotePath, ServerName};
+
+/// FTP's control port (RFC 959 section 8).
+const FTP_PORT: u16 = 21;
+/// Control port of FTP over implicit TLS (the IANA registry's `ftps`).
+const FTPS_PORT: u16 = 990;
+/// The user of public servers (RFC 1635).
+pub(super) const ANONYMOUS: &str = "anonymous";
+
+const CONNECTIONS: std::ops::RangeInclusive<u16> = 1..=64;
+const TIMEOUT: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_hours(1);
+
+/// What `[defaults]` says of every server, and a server may say for itself.
+#[derive(Debug, Clone)]
+pub(super) struct Shared {
+    connections: usize,
+    timeout: Duration,
+    tls: TlsMode,
+    tls_ca_file: Option<PathBuf>,
+    encoding: &'static Encoding,
+    listing: ListingMode,
+    verify: Verify,
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        Self {
+            connections: 4,
+            timeout: Duration::from_secs(30),
+            tls: TlsMode::Off,
+            tls_ca_file: None,
+            encoding: UTF_8,
+            listing: ListingMode::Auto,
+            verify: Verify::Auto,
+        }
+    }
+}
+
+impl Shared {
+    /// What `section` says, and `self` where it says nothing.
+    pub(super) fn overridden_by(&self, section: &mut Section) -> Self {
+        let connections = section.read("connections", |value| leaf::whole(value, &CONNECTIONS));
+        let timeout = section.read("timeout", |value| leaf::duration(value, &TIMEOUT));
+        Self {
+            connections: connections.map_or(self.connections, usize::from),
+            timeout: timeout.unwrap_or(self.timeout),
+            tls: section.read("tls", leaf::word).unwrap_or(self.tls),
+            tls_ca_file: section.read("tls_ca_file", leaf::path).or_else(|| self.tls_ca_file.clone()),
+            encoding: section.read("encoding", leaf::encoding).unwrap_or(self.encoding),
+            listing: section.read("listing", leaf::word).unwrap_or(self.listing),
+            verify: section.read("verify", leaf::word).unwrap_or(self.verify),
+        }
+    }
+}
+
+/// What reading servers needs and leaves behind beside them.
+pub(super) struct Surroundings<'a> {
+    /// Where `password_env` is looked up.
+    pub(super) environment: &'a Environment,
+    pub(super) faults: &'a mut ConfigFaults,
+    pub(super) warnings: &'a mut Vec<String>,
+}
+
+/// Reads every server of the list; those with a fault are left out.
+pub(super) fn read_servers(
+    list: Vec<Value>,
+    defaults: &Shared,
+    around: &mut Surroundings<'_>,
+) -> Vec<ServerSettings> {
+    let mut servers: Vec<ServerSettings> = Vec::with_capacity(list.len());
+    for (index, value) in list.into_iter().enumerate() {
+        let ValueKind::Table(table) = value.kind else {
+            around.faults.push(&format!("servers[{index}]"), "must be a table, written [[servers]]");
+            continue;
+        };
+        let mut section = Section::new(label(index, &table), table);
+        let server = read_server(&mut section, defaults, around);
+        if let Some(server) = &server
+            && servers.iter().any(|other| other.name == server.name)
+        {
+            section.fault("name", "must be unique, and a server before it has the same");
+        }
+        section.finish(around.faults);
+        servers.extend(server);
+    }
+    servers
+}
+
+/// `servers[2] (omc03)`, counted from 0, with the name where there is a usable one.
+fn label(index: usize, table: &Table) -> String {
+    let name = table.get("name").and_then(|name| leaf::text(name).ok());
+    match name.and_then(|name| ServerName::new(name).ok()) {
+        Some(name) => format!("servers[{index}] ({name})"),
+        None => format!("servers[{index}]"),
+    }
+}
+
+fn read_server(
+    section: &mut Section,
+    defaults: &Shared,
+    around: &mut Surroundings<'_>,
+) -> Option<ServerSettings> {
+    let name = required(section, "name", |value| Ok(ServerName::new(leaf::text(value)?)?));
+    let host = required(section, "host", leaf::host);
+    let has_own_ca_file = section.holds("tls_ca_file");
+    let shared = defaults.overridden_by(section);
+    check_ca_file(section, &shared, has_own_ca_file, around.faults);
+    let usual_port = if shared.tls == TlsMode::Implicit { FTPS_PORT } else { FTP_PORT };
+    let port = section.read("port", |value| leaf::whole(value, &(1..=u16::MAX)));
+    let user = section.read("user", user);
+    let password = read_password(section, user.as_deref(), around.environment, around.warnings);
+    let directories = section.read("directories", |value| directories(value, shared.encoding));
+    Some(ServerSettings {
+        name: name?,
+        host: host?,
+        port: port.unwrap_or(usual_port),
+        user: user.unwrap_or_else(|| ANONYMOUS.to_owned()),
+        password,
+        directories: directories.unwrap_or_else(|| vec![RemotePath::root()]),
+        connections: shared.connections,
+        timeout: shared.timeout,
+        tls: shared.tls,
+        tls_ca_file: shared.tls_ca_file,
+        encoding: shared.encoding,
+        listing: shared.listing,
+        verify: shared.verify,
+    })
+}
+
+fn required<T>(
+    section: &mut Section,
+    key: &'static str,
+    read: impl FnOnce(&Value) -> Result<T, String>,
+) -> Option<T> {
+    if !section.holds(key) {
+        section.fault(key, "is missing");
+    }
+    section.read(key, read)
+}
+
+fn user(value: &Value) -> Result<String, String> {
+    let user = leaf::command_text(value)?;
+    if user.is_empty() {
+        return Err("must not be empty; leave it out to log in as anonymous".to_owned());
+    }
+    Ok(user)
+}
+
+/// The directories to mirror, without those that lie within another one: the outer one covers them.
+fn directories(value: &Value, encoding: &'static Encoding) -> Result<Vec<RemotePath>, String> {
+    let mut kept: Vec<RemotePath> = Vec::new();
+    for text in leaf::texts(value)? {
+        let path = RemotePath::from_text(text, encoding).map_err(|fault| format!("\"{text}\" {fault}"))?;
+        if !kept.iter().any(|outer| path.is_within(outer)) {
+            kept.retain(|inner| !inner.is_within(&path));
+            kept.push(path);
+        }
+    }
+    Ok(kept)
+}
+
+/// Faults a certificate file that would be used and cannot be read: where it is written, and once.
+fn check_ca_file(section: &mut Section, shared: &Shared, is_own: bool, faults: &mut ConfigFaults) {
+    let Some(path) = shared.tls_ca_file.as_deref().filter(|_| shared.tls != TlsMode::Off) else { return };
+    // opening a directory succeeds, reading it does not
+    let read = File::open(path).and_then(|mut file| file.read(&mut [0]));
+    let Err(error) = read else { return };
+    let fault = format!("cannot read {}: {error}", path.display());
+    if is_own {
+        section.fault("tls_ca_file", &fault);
+    } else {
+        faults.push("defaults.tls_ca_file", &fault);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Loaded, load_from};
+    use std::fs;
+
+    const NAMED: &str = "[[servers]]\nname = 'omc01'\nhost = 'h'\n";
+
+    fn load(toml: &str, environment: &Environment) -> Result<Loaded, Vec<String>> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.toml");
+        fs::write(&path, toml).unwrap();
+        let origin = format!(" (in {})", path.display());
+        load_from(&[path], environment)
+            .map_err(|faults| faults.faults().iter().map(|fault| fault.replace(&origin, "")).collect())
+    }
+
+    fn servers(toml: &str) -> Vec<ServerSettings> {
+        load(toml, &Environment::new()).unwrap().settings.servers
+    }
+
+    /// The only server, with these keys beside name and host.
+    fn server(keys: &str) -> ServerSettings {
+        servers(&format!("{NAMED}{keys}\n")).remove(0)
+    }
+
+    fn faults(keys: &str) -> Vec<String> {
+        load(&format!("{NAMED}{keys}\n"), &Environment::new()).unwrap_err()
+    }
+
+    #[test]
+    fn a_server_needs_name_and_host_alone() {
+        let server = server("");
+        assert_eq!((server.name.as_str(), server.host.as_str(), server.port), ("omc01", "h", 21));
+        assert_eq!((server.user.as_str(), server.password.reveal()), ("anonymous", "mrosync@"));
+        assert_eq!(server.directories, [RemotePath::root()]);
+        assert_eq!((server.connections, server.timeout), (4, Duration::from_secs(30)));
+        assert_eq!((server.tls, server.tls_ca_file, server.encoding), (TlsMode::Off, None, UTF_8));
+        assert_eq!((server.listing, server.verify), (ListingMode::Auto, Verify::Auto));
+    }
+
+    #[test]
+    fn defaults_hold_for_every_server_and_each_may_override_every_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let [general, own] = ["general.pem", "own.pem"].map(|name| directory.path().join(name));
+        fs::write(&general, "x").unwrap();
+        fs::write(&own, "x").unwrap();
+        let servers = servers(&format!(
+            "[defaults]\nconnections = 2\ntimeout = '1h'\ntls = 'explicit'\ntls_ca_file = '{}'\n\
+             encoding = 'gbk'\nlisting = 'list'\nverify = 'size'\n\
+             [[servers]]\nname = 'a'\nhost = 'h'\n\
+             [[servers]]\nname = 'b'\nhost = 'h'\nconnections = 64\ntimeout = '100ms'\ntls = 'implicit'\n\
+             tls_ca_file = '{}'\nencoding = 'latin1'\nlisting = 'mlsd'\nverify = 'zip'\n",
+            general.display(),
+            own.display()
+        ));
+        let shown = |server: &ServerSettings| {
+            let ServerSettings { connections, timeout, tls, tls_ca_file, encoding, listing, verify, .. } =
+                server.clone();
+            ((connections, timeout, tls, tls_ca_file), (encoding, listing, verify))
+        };
+        assert_eq!(
+            shown(&servers[0]),
+            (
+                (2, Duration::from_secs(3600), TlsMode::Explicit, Some(general)),
+                (encoding_rs::GBK, ListingMode::List, Verify::Size)
+            )
+        );
+        assert_eq!(
+            shown(&servers[1]),
+            (
+                (64, Duration::from_millis(100), TlsMode::Implicit, Some(own)),
+                (encoding_rs::WINDOWS_1252, ListingMode::Mlsd, Verify::Zip)
+            )
+        );
+    }
+
+    #[test]
+    fn the_port_follows_the_effective_tls() {
+        assert_eq!(server("tls = 'implicit'").port, 990);
+        assert_eq!(server("tls = 'explicit'").port, 21);
+        assert_eq!(server("tls = 'implicit'\nport = 2121").port, 2121);
+        let inherited = servers(&format!(
+            "[defaults]\ntls = 'implicit'\n{NAMED}[[servers]]\nname='b'\nhost='h'\ntls='off'"
+        ));
+        assert_eq!((inherited[0].port, inherited[1].port), (990, 21));
+        assert_eq!(server("port = 65535").port, 65535);
+        for wrong in ["0", "65536", "-1", "'21'", "21.0"] {
+            let faults = faults(&format!("port = {wrong}"));
+            assert_eq!(faults, ["servers[0] (omc01).port: must be a whole number from 1 to 65535"]);
+        }
+    }
+
+    #[test]
+    fn names_are_unique() {
+        let twice = format!("{NAMED}{NAMED}");
+        let faults = load(&twice, &Environment::new()).unwrap_err();
+        assert_eq!(faults, ["servers[1] (omc01).name: must be unique, and a server before it has the same"]);
+        assert_eq!(servers(&twice.replacen("omc01", "OMC01", 1)).len(), 2);
+    }
+
+    #[test]
+    fn hosts_lose_their_brackets() {
+        assert_eq!(servers("[[servers]]\nname = 'a'\nhost = '[::1]'\n")[0].host, "::1");
+    }
+
+    #[test]
+    fn users_cannot_end_a_command() {
+        assert_eq!(server("user = 'mro'\npassword = 'x'").user, "mro");
+        for wrong in ["\"\"", "\"a\\r\"", "\"a\\nb\"", "\"a\\u0000\"", "5"] {
+            let faults = faults(&format!("user = {wrong}"));
+            assert!(faults.len() == 1 && faults[0].starts_with("servers[0] (omc01).user: "), "{faults:?}");
+        }
+    }
+
+    #[test]
+    fn directories_within_others_are_dropped() {
+        let kept = |list: &str| -> Vec<String> {
+            let directories = server(&format!("directories = {list}")).directories;
+            directories.iter().map(|path| path.text().to_owned()).collect()
+        };
+        assert_eq!(kept("['/b', '/a/x', '/a', '/a/', '/ab', '/b/c']"), ["/b", "/a", "/ab"]);
+        assert_eq!(kept("['/a', '/']"), ["/"]);
+        for wrong in ["[]", "'/a'", "[1]", "['a']", "['/a/../b']", "['/a', '']"] {
+            let faults = faults(&format!("directories = {wrong}"));
+            assert!(
+                faults.len() == 1 && faults[0].starts_with("servers[0] (omc01).directories: "),
+                "{faults:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn directories_are_encoded_as_the_server_does() {
+        let toml = format!("[defaults]\nencoding = 'gbk'\n{NAMED}directories = ['/中']\n");
+        assert_eq!(servers(&toml)[0].directories[0].wire(), b"/\xd6\xd0");
+        let faults = faults("encoding = 'latin1'\ndirectories = ['/中']");
+        assert_eq!(
+            faults,
+            ["servers[0] (omc01).directories: \"/中\" holds a character that the server's encoding lacks"]
+        );
+    }
+
+    #[test]
+    fn a_certificate_file_must_be_readable_where_it_is_used() {
+        let general = "[defaults]\ntls_ca_file = '/nonexistent/ca.pem'\n";
+        let two = format!("{NAMED}[[servers]]\nname = 'b'\nhost = 'h'\n");
+        assert_eq!(servers(&format!("{general}{two}")).len(), 2);
+        let used = two.replace("host", "tls = 'explicit'\nhost");
+        let faults_of = |toml: &str| load(toml, &Environment::new()).unwrap_err();
+        let faults = faults_of(&format!("{general}{used}"));
+        assert_eq!(faults.len(), 1, "{faults:?}");
+        assert!(
+            faults[0].starts_with("defaults.tls_ca_file: cannot read /nonexistent/ca.pem: "),
+            "{faults:?}"
+        );
+        let faults = faults_of(&format!("{NAMED}tls = 'implicit'\ntls_ca_file = '/'\n"));
+        assert_eq!(faults.len(), 1, "{faults:?}");
+        assert!(faults[0].starts_with("servers[0] (omc01).tls_ca_file: cannot read /: "), "{faults:?}");
+    }
+}
