@@ -13,6 +13,7 @@ pub mod logging;
 pub mod mirror;
 pub mod names;
 pub mod notify;
+pub mod overview;
 pub mod quota;
 pub mod records;
 pub mod status;

@@ -1,2 +1,107 @@
-//! The command `mrosync`.
-fn main() {}
+//! The command `mrosync`: arguments in, exit status out.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::exit;
+
+use mrosync::app::{self, Ended, Refused};
+use mrosync::cli::{self, Command, CtlCommand, Invocation, RecordsFormat};
+use mrosync::config::{self, Loaded, Settings};
+use mrosync::control::{self, client};
+use mrosync::names::Printable;
+use mrosync::records::{self, RecordsReader};
+use mrosync::{check, logging};
+
+/// Done.
+const DONE: i32 = 0;
+/// Failed while running.
+const FAILED: i32 = 1;
+/// Unusable arguments or configuration.
+const UNUSABLE: i32 = 2;
+
+fn main() {
+    let Invocation { config, command } = cli::parse();
+    let Loaded { settings, warnings } = match config::load(&config) {
+        Ok(loaded) => loaded,
+        Err(faults) => {
+            complain(&faults);
+            exit(UNUSABLE);
+        }
+    };
+    // ended here and not by returning: a look-up of a host name in another thread may hang for minutes
+    exit(match command {
+        Command::Run { start } => run(settings, &warnings, start),
+        Command::Check => run_check(&settings, &warnings),
+        Command::Ctl(command) => ctl(&settings.control.socket, command),
+        Command::Records { server, format } => records(&settings.records.path, server.as_deref(), format),
+    });
+}
+
+fn run(settings: Settings, warnings: &[String], start: bool) -> i32 {
+    if let Err(error) = logging::init(&settings.log) {
+        complain(&format!("{error:#}"));
+        return FAILED;
+    }
+    logging::log_panics();
+    for warning in warnings {
+        log::warn!("{warning}");
+    }
+    match app::run(settings, start) {
+        Ok(Ended::Well) => DONE,
+        Ok(Ended::RecordsLost) => FAILED,
+        Err(refused) => {
+            log::error!("{refused}");
+            if matches!(refused, Refused::InUse(_)) { UNUSABLE } else { FAILED }
+        }
+    }
+}
+
+fn run_check(settings: &Settings, warnings: &[String]) -> i32 {
+    for warning in warnings {
+        complain(&format!("warning: {warning}"));
+    }
+    if actix_rt::System::new().block_on(check::check(settings)) { DONE } else { FAILED }
+}
+
+fn ctl(socket: &Path, command: CtlCommand) -> i32 {
+    let command = match command {
+        CtlCommand::Start => control::Command::Start,
+        CtlCommand::Stop => control::Command::Stop,
+        CtlCommand::Status { json } => control::Command::Status { json },
+    };
+    match client::ask(socket, command) {
+        Ok(answer) => {
+            let shown = writeln!(std::io::stdout(), "{answer}");
+            if answer.starts_with("failed") || shown.is_err() { FAILED } else { DONE }
+        }
+        Err(error) => {
+            complain(&format!("{error:#}"));
+            FAILED
+        }
+    }
+}
+
+fn records(path: &Path, server: Option<&str>, format: RecordsFormat) -> i32 {
+    let write = match format {
+        RecordsFormat::Table => records::write_table,
+        RecordsFormat::Json => records::write_json,
+        RecordsFormat::Csv => records::write_csv,
+    };
+    let written = RecordsReader::open(path)
+        .map_err(anyhow::Error::from)
+        .and_then(|mut reader| Ok(write(&mut reader, server, &mut std::io::stdout().lock())?));
+    match written {
+        Ok(()) => DONE,
+        Err(error) => {
+            complain(&format!("{error:#}"));
+            FAILED
+        }
+    }
+}
+
+/// To standard error, line by line, whether or not anybody reads it.
+fn complain(text: &impl std::fmt::Display) {
+    for line in text.to_string().lines() {
+        drop(writeln!(std::io::stderr(), "mrosync: {}", Printable(line)));
+    }
+}

@@ -238,7 +238,7 @@ impl fmt::Display for Printable<'_> {
     }
 }
 
-/// What a server says of a file in a listing.
+/// What a server says of a file in a listing. Shown as `123 bytes of 2026-11-23 03:00:05`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
 pub struct FileFacts {
     /// Size in bytes, where the listing has one.
@@ -259,6 +259,17 @@ impl FileFacts {
     #[must_use]
     pub fn surely_equals(&self, other: &Self) -> bool {
         self.size.is_some() && self.modified.is_some() && self == other
+    }
+}
+
+impl fmt::Display for FileFacts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.size {
+            Some(size) => write!(f, "{size} bytes")?,
+            None => f.write_str("unknown size")?,
+        }
+        let time = self.modified.and_then(|modified| chrono::DateTime::from_timestamp(modified.unix_seconds, 0));
+        time.map_or(Ok(()), |time| write!(f, " of {}", time.format("%Y-%m-%d %H:%M:%S")))
     }
 }
 
@@ -342,10 +353,13 @@ pub struct Download {
 pub enum Knowledge {
     /// Never downloaded.
     New,
-    /// Downloaded once, and listed as it was then.
+    /// Downloaded, and listed as it was then or as it was reported changed.
     Known,
-    /// Downloaded once, and changed on the server since; said once for each change.
-    Changed,
+    /// Downloaded, and listed otherwise than before. Each change is answered so once, ever.
+    Changed {
+        /// What the server showed before.
+        was: FileFacts,
+    },
 }
 
 fn refuse_dangerous(name: &[u8]) -> Result<(), NameRefused> {

@@ -26,10 +26,26 @@ use std::future::Future;
 use std::time::Duration;
 
 use actix::dev::ToEnvelope;
-use actix::{Actor, Addr, Handler, Message};
+use actix::{Actor, Addr, Arbiter, Context, Handler, Message};
+
+/// The way to an actor, for those outside of this folder.
+pub type Address<A> = Addr<A>;
 
 /// For an answer of another actor. A disk may be slow, but not for ever.
 const ANSWER_LIMIT: Duration = Duration::from_secs(60);
+
+/// Starts an actor on the thread of `arbiter`.
+pub fn start_on<A>(arbiter: &Arbiter, make: impl FnOnce() -> A + Send + 'static) -> Addr<A>
+where
+    A: Actor<Context = Context<A>>,
+{
+    A::start_in_arbiter(&arbiter.handle(), move |_| make())
+}
+
+/// Starts an actor on the calling thread.
+pub fn start<A: Actor<Context = Context<A>>>(actor: A) -> Addr<A> {
+    actor.start()
+}
 
 /// Sends a request and waits for its answer, which is a `Result` itself.
 ///

@@ -105,17 +105,17 @@ impl Directory<'_, '_> {
         for ((name, facts), answer) in zips.iter().zip(answers) {
             match answer {
                 Knowledge::Known => {}
-                Knowledge::Changed => self.changed(name),
+                Knowledge::Changed { was } => self.changed(name, was, *facts),
                 Knowledge::New => self.queue(name, *facts),
             }
         }
         Ok(())
     }
 
-    fn changed(&self, name: &RemoteName) {
+    fn changed(&self, name: &RemoteName, was: FileFacts, is: FileFacts) {
         let server = self.scan.server;
         let (own, path) = (&server.settings.name, self.job.path.join(name));
-        log::warn!("server={own} path={path}: changed on the server after it was downloaded; not fetched again");
+        log::warn!("server={own} path={path}: changed after it was downloaded, from {was} to {is}; not fetched again");
         server.progress.update(|status| status.changed_files += 1);
     }
 

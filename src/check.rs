@@ -1,0 +1,140 @@
+//! `mrosync check`: one line for each thing that the service will need. Downloads nothing.
+
+use std::fmt::Display;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use bytesize::ByteSize;
+use sysinfo::Disks;
+
+use crate::config::{NotifySettings, QuotaSettings, ServerSettings, Settings};
+use crate::ftp::listing::{Kind, Summary};
+use crate::ftp::{Connector, Session};
+use crate::names::{Printable, RemotePath};
+use crate::overview::process;
+use crate::quota::Usage;
+use crate::records::RecordsReader;
+
+/// For logging out.
+const QUIT_LIMIT: Duration = Duration::from_secs(1);
+
+/// Probes everything and prints a line for each; true when all is well. The configuration has been validated
+/// already.
+pub async fn check(settings: &Settings) -> bool {
+    let Settings { sync, quota, notify, records, servers, .. } = settings;
+    let mut well = report("configuration", &Ok(format!("{} servers", servers.len())));
+    let probes = servers.iter().map(|server| async move { (server, probe(server).await) });
+    for (server, outcome) in futures_util::future::join_all(probes).await {
+        well &= report(&format!("server {}", server.name), &outcome);
+    }
+    well &= report("records", &probe_records(&records.path));
+    well &= report("disk", &probe_disk(&sync.root, quota));
+    well &= report("notify", &probe_notify(notify).await);
+    let host = process().host_available_memory_bytes;
+    well & report("memory", &Ok(format!("{} available", ByteSize(host).display().iec())))
+}
+
+fn report(what: &str, outcome: &anyhow::Result<impl Display>) -> bool {
+    match outcome {
+        Ok(found) => println!("ok      {what}: {}", Printable(&found.to_string())),
+        Err(error) => println!("failed  {what}: {}", Printable(&format!("{error:#}"))),
+    }
+    outcome.is_ok()
+}
+
+/// Logs in and lists each configured directory, not what lies below it.
+async fn probe(settings: &ServerSettings) -> anyhow::Result<String> {
+    let ServerSettings { host, port, user, .. } = settings;
+    let connector = Connector::new(settings.clone())?;
+    let logging_in = || format!("logging in to {host}:{port} as {user}");
+    let mut session = connector.connect().await.with_context(logging_in)?;
+    let mut found = Vec::new();
+    for path in &settings.directories {
+        let listed = list(&mut session, path).await.with_context(|| format!("listing {path}"))?;
+        found.push(listed);
+    }
+    session.quit(QUIT_LIMIT).await;
+    Ok(format!("{host}:{port}, logged in as {user}; {}", found.join("; ")))
+}
+
+async fn list(session: &mut Session, path: &RemotePath) -> anyhow::Result<String> {
+    let (mut directories, mut zips) = (0, 0);
+    let mut entries = Vec::new();
+    let mut listing = session.list(path).await?;
+    loop {
+        let more = listing.next(&mut entries).await?;
+        count(&mut entries, &mut directories, &mut zips);
+        if !more {
+            break;
+        }
+    }
+    let summary = listing.finish(&mut entries).await?;
+    count(&mut entries, &mut directories, &mut zips);
+    Ok(format!("{path}: {directories} directories, {zips} zips{}", complaint(&summary)))
+}
+
+fn count(entries: &mut Vec<crate::ftp::listing::Entry>, directories: &mut u64, zips: &mut u64) {
+    for entry in entries.drain(..) {
+        match entry.kind {
+            Kind::Directory => *directories += 1,
+            Kind::File | Kind::Link if entry.name.is_zip() => *zips += 1,
+            _ => {}
+        }
+    }
+}
+
+fn complaint(summary: &Summary) -> String {
+    let lost = summary.not_understood + summary.names_refused + summary.too_long;
+    match summary.sample.as_ref().or(summary.refused_sample.as_ref()) {
+        Some(sample) if lost > 0 => format!(", {lost} lines not usable, the first: {sample}"),
+        _ if lost > 0 => format!(", {lost} lines too long"),
+        _ => String::new(),
+    }
+}
+
+/// Opens the database beside a service that may be running. One that does not exist yet is made by the service.
+fn probe_records(path: &Path) -> anyhow::Result<String> {
+    let shown = path.display();
+    if !path.try_exists().with_context(|| format!("looking at {shown}"))? {
+        return Ok(format!("{shown} does not exist yet; the service makes it"));
+    }
+    RecordsReader::open(path)?;
+    Ok(format!("{shown} opens"))
+}
+
+fn probe_disk(root: &Path, limits: &QuotaSettings) -> anyhow::Result<String> {
+    // the nearest directory that exists: the service makes the others
+    let existing = root.ancestors().find(|path| path.is_dir()).unwrap_or(Path::new("."));
+    let directory = std::fs::File::open(existing).with_context(|| format!("opening {}", existing.display()))?;
+    let usage = Usage::of(&directory).context("measuring the file system")?;
+    let (percent, limit) = (usage.percent(), limits.max_used_percent);
+    let available = ByteSize(usage.available).display().iec();
+    let mount = mount_point(existing).map_or(String::new(), |mount| format!(", mounted on {mount}"));
+    let shown = root.display();
+    if percent > limit {
+        bail!("{shown}: {percent:.1} % used{mount}, above the limit of {limit} %: files would be evicted at once");
+    }
+    Ok(format!("{shown}: {percent:.1} % used, at most {limit} %, {available} available{mount}"))
+}
+
+fn mount_point(path: &Path) -> Option<String> {
+    let path = path.canonicalize().ok()?;
+    let disks = Disks::new_with_refreshed_list().ok()?;
+    let mounts = disks.iter().map(sysinfo::Disk::mount_point).filter(|mount| path.starts_with(mount));
+    mounts.max_by_key(|mount| mount.as_os_str().len()).map(|mount| mount.display().to_string())
+}
+
+/// Opens a connection to the notify host, and calls nothing.
+async fn probe_notify(settings: &NotifySettings) -> anyhow::Result<String> {
+    let host = settings.url.host_str().context("the URL has no host")?;
+    let port = settings.url.port_or_known_default().context("the URL has no port")?;
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let connecting = tokio::net::TcpStream::connect((bare, port));
+    tokio::time::timeout(settings.timeout, connecting)
+        .await
+        .map_err(|_| anyhow::anyhow!("no answer in {}", humantime::format_duration(settings.timeout)))
+        .and_then(|connected| Ok(connected?))
+        .with_context(|| format!("connecting to {host}:{port}"))?;
+    Ok(format!("{host}:{port} takes connections"))
+}

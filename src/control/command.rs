@@ -1,0 +1,113 @@
+//! The commands, as people type them.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// What can be asked of the running service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Command {
+    /// Start all scanners.
+    Start,
+    /// Stop all scanners.
+    Stop,
+    /// Show what everybody does.
+    Status {
+        /// As JSON on one line instead of a table.
+        json: bool,
+    },
+    /// List the commands.
+    Help,
+    /// End the service.
+    Quit,
+}
+
+/// A line that is none of the commands.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("failed: unknown command {}; the commands are start, stop, status, help and quit", crate::names::Printable(.0))]
+pub struct UnknownCommand(String);
+
+/// The answer to `help`.
+pub const HELP: &str = "\
+start    start scanning all servers (also: statr)
+stop     stop scanning; what is half downloaded is resumed by the next start
+status   show what every server does; 'status --json' for programs
+help     show this
+quit     stop, and end the service (also: exit)";
+
+impl FromStr for Command {
+    type Err = UnknownCommand;
+
+    /// Reads one line. Case and surrounding blanks do not matter.
+    fn from_str(line: &str) -> Result<Self, UnknownCommand> {
+        let words: Vec<String> = line.split_whitespace().map(str::to_lowercase).collect();
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        match words.as_slice() {
+            // `statr` as the requirement spells it
+            ["start" | "statr"] => Ok(Self::Start),
+            ["stop"] => Ok(Self::Stop),
+            ["status"] => Ok(Self::Status { json: false }),
+            ["status", "--json"] => Ok(Self::Status { json: true }),
+            ["help"] => Ok(Self::Help),
+            ["quit" | "exit"] => Ok(Self::Quit),
+            _ => Err(UnknownCommand(line.trim().chars().take(80).collect())),
+        }
+    }
+}
+
+impl fmt::Display for Command {
+    /// The line that is read as this command.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Start => "start",
+            Self::Stop => "stop",
+            Self::Status { json: false } => "status",
+            Self::Status { json: true } => "status --json",
+            Self::Help => "help",
+            Self::Quit => "quit",
+        })
+    }
+}
+
+/// The one line that answers `start`, `stop` and `quit`.
+#[must_use]
+pub fn answer_line(outcome: &Result<String, String>) -> String {
+    match outcome {
+        Ok(done) => format!("ok: {done}"),
+        Err(reason) => format!("failed: {reason}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_read_whatever_their_case_and_blanks() {
+        for (line, command) in [
+            ("start", Command::Start),
+            ("  STATR \r\n", Command::Start),
+            ("Stop", Command::Stop),
+            ("status", Command::Status { json: false }),
+            ("status  --JSON", Command::Status { json: true }),
+            ("help", Command::Help),
+            ("exit", Command::Quit),
+            ("quit", Command::Quit),
+        ] {
+            assert_eq!(line.parse(), Ok(command), "{line}");
+            assert_eq!(command.to_string().parse(), Ok(command));
+        }
+    }
+
+    #[test]
+    fn an_unknown_word_is_answered_with_itself_made_harmless() {
+        let error = "st\u{1b}op now\n".parse::<Command>().unwrap_err().to_string();
+        assert!(error.starts_with("failed: unknown command st\\u{1b}op now;"), "{error}");
+        assert!("x".repeat(5000).parse::<Command>().unwrap_err().to_string().len() < 200);
+    }
+
+    #[test]
+    fn an_answer_is_one_line() {
+        assert_eq!(answer_line(&Ok("started".into())), "ok: started");
+        assert_eq!(answer_line(&Err("no".into())), "failed: no");
+    }
+}

@@ -1,0 +1,59 @@
+//! Controlling the running service: commands in, one answer each, from the console and over the control socket.
+
+pub mod client;
+pub mod command;
+pub mod console;
+pub mod render;
+pub mod socket;
+
+use tokio::sync::{mpsc, oneshot};
+
+pub use command::Command;
+
+/// Commands that wait for the service. More than a person types.
+const QUEUE: usize = 16;
+
+/// A command and the way back.
+#[derive(Debug)]
+pub struct Request {
+    /// What is asked.
+    pub command: Command,
+    /// Takes the answer: lines without a line end after the last.
+    pub answer: oneshot::Sender<String>,
+}
+
+/// Hands commands to the service.
+#[derive(Debug, Clone)]
+pub struct Requests(mpsc::Sender<Request>);
+
+impl Requests {
+    /// A way in and its other end, where the service takes the requests.
+    #[must_use]
+    pub fn new() -> (Self, mpsc::Receiver<Request>) {
+        let (sender, receiver) = mpsc::channel(QUEUE);
+        (Self(sender), receiver)
+    }
+
+    /// Asks and waits for the answer.
+    pub async fn ask(&self, command: Command) -> String {
+        let (answer, answered) = oneshot::channel();
+        match self.0.send(Request { command, answer }).await {
+            Ok(()) => answered.await.unwrap_or_else(|_| gone()),
+            Err(_) => gone(),
+        }
+    }
+
+    /// The same for a thread that may block.
+    #[must_use]
+    pub fn ask_blocking(&self, command: Command) -> String {
+        let (answer, answered) = oneshot::channel();
+        match self.0.blocking_send(Request { command, answer }) {
+            Ok(()) => answered.blocking_recv().unwrap_or_else(|_| gone()),
+            Err(_) => gone(),
+        }
+    }
+}
+
+fn gone() -> String {
+    "failed: the service is ending".to_owned()
+}

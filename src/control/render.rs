@@ -1,0 +1,80 @@
+//! `status` for people.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use comfy_table::{CellAlignment, Table, presets};
+
+use crate::names::Printable;
+use crate::status::{ServerState, ServerStatus, ServiceStatus};
+
+/// The status as a few lines and a table, without a line end after the last.
+#[must_use]
+pub fn status(status: &ServiceStatus) -> String {
+    let mut text = String::new();
+    // writing to a String cannot fail
+    drop(write_summary(&mut text, status));
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_header([
+        "SERVER", "STATE", "LAST SCAN", "TOOK", "DIRS", "ZIPS", "FETCHED", "BYTES", "PENDING", "LAST ERROR",
+    ]);
+    for server in &status.servers {
+        table.add_row(row(server));
+    }
+    for column in table.column_iter_mut().skip(3).take(6) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    for line in table.lines() {
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text.trim_end().to_owned()
+}
+
+fn write_summary(text: &mut String, status: &ServiceStatus) -> std::fmt::Result {
+    let ServiceStatus { running, uptime_seconds, disk, notify, process, .. } = status;
+    let state = if *running { "running" } else { "stopped" };
+    let uptime = Duration::from_secs_f64(uptime_seconds.max(0.0).floor());
+    let memory = ByteSize(process.memory_bytes).display().iec();
+    writeln!(text, "service   {state}, up {}, {memory} of memory", humantime::format_duration(uptime))?;
+    let used = disk.used_percent.map_or("?".to_owned(), |percent| format!("{percent:.1}"));
+    let mirror = ByteSize(disk.mirror_bytes).display().iec();
+    let evicted = ByteSize(disk.evicted_bytes).display().iec();
+    let held = if disk.held { "; downloads are held: other data fills the disk" } else { "" };
+    let max = disk.max_bytes.map_or(String::new(), |max| format!(" of at most {}", ByteSize(max).display().iec()));
+    writeln!(
+        text,
+        "disk      {used} % used, at most {} %; mirror {mirror}{max}; evicted {} files, {evicted}{held}",
+        disk.max_used_percent, disk.evicted_files
+    )?;
+    writeln!(
+        text,
+        "announce  {} pending, {} delivered, {} failed calls, {} cancelled",
+        notify.pending, notify.delivered, notify.failed_attempts, notify.cancelled
+    )?;
+    writeln!(text)
+}
+
+fn row(server: &ServerStatus) -> [String; 10] {
+    let state = match server.state {
+        ServerState::Stopped => "stopped",
+        ServerState::Waiting => "waiting",
+        ServerState::Scanning => "scanning",
+        ServerState::Downloading => "downloading",
+        ServerState::Unreachable => "unreachable",
+    };
+    let never = || "-".to_owned();
+    [
+        Printable(&server.name).to_string(),
+        state.to_owned(),
+        server.last_scan_started.clone().unwrap_or_else(never),
+        server.last_scan_seconds.map_or_else(never, |seconds| format!("{seconds:.1}s")),
+        server.directories_seen.to_string(),
+        server.files_seen.to_string(),
+        server.files_downloaded.to_string(),
+        ByteSize(server.bytes_downloaded).display().iec().to_string(),
+        server.pending_files.to_string(),
+        server.last_error.as_deref().map_or_else(never, |error| Printable(error).to_string()),
+    ]
+}

@@ -1,0 +1,89 @@
+//! Gathers what `status` shows from the parts that keep it. Never waits for any of them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use sysinfo::{MemoryRefreshKind, ProcessRefreshKind, ProcessesToUpdate, System};
+
+use crate::actors::quota_warden::DiskView;
+use crate::actors::record_keeper::SharedTotals;
+use crate::config::QuotaSettings;
+use crate::mirror::tree::Mirror;
+use crate::quota::{Gauge, Usage};
+use crate::records::Totals;
+use crate::status::{DiskStatus, NotifyStatus, ProcessStatus, Progress, ServiceStatus};
+
+/// A file system that does not answer in this time is shown as it was measured last.
+const MEASURE_LIMIT: Duration = Duration::from_millis(500);
+
+/// Where to look.
+pub struct Overview {
+    /// When the process began.
+    pub started: Instant,
+    /// The sums when the process began.
+    pub before: Totals,
+    /// The sums now.
+    pub totals: SharedTotals,
+    /// The disk.
+    pub view: Arc<DiskView>,
+    /// Bytes under way.
+    pub gauge: Arc<Gauge>,
+    /// The limits.
+    pub limits: QuotaSettings,
+    /// To measure the disk.
+    pub mirror: Arc<Mirror>,
+    /// Failed calls since the process began.
+    pub failed_attempts: Arc<AtomicU64>,
+    /// The servers, in the configuration's order.
+    pub progress: Vec<Arc<Progress>>,
+}
+
+impl Overview {
+    /// The status now.
+    pub async fn status(&self, running: bool) -> ServiceStatus {
+        let mirror = Arc::clone(&self.mirror);
+        let measuring = tokio::task::spawn_blocking(move || Usage::of(mirror.handle()));
+        if let Ok(Ok(Ok(usage))) = tokio::time::timeout(MEASURE_LIMIT, measuring).await {
+            self.view.measured(usage);
+        }
+        let (now, before) = (self.totals.get(), &self.before);
+        ServiceStatus {
+            running,
+            uptime_seconds: (self.started.elapsed().as_secs_f64() * 10.0).round() / 10.0,
+            disk: DiskStatus {
+                used_percent: self.view.usage().map(|usage| (usage.percent() * 10.0).round() / 10.0),
+                max_used_percent: self.limits.max_used_percent,
+                max_bytes: self.limits.max_bytes,
+                mirror_bytes: now.present_bytes.saturating_add(self.gauge.partial()),
+                evicted_files: now.evicted_files.saturating_sub(before.evicted_files),
+                evicted_bytes: now.evicted_bytes.saturating_sub(before.evicted_bytes),
+                held: self.view.held(),
+            },
+            notify: NotifyStatus {
+                pending: now.pending_notices,
+                delivered: now.delivered_notices.saturating_sub(before.delivered_notices),
+                failed_attempts: self.failed_attempts.load(Ordering::Relaxed),
+                cancelled: now.cancelled_notices.saturating_sub(before.cancelled_notices),
+            },
+            servers: self.progress.iter().map(|progress| progress.snapshot()).collect(),
+            process: process(),
+        }
+    }
+}
+
+/// What this process and its host use, as sysinfo tells.
+#[must_use]
+pub fn process() -> ProcessStatus {
+    let Ok(mut system) = System::new() else { return ProcessStatus::default() };
+    system.refresh_memory_specifics(MemoryRefreshKind::nothing().with_ram());
+    let own = sysinfo::get_current_pid().ok();
+    if let Some(pid) = own {
+        let memory = ProcessRefreshKind::nothing().with_memory();
+        system.refresh_processes_specifics(ProcessesToUpdate::Some(&[pid]), true, memory);
+    }
+    ProcessStatus {
+        memory_bytes: own.and_then(|pid| system.process(pid)).map_or(0, sysinfo::Process::memory),
+        host_available_memory_bytes: system.available_memory(),
+    }
+}

@@ -1,0 +1,535 @@
+//! Opens the record database for its one writer: makes it, checks it, brings it up to date. A file that is
+//! refused is left byte for byte as it was.
+
+use std::ffi::OsString;
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+
+use super::{OpenError, Records, RecordsError, Trouble, read_totals};
+
+/// "MROS" in the header of every record database, see schema.sql.
+const APPLICATION_ID: i64 = 1_297_239_891;
+
+/// Step n takes a database of version n to version n + 1. Steps are only ever added.
+const MIGRATIONS: [&str; 1] = [include_str!("schema.sql")];
+
+/// How long a statement waits for another program's lock.
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// More than there are statements, so that none is ever prepared twice.
+const CACHED_STATEMENTS: usize = 64;
+
+/// The owner writes, the group reads.
+const FILE_MODE: u32 = 0o640;
+const DIRECTORY_MODE: u32 = 0o750;
+
+/// FULL: what a method has returned from survives a power cut. The page cache is the only memory that could
+/// grow with the file, hence its limit of 8 MiB; the -wal file is cut to 64 MiB after a long reader let it grow.
+const SETTINGS: &str = "
+    PRAGMA synchronous = FULL;
+    PRAGMA journal_size_limit = 67108864;
+    PRAGMA foreign_keys = ON;
+    PRAGMA cache_size = -8192;
+    PRAGMA temp_store = MEMORY;
+    PRAGMA cell_size_check = ON;
+    PRAGMA trusted_schema = OFF;
+";
+
+impl Records {
+    /// Opens the database at `path`, which is made with its directory when missing. Takes time for the
+    /// pages that it looks at, not for the number of records.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`]; the file is unchanged then.
+    pub fn open(path: &Path) -> Result<Self, OpenError> {
+        Self::open_within(path, BUSY_TIMEOUT)
+    }
+
+    fn open_within(path: &Path, busy_timeout: Duration) -> Result<Self, OpenError> {
+        let file = place(path)?;
+        // before anything else touches the file: closing it would drop SQLite's locks of this process
+        let lock = lock(&file)?;
+        make(&file)?;
+        let mut connection =
+            connect(&file, busy_timeout).map_err(|error| OpenError::sqlite(&file, &error))?;
+        let header = Header::read(&connection).map_err(|error| OpenError::sqlite(&file, &error))?;
+        let version = header.version_for_writer(&file)?;
+        set_up(&mut connection, version).map_err(|error| OpenError::sqlite(&file, &error))?;
+        let mut records = Self { connection, file, _lock: lock };
+        records.require_wal()?;
+        records.probe()?;
+        Ok(records)
+    }
+
+    /// Without a write-ahead log every reader would stop the writer.
+    fn require_wal(&self) -> Result<(), OpenError> {
+        let mode: rusqlite::Result<String> =
+            self.connection.pragma_query_value(None, "journal_mode", |row| row.get(0));
+        match mode.as_deref() {
+            Ok("wal") => Ok(()),
+            Ok(mode) => {
+                let detail = format!("its file system allows no write-ahead log, only mode {mode}");
+                Err(OpenError::Other { file: self.file.clone(), detail })
+            }
+            Err(error) => Err(OpenError::sqlite(&self.file, error)),
+        }
+    }
+
+    /// Looks at every table and index, at a place or two each.
+    fn probe(&mut self) -> Result<(), OpenError> {
+        let probed = self.attempt("read a sample", |connection| {
+            for sql in super::statements() {
+                connection.prepare_cached(sql)?;
+            }
+            read_totals(connection)?;
+            super::reader::read_ends(connection)?;
+            connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)
+        });
+        probed.map(drop).and_then(|()| self.probe_indexes()).map_err(|error| self.unreadable(&error))
+    }
+
+    fn probe_indexes(&mut self) -> Result<(), RecordsError> {
+        self.oldest_present(1, None, true)?;
+        self.oldest_present(1, None, false)?;
+        self.next_notice_at(&[]).map(drop)
+    }
+
+    /// After the version was found right, whatever is missing is damage.
+    fn unreadable(&self, error: &RecordsError) -> OpenError {
+        let file = self.file.clone();
+        match error.trouble() {
+            Trouble::DiskFull => OpenError::DiskFull { file },
+            Trouble::Busy => OpenError::Locked { file },
+            Trouble::ReadOnly => OpenError::ReadOnly { file, detail: error.to_string() },
+            Trouble::Damaged | Trouble::Other => OpenError::Damaged { file, detail: error.to_string() },
+        }
+    }
+}
+
+/// Makes the directory, and follows links: SQLite puts its -wal file beside the file itself.
+fn place(path: &Path) -> Result<PathBuf, OpenError> {
+    let Some(name) = path.file_name() else {
+        let detail = "its path does not end in a file name".to_owned();
+        return Err(OpenError::Other { file: path.to_owned(), detail });
+    };
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    DirBuilder::new()
+        .recursive(true)
+        .mode(DIRECTORY_MODE)
+        .create(parent)
+        .map_err(|error| OpenError::io(path, "make its directory", &error))?;
+    fs::canonicalize(path)
+        .or_else(|_| fs::canonicalize(parent).map(|parent| parent.join(name)))
+        .map_err(|error| OpenError::io(path, "find its directory", &error))
+}
+
+/// Keeps a second service out for as long as the answer lives. The lock file stays: removing it would let two
+/// services lock two files of the same name.
+fn lock(file: &Path) -> Result<File, OpenError> {
+    let lock = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(FILE_MODE)
+        .open(beside(file, ".lock"))
+        .map_err(|error| OpenError::io(file, "make its lock file", &error))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse { file: file.to_owned() }),
+        Err(TryLockError::Error(error)) => Err(OpenError::io(file, "lock its lock file", &error)),
+    }
+}
+
+/// Makes an empty file where there is none, with our mode: SQLite would let others read it.
+fn make(file: &Path) -> Result<(), OpenError> {
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(FILE_MODE)
+        .open(file)
+        .map(drop)
+        .map_err(|error| OpenError::io(file, "write to it", &error))
+}
+
+/// Connects without reading or changing anything yet, and so that closing changes nothing either.
+pub(super) fn connect(file: &Path, busy_timeout: Duration) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(file, flags)?;
+    connection.busy_timeout(busy_timeout)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
+    Ok(connection)
+}
+
+fn set_up(connection: &mut Connection, version: usize) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.execute_batch(SETTINGS)?;
+    migrate(connection, version, &MIGRATIONS)
+}
+
+/// Applies the steps from `version` on, each with its new version number in one transaction.
+fn migrate(connection: &mut Connection, version: usize, steps: &[&str]) -> rusqlite::Result<()> {
+    for (step, number) in steps.iter().zip(1..).skip(version) {
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        transaction.execute_batch(step)?;
+        transaction.pragma_update(None, "user_version", number)?;
+        transaction.commit()?;
+    }
+    Ok(())
+}
+
+/// The name of a file that SQLite or we keep beside the database.
+pub(super) fn beside(file: &Path, ending: &str) -> PathBuf {
+    let mut name = OsString::from(file);
+    name.push(ending);
+    name.into()
+}
+
+/// What tells whose database it is.
+pub(super) struct Header {
+    application_id: i64,
+    version: i64,
+    tables: i64,
+}
+
+impl Header {
+    /// Reads the header and the schema, and with that learns whether the file is a database at all.
+    pub(super) fn read(connection: &Connection) -> rusqlite::Result<Self> {
+        Ok(Self {
+            application_id: connection.pragma_query_value(None, "application_id", |row| row.get(0))?,
+            version: connection.pragma_query_value(None, "user_version", |row| row.get(0))?,
+            tables: connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?,
+        })
+    }
+
+    /// How many migrations the file has had; none where it is new.
+    pub(super) fn version_for_writer(&self, file: &Path) -> Result<usize, OpenError> {
+        if (self.application_id, self.version, self.tables) == (0, 0, 0) {
+            return Ok(0);
+        }
+        let file = file.to_owned();
+        if self.application_id != APPLICATION_ID {
+            return Err(OpenError::NotOurs { file });
+        }
+        match usize::try_from(self.version) {
+            Ok(version) if version > MIGRATIONS.len() => {
+                Err(OpenError::NewerVersion { file, found: self.version, known: known_version() })
+            }
+            Ok(version) if version > 0 => Ok(version),
+            _ => Err(OpenError::Damaged { file, detail: format!("its version is {}", self.version) }),
+        }
+    }
+
+    /// Whether a reader, which changes nothing, can do with the file.
+    pub(super) fn check_for_reader(&self, file: &Path) -> Result<(), OpenError> {
+        if self.version_for_writer(file)? < MIGRATIONS.len() {
+            let file = file.to_owned();
+            return Err(OpenError::OlderVersion { file, found: self.version, known: known_version() });
+        }
+        Ok(())
+    }
+}
+
+fn known_version() -> i64 {
+    i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Seek, SeekFrom, Write};
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::sync::Arc;
+
+    use super::super::fixtures::{Place, directory, download, record_some};
+    use super::super::reader::CHUNK_OF_ROWS;
+    use super::*;
+
+    const PAGE: u64 = 4096;
+
+    /// A closed database with enough records for several pages of each kind.
+    fn filled(place: &Place) -> PathBuf {
+        let mut records = place.open();
+        record_some(&mut records, 500);
+        records.close();
+        place.file()
+    }
+
+    /// Changes the database with plain SQLite, as another program would.
+    fn tamper(file: &Path, sql: &str) {
+        Connection::open(file).unwrap().execute_batch(sql).unwrap();
+    }
+
+    fn overwrite(file: &Path, at: u64, bytes: &[u8]) {
+        let mut file = OpenOptions::new().write(true).open(file).unwrap();
+        file.seek(SeekFrom::Start(at)).unwrap();
+        file.write_all(bytes).unwrap();
+    }
+
+    /// Opens `file`, and checks that the refusal left it as it was and names it.
+    fn refusal(file: &Path) -> OpenError {
+        let before = fs::read(file).unwrap();
+        let error = Records::open_within(file, Duration::from_millis(50)).unwrap_err();
+        assert!(fs::read(file).unwrap() == before, "{error}: the file was changed");
+        assert!(error.to_string().contains(file.to_str().unwrap()), "{error}");
+        error
+    }
+
+    #[test]
+    fn the_database_and_its_directory_are_made_and_closed_to_strangers() {
+        let place = Place::new();
+        let file = place.directory().join("var/lib/records.db");
+        let records = Records::open(&file).unwrap();
+        let mode = |path: PathBuf| fs::metadata(path).unwrap().permissions().mode();
+        for ending in ["", "-wal", "-shm", ".lock"] {
+            assert_eq!(mode(beside(&file, ending)) & 0o137, 0, "records.db{ending}");
+        }
+        assert_eq!(mode(place.directory().join("var/lib")) & 0o027, 0);
+        records.close();
+        let left: Vec<_> =
+            fs::read_dir(file.parent().unwrap()).unwrap().map(|it| it.unwrap().file_name()).collect();
+        assert_eq!(left.len(), 2, "{left:?}");
+    }
+
+    #[test]
+    fn an_empty_file_is_a_new_database_and_keeps_its_records() {
+        let place = Place::new();
+        fs::write(place.file(), b"").unwrap();
+        record_some(&mut place.open(), 3);
+        assert_eq!(place.open().totals().unwrap().downloads(), 3);
+    }
+
+    #[test]
+    fn the_settings_are_those_that_the_promises_rest_on() {
+        let place = Place::new();
+        let records = place.open();
+        let setting = |name: &str| -> String {
+            let sql = format!("SELECT CAST((SELECT * FROM pragma_{name}) AS TEXT)");
+            records.connection.query_row(&sql, [], |row| row.get(0)).unwrap()
+        };
+        assert_eq!(setting("journal_mode"), "wal");
+        assert_eq!(setting("synchronous"), "2");
+        assert_eq!(setting("foreign_keys"), "1");
+        assert_eq!(setting("cache_size"), "-8192");
+        assert_eq!(setting("journal_size_limit"), "67108864");
+        assert_eq!(setting("user_version"), "1");
+        let wait: i64 = records.connection.query_row("PRAGMA busy_timeout", [], |row| row.get(0)).unwrap();
+        assert_eq!(wait, 5000);
+    }
+
+    #[test]
+    fn what_was_committed_is_there_after_a_crash() {
+        let place = Place::new();
+        let mut records = place.open();
+        record_some(&mut records, 100);
+        let after_crash = place.directory().join("crashed.db");
+        for ending in ["", "-wal"] {
+            fs::copy(beside(&place.file(), ending), beside(&after_crash, ending)).unwrap();
+        }
+        assert_eq!(Records::open(&after_crash).unwrap().totals().unwrap().downloads(), 100);
+    }
+
+    #[test]
+    fn a_damaged_file_is_refused_and_left_as_it_was() {
+        let place = Place::new();
+        let file = filled(&place);
+        let sound = fs::read(&file).unwrap();
+        let connection = Connection::open(&file).unwrap();
+        let root = |name: &str| -> u64 {
+            let sql = "SELECT rootpage FROM sqlite_schema WHERE name = ?1";
+            let page: i64 = connection.query_row(sql, [name], |row| row.get(0)).unwrap();
+            (page.cast_unsigned() - 1) * PAGE
+        };
+        let roots = ["downloads", "totals", "present_unannounced", "present_announced", "outbox"].map(root);
+        connection.close().unwrap();
+        let refused = |what: &str| {
+            let error = refusal(&file);
+            assert!(matches!(error, OpenError::Damaged { .. }), "{what}: {error}");
+            fs::write(&file, &sound).unwrap();
+        };
+        fs::write(&file, b"this is no database, and longer than a header of one hundred bytes ......")
+            .unwrap();
+        refused("text");
+        fs::write(&file, &sound[..sound.len() / 2]).unwrap();
+        refused("half a file");
+        overwrite(&file, 0, b"XQLite");
+        refused("header");
+        overwrite(&file, 100, &[0xff; 2000]);
+        refused("schema");
+        for root in roots {
+            overwrite(&file, root, &[0xff; PAGE as usize]);
+            refused(&format!("root page at {root}"));
+        }
+        tamper(&file, "DELETE FROM totals");
+        refused("no totals");
+        tamper(&file, "DROP INDEX outbox");
+        refused("no outbox");
+        tamper(&file, "ALTER TABLE downloads DROP COLUMN attempts");
+        refused("no column");
+        tamper(&file, "PRAGMA user_version = -1");
+        refused("version -1");
+        assert_eq!(place.open().totals().unwrap().downloads(), 500);
+    }
+
+    #[test]
+    fn a_refusal_leaves_the_write_ahead_log_of_a_crash_alone() {
+        let place = Place::new();
+        let file = filled(&place);
+        let records = place.open();
+        records.connection.execute_batch("PRAGMA user_version = 77").unwrap();
+        let copy = place.directory().join("crashed.db");
+        for ending in ["", "-wal"] {
+            fs::copy(beside(&file, ending), beside(&copy, ending)).unwrap();
+        }
+        let log = fs::read(beside(&copy, "-wal")).unwrap();
+        assert!(!log.is_empty());
+        let error = refusal(&copy);
+        assert!(matches!(error, OpenError::NewerVersion { found: 77, known: 1, .. }), "{error}");
+        assert_eq!(fs::read(beside(&copy, "-wal")).unwrap(), log);
+    }
+
+    #[test]
+    fn the_database_of_a_later_release_or_another_program_is_refused_and_left_as_it_was() {
+        let place = Place::new();
+        let file = filled(&place);
+        tamper(&file, "PRAGMA user_version = 2");
+        assert!(matches!(refusal(&file), OpenError::NewerVersion { found: 2, known: 1, .. }));
+        tamper(&file, "PRAGMA user_version = 1; PRAGMA application_id = 7");
+        assert!(matches!(refusal(&file), OpenError::NotOurs { .. }));
+        let other = place.directory().join("other.db");
+        tamper(&other, "CREATE TABLE photos (id INTEGER)");
+        assert!(matches!(refusal(&other), OpenError::NotOurs { .. }));
+    }
+
+    #[test]
+    fn a_second_service_is_kept_out_under_every_name_of_the_file() {
+        let place = Place::new();
+        let first = place.open();
+        let link = place.directory().join("link.db");
+        symlink(place.file(), &link).unwrap();
+        for path in [place.file(), link] {
+            let error = Records::open(&path).unwrap_err();
+            assert!(matches!(error, OpenError::InUse { .. }), "{error}");
+        }
+        first.close();
+        place.open();
+    }
+
+    #[test]
+    fn a_lock_of_another_program_is_told_as_such() {
+        let place = Place::new();
+        let file = filled(&place);
+        let other = Connection::open(&file).unwrap();
+        other.execute_batch("PRAGMA locking_mode = EXCLUSIVE; BEGIN IMMEDIATE; COMMIT").unwrap();
+        let error = refusal(&file);
+        assert!(matches!(error, OpenError::Locked { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_place_that_cannot_be_is_told_with_its_reason() {
+        let place = Place::new();
+        fs::write(place.directory().join("file"), b"").unwrap();
+        for (path, reason) in [
+            ("file/records.db", "cannot make its directory"),
+            ("", "write to it: Is a directory"),
+            ("..", "not end"),
+        ] {
+            let error = Records::open(&place.directory().join(path)).unwrap_err();
+            assert!(error.to_string().contains(reason), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_migration_that_fails_leaves_the_version_before_it() {
+        let place = Place::new();
+        let mut records = place.open();
+        record_some(&mut records, 2);
+        let steps = [
+            MIGRATIONS[0],
+            "CREATE TABLE second (id INTEGER)",
+            "CREATE TABLE third (id INTEGER); SELECT * FROM nowhere",
+        ];
+        migrate(&mut records.connection, 1, &steps).unwrap_err();
+        let version = |connection: &Connection| -> (i64, i64) {
+            let sql = "SELECT (SELECT * FROM pragma_user_version), count(*) FROM sqlite_schema
+                WHERE name IN ('second', 'third')";
+            connection.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap()
+        };
+        assert_eq!(version(&records.connection), (2, 1));
+        migrate(&mut records.connection, 2, &[steps[0], steps[1], "CREATE TABLE third (id INTEGER)"])
+            .unwrap();
+        assert_eq!(version(&records.connection), (3, 2));
+        assert_eq!(records.totals().unwrap().downloads(), 2);
+    }
+
+    #[test]
+    fn trouble_while_running_is_told_apart() {
+        let place = Place::new();
+        let mut records = place.open();
+        record_some(&mut records, 500);
+        records.connection.busy_timeout(Duration::from_millis(1)).unwrap();
+        let other = Connection::open(place.file()).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let trouble = |records: &mut Records| records.record(&[download("x.zip", 1)]).unwrap_err().trouble();
+        assert_eq!(trouble(&mut records), Trouble::Busy);
+        other.execute_batch("ROLLBACK").unwrap();
+        records.connection.pragma_update(None, "query_only", true).unwrap();
+        assert_eq!(trouble(&mut records), Trouble::ReadOnly);
+        records.connection.pragma_update(None, "query_only", false).unwrap();
+        records.record(&[download("x.zip", 1)]).unwrap();
+        drop((records, other));
+        // a page in the middle, where opening does not look
+        overwrite(&place.file(), middle_page(&place.file()), &[0xff; PAGE as usize]);
+        let mut records = place.open();
+        assert_eq!(records.present_after(None, 500).unwrap_err().trouble(), Trouble::Damaged);
+    }
+
+    /// Where a page in the midst of the rows of `downloads` begins.
+    fn middle_page(file: &Path) -> u64 {
+        let sql = "SELECT pageno FROM dbstat WHERE name = 'downloads' AND pagetype = 'leaf' ORDER BY path";
+        let connection = Connection::open(file).unwrap();
+        let mut statement = connection.prepare(sql).unwrap();
+        let pages: Vec<i64> =
+            statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+        assert!(pages.len() > 3);
+        (pages[pages.len() / 2].cast_unsigned() - 1) * PAGE
+    }
+
+    #[test]
+    fn every_statement_finds_its_rows_by_an_index_in_their_order() {
+        let place = Place::new();
+        let mut records = place.open();
+        let files: Vec<_> = (0..400)
+            .map(|n| {
+                let mut file = download(format!("{n}.zip"), n);
+                file.directory = Arc::new(directory(&format!("/{}", n % 40)));
+                file
+            })
+            .collect();
+        records.record(&files).unwrap();
+        // the plans hold with statistics, which an operator may have gathered, and without
+        for statistics in ["", "ANALYZE"] {
+            records.connection.execute_batch(statistics).unwrap();
+            let mut named = 0;
+            for sql in super::super::statements().chain([CHUNK_OF_ROWS]) {
+                let mut explain = records.connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+                let mut rows = explain.raw_query();
+                while let Some(row) = rows.next().unwrap() {
+                    let step: String = row.get(3).unwrap();
+                    let in_order =
+                        step.contains("USING INDEX outbox") || step.contains("USING COVERING INDEX outbox");
+                    let searched = step.starts_with("SEARCH") || in_order || step == "SCAN totals";
+                    assert!(searched && !step.contains("TEMP B-TREE"), "{step}: {sql}");
+                    named += usize::from(step.contains("INDEX present_") || in_order);
+                }
+            }
+            assert_eq!(named, 4, "the statements with an index of their own");
+        }
+    }
+}

@@ -1,0 +1,312 @@
+//! The record of every download, in one SQLite file: what was fetched, announced and evicted, for ever.
+//!
+//! [`Records`] is the only writer. It is plain blocking code for one thread that owns it; every method is one
+//! transaction that is on disk when it returns, and may be repeated without harm. [`RecordsReader`] reads
+//! beside it, from another process. Neither keeps anything in memory that grows with the number of records.
+
+mod connect;
+mod downloads;
+mod error;
+mod export;
+#[cfg(test)]
+mod fixtures;
+mod known;
+mod outbox;
+mod present;
+mod reader;
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rusqlite::types::Type;
+use rusqlite::{Connection, Row, Transaction, TransactionBehavior};
+
+use crate::names::{FileFacts, Modified, RemotePath, ServerName, TimeSource};
+
+pub use crate::names::{Download, Knowledge};
+pub use downloads::Recorded;
+pub use error::{OpenError, RecordsError, Trouble};
+pub use export::{ExportError, write_csv, write_json, write_table};
+pub use outbox::Notice;
+pub use present::{Evicted, PresentFile};
+pub use reader::{RecordRow, RecordsReader};
+
+/// How long [`Records::close`] waits for readers; the service has 5 s for all of its end.
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(200);
+
+/// The open record database and the lock that keeps a second service out of it.
+#[derive(Debug)]
+pub struct Records {
+    connection: Connection,
+    file: PathBuf,
+    /// Declared last, so that the database is closed before another service may open it.
+    _lock: File,
+}
+
+/// Sums over all records. Reading them costs the same however many there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Totals {
+    /// Files downloaded and, as far as is known, still in the mirror.
+    pub present_files: u64,
+    /// Their size in bytes.
+    pub present_bytes: u64,
+    /// Files evicted, or found deleted by hand.
+    pub evicted_files: u64,
+    /// Their size in bytes.
+    pub evicted_bytes: u64,
+    /// Notices still to be delivered.
+    pub pending_notices: u64,
+    /// Notices delivered.
+    pub delivered_notices: u64,
+    /// Notices that were cancelled because the file was evicted first.
+    pub cancelled_notices: u64,
+    /// Changes of downloaded files that were noticed on servers.
+    pub changes: u64,
+}
+
+impl Totals {
+    /// Files ever downloaded.
+    #[must_use]
+    pub fn downloads(&self) -> u64 {
+        self.present_files + self.evicted_files
+    }
+}
+
+impl Records {
+    /// The sums over all records.
+    ///
+    /// # Errors
+    ///
+    /// [`RecordsError`] where the database cannot be read.
+    pub fn totals(&mut self) -> Result<Totals, RecordsError> {
+        self.attempt("read the totals", |connection| read_totals(connection))
+    }
+
+    /// Ends the use of the database and leaves one file where no reader holds it. Nothing is lost without it:
+    /// every method has written before it returns.
+    pub fn close(self) {
+        let Self { connection, file, _lock } = self;
+        let tidied = connection
+            .busy_timeout(CLOSE_TIMEOUT)
+            .and_then(|()| connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())));
+        let closed = connection.close().map_err(|(_, error)| error);
+        if let Err(error) = tidied.and(closed) {
+            log::debug!("{} was closed without a checkpoint: {error}", file.display());
+        }
+    }
+
+    /// Runs `work`, which is known to people as `what`.
+    fn attempt<T>(
+        &mut self,
+        what: &'static str,
+        work: impl FnOnce(&mut Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, RecordsError> {
+        work(&mut self.connection).map_err(|error| RecordsError::new(what, &self.file, &error))
+    }
+
+    /// Runs `work` in one write transaction, of which nothing stays where it fails.
+    fn write<T>(
+        &mut self,
+        what: &'static str,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, RecordsError> {
+        self.attempt(what, |connection| {
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let value = work(&transaction)?;
+            transaction.commit()?;
+            Ok(value)
+        })
+    }
+}
+
+const TOTALS: &str = "SELECT present_files, present_bytes, evicted_files, evicted_bytes, pending, delivered,
+    cancelled, changes FROM totals WHERE id = 1";
+
+fn read_totals(connection: &Connection) -> rusqlite::Result<Totals> {
+    connection.prepare_cached(TOTALS)?.query_row([], |row| {
+        Ok(Totals {
+            present_files: unsigned(row, 0)?,
+            present_bytes: unsigned(row, 1)?,
+            evicted_files: unsigned(row, 2)?,
+            evicted_bytes: unsigned(row, 3)?,
+            pending_notices: unsigned(row, 4)?,
+            delivered_notices: unsigned(row, 5)?,
+            cancelled_notices: unsigned(row, 6)?,
+            changes: unsigned(row, 7)?,
+        })
+    })
+}
+
+/// Every statement of the service, all of them prepared once.
+fn statements() -> impl Iterator<Item = &'static str> {
+    let files = downloads::STATEMENTS.into_iter().chain(known::STATEMENTS).chain(present::STATEMENTS);
+    files.chain(outbox::STATEMENTS)
+}
+
+/// A number that is never negative unless the file is damaged.
+fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+    let value: i64 = row.get(column)?;
+    u64::try_from(value).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, value))
+}
+
+/// A size as SQLite can hold it. No disk holds a file of 8 EiB.
+fn storable(size: u64) -> i64 {
+    i64::try_from(size).unwrap_or(i64::MAX)
+}
+
+fn server_name(row: &Row<'_>, column: usize) -> rusqlite::Result<ServerName> {
+    let name = row.get_ref(column)?.as_str()?;
+    ServerName::new(name)
+        .map_err(|why| rusqlite::Error::FromSqlConversionFailure(column, Type::Text, why.into()))
+}
+
+/// Puts a file's path together from five columns: `server, wire, text` of its directory, and `name, text`.
+/// `first` is the one of the directory's `wire`.
+fn remote_path(row: &Row<'_>, first: usize) -> rusqlite::Result<RemotePath> {
+    let directory_wire = row.get_ref(first)?.as_blob()?;
+    let directory_text = row.get_ref(first + 1)?.as_str_or_null()?;
+    let name = row.get_ref(first + 2)?.as_blob()?;
+    let text = row.get_ref(first + 3)?.as_str_or_null()?;
+
+    let mut wire = Vec::with_capacity(directory_wire.len() + 1 + name.len());
+    wire.extend_from_slice(directory_wire);
+    if directory_wire != b"/" {
+        wire.push(b'/');
+    }
+    wire.extend_from_slice(name);
+    if let Some(whole) = text.filter(|text| text.starts_with('/')) {
+        return Ok(RemotePath::from_parts(wire, whole.to_owned()));
+    }
+    let directory = text_of(directory_text, directory_wire, first)?;
+    let slash = if directory == "/" { "" } else { "/" };
+    let text = format!("{directory}{slash}{}", text_of(text, name, first + 2)?);
+    Ok(RemotePath::from_parts(wire, text))
+}
+
+/// The text of a name: its own, or its bytes where it has none.
+fn text_of<'a>(text: Option<&'a str>, wire: &'a [u8], column: usize) -> rusqlite::Result<&'a str> {
+    match text {
+        Some(text) => Ok(text),
+        None => std::str::from_utf8(wire).map_err(|error| rusqlite::Error::Utf8Error(column, error)),
+    }
+}
+
+fn modified(row: &Row<'_>, first: usize) -> rusqlite::Result<Option<Modified>> {
+    let (seconds, source): (Option<i64>, Option<i64>) = (row.get(first)?, row.get(first + 1)?);
+    Ok(seconds
+        .zip(source.and_then(TimeSource::from_code))
+        .map(|(unix_seconds, source)| Modified { unix_seconds, source }))
+}
+
+/// The two columns of a time.
+fn modified_columns(facts: &FileFacts) -> (Option<i64>, Option<i64>) {
+    (facts.modified.map(|time| time.unix_seconds), facts.modified.map(|time| time.source.code()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fixtures::{Place, directory, download, mlsd, name, server};
+    use super::*;
+
+    /// The totals, counted anew from all rows.
+    fn counted(records: &Records) -> Totals {
+        let sql = "SELECT count(*) FILTER (WHERE evicted_at IS NULL),
+                ifnull(sum(size) FILTER (WHERE evicted_at IS NULL), 0),
+                count(*) FILTER (WHERE evicted_at IS NOT NULL),
+                ifnull(sum(size) FILTER (WHERE evicted_at IS NOT NULL), 0),
+                count(*) FILTER (WHERE evicted_at IS NULL AND notified_at IS NULL),
+                count(notified_at), count(*) FILTER (WHERE evicted_at IS NOT NULL AND notified_at IS NULL),
+                (SELECT ifnull(sum(changes), 0) FROM last_listed)
+            FROM downloads";
+        records
+            .connection
+            .query_row(sql, [], |row| {
+                Ok(Totals {
+                    present_files: unsigned(row, 0)?,
+                    present_bytes: unsigned(row, 1)?,
+                    evicted_files: unsigned(row, 2)?,
+                    evicted_bytes: unsigned(row, 3)?,
+                    pending_notices: unsigned(row, 4)?,
+                    delivered_notices: unsigned(row, 5)?,
+                    cancelled_notices: unsigned(row, 6)?,
+                    changes: unsigned(row, 7)?,
+                })
+            })
+            .unwrap()
+    }
+
+    /// Marsaglia's xorshift64: the same numbers in every run.
+    struct Dice(u64);
+
+    impl Dice {
+        fn below(&mut self, limit: u64) -> u64 {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            self.0 % limit
+        }
+
+        fn ids(&mut self) -> Vec<i64> {
+            (0..self.below(6)).map(|_| self.below(150).cast_signed()).collect()
+        }
+    }
+
+    fn anything(records: &mut Records, dice: &mut Dice, at: i64) {
+        let file = |dice: &mut Dice| {
+            let mut file = download(format!("{}.zip", dice.below(100)), at);
+            (file.size, file.facts.size) = (dice.below(1000), Some(dice.below(1000)));
+            file
+        };
+        match dice.below(6) {
+            0 | 1 => {
+                let files: Vec<_> = (0..dice.below(8)).map(|_| file(dice)).collect();
+                records.record(&files).unwrap();
+            }
+            2 => drop(records.mark_evicted(&dice.ids(), at).unwrap()),
+            3 => drop(records.mark_delivered(&dice.ids(), at).unwrap()),
+            4 => records.postpone(dice.below(150).cast_signed(), 1, at + 5).unwrap(),
+            _ => {
+                let listing: Vec<_> = (0..9)
+                    .map(|n| (name(format!("{n}.zip")), mlsd(dice.below(3), dice.below(3).cast_signed())))
+                    .collect();
+                records.look_up(&server("omc01"), &directory("/in"), &listing).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn the_totals_are_the_sums_over_all_records_whatever_happens() {
+        let place = Place::new();
+        let mut records = place.open();
+        let mut dice = Dice(0x2545_F491_4F6C_DD1D);
+        for at in 1..600 {
+            anything(&mut records, &mut dice, at);
+            assert_eq!(records.totals().unwrap(), counted(&records), "after {at} operations");
+        }
+        let totals = records.totals().unwrap();
+        let each =
+            [totals.present_bytes, totals.evicted_files, totals.pending_notices, totals.delivered_notices];
+        assert!(
+            each.into_iter().chain([totals.cancelled_notices, totals.changes]).all(|sum| sum > 3),
+            "{totals:?}"
+        );
+        drop(records);
+        assert_eq!(place.open().totals().unwrap(), totals);
+    }
+
+    #[test]
+    fn the_totals_stay_right_when_rows_are_deleted_by_hand() {
+        let place = Place::new();
+        let mut records = place.open();
+        let ids = fixtures::record_some(&mut records, 6);
+        records.mark_delivered(&ids[..3], 7).unwrap();
+        records.mark_evicted(&ids[2..5], 8).unwrap();
+        let listing = [(name("1.zip"), mlsd(99, 60)), (name("6.zip"), mlsd(99, 60))];
+        records.look_up(&server("omc01"), &directory("/in"), &listing).unwrap();
+        records.connection.execute("DELETE FROM downloads WHERE id % 2 = 0", []).unwrap();
+        let changes = records.totals().unwrap().changes;
+        assert_eq!(records.totals().unwrap(), Totals { changes, ..counted(&records) });
+        assert_eq!(counted(&records).changes, 1, "the change of a deleted record is gone with it");
+    }
+}
