@@ -64,7 +64,7 @@ impl Listing<'_> {
         session.buffer.resize(session.buffer.len().max(CHUNK), 0);
         let read = data.read(self.step, session.timeout, &mut session.buffer, &mut self.clean).await?;
         self.parser.feed(session.buffer.get(..read).unwrap_or_default(), entries);
-        if self.parser.over_limit() {
+        if self.parser.is_over_limit() {
             return Err(FtpError::ListingCut("it is larger than a listing may be".to_owned()));
         }
         Ok(read > 0)

@@ -64,7 +64,7 @@ impl Directory<'_, '_> {
                     self.scan.tally.borrow_mut().files += 1;
                     self.zips.push((entry.name, entry.facts));
                 }
-                Kind::File | Kind::Link | Kind::Other => {}
+                Kind::File | Kind::Link => {}
             }
             if self.zips.len() >= LOOK_UP {
                 self.look_up().await?;

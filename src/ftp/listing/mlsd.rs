@@ -1,0 +1,99 @@
+//! Reads a line of MLSD (RFC 3659 section 7): `type=file;size=12;modify=20261123030005; a.zip`.
+
+use super::date::{Clock, calendar_day, seconds_of_day};
+use super::fields::{self, short_number};
+use super::{Kind, Line};
+use crate::names::{FileFacts, Modified, TimeSource};
+
+/// What the `type` fact may say, in lower case (RFC 3659 section 7.5.1).
+const TYPES: [(&[u8], Said); 4] = [
+    (b"file", Said::Entry(Kind::File)),
+    (b"dir", Said::Entry(Kind::Directory)),
+    // the directory itself and its parent; their name is free, and a full path in some servers
+    (b"cdir", Said::Furniture),
+    (b"pdir", Said::Furniture),
+];
+
+/// How the type of a link begins: ProFTPD says `OS.unix=symlink` or `OS.unix=slink:/target`, Pure-FTPd the latter.
+const LINKS: [&[u8]; 2] = [b"os.unix=slink", b"os.unix=symlink"];
+
+/// What the facts of one line amount to.
+#[derive(Default)]
+struct Facts {
+    kind: Option<Said>,
+    known: FileFacts,
+}
+
+#[derive(Clone, Copy)]
+enum Said {
+    Entry(Kind),
+    Special,
+    Furniture,
+}
+
+/// Reads one line without its line end. A line that tells neither a type nor a size is not understood: what it
+/// names could be anything, and a server that sends only such lines had better be noticed.
+pub(super) fn read(line: &[u8]) -> Option<Line<'_>> {
+    // some servers put a blank before the facts, where RFC 3659 allows a line without facts
+    let (facts, name) = split(fields::trim_start(line))?;
+    let facts = read_facts(facts)?;
+    let said = facts.kind.or(facts.known.size.map(|_| Said::Entry(Kind::File)))?;
+    Some(match said {
+        Said::Entry(kind) => Line::Entry { name, kind, facts: facts.known },
+        Said::Special => Line::Special,
+        Said::Furniture => Line::Furniture,
+    })
+}
+
+/// The facts and the name, which is all that follows the first blank. The target of a link is part of its type
+/// in some servers, and may hold blanks: there the facts end at the first semicolon with a blank.
+fn split(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    let blank = line.iter().position(|byte| *byte == b' ')?;
+    let last_fact = line.get(..blank)?.rsplit(|byte| *byte == b';').next()?;
+    let in_target = last_fact.get(..8).is_some_and(|start| start.eq_ignore_ascii_case(b"type=os."));
+    let end = if in_target { line.windows(2).position(|pair| pair == b"; ")? + 1 } else { blank };
+    let (facts, name) = line.split_at_checked(end)?;
+    Some((facts, fields::after_one_blank(name)?))
+}
+
+/// `None` where one of them is no fact, so that prose is not taken for a name.
+fn read_facts(text: &[u8]) -> Option<Facts> {
+    let mut facts = Facts::default();
+    for fact in text.split(|byte| *byte == b';').filter(|fact| !fact.is_empty()) {
+        let equals = fact.iter().position(|byte| *byte == b'=')?;
+        let (name, value) = fact.split_at_checked(equals)?;
+        let value = value.get(1..)?;
+        if name.eq_ignore_ascii_case(b"type") {
+            facts.kind = Some(read_type(value));
+        } else if name.eq_ignore_ascii_case(b"size") || name.eq_ignore_ascii_case(b"sizd") {
+            facts.known.size = fields::number(value);
+        } else if name.eq_ignore_ascii_case(b"modify") {
+            facts.known.modified = read_modify(value);
+        }
+    }
+    Some(facts)
+}
+
+fn read_type(value: &[u8]) -> Said {
+    let starts_with =
+        |link: &&[u8]| value.get(..link.len()).is_some_and(|start| start.eq_ignore_ascii_case(link));
+    let known = TYPES.iter().find(|(name, _)| name.eq_ignore_ascii_case(value));
+    let link = LINKS.iter().find(|link| starts_with(link)).map(|_| Said::Entry(Kind::Link));
+    known.map(|(_, said)| *said).or(link).unwrap_or(Said::Special)
+}
+
+/// `20261123030005` with any fraction (RFC 3659 section 2.3). Servers with a year 2000 fault write `19` and the
+/// years since 1900, `19126` for 2026.
+fn read_modify(value: &[u8]) -> Option<Modified> {
+    let digits = value.split(|byte| *byte == b'.').next()?;
+    let (year, rest) = digits.split_at_checked(digits.len().checked_sub(10)?)?;
+    let year = match year.strip_prefix(b"19") {
+        Some(since_1900) if year.len() == 5 => 1900 + short_number(since_1900, 3..=3)?,
+        _ => short_number(year, 4..=4)?,
+    };
+    let mut pairs = rest.chunks(2).map(|pair| short_number(pair, 2..=2));
+    let mut next = || pairs.next().flatten();
+    let day = calendar_day(year, next()?, next()?)?;
+    let seconds = seconds_of_day(next()?, next()?, next()?)?;
+    Some(Clock { seconds, source: TimeSource::Mlsd }.on(day))
+}
