@@ -48,6 +48,8 @@ impl Fleet {
 
 async fn serve(listener: TcpListener, root: PathBuf) {
     while let Ok((stream, _)) = listener.accept().await {
+        // libunftp ends a transfer with two small writes, of which the second would wait 40 ms for the first
+        stream.set_nodelay(true).ok();
         match server(&root) {
             Ok(server) => drop(tokio::spawn(server.service(stream))),
             Err(error) => crate::say(&format!("demo: an FTP server refuses a connection: {error:#}")),
