@@ -11,5 +11,6 @@
 )]
 
 mod essentials;
+mod real_servers;
 mod support;
 mod support_works;
