@@ -43,7 +43,7 @@ impl ReplyRepair {
             self.line.extend_from_slice(part);
             if part.ends_with(b"\n") {
                 let line = std::mem::take(&mut self.line);
-                self.take_line(line.trim_ascii(), ready)?;
+                self.take_line(line.trim_ascii_end(), ready)?;
                 // keep the allocation for the next line
                 self.line = line;
                 self.line.clear();
@@ -53,6 +53,8 @@ impl ReplyRepair {
     }
 
     fn take_line(&mut self, line: &[u8], ready: &mut Vec<u8>) -> Result<(), ReplyFault> {
+        // inside a reply an indented code is text: RFC 959 section 4.2 has servers pad such lines
+        let line = if self.open.is_none() { line.trim_ascii_start() } else { line };
         let (code, separator) = code_of(line);
         match (self.open, code) {
             (Some(open), Some(code)) if code == open && separator != b'-' => {
@@ -62,7 +64,7 @@ impl ReplyRepair {
             (Some(_), _) => {
                 // a digit in front could be taken for the end of the reply
                 ready.push(b' ');
-                emit(line, b' ', ready);
+                emit(line.trim_ascii_start(), b' ', ready);
             }
             // 120 announces the greeting that follows (RFC 959 section 4.2.1); it asks for nothing but patience
             (None, Some([b'1', b'2', b'0'])) => {}
@@ -232,6 +234,7 @@ mod tests {
             repaired(b"220-Welcome\r\n100 users online\r\n404 is not\r\n220-more\r\n220 ready\r\n"),
             "220-Welcome\r\n 100 users online\r\n 404 is not\r\n 220-more\r\n220 ready\r\n"
         );
+        assert_eq!(repaired(b"220-a\r\n 220 b\r\n220 c\r\n"), "220-a\r\n 220 b\r\n220 c\r\n");
         assert_eq!(repaired(b"211-Features\r\n MLST\r\n211\r\n"), "211-Features\r\n MLST\r\n211 \r\n");
     }
 

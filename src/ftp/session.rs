@@ -72,7 +72,8 @@ impl Session {
         let command = wire_text(line);
         let answer = within(step, self.timeout, self.client.custom_command(command, &[])).await?;
         let reply = reply_of(step, answer)?;
-        self.pending = reply.is_preliminary();
+        // after 421 the server closes the connection (RFC 959 section 4.2)
+        self.pending = reply.is_preliminary() || reply.code == 421;
         Ok(reply)
     }
 

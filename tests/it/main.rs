@@ -10,7 +10,14 @@
     reason = "a test that panics has failed, which is what it is for"
 )]
 
+mod connections;
 mod essentials;
+mod hostile;
+mod listing;
+mod mirror;
 mod real_servers;
+mod resume;
+mod steps;
 mod support;
 mod support_works;
+mod verify;

@@ -1,0 +1,280 @@
+//! Names, links and listings that were made to do harm, or look so.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use crate::steps::{
+    SOON, content, error_shown, faultless, logged, names, one, put, recorded, rescanned, shown, with,
+};
+use crate::support::scripted::{Rule, ScriptedServer};
+use crate::support::zips::zip;
+
+#[test]
+fn names_that_lead_elsewhere_cost_their_entry_alone_and_are_never_asked_for() {
+    let ftp = ScriptedServer::start();
+    let good = zip(1, 3000);
+    put(&ftp, "/good.zip", good.clone());
+    let long = format!("{}.zip", "x".repeat(300));
+    let mut listing = Vec::new();
+    let refused: [&[u8]; 9] = [
+        b"../evil.zip",
+        b"/etc/evil.zip",
+        b"sub/evil.zip",
+        b"a\0evil.zip",
+        b"a\revil.zip",
+        b"..\0",
+        b"",
+        long.as_bytes(),
+        b"..//",
+    ];
+    for name in refused {
+        let kind: &[u8] = if name.ends_with(b".zip") { b"type=file;size=3000; " } else { b"type=dir; " };
+        listing.extend_from_slice(&[kind, name, b"\r\n"].concat());
+    }
+    listing.extend_from_slice(b"type=dir; ..\r\ntype=dir; .\r\nevil\nevil.zip\r\n");
+    listing.extend_from_slice(format!("type=file;size={}; good.zip\r\n", good.len()).as_bytes());
+    ftp.rule(Rule::on("MLSD").content(&listing));
+    let service = one(&ftp).started().run();
+    recorded(&service, 1);
+    rescanned(&ftp, 2);
+    assert_eq!(names(&service), ["omc01/good.zip"]);
+    assert_eq!(content(&service, "omc01/good.zip"), good);
+    let mut top: Vec<_> =
+        fs::read_dir(service.root()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    top.sort();
+    assert_eq!(top, [".partial", "omc01"]);
+    let asked = ftp.commands();
+    let evil = |line: &&String| line.contains("evil") || line.contains("xxx") || line.contains("..");
+    assert_eq!(asked.iter().find(evil), None);
+    // the empty name cannot be told from a line that is none
+    let lost = shown(&service, "lines_not_understood").as_u64().unwrap();
+    assert_eq!(lost, refused.len() as u64 + 2);
+    let told = logged(&service, "lines of the listing are not usable");
+    assert_eq!(told.iter().filter(|line| line.contains("WARN")).count(), 1, "{told:#?}");
+}
+
+#[test]
+fn names_may_have_255_bytes_in_the_mirror_and_no_more() {
+    let ftp = ScriptedServer::start();
+    let fits = format!("/{}.zip", "x".repeat(251));
+    put(&ftp, &fits, zip(1, 2000));
+    put(&ftp, format!("/{}.zip", "y".repeat(252)), zip(2, 2000));
+    // each odd byte takes three in the mirror
+    put(&ftp, [b"/".to_vec(), vec![0xff; 84], b".zip".to_vec()].concat(), zip(3, 2000));
+    let service = one(&ftp).started().run();
+    recorded(&service, 1);
+    rescanned(&ftp, 1);
+    assert_eq!((names(&service), ftp.count("RETR")), (vec![format!("omc01{fits}")], 1));
+    assert_eq!(shown(&service, "lines_not_understood"), 2);
+}
+
+#[test]
+fn odd_but_harmless_names_are_fetched_and_mirrored_as_they_are() {
+    let odd = [
+        " lead.zip",
+        "tail .zip",
+        "a b.zip",
+        "-la.zip",
+        "a[1].zip",
+        "st*r.zip",
+        "a;b; c.zip",
+        "'q\".zip",
+        "back\\slash.zip",
+        "%41.zip",
+        "…。.zip",
+        "\u{3000}x.zip",
+        "~.zip",
+        "{a,b}.zip",
+    ];
+    let directory = "/d/-la/ x [1]";
+    for mlsd in [true, false] {
+        let ftp = ScriptedServer::start();
+        ftp.manner(|manner| manner.mlsd_in_feat = mlsd);
+        for (n, name) in odd.iter().enumerate() {
+            put(&ftp, format!("{directory}/{name}"), zip(n as u64, 2000));
+        }
+        let service = one(&ftp).started().run();
+        recorded(&service, odd.len());
+        for (n, name) in odd.iter().enumerate() {
+            assert_eq!(content(&service, &format!("omc01{directory}/{name}")), zip(n as u64, 2000), "{name}");
+        }
+        faultless(&service);
+        // what looks like an option or a pattern is never given to LIST
+        assert!(ftp.commands().iter().all(|line| !line.starts_with("LIST ")));
+    }
+}
+
+#[test]
+fn what_the_encoding_cannot_decode_is_mirrored_with_percent_signs_and_asked_for_byte_by_byte() {
+    let ftp = ScriptedServer::start();
+    put(&ftp, b"/bad\x81\xfe.zip", zip(1, 2000));
+    put(&ftp, b"/dir\xfe/\xe4\xb8\xad.zip", zip(2, 2000));
+    let service = one(&ftp).started().run();
+    recorded(&service, 2);
+    assert_eq!(names(&service), ["omc01/bad%81%FE.zip", "omc01/dir%FE/中.zip"]);
+    assert_eq!(content(&service, "omc01/bad%81%FE.zip"), zip(1, 2000));
+    let paths: Vec<_> = service.records().into_iter().map(|record| record["path"].clone()).collect();
+    assert!(paths.contains(&"/bad%81%FE.zip".into()), "{paths:?}");
+}
+
+#[test]
+fn gbk_names_are_fetched_byte_by_byte_and_mirrored_decoded() {
+    // 上海/十一月.zip, a name whose second byte is a backslash on the wire, and a byte that GBK lacks
+    let path = b"/\xc9\xcf\xba\xa3/\xca\xae\xd2\xbb\xd4\xc2.zip";
+    for mlsd in [true, false] {
+        let ftp = ScriptedServer::start();
+        ftp.manner(|manner| manner.mlsd_in_feat = mlsd);
+        put(&ftp, path, zip(1, 2000));
+        put(&ftp, b"/\x8e\x5c.zip", zip(2, 2000));
+        put(&ftp, b"/x\xa0.zip", zip(3, 2000));
+        let keys = [("encoding", "'gbk'"), ("directories", "['/', '/上海']")];
+        let service = with(&ftp, &keys).started().run();
+        recorded(&service, 3);
+        let seen = names(&service);
+        for name in ["omc01/x%A0.zip", "omc01/上海/十一月.zip", "omc01/嶾.zip"] {
+            assert!(seen.iter().any(|seen| seen == name), "{name}: {seen:?}");
+        }
+        assert_eq!((ftp.retrs(path), ftp.count("OPTS")), (1, 0));
+    }
+}
+
+#[test]
+fn of_two_names_that_are_one_in_the_mirror_the_second_is_refused() {
+    let ftp = ScriptedServer::start();
+    put(&ftp, "/%FF.zip", zip(1, 2000));
+    put(&ftp, b"/\xff.zip", zip(2, 3000));
+    let service = with(&ftp, &[("connections", "1")]).started().run();
+    recorded(&service, 1);
+    error_shown(&service, "FF.zip");
+    rescanned(&ftp, 1);
+    let size = service.mirrored()["omc01/%FF.zip"];
+    assert_eq!(service.records()[0]["size"], size);
+    assert_eq!(names(&service), ["omc01/%FF.zip"]);
+}
+
+#[test]
+fn a_symbolic_link_planted_in_the_mirror_leads_nowhere() {
+    let ftp = ScriptedServer::start();
+    for (n, path) in ["/evil/1.zip", "/d/2.zip", "/d/3.zip", "/d/deep/4.zip"].iter().enumerate() {
+        put(&ftp, path, zip(n as u64, 2000));
+    }
+    let setup = one(&ftp);
+    let (outside, home) = (setup.directory().join("outside"), setup.directory().join("sync/omc01"));
+    fs::create_dir(&outside).unwrap();
+    fs::create_dir_all(home.join("d")).unwrap();
+    fs::write(outside.join("precious"), "theirs").unwrap();
+    symlink(&outside, home.join("evil")).unwrap();
+    symlink(&outside, home.join("d/deep")).unwrap();
+    symlink(outside.join("precious"), home.join("d/2.zip")).unwrap();
+    let service = setup.started().run();
+    recorded(&service, 1);
+    error_shown(&service, "");
+    rescanned(&ftp, 2);
+    let left: Vec<_> = fs::read_dir(&outside).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["precious"]);
+    assert_eq!(fs::read(outside.join("precious")).unwrap(), b"theirs");
+    assert_eq!(service.records()[0]["path"], "/d/3.zip");
+    assert_eq!((ftp.retrs("/d/2.zip"), ftp.retrs("/evil/1.zip")), (0, 0));
+}
+
+#[test]
+fn links_to_zips_are_fetched_and_links_to_directories_are_not_followed() {
+    for mlsd in [true, false] {
+        let ftp = ScriptedServer::start();
+        let whole = zip(1, 3000);
+        put(&ftp, "/real/1.zip", whole.clone());
+        ftp.edit(|tree| {
+            tree.link("/a/link.zip", "../real/1.zip");
+            tree.link("/a/up", "..");
+            tree.link("/a/dir", "/real");
+            tree.link("/a/nowhere.zip", "/none");
+        });
+        ftp.manner(|manner| manner.mlsd_in_feat = mlsd);
+        let service = one(&ftp).started().run();
+        recorded(&service, 2);
+        rescanned(&ftp, 1);
+        assert_eq!(names(&service), ["omc01/a/link.zip", "omc01/real/1.zip"]);
+        assert_eq!(content(&service, "omc01/a/link.zip"), whole);
+        assert!(!service.root().join("omc01/a/up").exists() && !service.root().join("omc01/a/dir").exists());
+        assert_eq!(ftp.listings("/a/up"), 0);
+        // the link's own size is not the file's, and no change of it either
+        assert_eq!(shown(&service, "changed_files"), 0);
+        assert!(!logged(&service, "/a/nowhere.zip").is_empty());
+    }
+}
+
+#[test]
+fn a_tree_without_end_is_cut_at_256_directories_with_a_warning() {
+    let ftp = ScriptedServer::start();
+    put(&ftp, "/1.zip", zip(1, 2000));
+    ftp.make_directory("/a".repeat(300));
+    let service = one(&ftp).interval("10s").started().run();
+    recorded(&service, 1);
+    service.wait_for(SOON, "the end of the scan", |service| shown(service, "scans") == 1);
+    // the root, and 256 below it
+    assert_eq!((shown(&service, "directories_seen"), ftp.count("MLSD")), (257.into(), 257));
+    let told = logged(&service, "deeper than 256 directories");
+    assert!(told.len() == 1 && told[0].contains("WARN"), "{told:?}");
+}
+
+#[test]
+fn a_loop_is_seen_by_the_identity_that_mlsd_shows() {
+    let ftp = ScriptedServer::start();
+    put(&ftp, "/a/1.zip", zip(1, 2000));
+    let size = zip(1, 2000).len();
+    // the first directory appears below itself, as a server shows a link to it
+    ftp.rule(
+        Rule::on("MLSD")
+            .content(format!("type=file;size={size};unique=9U1; 1.zip\r\ntype=dir;unique=9U7; a\r\n")),
+    );
+    ftp.edit(|tree| tree.link("/a/a", "/a"));
+    put(&ftp, "/1.zip", zip(1, 2000));
+    let service = one(&ftp).started().run();
+    recorded(&service, 2);
+    rescanned(&ftp, 2);
+    assert_eq!((ftp.listings("/a/a"), names(&service).len()), (0, 2));
+    assert!(!logged(&service, "the same directory as one above it").is_empty());
+}
+
+#[test]
+fn a_line_that_is_too_long_costs_itself_alone() {
+    let ftp = ScriptedServer::start();
+    put(&ftp, "/1.zip", zip(1, 2000));
+    let facts = "x=y;".repeat(5000);
+    let size = zip(1, 2000).len();
+    ftp.rule(
+        Rule::on("MLSD")
+            .content(format!("type=file;{facts}size=1; long.zip\r\ntype=file;size={size}; 1.zip\r\n")),
+    );
+    let service = one(&ftp).started().run();
+    recorded(&service, 1);
+    rescanned(&ftp, 1);
+    assert_eq!((shown(&service, "lines_not_understood"), ftp.count("RETR")), (1.into(), 1));
+}
+
+#[test]
+fn a_listing_without_end_takes_no_memory_without_end() {
+    let ftp = ScriptedServer::start();
+    put(&ftp, "/good/1.zip", zip(1, 2000));
+    ftp.make_directory("/bad");
+    ftp.rule(Rule::on("MLSD").about("/bad").repeat("x".repeat(60_000)));
+    let service = one(&ftp).started().run();
+    recorded(&service, 1);
+    let before = service.peak_memory();
+    let much = ftp.journal(|journal| journal.data_bytes) + (40 << 20);
+    ftp.wait_for(SOON, "a long listing", |journal| journal.data_bytes > much);
+    let after = service.peak_memory();
+    assert!(after < before + (20 << 20), "from {before} to {after} bytes");
+}
+
+#[test]
+fn a_reply_without_end_takes_no_memory_without_end() {
+    let ftp = ScriptedServer::start();
+    put(&ftp, "/1.zip", zip(1, 2000));
+    ftp.rule(Rule::on("FEAT").reply("211-Features\r\n".to_owned() + &" more\r\n".repeat(200_000)));
+    let service = one(&ftp).started().run();
+    error_shown(&service, "");
+    assert!(service.peak_memory() < 200 << 20, "{} bytes", service.peak_memory());
+    ftp.behave();
+    recorded(&service, 1);
+}

@@ -1,0 +1,264 @@
+//! How directories are listed, and what a listing is worth that fails, lies or is not understood.
+
+use crate::steps::{
+    SOON, content, error_shown, faultless, logged, names, one, put, recorded, rescanned, shown, with,
+};
+use crate::support::scripted::{File, ListStyle, Rule, ScriptedServer};
+use crate::support::zips::zip;
+
+/// Three zips in two directories, and an empty directory.
+fn three(ftp: &ScriptedServer) {
+    for (n, path) in ["/1.zip", "/a/2.zip", "/a/b/3.zip"].iter().enumerate() {
+        put(ftp, path, zip(n as u64, 2000));
+    }
+    ftp.make_directory("/empty");
+}
+
+#[test]
+fn a_directory_that_cannot_be_listed_costs_itself_alone() {
+    for (mlsd, verb) in [(true, "MLSD"), (false, "CWD")] {
+        let ftp = ScriptedServer::start();
+        three(&ftp);
+        put(&ftp, "/bad/4.zip", zip(4, 2000));
+        ftp.manner(|manner| manner.mlsd_in_feat = mlsd);
+        ftp.rule(Rule::on(verb).about("/bad").reply("550 Permission denied.\r\n"));
+        let service = one(&ftp).started().run();
+        recorded(&service, 3);
+        error_shown(&service, "/bad: ");
+        assert!(shown(&service, "last_error").as_str().unwrap().contains("550 Permission denied."));
+        assert_eq!(shown(&service, "state").as_str().filter(|state| *state == "unreachable"), None);
+        let before = ftp.connections();
+        rescanned(&ftp, 2);
+        assert_eq!(ftp.connections(), before, "a refusal costs no login");
+        ftp.behave();
+        recorded(&service, 4);
+        faultless(&service);
+    }
+}
+
+#[test]
+fn a_listing_that_the_server_cut_is_reported_and_what_it_shows_is_fetched() {
+    let replies = [
+        "226-Options: -a -l\r\n226 Output truncated to 10000 matches\r\n",
+        "226-Output truncated to 10000 matches\r\n226 done\r\n",
+    ];
+    for reply in replies {
+        let ftp = ScriptedServer::start();
+        three(&ftp);
+        ftp.rule(Rule::on("MLSD").about("/a").closing(reply));
+        let service = one(&ftp).started().run();
+        recorded(&service, 3);
+        error_shown(&service, "/a: listing incomplete: 226");
+        assert!(!logged(&service, "truncated").is_empty());
+        ftp.behave();
+        faultless(&service);
+    }
+}
+
+#[test]
+fn a_listing_that_breaks_off_is_a_fault_and_what_it_showed_is_fetched() {
+    let cases = [
+        ("451", Rule::on("MLSD").about("/a").closing("451 Local error.\r\n")),
+        ("426", Rule::on("MLSD").about("/a").closing("426 Connection closed.\r\n")),
+        (
+            "refused",
+            Rule::on("MLSD").about("/a").closing("226 Transfer done (but failed to open directory).\r\n"),
+        ),
+    ];
+    for (what, rule) in cases {
+        let ftp = ScriptedServer::start();
+        three(&ftp);
+        ftp.rule(rule);
+        let service = one(&ftp).started().run();
+        recorded(&service, 3);
+        error_shown(&service, "/a: ");
+        ftp.behave();
+        faultless(&service);
+        assert_eq!(ftp.retrs("/a/2.zip"), 1, "{what}");
+    }
+}
+
+#[test]
+fn a_listing_of_which_nothing_is_understood_is_a_fault_and_no_empty_directory() {
+    for mlsd in [true, false] {
+        let ftp = ScriptedServer::start();
+        three(&ftp);
+        ftp.manner(|manner| manner.mlsd_in_feat = mlsd);
+        let listing = "<html><body>\r\nTotal of 1 Files, 12 Blocks.\r\n";
+        ftp.rule(Rule::on(if mlsd { "MLSD" } else { "LIST" }).about("/a").content(listing));
+        let service = one(&ftp).started().run();
+        recorded(&service, 1);
+        error_shown(&service, "/a: listing not understood, first line: <html><body>");
+        rescanned(&ftp, 1);
+        assert_eq!(shown(&service, "directories_seen"), 2, "the root and the empty one");
+        ftp.behave();
+        recorded(&service, 3);
+        faultless(&service);
+    }
+}
+
+#[test]
+fn lines_that_are_not_understood_are_counted_and_the_rest_is_used() {
+    let ftp = ScriptedServer::start();
+    put(&ftp, "/1.zip", zip(1, 2000));
+    ftp.manner(|manner| manner.mlsd_in_feat = false);
+    let size = zip(1, 2000).len();
+    ftp.rule(Rule::on("LIST").content(format!(
+        "total 12\r\nhello\r\n-rw-r--r-- 1 u g {size} Nov 23 03:00 1.zip\r\n[R----F--] supervisor 512 Jan 16 18:53 x\r\n"
+    )));
+    let service = one(&ftp).started().run();
+    recorded(&service, 1);
+    service.wait_for(SOON, "both are counted", |service| shown(service, "lines_not_understood") == 2);
+    error_shown(&service, "/: 2 lines of the listing are not usable, the first: hello");
+    ftp.behave();
+    faultless(&service);
+    assert_eq!(shown(&service, "lines_not_understood"), 0);
+}
+
+#[test]
+fn mlsd_that_is_shown_and_not_known_gives_way_to_list_for_good() {
+    for reply in ["500 Unknown command.\r\n", "502 Not implemented.\r\n", "504 Not now.\r\n"] {
+        let ftp = ScriptedServer::start();
+        three(&ftp);
+        ftp.rule(Rule::on("MLSD").reply(reply));
+        let service = with(&ftp, &[("connections", "1")]).started().run();
+        recorded(&service, 3);
+        ftp.drop_connections();
+        rescanned(&ftp, 2);
+        assert_eq!(ftp.count("MLSD"), 1, "{reply}");
+        assert!(service.root().join("omc01/empty").is_dir());
+        faultless(&service);
+    }
+}
+
+#[test]
+fn every_shape_of_feat_tells_whether_there_is_mlsd() {
+    let with_mlsd = [
+        "211-Features:\r\n MLST type*;size*;modify*;\r\n211 End\r\n",
+        "211-Features:\r\nMLST type*;size*\r\nUTF8\r\n211 End\r\n",
+        "211-Features:\r\n\tMLST\r\n211 End\r\n",
+        "211-Features:\r\n211-mlst size*;\r\n211-UTF8\r\n211 End\r\n",
+        "211-Features:\r\n\r\n MLST\r\n\r\n211\r\n",
+        "211-Features\n MLSD\n211 End\n",
+    ];
+    let without = [
+        "211 no features\r\n",
+        "211-Features:\r\n EPSV\r\n REST STREAM\r\n211 End\r\n",
+        "211-Features:\r\n XMLST\r\n211 End\r\n",
+        "500 What?\r\n",
+        "502 Not implemented\r\n",
+        "530 Not now\r\n",
+    ];
+    let shapes =
+        with_mlsd.map(|reply| (reply, "MLSD")).into_iter().chain(without.map(|reply| (reply, "LIST")));
+    for (reply, verb) in shapes {
+        let ftp = ScriptedServer::start();
+        three(&ftp);
+        ftp.rule(Rule::on("FEAT").reply(reply));
+        let service = one(&ftp).started().run();
+        recorded(&service, 3);
+        faultless(&service);
+        let other = if verb == "MLSD" { "LIST" } else { "MLSD" };
+        assert!(ftp.count(verb) > 0 && ftp.count(other) == 0, "{reply}: {verb} {}", ftp.count(verb));
+    }
+}
+
+#[test]
+fn the_configuration_may_choose_the_command() {
+    for (listing, verb, other) in [("'list'", "LIST", "MLSD"), ("'mlsd'", "MLSD", "LIST")] {
+        let ftp = ScriptedServer::start();
+        three(&ftp);
+        ftp.manner(|manner| manner.mlsd_in_feat = listing == "'list'");
+        let service = with(&ftp, &[("listing", listing)]).started().run();
+        recorded(&service, 3);
+        assert!(ftp.count(verb) > 0 && ftp.count(other) == 0, "{listing}");
+    }
+}
+
+#[test]
+fn unix_and_dos_listings_are_read() {
+    for style in [ListStyle::Unix, ListStyle::Dos] {
+        let ftp = ScriptedServer::start();
+        ftp.manner(|manner| (manner.mlsd_in_feat, manner.list_style) = (false, style));
+        three(&ftp);
+        ftp.put("/MR DIR/a  b.zip", File::new(zip(7, 2000)).modified(1_700_000_000));
+        let service = one(&ftp).started().run();
+        recorded(&service, 4);
+        assert_eq!(content(&service, "omc01/MR DIR/a  b.zip"), zip(7, 2000));
+        assert!(service.root().join("omc01/empty").is_dir());
+        faultless(&service);
+        let records = service.records();
+        let record = records.iter().find(|record| record["path"] == "/MR DIR/a  b.zip").unwrap();
+        let modified = record["modified"].as_str().unwrap();
+        assert!(modified.starts_with("2023-11-14T"), "{modified}");
+        // the server is never asked to list a path: it would take one for a pattern or for options
+        assert!(ftp.commands().iter().all(|line| !line.starts_with("LIST ")));
+    }
+}
+
+#[test]
+fn odd_listings_are_read() {
+    let size = zip(1, 2000).len();
+    let lines: [&[u8]; 8] = [
+        b"-rw-r--r--+ 1 u Domain Users @ Nov 23 03:00 1.zip",
+        b"-rw-r--r--. 1 u @ 2026-11-23 03:00 1.zip",
+        b"-rw-r--r-- 1 u g @ 11\xd4\xc2 23 03:00 1.zip",
+        b"-rw-r--r-- 1 u g @ 23. Nov 03:00 1.zip",
+        b"-rw-r--r-- 1 u g @ Feb 29 2024 1.zip",
+        b"-rw-r--r-- 1 u g @ Feb 29 23:59 1.zip",
+        b"11-23-2026  03:00AM @ 1.zip",
+        b"11-23-26  15:00 @ 1.zip",
+    ];
+    for line in lines {
+        let ftp = ScriptedServer::start();
+        put(&ftp, "/1.zip", zip(1, 2000));
+        ftp.manner(|manner| manner.mlsd_in_feat = false);
+        let at = line.iter().rposition(|byte| *byte == b'@').unwrap();
+        let listing = [&line[..at], size.to_string().as_bytes(), &line[at + 1..], b"\r\n"].concat();
+        ftp.rule(Rule::on("LIST").content(&listing));
+        let service = with(&ftp, &[("encoding", "'gbk'")]).started().run();
+        recorded(&service, 1);
+        assert_eq!(ftp.count("SIZE"), 0, "{}", String::from_utf8_lossy(&listing));
+        faultless(&service);
+    }
+}
+
+#[test]
+fn an_empty_directory_may_be_refused_as_having_no_files() {
+    for reply in ["550 No files found.\r\n", "450 No files found\r\n"] {
+        let ftp = ScriptedServer::start();
+        three(&ftp);
+        ftp.manner(|manner| (manner.mlsd_in_feat, manner.empty_listing) = (false, Some(reply.into())));
+        let service = one(&ftp).started().run();
+        recorded(&service, 3);
+        faultless(&service);
+        assert!(service.root().join("omc01/empty").is_dir());
+        assert_eq!(shown(&service, "directories_seen"), 4);
+    }
+}
+
+#[test]
+fn a_file_that_vanishes_between_listing_and_fetching_costs_itself_alone() {
+    let ftp = ScriptedServer::start();
+    three(&ftp);
+    let size = zip(0, 2000).len();
+    let listing = format!("type=file;size=9; gone.zip\r\ntype=file;size={size}; 1.zip\r\ntype=dir; a\r\n");
+    ftp.rule(Rule::on("MLSD").about("/").content(listing));
+    let service = with(&ftp, &[("connections", "1")]).started().run();
+    recorded(&service, 3);
+    error_shown(&service, "/gone.zip: RETR: 550");
+    assert_eq!((ftp.connections(), names(&service).len()), (1, 3));
+    ftp.behave();
+    faultless(&service);
+    assert_eq!(shown(&service, "pending_files"), 0);
+    service.wait_for(SOON, "an empty .partial", |service| service.partial().is_empty());
+}
+
+#[test]
+fn an_error_for_a_missing_configured_directory_is_shown_and_the_others_are_mirrored() {
+    let ftp = ScriptedServer::start();
+    three(&ftp);
+    let service = with(&ftp, &[("directories", "['/none', '/a']")]).started().run();
+    recorded(&service, 2);
+    error_shown(&service, "/none: MLSD: 550");
+}
