@@ -11,6 +11,7 @@
 )]
 
 mod essentials;
+mod quota;
 mod real_servers;
 mod support;
 mod support_works;
