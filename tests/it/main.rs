@@ -11,6 +11,7 @@
 )]
 
 mod essentials;
+mod notify;
 mod quota;
 mod real_servers;
 mod support;
