@@ -10,6 +10,7 @@
     reason = "a test that panics has failed, which is what it is for"
 )]
 
+mod crash;
 mod essentials;
 mod notify;
 mod quota;
