@@ -14,13 +14,14 @@ use tokio::sync::{Notify, mpsc};
 use crate::actors::notifier::Notifier;
 use crate::actors::quota_warden::{DiskView, QuotaWarden, Warden};
 use crate::actors::record_keeper::{Flush, Ping, RecordKeeper, SharedTotals};
-use crate::actors::scanner::Plan;
+use crate::actors::scanner::{Begin, Plan};
 use crate::actors::supervisor::{IsRunning, Start, Stop, Supervisor};
 use crate::actors::{Address, start, start_on};
 use crate::config::Settings;
 use crate::control::command::{HELP, answer_line};
-use crate::control::socket::ControlSocket;
+use crate::control::socket::{ControlSocket, SocketInUse};
 use crate::control::{Command, Request, Requests, console, render};
+use crate::exit_flag::ExitFlag;
 use crate::mirror::store::Publisher;
 use crate::mirror::tree::{Mirror, MirrorInUse};
 use crate::overview::Overview;
@@ -29,8 +30,9 @@ use crate::records::{OpenError, Records};
 use crate::status::Progress;
 use crate::systemd;
 
-/// The records are flushed within this time at the end; a SIGTERM is answered within 5 s, the stop takes 2 s.
-const FLUSH_LIMIT: Duration = Duration::from_secs(2);
+/// A SIGTERM is answered within 5 s: the stop takes up to 2 s of them, calls under way and the flush the rest.
+const LANDING_LIMIT: Duration = Duration::from_secs(1);
+const FLUSH_LIMIT: Duration = Duration::from_millis(1500);
 /// For the answer to `quit` to be shown before the process ends.
 const LAST_WORDS: Duration = Duration::from_millis(100);
 
@@ -64,7 +66,7 @@ pub fn run(settings: Settings, start_now: bool) -> Result<Ended, Refused> {
     let mirror = Mirror::open(&settings.sync.root).map_err(in_use_or_failed)?;
     let records = open_records(&settings.records.path)?;
     System::new().block_on(async move {
-        let socket = ControlSocket::bind(&settings.control.socket).map_err(Refused::InUse)?;
+        let socket = ControlSocket::bind(&settings.control.socket).map_err(in_use_or_failed)?;
         let service = Service::build(settings, mirror, records)?;
         service.serve(socket, start_now).await
     })
@@ -78,7 +80,8 @@ fn open_records(path: &Path) -> Result<Records, Refused> {
 }
 
 fn in_use_or_failed(error: anyhow::Error) -> Refused {
-    if error.is::<MirrorInUse>() { Refused::InUse(error) } else { Refused::Failed(error) }
+    let in_use = error.is::<MirrorInUse>() || error.is::<SocketInUse>();
+    if in_use { Refused::InUse(error) } else { Refused::Failed(error) }
 }
 
 /// Each server has its connections, each connection a socket or two and a file: take what the system allows.
@@ -97,6 +100,10 @@ struct Service {
     keeper: Address<RecordKeeper>,
     /// Held so that it is not ended.
     _notifier: Address<Notifier>,
+    /// Ends the announcing.
+    notifier_exit: ExitFlag,
+    /// Closes when the announcing has ended.
+    announcing: mpsc::Receiver<()>,
     overview: Arc<Overview>,
     /// Closes when the keeper is gone.
     keeper_alive: mpsc::Receiver<()>,
@@ -112,9 +119,13 @@ impl Service {
         let keeper = RecordKeeper::new(records, totals.clone(), Arc::clone(&outbox_grew), alive)?;
         let keeper = start_on(&Arbiter::new(), move || keeper);
         let failed_attempts = Arc::new(AtomicU64::new(0));
-        let (to_keeper, failed) = (keeper.clone(), Arc::clone(&failed_attempts));
-        let notifier =
-            start_on(&Arbiter::new(), move || Notifier::new(notify, to_keeper, outbox_grew, failed));
+        let (notifier_exit, exit) = ExitFlag::new();
+        let (running, announcing) = mpsc::channel(1);
+        let (keeper_of_notices, failed_attempts_of_notifier) = (keeper.clone(), Arc::clone(&failed_attempts));
+        let notifier = start_on(&Arbiter::new(), move || {
+            let failed_attempts = failed_attempts_of_notifier;
+            Notifier::new(notify, keeper_of_notices, outbox_grew, failed_attempts, Begin { exit, running })
+        });
         let view = Arc::new(DiskView::default());
         let warden = Warden {
             mirror: Arc::clone(&mirror),
@@ -152,7 +163,8 @@ impl Service {
             failed_attempts,
             progress,
         };
-        Ok(Self { supervisor, keeper, _notifier: notifier, overview: Arc::new(overview), keeper_alive })
+        let (overview, _notifier) = (Arc::new(overview), notifier);
+        Ok(Self { supervisor, keeper, _notifier, notifier_exit, announcing, overview, keeper_alive })
     }
 
     async fn serve(mut self, socket: ControlSocket, start_now: bool) -> Result<Ended, Refused> {
@@ -188,6 +200,11 @@ impl Service {
         };
         systemd::stopping();
         let stopped = self.command(Command::Stop).await;
+        // calls under way land and are recorded, or they would be repeated at the next start
+        self.notifier_exit.raise();
+        if tokio::time::timeout(LANDING_LIMIT, self.announcing.recv()).await.is_err() {
+            log::warn!("calls to the notify host are still under way; they are repeated at the next start");
+        }
         if self.keeper.send(Flush).timeout(FLUSH_LIMIT).await.is_err() {
             log::error!("the records were not closed in time; nothing that was confirmed is lost");
         }
@@ -239,24 +256,39 @@ async fn perform(supervisor: &Address<Supervisor>, overview: &Overview, command:
     }
 }
 
-/// The signals that end the service: SIGHUP too, which a closed terminal sends.
-struct Signals([(Signal, &'static str); 3]);
+/// The signals that end the service: SIGHUP too, which a closed terminal sends, unless `nohup` had it ignored.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Option<Signal>,
+}
 
 impl Signals {
     fn listen() -> std::io::Result<Self> {
-        Ok(Self([
-            (signal(SignalKind::terminate())?, "SIGTERM"),
-            (signal(SignalKind::interrupt())?, "SIGINT"),
-            (signal(SignalKind::hangup())?, "SIGHUP"),
-        ]))
+        let hangup = if hangup_is_ignored() { None } else { Some(signal(SignalKind::hangup())?) };
+        let (terminate, interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        Ok(Self { terminate, interrupt, hangup })
     }
 
     async fn next(&mut self) -> &'static str {
-        let [(term, first), (int, second), (hup, third)] = &mut self.0;
+        let Self { terminate, interrupt, hangup } = self;
+        let hangup = async {
+            match hangup {
+                Some(signal) => signal.recv().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
-            _ = term.recv() => first,
-            _ = int.recv() => second,
-            _ = hup.recv() => third,
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+            _ = hangup => "SIGHUP",
         }
     }
+}
+
+/// As the kernel tells in proc(5): a mask of the ignored signals, of which SIGHUP is the first.
+fn hangup_is_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
 }

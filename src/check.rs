@@ -1,6 +1,7 @@
 //! `mrosync check`: one line for each thing that the service will need. Downloads nothing.
 
 use std::fmt::Display;
+use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
@@ -37,10 +38,15 @@ pub async fn check(settings: &Settings) -> bool {
 
 fn report(what: &str, outcome: &anyhow::Result<impl Display>) -> bool {
     match outcome {
-        Ok(found) => println!("ok      {what}: {}", Printable(&found.to_string())),
-        Err(error) => println!("failed  {what}: {}", Printable(&format!("{error:#}"))),
+        Ok(found) => line(format_args!("ok      {what}: {}", Printable(&found.to_string()))),
+        Err(error) => line(format_args!("failed  {what}: {}", Printable(&format!("{error:#}")))),
     }
     outcome.is_ok()
+}
+
+/// A reader who has seen enough and left (`| head -1`) is no fault.
+fn line(text: std::fmt::Arguments<'_>) {
+    drop(writeln!(std::io::stdout(), "{text}"));
 }
 
 /// Logs in and lists each configured directory, not what lies below it.

@@ -12,11 +12,12 @@ use actix::{Actor, Addr, Context};
 use tokio::sync::Notify;
 
 use super::record_keeper::{Delivered, DueNotices, NextNoticeAt, Postpone, RecordKeeper};
+use super::scanner::Begin;
 use super::{AbortOnDrop, ask, shielded};
 use crate::backoff::Backoff;
 use crate::config::NotifySettings;
 use crate::facts::Notice;
-use crate::notify::announce::{Outbox, announce};
+use crate::notify::announce::{Outbox, Wakers, announce};
 use crate::notify::deliver::HttpCaller;
 
 const RESTART: Backoff = Backoff { first: Duration::from_secs(1), most: Duration::from_secs(300) };
@@ -27,19 +28,22 @@ pub struct Notifier {
     keeper: Addr<RecordKeeper>,
     outbox_grew: Arc<Notify>,
     failed_attempts: Arc<AtomicU64>,
+    begin: Option<Begin>,
     work: Option<AbortOnDrop<()>>,
 }
 
 impl Notifier {
-    /// A notifier that begins when it is started. It counts failed calls in `failed_attempts`.
+    /// A notifier that begins when it is started, and ends with the flag of `begin`. It counts failed calls in
+    /// `failed_attempts`.
     #[must_use]
     pub fn new(
         settings: NotifySettings,
         keeper: Addr<RecordKeeper>,
         outbox_grew: Arc<Notify>,
         failed_attempts: Arc<AtomicU64>,
+        begin: Begin,
     ) -> Self {
-        Self { settings, keeper, outbox_grew, failed_attempts, work: None }
+        Self { settings, keeper, outbox_grew, failed_attempts, begin: Some(begin), work: None }
     }
 }
 
@@ -49,15 +53,16 @@ impl Actor for Notifier {
     fn started(&mut self, _: &mut Context<Self>) {
         let (settings, outbox) = (self.settings.clone(), KeeperOutbox(self.keeper.clone()));
         let (grew, failed) = (Arc::clone(&self.outbox_grew), Arc::clone(&self.failed_attempts));
+        let Some(Begin { exit, running }) = self.begin.take() else { return };
         let announcing = move || {
-            let (settings, outbox) = (settings.clone(), outbox.clone());
+            let (settings, outbox, exit) = (settings.clone(), outbox.clone(), exit.clone());
             let (grew, failed) = (Arc::clone(&grew), Arc::clone(&failed));
             async move {
                 let caller = HttpCaller::new(settings.timeout);
                 let count = || {
                     failed.fetch_add(1, Ordering::Relaxed);
                 };
-                announce(&settings, &outbox, &caller, &grew, count).await;
+                announce(&settings, &outbox, &caller, &Wakers { grew: &grew, exit: &exit }, count).await;
             }
         };
         self.work = Some(AbortOnDrop(actix_rt::spawn(async move {
@@ -71,6 +76,7 @@ impl Actor for Notifier {
                 );
                 tokio::time::sleep(wait).await;
             }
+            drop(running);
         })));
     }
 }

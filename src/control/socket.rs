@@ -20,6 +20,11 @@ const CLIENT_LIMIT: Duration = Duration::from_secs(10);
 /// Clients at a time; further ones wait.
 const MAX_CLIENTS: usize = 16;
 
+/// A running service listens there.
+#[derive(Debug, thiserror::Error)]
+#[error("another mrosync listens on the control socket {}", .0.display())]
+pub struct SocketInUse(PathBuf);
+
 /// The bound socket. Its file is removed when this is dropped.
 #[derive(Debug)]
 pub struct ControlSocket {
@@ -32,7 +37,7 @@ impl ControlSocket {
     ///
     /// # Errors
     ///
-    /// When a running service listens there, or the system refuses.
+    /// [`SocketInUse`] (inside) when a running service listens there, else what the system refuses.
     pub fn bind(path: &Path) -> anyhow::Result<Self> {
         let shown = path.display();
         if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
@@ -84,7 +89,7 @@ impl Drop for ControlSocket {
 fn remove_stale(path: &Path) -> anyhow::Result<()> {
     let shown = path.display();
     match std::os::unix::net::UnixStream::connect(path) {
-        Ok(_) => bail!("another mrosync listens on the control socket {shown}"),
+        Ok(_) => bail!(SocketInUse(path.to_owned())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             let kind = std::fs::symlink_metadata(path).with_context(|| format!("cannot look at {shown}"))?;

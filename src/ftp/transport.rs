@@ -6,6 +6,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use rustls::ClientConfig;
@@ -112,11 +113,23 @@ pub struct ControlStream {
     /// Repaired bytes that suppaftp has not read yet, from `taken` on.
     ready: Vec<u8>,
     taken: usize,
+    /// The command on its way out, from `sent` on.
+    outgoing: Vec<u8>,
+    sent: usize,
+    telnet: Arc<AtomicBool>,
 }
 
 impl ControlStream {
-    fn new(socket: Socket) -> Self {
-        Self { socket, repair: ReplyRepair::default(), ready: Vec::new(), taken: 0 }
+    fn new(socket: Socket, telnet: &Arc<AtomicBool>) -> Self {
+        Self {
+            socket,
+            repair: ReplyRepair::default(),
+            ready: Vec::new(),
+            taken: 0,
+            outgoing: Vec::new(),
+            sent: 0,
+            telnet: Arc::clone(telnet),
+        }
     }
 
     fn give(&mut self, buf: &mut ReadBuf<'_>) -> bool {
@@ -152,10 +165,21 @@ impl AsyncRead for ControlStream {
 impl AsyncWrite for ControlStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let written = ready!(Pin::new(&mut this.socket).poll_write(cx, buf))?;
+        if this.outgoing.is_empty() {
+            this.outgoing = if this.telnet.load(Ordering::Relaxed) { buf.to_vec() } else { undouble(buf) };
+            this.sent = 0;
+        }
+        // whoever was told to wait comes again with the same command
+        while let Some(rest) = this.outgoing.get(this.sent..).filter(|rest| !rest.is_empty()) {
+            match ready!(Pin::new(&mut this.socket).poll_write(cx, rest))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                written => this.sent += written,
+            }
+        }
         // suppaftp never flushes; a TLS record must not wait for the next command
         ready!(Pin::new(&mut this.socket).poll_flush(cx))?;
-        Poll::Ready(Ok(written))
+        this.outgoing.clear();
+        Poll::Ready(Ok(buf.len()))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -192,6 +216,9 @@ impl TokioTlsStream for ControlStream {
 pub struct ControlConnector {
     /// `None` exactly where the mode is off.
     pub tls: Option<(TlsMode, Tls)>,
+    /// Whether the server undoes Telnet's doubling of the byte 0xFF (RFC 959 section 2.3.1), which suppaftp does.
+    /// ProFTPD does; vsftpd and Pure-FTPd do not, and would look for a name with two of them.
+    pub telnet: Arc<AtomicBool>,
 }
 
 #[async_trait::async_trait]
@@ -203,10 +230,10 @@ impl AsyncTlsConnector for ControlConnector {
         match &self.tls {
             Some((TlsMode::Implicit, tls)) => {
                 let stream = tls.connect(stream).await.map_err(secure)?;
-                Ok(ControlStream::new(Socket::Tls(Box::new(stream))))
+                Ok(ControlStream::new(Socket::Tls(Box::new(stream)), &self.telnet))
             }
-            Some((TlsMode::Explicit, tls)) => explicit(tls, stream).await,
-            _ => Ok(ControlStream::new(Socket::Plain(stream))),
+            Some((TlsMode::Explicit, tls)) => explicit(tls, stream, &self.telnet).await,
+            _ => Ok(ControlStream::new(Socket::Plain(stream), &self.telnet)),
         }
     }
 }
@@ -222,8 +249,8 @@ fn prepare(stream: &TcpStream) -> io::Result<()> {
 }
 
 /// Greeting, AUTH TLS, handshake (RFC 4217 section 4). The greeting is handed on to suppaftp afterwards.
-async fn explicit(tls: &Tls, stream: TcpStream) -> FtpResult<ControlStream> {
-    let mut plain = ControlStream::new(Socket::Plain(stream));
+async fn explicit(tls: &Tls, stream: TcpStream, telnet: &Arc<AtomicBool>) -> FtpResult<ControlStream> {
+    let mut plain = ControlStream::new(Socket::Plain(stream), telnet);
     let greeting = read_reply(&mut plain).await?;
     if !greeting.is_done() {
         return Err(refused(greeting));
@@ -239,7 +266,7 @@ async fn explicit(tls: &Tls, stream: TcpStream) -> FtpResult<ControlStream> {
         return Err(SuppaError::SecureError("the connection is encrypted already".to_owned()));
     };
     let stream = tls.connect(stream).await.map_err(secure)?;
-    let mut secured = ControlStream::new(Socket::Tls(Box::new(stream)));
+    let mut secured = ControlStream::new(Socket::Tls(Box::new(stream)), telnet);
     secured.ready = greeting.body;
     Ok(secured)
 }
@@ -275,4 +302,28 @@ fn refused(reply: Reply) -> SuppaError {
 
 fn secure(error: io::Error) -> SuppaError {
     SuppaError::SecureError(error.to_string())
+}
+
+/// A command with each doubled 0xFF made single again.
+fn undouble(command: &[u8]) -> Vec<u8> {
+    let mut single = Vec::with_capacity(command.len());
+    let mut bytes = command.iter().copied().peekable();
+    while let Some(byte) = bytes.next() {
+        single.push(byte);
+        if byte == 0xFF {
+            bytes.next_if_eq(&0xFF);
+        }
+    }
+    single
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn doubled_bytes_of_telnet_are_made_single_and_nothing_else_changes() {
+        assert_eq!(undouble(b"RETR a\xff\xffb\xff\xff\xff\xff.zip\r\n"), b"RETR a\xffb\xff\xff.zip\r\n");
+        assert_eq!(undouble(b"RETR \xd6\xd0.zip\r\n"), b"RETR \xd6\xd0.zip\r\n");
+    }
 }

@@ -24,6 +24,7 @@ const LONGEST_CONNECT_WAIT: Duration = Duration::from_secs(60);
 /// Scans the server until the exit flag is raised.
 pub async fn collect(server: &Server, exit: &ExitWatch) {
     let mut failures = 0;
+    let mut fault: Option<String> = None;
     while !exit.is_raised() {
         let started = Instant::now();
         let Ok(outcome) = exit.guard(one_scan(server)).await else { break };
@@ -32,7 +33,8 @@ pub async fn collect(server: &Server, exit: &ExitWatch) {
         let pause = pause(server, &outcome, failures).saturating_sub(took);
         let state = if outcome.is_ok() { ServerState::Waiting } else { ServerState::Unreachable };
         server.progress.scan_ended(took, pause, state);
-        report(server, &outcome, took, pause);
+        report(server, &outcome, took, pause, fault.as_deref());
+        fault = outcome.err().map(|error| error.to_string());
         let due = started + took + pause;
         if exit.guard(tokio::time::sleep_until(due)).await == Err(Stopped) {
             break;
@@ -83,28 +85,41 @@ fn note(server: &Server, tally: &Tally) {
     });
 }
 
-fn report(server: &Server, outcome: &Result<Tally, FtpError>, took: Duration, wait: Duration) {
+/// Says what a scan brought. A fault that stays the same is said once, and its end is said too.
+fn report(
+    server: &Server,
+    outcome: &Result<Tally, FtpError>,
+    took: Duration,
+    wait: Duration,
+    before: Option<&str>,
+) {
     let name = &server.settings.name;
-    let took =
-        humantime::format_duration(Duration::from_millis(u64::try_from(took.as_millis()).unwrap_or(0)));
     match outcome {
         Ok(tally) => {
-            let quiet = tally.fetched + tally.failed_files + tally.failed_directories == 0;
-            let level = if quiet { log::Level::Debug } else { log::Level::Info };
+            if before.is_some() {
+                log::info!("server={name} is reachable again");
+            }
+            let level = if tally.fetched == 0 { log::Level::Debug } else { log::Level::Info };
             log::log!(
                 level,
-                "server={name} scan: {} directories ({} failed), {} zips, {} fetched, {} waiting, took {took}",
+                "server={name} scan: {} directories ({} failed), {} zips, {} fetched, {} waiting, took {}",
                 tally.directories + tally.failed_directories,
                 tally.failed_directories,
                 tally.files,
                 tally.fetched,
                 tally.waiting,
+                humantime::format_duration(Duration::from_millis(
+                    u64::try_from(took.as_millis()).unwrap_or(0)
+                )),
             );
         }
         Err(error) => {
-            let wait = humantime::format_duration(Duration::from_secs(wait.as_secs()));
-            log::warn!("server={name} scan failed: {error}; next try in {wait}");
-            server.progress.update(|status| status.last_error = Some(error.to_string()));
+            let text = error.to_string();
+            let level = if before == Some(text.as_str()) { log::Level::Debug } else { log::Level::Warn };
+            // whole seconds, never too few
+            let wait = humantime::format_duration(Duration::from_secs(wait.as_secs_f64().ceil() as u64));
+            log::log!(level, "server={name} scan failed: {text}; next try in {wait}");
+            server.progress.update(|status| status.last_error = Some(text));
         }
     }
 }

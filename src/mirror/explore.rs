@@ -50,8 +50,18 @@ pub(super) async fn explore(
     })?;
     let mut directory = Directory { scan, job, home, zips: Vec::new(), part: 0 };
     let mut entries = Vec::new();
-    while listing.next(&mut entries).await? {
+    loop {
+        let more = listing.next(&mut entries).await;
         directory.take(&mut entries).await?;
+        match more {
+            Ok(true) => {}
+            Ok(false) => break,
+            Err(error) => {
+                // what came is true, and used
+                directory.look_up().await?;
+                return Err(error);
+            }
+        }
     }
     let verdict = listing.finish(&mut entries).await;
     directory.take(&mut entries).await?;

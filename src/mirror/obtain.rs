@@ -257,7 +257,10 @@ impl Way {
             Err(error) => {
                 // the proof that the file is ours, should it have its final name already
                 leftovers.borrow_mut().add(partial);
-                log::error!("server={server} path={path}: {error:#}; the next scan tries again");
+                let ours =
+                    error.is::<StoreError>() && matches!(error.downcast_ref(), Some(StoreError::NameTaken));
+                let level = if ours { log::Level::Warn } else { log::Level::Error };
+                log::log!(level, "server={server} path={path}: {error:#}; the next scan tries again");
                 progress.update(|status| status.last_error = Some(format!("{path}: {error:#}")));
             }
         }

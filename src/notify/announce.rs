@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use super::url::announcement;
 use crate::backoff::Backoff;
 use crate::config::NotifySettings;
+use crate::exit_flag::ExitWatch;
 use crate::facts::Notice;
 use crate::names::{RemotePath, ServerName};
 
@@ -50,24 +51,37 @@ pub trait Caller {
     async fn call(&self, url: &str) -> Result<(), String>;
 }
 
-/// Announces for ever. `grew` wakes it when a file was recorded; `failed` is told of each call that failed.
+/// What interrupts the waiting.
+#[derive(Debug, Clone, Copy)]
+pub struct Wakers<'a> {
+    /// A file was recorded.
+    pub grew: &'a Notify,
+    /// No further calls are begun; those under way are landed.
+    pub exit: &'a ExitWatch,
+}
+
+/// Announces until the exit flag is raised. `failed` is told of each call that failed.
 pub async fn announce(
     settings: &NotifySettings,
     outbox: &dyn Outbox,
     caller: &dyn Caller,
-    grew: &Notify,
+    wakers: &Wakers<'_>,
     failed: impl Fn(),
 ) {
     let mut desk = Desk { settings, outbox, caller, queue: VecDeque::new(), flying: Vec::new(), trouble: 0 };
     let mut calls = FuturesUnordered::new();
     let mut resume = Instant::now();
     loop {
-        while desk.flying.len() < desk.allowed() && Instant::now() >= resume {
+        let ending = wakers.exit.is_raised();
+        if ending && desk.flying.is_empty() {
+            return;
+        }
+        while !ending && desk.flying.len() < desk.allowed() && Instant::now() >= resume {
             let Some(notice) = desk.next().await else { break };
             desk.flying.push(notice.id);
             calls.push(desk.call(notice));
         }
-        let idle = desk.flying.len() < desk.allowed();
+        let idle = !ending && desk.flying.len() < desk.allowed();
         let wake = if idle { desk.wake(resume).await } else { Instant::now() + LOOK_AGAIN };
         tokio::select! {
             Some(landed) = calls.next() => {
@@ -78,7 +92,8 @@ pub async fn announce(
                     resume = Instant::now() + pause;
                 }
             }
-            () = grew.notified() => {}
+            () = wakers.grew.notified(), if !ending => {}
+            () = wakers.exit.raised(), if !ending => {}
             () = tokio::time::sleep_until(wake), if idle => {}
         }
     }
@@ -194,6 +209,7 @@ impl<'a> Desk<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exit_flag::ExitFlag;
     use std::cell::{Cell, RefCell};
     use std::collections::BTreeMap;
 
@@ -259,13 +275,14 @@ mod tests {
     }
 
     async fn until(rows: &Rows, host: &Host, done: impl Fn() -> bool) {
-        let (settings, grew) = (settings(), Notify::new());
+        let (settings, grew, (_flag, exit)) = (settings(), Notify::new(), ExitFlag::new());
         let check = async {
             while !done() {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        let work = announce(&settings, rows, host, &grew, || {});
+        let wakers = Wakers { grew: &grew, exit: &exit };
+        let work = announce(&settings, rows, host, &wakers, || {});
         tokio::select! {
             () = work => {}
             done = tokio::time::timeout(Duration::from_secs(20), check) => done.unwrap(),
@@ -289,6 +306,20 @@ mod tests {
         let (rows, host) = (rows(100), Host { bad: vec!["%2F7.zip"], ..Host::default() });
         until(&rows, &host, || rows.0.borrow().len() == 1).await;
         assert!(host.calls.borrow().iter().filter(|url| url.ends_with("%2F7.zip")).count() <= 2);
+    }
+
+    #[tokio::test]
+    async fn at_the_end_calls_under_way_are_landed_and_no_other_is_begun() {
+        let (rows, host, settings, grew) = (rows(50), Host::default(), settings(), Notify::new());
+        let (flag, exit) = ExitFlag::new();
+        let wakers = Wakers { grew: &grew, exit: &exit };
+        let raise = async {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+            flag.raise();
+        };
+        let work = announce(&settings, &rows, &host, &wakers, || {});
+        tokio::time::timeout(Duration::from_secs(20), async { tokio::join!(work, raise) }).await.unwrap();
+        assert_eq!((host.calls.borrow().len(), rows.0.borrow().len()), (4, 46));
     }
 
     #[tokio::test]

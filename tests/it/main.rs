@@ -11,10 +11,14 @@
 )]
 
 mod connections;
+mod crash;
 mod essentials;
 mod hostile;
 mod listing;
 mod mirror;
+mod notify;
+mod quota;
+mod real_servers;
 mod resume;
 mod steps;
 mod support;

@@ -1,0 +1,350 @@
+//! The calls: one GET for each file, after its record, until it is delivered, and never in the way of a download.
+
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use crate::support::notify::{Answer, NotifyStub};
+use crate::support::scripted::{File, ScriptedServer};
+use crate::support::service::{Server, Service, Setup, Stream};
+use crate::support::zips::zip;
+
+/// For what takes a moment: the machine may be slow, and everything else runs beside it.
+const SOON: Duration = Duration::from_secs(30);
+
+fn to(ftp: &ScriptedServer, notify: &NotifyStub) -> Setup {
+    Setup::new().server(Server::scripted("omc01", ftp)).notify(&notify.url())
+}
+
+/// Runs it, and waits until it has its database: before that `records` has nothing to read.
+fn run(setup: Setup) -> Service {
+    let service = setup.started().run();
+    ready(&service);
+    service
+}
+
+fn ready(service: &Service) {
+    service.wait_line(Stream::Stderr, SOON, "it is ready", |line| line.contains("is ready"));
+}
+
+fn put(ftp: &ScriptedServer, count: u64) {
+    ftp.edit(|tree| (0..count).for_each(|n| tree.put(format!("/{n}.zip"), File::new(zip(n, 2000)))));
+}
+
+#[track_caller]
+fn recorded(service: &Service, count: usize) {
+    service.wait_for(SOON, "all files are recorded", |service| service.records().len() == count);
+}
+
+fn delivered(service: &Service) -> usize {
+    service.records().iter().filter(|record| !record["notified_at"].is_null()).count()
+}
+
+/// Waits until `status` counts so many.
+#[track_caller]
+fn counted(service: &Service, counter: &str, wanted: u64) {
+    let what = format!("{counter} = {wanted}");
+    service.wait_for(SOON, &what, |service| service.status()["notify"][counter] == wanted);
+}
+
+/// Waits until so many calls have come.
+#[track_caller]
+fn called(notify: &NotifyStub, count: usize) {
+    notify.wait_for(SOON, &format!("{count} calls"), |calls| calls.len() >= count);
+}
+
+/// The files that were called for, each once, in the order of their names.
+fn files(notify: &NotifyStub) -> Vec<String> {
+    let mut files = notify.files();
+    files.sort();
+    files.dedup();
+    files
+}
+
+fn names(count: usize) -> Vec<String> {
+    let mut names: Vec<String> = (0..count).map(|n| format!("/omc01/{n}.zip")).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn each_file_is_called_for_once_by_get() {
+    let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
+    put(&ftp, 150);
+    let service = run(to(&ftp, &notify));
+    counted(&service, "delivered", 150);
+    counted(&service, "pending", 0);
+    assert_eq!(files(&notify), names(150));
+    let calls = notify.calls();
+    assert_eq!(calls.len(), 150, "none is called for twice");
+    assert!(calls.iter().all(|call| call.method == "GET"));
+    let status = service.status();
+    assert_eq!(
+        (&status["notify"]["failed_attempts"], &status["notify"]["cancelled"]),
+        (&0.into(), &0.into())
+    );
+    assert_eq!(delivered(&service), 150);
+}
+
+#[test]
+fn at_the_time_of_the_call_the_record_and_the_file_are_there() {
+    let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
+    put(&ftp, 3);
+    notify.answer(Answer::Hang);
+    let service = run(to(&ftp, &notify).toml("[notify]\ntimeout = '60s'"));
+    notify.wait_for(SOON, "a call", |calls| !calls.is_empty());
+    let file = notify.files().remove(0);
+    let path = file.strip_prefix("/omc01").unwrap();
+    // while the call hangs, from a process of its own
+    let records = service.records();
+    let record = records.iter().find(|record| record["path"] == path).expect("its record");
+    assert!(record["notified_at"].is_null(), "{record}");
+    assert!(service.mirrored().contains_key(file.trim_start_matches('/')));
+    notify.answer(Answer::Status(200));
+    notify.release();
+    counted(&service, "delivered", 3);
+}
+
+#[test]
+fn the_path_is_encoded_byte_for_byte() {
+    let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
+    let expected = [
+        ("/xxx/omc_456456_mro.zip", "%2Fomc01%2Fxxx%2Fomc_456456_mro.zip"),
+        ("/a b+c.zip", "%2Fomc01%2Fa%20b%2Bc.zip"),
+        ("/a&b=c?d#e%41.ZIP", "%2Fomc01%2Fa%26b%3Dc%3Fd%23e%2541.ZIP"),
+        ("/上海/中.zip", "%2Fomc01%2F%E4%B8%8A%E6%B5%B7%2F%E4%B8%AD.zip"),
+        ("/-_.~'()!*;:@$,[].zip", "%2Fomc01%2F-_.~%27%28%29%21%2A%3B%3A%40%24%2C%5B%5D.zip"),
+    ];
+    for (n, (path, _)) in expected.iter().enumerate() {
+        ftp.put(path, File::new(zip(n as u64, 2000)));
+    }
+    let service = run(to(&ftp, &notify));
+    counted(&service, "delivered", expected.len() as u64);
+    let mut targets: Vec<String> = notify.calls().into_iter().map(|call| call.target).collect();
+    let mut wanted: Vec<String> = expected.iter().map(|(_, file)| format!("/dls.php?file={file}")).collect();
+    targets.sort();
+    wanted.sort();
+    assert_eq!(targets, wanted);
+}
+
+#[test]
+fn a_url_with_a_query_of_its_own_keeps_it() {
+    let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
+    put(&ftp, 1);
+    let url = format!("{}?token=a%2Fb&x=", notify.url());
+    let service = run(to(&ftp, &notify).notify(&url));
+    counted(&service, "delivered", 1);
+    assert_eq!(notify.calls()[0].target, "/dls.php?token=a%2Fb&x=&file=%2Fomc01%2F0.zip");
+}
+
+#[test]
+fn whatever_is_not_2xx_is_tried_again_until_it_is() {
+    let faults = [
+        Answer::Status(500),
+        Answer::Status(404),
+        Answer::Raw(b"HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n".to_vec()),
+        Answer::Status(304),
+        Answer::Close,
+        Answer::Hang,
+        Answer::HangingBody,
+        Answer::Raw(b"what?\r\n\r\n".to_vec()),
+        Answer::Raw(b"HTTP/1.1 200 OK\r\nX: ".to_vec()),
+    ];
+    // each fault has a program of its own: in one, the intervals would add up
+    let trials: Vec<_> = faults
+        .into_iter()
+        .map(|fault| {
+            let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
+            put(&ftp, 1);
+            notify.answer_next([fault.clone()]);
+            let service = to(&ftp, &notify).toml("[notify]\ntimeout = '500ms'").started().run();
+            (fault, ftp, notify, service)
+        })
+        .collect();
+    for (fault, _ftp, notify, service) in &trials {
+        ready(service);
+        notify.wait_for(SOON, &format!("another try after {fault:?}"), |calls| calls.len() == 2);
+        counted(service, "delivered", 1);
+        counted(service, "failed_attempts", 1);
+        assert_eq!(files(notify), ["/omc01/0.zip"], "{fault:?}: a redirect is not followed");
+        assert_eq!(notify.calls().len(), 2, "{fault:?}");
+    }
+}
+
+#[test]
+fn any_2xx_is_delivered_whatever_else_the_answer_says() {
+    for answer in [Answer::Status(204), Answer::Status(299), Answer::EndlessBody] {
+        let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
+        put(&ftp, 6);
+        notify.answer(answer.clone());
+        let service = run(to(&ftp, &notify).toml("[notify]\ntimeout = '60s'"));
+        counted(&service, "delivered", 6);
+        assert_eq!(notify.calls().len(), 6, "{answer:?}");
+        assert!(service.peak_memory() < 200 << 20, "{answer:?}: an answer is not collected");
+    }
+}
+
+#[test]
+fn the_intervals_between_the_tries_grow() {
+    let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
+    put(&ftp, 1);
+    notify.answer(Answer::Status(503));
+    let service = run(to(&ftp, &notify));
+    called(&notify, 4);
+    let at: Vec<Instant> = notify.calls().iter().map(|call| call.at).collect();
+    let waits: Vec<f64> = at.windows(2).map(|pair| (pair[1] - pair[0]).as_secs_f64()).collect();
+    // 1, 2 and 4 s: a loaded machine makes them longer, never shorter
+    for (wait, promised) in waits.iter().zip([1.0, 2.0, 4.0]) {
+        assert!(*wait > promised * 0.9, "{waits:?}");
+    }
+    assert_eq!(service.status()["notify"]["pending"], 1);
+    counted(&service, "failed_attempts", 4);
+}
+
+#[test]
+fn a_dead_host_never_delays_a_download() {
+    for answer in [Some(Answer::Hang), Some(Answer::Status(500)), None] {
+        let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
+        match answer.clone() {
+            Some(answer) => notify.answer(answer),
+            None => notify.go_down(),
+        }
+        put(&ftp, 100);
+        let service = run(to(&ftp, &notify).toml("[notify]\ntimeout = '300s'"));
+        recorded(&service, 100);
+        ftp.put("/later.zip", File::new(zip(1, 2000)));
+        recorded(&service, 101);
+        assert_eq!(service.status()["notify"]["pending"], 101, "{answer:?}");
+        assert_eq!(delivered(&service), 0, "{answer:?}");
+    }
+}
+
+#[test]
+fn what_waits_survives_a_kill_and_an_orderly_end_and_is_delivered_after_it() {
+    let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
+    put(&ftp, 30);
+    notify.go_down();
+    let mut service = run(to(&ftp, &notify));
+    recorded(&service, 30);
+    service.kill();
+    service.restart();
+    ready(&service);
+    counted(&service, "pending", 30);
+    assert_eq!(service.terminate(Duration::from_secs(5)).code(), Some(0));
+    service.restart();
+    ready(&service);
+    counted(&service, "pending", 30);
+    notify.come_back();
+    counted(&service, "delivered", 30);
+    counted(&service, "pending", 0);
+    assert_eq!(files(&notify), names(30));
+    assert_eq!((notify.calls().len(), delivered(&service)), (30, 30), "nothing was delivered before");
+}
+
+#[test]
+fn a_kill_in_the_midst_of_calls_loses_none_and_repeats_at_most_those_under_way() {
+    let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
+    put(&ftp, 60);
+    notify.answer(Answer::Late(Duration::from_millis(20), 200));
+    let mut service = run(to(&ftp, &notify).toml("[notify]\nconcurrency = 3"));
+    for calls in [10, 25, 40] {
+        called(&notify, calls);
+        service.kill();
+        service.restart();
+        ready(&service);
+    }
+    service.wait_for(SOON, "all are delivered", |service| delivered(service) == 60);
+    assert_eq!(files(&notify), names(60));
+    // those under way, and those answered whose record was not on disk yet
+    assert!(notify.calls().len() <= 60 + 3 * 2 * 3, "{}", notify.calls().len());
+}
+
+#[test]
+fn an_orderly_end_does_not_wait_for_a_host_that_hangs() {
+    let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
+    put(&ftp, 5);
+    notify.answer(Answer::Hang);
+    let mut service = run(to(&ftp, &notify).toml("[notify]\ntimeout = '300s'"));
+    called(&notify, 4);
+    recorded(&service, 5);
+    let asked = Instant::now();
+    service.signal(Signal::TERM);
+    assert_eq!(service.wait_exit(SOON).code(), Some(0));
+    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+    notify.answer(Answer::Status(200));
+    service.restart();
+    ready(&service);
+    service.wait_for(SOON, "all are delivered", |service| delivered(service) == 5);
+    assert_eq!(files(&notify), names(5));
+}
+
+#[test]
+fn stop_ends_the_scanners_and_not_the_calls() {
+    let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
+    put(&ftp, 3);
+    notify.go_down();
+    let mut service = run(to(&ftp, &notify));
+    recorded(&service, 3);
+    assert!(service.command("stop").starts_with("ok"));
+    notify.come_back();
+    counted(&service, "delivered", 3);
+    assert_eq!(service.status()["running"], false);
+}
+
+#[test]
+fn no_more_calls_are_under_way_than_allowed_and_so_many_are() {
+    for allowed in [1, 3] {
+        let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
+        put(&ftp, 40);
+        notify.answer(Answer::Late(Duration::from_millis(30), 200));
+        let service = run(to(&ftp, &notify).toml(&format!("[notify]\nconcurrency = {allowed}")));
+        counted(&service, "delivered", 40);
+        assert_eq!(notify.max_under_way(), allowed);
+    }
+}
+
+#[test]
+fn one_call_that_hangs_holds_up_no_other() {
+    let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
+    let service = run(to(&ftp, &notify).toml("[notify]\ntimeout = '300s'\nconcurrency = 2"));
+    notify.answer_next([Answer::Hang]);
+    put(&ftp, 50);
+    counted(&service, "delivered", 49);
+    counted(&service, "pending", 1);
+    notify.release();
+    counted(&service, "delivered", 50);
+}
+
+#[test]
+fn the_counters_tell_what_waits_what_failed_and_what_was_cancelled() {
+    let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
+    notify.answer(Answer::Status(500));
+    let setup = to(&ftp, &notify).toml("[quota]\nmax_bytes = '7kB'");
+    let mut service = run(setup);
+    put(&ftp, 3);
+    recorded(&service, 3);
+    called(&notify, 3);
+    service.wait_for(SOON, "each has failed once", |service| {
+        service.status()["notify"]["failed_attempts"].as_u64() >= Some(3)
+    });
+    counted(&service, "pending", 3);
+    ftp.put("/new.zip", File::new(zip(9, 4000)));
+    // 7 kB hold the new one and one of the old ones: two go unannounced, and nobody is called for them any more
+    recorded(&service, 4);
+    counted(&service, "cancelled", 2);
+    counted(&service, "pending", 2);
+    notify.answer(Answer::Status(200));
+    counted(&service, "delivered", 2);
+    let evicted: Vec<_> =
+        service.records().into_iter().filter(|record| !record["evicted_at"].is_null()).collect();
+    assert!(
+        evicted.len() == 2 && evicted.iter().all(|record| record["notified_at"].is_null()),
+        "{evicted:?}"
+    );
+    let before = notify.calls().len();
+    service.restart();
+    ready(&service);
+    counted(&service, "pending", 0);
+    service.wait_for(SOON, "scans", |service| service.server_status("omc01")["scans"].as_u64() > Some(2));
+    assert_eq!(notify.calls().len(), before, "and not after a restart either");
+}
