@@ -17,3 +17,4 @@ mod quota;
 mod real_servers;
 mod support;
 mod support_works;
+mod unftp;
