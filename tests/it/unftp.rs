@@ -20,7 +20,8 @@ const STATIONS: u32 = 4;
 
 /// Half of them let anybody in, half want a password.
 fn fleet() -> Vec<(String, Unftp)> {
-    let start = |n: u32| if n % 2 == 0 { Unftp::start() } else { Unftp::start_for("mro", "mro-pass") };
+    let start =
+        |n: u32| if n.is_multiple_of(2) { Unftp::start() } else { Unftp::start_for("mro", "mro-pass") };
     (1..=SERVERS).map(|n| (format!("omc{n:02}"), start(n))).collect()
 }
 
