@@ -23,4 +23,5 @@ mod resume;
 mod steps;
 mod support;
 mod support_works;
+mod unftp;
 mod verify;

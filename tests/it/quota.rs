@@ -327,7 +327,7 @@ fn data_of_others_above_the_limit_holds_downloads_until_it_is_gone() {
     assert_eq!((ftp.retrs("/new/1.zip"), ftp.count("RETR")), (0, 1), "nothing is fetched to be thrown away");
     assert_eq!(service.server_status("omc01")["pending_files"], 1);
     assert_eq!(count_lines(&service, "downloads are held"), 1, "said once");
-    assert!(foreign.exists() && log.exists(), "nothing of others goes");
+    assert!(foreign.is_file() && log.is_file(), "nothing of others goes");
     fs::remove_file(foreign).unwrap();
     service.wait_for(SOON, "they resume", |service| service.records().len() == 2);
     assert_eq!(service.status()["disk"]["held"], false);
