@@ -10,7 +10,9 @@
     reason = "a test that panics has failed, which is what it is for"
 )]
 
+mod console;
 mod essentials;
 mod real_servers;
+mod signals;
 mod support;
 mod support_works;
