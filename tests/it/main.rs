@@ -11,8 +11,10 @@
 )]
 
 mod console;
+mod control;
 mod essentials;
 mod real_servers;
 mod signals;
+mod status;
 mod support;
 mod support_works;
