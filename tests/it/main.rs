@@ -10,10 +10,12 @@
     reason = "a test that panics has failed, which is what it is for"
 )]
 
+mod check;
 mod console;
 mod control;
 mod essentials;
 mod real_servers;
+mod restart;
 mod signals;
 mod status;
 mod support;
