@@ -11,10 +11,12 @@
 )]
 
 mod check;
+mod configuration;
 mod console;
 mod control;
 mod essentials;
 mod real_servers;
+mod records;
 mod restart;
 mod signals;
 mod status;
