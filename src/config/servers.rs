@@ -2,6 +2,7 @@
 //!
 //! Runs on the main thread; looks at the certificate files that are named, and leaves passwords to `passwords`.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::Read;
 use std::path::PathBuf;
@@ -85,31 +86,35 @@ pub(super) fn read_servers(
     around: &mut Surroundings<'_>,
 ) -> Vec<ServerSettings> {
     let mut servers: Vec<ServerSettings> = Vec::with_capacity(list.len());
+    // of those with faults too: a name that is taken is told in the same go
+    let mut names: HashSet<ServerName> = HashSet::new();
     for (index, value) in list.into_iter().enumerate() {
         let ValueKind::Table(table) = value.kind else {
             around.faults.push(&format!("servers[{index}]"), "must be a table, written [[servers]]");
             continue;
         };
-        let mut section = Section::new(label(index, &table), table);
-        let server = read_server(&mut section, defaults, around);
-        if let Some(server) = &server
-            && servers.iter().any(|other| other.name == server.name)
-        {
+        let name = usable_name(&table);
+        let mut section = Section::new(label(index, name.as_ref()), table);
+        servers.extend(read_server(&mut section, defaults, around));
+        if name.is_some_and(|name| !names.insert(name)) {
             section.fault("name", "must be unique, and a server before it has the same");
         }
         section.finish(around.faults);
-        servers.extend(server);
     }
     servers
 }
 
 /// `servers[2] (omc03)`, counted from 0, with the name where there is a usable one.
-fn label(index: usize, table: &Table) -> String {
-    let name = table.get("name").and_then(|name| leaf::text(name).ok());
-    match name.and_then(|name| ServerName::new(name).ok()) {
+fn label(index: usize, name: Option<&ServerName>) -> String {
+    match name {
         Some(name) => format!("servers[{index}] ({name})"),
         None => format!("servers[{index}]"),
     }
+}
+
+fn usable_name(table: &Table) -> Option<ServerName> {
+    let name = table.get("name").and_then(|name| leaf::text(name).ok())?;
+    ServerName::new(name).ok()
 }
 
 fn read_server(
@@ -289,6 +294,8 @@ mod tests {
         let faults = load(&twice, &Environment::new()).unwrap_err();
         assert_eq!(faults, ["servers[1] (omc01).name: must be unique, and a server before it has the same"]);
         assert_eq!(servers(&twice.replacen("omc01", "OMC01", 1)).len(), 2);
+        let faults = load(&format!("[[servers]]\nname = 'omc01'\n{NAMED}"), &Environment::new()).unwrap_err();
+        assert_eq!(faults.len(), 2, "a name is taken by a server with faults too: {faults:?}");
     }
 
     #[test]

@@ -115,7 +115,7 @@ impl Session {
         let user = wire_text(settings.user.as_bytes());
         let password = wire_text(settings.password.reveal().as_bytes());
         let login = within("login", self.timeout, self.client.login(user, password)).await?;
-        login.map_err(login_error)?;
+        login.map_err(|error| login_error(error, settings.password.reveal()))?;
         self.pending = false;
         if self.tls.is_some() {
             // implicit servers ask for these as well, though data on them is encrypted from the start (vsftpd: 522)
@@ -156,9 +156,9 @@ fn greeting_error(address: SocketAddr, error: SuppaError) -> FtpError {
     }
 }
 
-fn login_error(error: SuppaError) -> FtpError {
+fn login_error(error: SuppaError, password: &str) -> FtpError {
     match reply_of("login", Err(error)) {
-        Ok(reply) => refused_login(reply, "login"),
+        Ok(reply) => refused_login(reply.without(password.as_bytes()), "login"),
         Err(error) => error,
     }
 }

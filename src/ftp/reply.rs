@@ -119,6 +119,31 @@ impl Reply {
         Self { code, body }
     }
 
+    /// The same with `secret` blotted out: some servers repeat the command that they refuse.
+    #[must_use]
+    pub fn without(self, secret: &[u8]) -> Self {
+        // a repaired line has lost the blanks at its end, and the secret's with them
+        let secret = secret.trim_ascii();
+        if secret.is_empty() {
+            return self;
+        }
+        let mut body = Vec::with_capacity(self.body.len());
+        let mut rest = self.body.as_slice();
+        while let Some((first, others)) = rest.split_first() {
+            match rest.strip_prefix(secret) {
+                Some(after) => {
+                    body.extend_from_slice(b"***");
+                    rest = after;
+                }
+                None => {
+                    body.push(*first);
+                    rest = others;
+                }
+            }
+        }
+        Self { body, ..self }
+    }
+
     /// 2xx: done.
     #[must_use]
     pub fn is_done(&self) -> bool {
@@ -297,5 +322,16 @@ mod tests {
     fn sizes_with_words_behind_them_are_read() {
         assert_eq!(Reply::from_body(b"213 123 bytes\r\n".to_vec()).size(), Some(123));
         assert_eq!(Reply::from_body(b"213 \r\n".to_vec()).size(), None);
+    }
+
+    #[test]
+    fn a_secret_is_blotted_out_wherever_a_reply_repeats_it() {
+        let shown = |text: &str, secret: &str| {
+            Reply::from_body(text.as_bytes().to_vec()).without(secret.as_bytes()).to_string()
+        };
+        assert_eq!(shown("530 PASS s3cret: s3cret?\r\n", "s3cret"), "530 PASS ***: ***?");
+        assert_eq!(shown("530 PASS s3cret\r\n", " s3cret "), "530 PASS ***");
+        assert_eq!(shown("530 no\r\n", ""), "530 no");
+        assert_eq!(shown("530 no\r\n", "530"), "530 no");
     }
 }

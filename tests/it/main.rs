@@ -10,7 +10,11 @@
     reason = "a test that panics has failed, which is what it is for"
 )]
 
+mod check;
+mod configuration;
 mod connections;
+mod console;
+mod control;
 mod crash;
 mod essentials;
 mod hostile;
@@ -19,7 +23,11 @@ mod mirror;
 mod notify;
 mod quota;
 mod real_servers;
+mod records;
+mod restart;
 mod resume;
+mod signals;
+mod status;
 mod steps;
 mod support;
 mod support_works;

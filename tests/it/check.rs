@@ -1,0 +1,147 @@
+//! `check`: a line for each thing, an exit status for all, and nothing changed anywhere.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::Output;
+use std::time::{Duration, Instant};
+
+use crate::support::notify::NotifyStub;
+use crate::support::scripted::{CONNECT, File, Rule, ScriptedServer};
+use crate::support::service::{Server, Setup};
+use crate::support::unftp::Unftp;
+use crate::support::zips::zip;
+
+/// For what takes a moment: the machine may be slow, and everything else runs beside it.
+const SOON: Duration = Duration::from_secs(30);
+
+fn check(setup: &Setup) -> Output {
+    setup.command(&["check"]).output().unwrap()
+}
+
+fn lines(output: &Output) -> Vec<String> {
+    String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
+}
+
+/// The one line that holds these words.
+#[track_caller]
+fn line(output: &Output, words: &str) -> String {
+    let lines = lines(output);
+    let mut fitting = lines.iter().filter(|line| line.contains(words));
+    match (fitting.next(), fitting.next()) {
+        (Some(line), None) => line.clone(),
+        _ => panic!("not one line with '{words}': {output:?}"),
+    }
+}
+
+#[test]
+fn all_well_is_a_line_for_each_thing_and_exit_status_0() {
+    let (ftp, other, notify) = (ScriptedServer::start(), Unftp::start(), NotifyStub::start());
+    ftp.put("/a/1.zip", File::new(zip(1, 3000)));
+    ftp.put("/2.zip", File::new(zip(2, 3000)));
+    let setup =
+        Setup::new().server(Server::scripted("omc01", &ftp)).server(Server::anonymous("omc02", &other));
+    let output = check(&setup.notify(&notify.url()));
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    for what in ["omc01", "omc02", "records", "disk", "notify"] {
+        assert!(line(&output, what).starts_with("ok"), "{what}: {output:?}");
+    }
+    assert!(lines(&output).iter().all(|line| line.starts_with("ok")), "{output:?}");
+    assert!(output.stderr.is_empty(), "{output:?}");
+}
+
+#[test]
+fn it_downloads_and_announces_nothing_and_makes_no_file() {
+    let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
+    ftp.put("/a/1.zip", File::new(zip(1, 3000)));
+    ftp.put("/2.zip", File::new(zip(2, 3000)));
+    let setup = Setup::new().server(Server::scripted("omc01", &ftp)).notify(&notify.url());
+    let listed = || {
+        let mut names: Vec<_> = walk(&setup.directory());
+        names.sort_unstable();
+        names
+    };
+    let before = listed();
+    let output = check(&setup);
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(listed(), before);
+    assert_eq!((ftp.count("RETR"), notify.calls().len()), (0, 0));
+    assert!(ftp.listings("/") > 0, "it lists");
+    for verb in ["STOR", "DELE", "MKD", "RMD", "RNFR"] {
+        assert_eq!(ftp.count(verb), 0, "{verb}");
+    }
+    // a login left behind would count against the server's limit
+    crate::support::wait::eventually(SOON, "no login is left", || ftp.open() == 0);
+}
+
+fn walk(directory: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    entries
+        .flat_map(|path| if path.is_dir() { [vec![path.clone()], walk(&path)].concat() } else { vec![path] })
+        .collect()
+}
+
+#[test]
+fn each_fault_fails_its_own_line_alone_and_all_are_told() {
+    let (good, locked, hidden) = (ScriptedServer::start(), ScriptedServer::start(), ScriptedServer::start());
+    locked.manner(|manner| manner.login = ("mro".to_owned(), "another".to_owned()));
+    let nobody = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
+    let setup = Setup::new()
+        .server(Server::scripted("good", &good))
+        .server(Server::at("dead", nobody))
+        .server(Server::scripted("locked", &locked))
+        .server(Server::scripted("hidden", &hidden).key("directories", "['/not-there']"));
+    // nobody listens at the notify host of this setup either
+    let output = check(&setup);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(line(&output, "server good").starts_with("ok"), "{output:?}");
+    for (what, why) in [
+        ("server dead", "refused"),
+        ("server locked", "530"),
+        ("server hidden", "/not-there"),
+        ("notify", "refused"),
+    ] {
+        let line = line(&output, what);
+        assert!(line.starts_with("failed") && line.contains(why), "{line}");
+    }
+    assert!(line(&output, "disk").starts_with("ok"), "{output:?}");
+}
+
+#[test]
+fn a_dead_server_alone_makes_the_exit_status_1() {
+    let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
+    ftp.go_down();
+    let output = check(&Setup::new().server(Server::scripted("omc01", &ftp)).notify(&notify.url()));
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert_eq!(lines(&output).iter().filter(|line| line.starts_with("failed")).count(), 1, "{output:?}");
+}
+
+#[test]
+fn a_full_disk_and_a_silent_server_fail_within_their_limits() {
+    let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
+    ftp.rule(Rule::on(CONNECT).hang());
+    let server = Server::scripted("omc01", &ftp).key("timeout", "'500ms'");
+    let setup = Setup::new().server(server).notify(&notify.url()).toml("[quota]\nmax_used_percent = 0.0001");
+    let asked = Instant::now();
+    let output = check(&setup);
+    assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(line(&output, "server omc01").starts_with("failed"), "{output:?}");
+    assert!(line(&output, "disk").starts_with("failed"), "{output:?}");
+}
+
+#[test]
+fn it_works_beside_a_running_service_and_disturbs_nothing() {
+    let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
+    ftp.put("/1.zip", File::new(zip(1, 3000)));
+    let setup = Setup::new().server(Server::scripted("omc01", &ftp)).notify(&notify.url());
+    let mut service = setup.started().run();
+    service.wait_for(SOON, "the zip", |service| service.mirrored().len() == 1);
+    for _ in 0..3 {
+        let output = service.mrosync(&["check"], &[]);
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        assert!(line(&output, "records").starts_with("ok"), "{output:?}");
+    }
+    let scans = ftp.listings("/");
+    service.wait_for(SOON, "scans go on", |_| ftp.listings("/") > scans + 2);
+    assert!(service.is_running() && service.status()["running"] == true);
+    assert_eq!((ftp.retrs("/1.zip"), service.records().len()), (1, 1));
+}
