@@ -3,8 +3,6 @@
 use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
 use rustls_pki_types::ServerName as TlsName;
@@ -76,9 +74,7 @@ impl Connector {
     async fn connect_to(&self, address: SocketAddr) -> Result<Session, FtpError> {
         let Self { settings, .. } = self;
         let tls = self.tls().map_err(|error| FtpError::Tls(format!("{error:#}")))?;
-        let telnet = Arc::new(AtomicBool::new(false));
-        let tls_mode = tls.clone().map(|tls| (settings.tls, tls));
-        let connector = ControlConnector { tls: tls_mode, telnet: Arc::clone(&telnet) };
+        let connector = ControlConnector { tls: tls.clone().map(|tls| (settings.tls, tls)) };
         // suppaftp's way in for a stream of one's own; whether TLS is spoken is the connector's choice
         let connecting =
             ImplAsyncFtpStream::<ControlStream>::connect_secure_implicit(address, connector, &settings.host);
@@ -94,8 +90,6 @@ impl Connector {
             pending: false,
             buffer: Vec::new(),
         };
-        let greeting = session.client.get_welcome_msg().unwrap_or_default();
-        telnet.store(greeting.contains("ProFTPD"), Ordering::Relaxed);
         session.client.set_encoding(WireEncoding).await;
         session.log_in(settings).await?;
         Ok(session)

@@ -6,7 +6,6 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use rustls::ClientConfig;
@@ -116,11 +115,10 @@ pub struct ControlStream {
     /// The command on its way out, from `sent` on.
     outgoing: Vec<u8>,
     sent: usize,
-    telnet: Arc<AtomicBool>,
 }
 
 impl ControlStream {
-    fn new(socket: Socket, telnet: &Arc<AtomicBool>) -> Self {
+    fn new(socket: Socket) -> Self {
         Self {
             socket,
             repair: ReplyRepair::default(),
@@ -128,7 +126,6 @@ impl ControlStream {
             taken: 0,
             outgoing: Vec::new(),
             sent: 0,
-            telnet: Arc::clone(telnet),
         }
     }
 
@@ -166,7 +163,7 @@ impl AsyncWrite for ControlStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         if this.outgoing.is_empty() {
-            this.outgoing = if this.telnet.load(Ordering::Relaxed) { buf.to_vec() } else { undouble(buf) };
+            this.outgoing = undouble(buf);
             this.sent = 0;
         }
         // whoever was told to wait comes again with the same command
@@ -216,9 +213,6 @@ impl TokioTlsStream for ControlStream {
 pub struct ControlConnector {
     /// `None` exactly where the mode is off.
     pub tls: Option<(TlsMode, Tls)>,
-    /// Whether the server undoes Telnet's doubling of the byte 0xFF (RFC 959 section 2.3.1), which suppaftp does.
-    /// ProFTPD does; vsftpd and Pure-FTPd do not, and would look for a name with two of them.
-    pub telnet: Arc<AtomicBool>,
 }
 
 #[async_trait::async_trait]
@@ -230,10 +224,10 @@ impl AsyncTlsConnector for ControlConnector {
         match &self.tls {
             Some((TlsMode::Implicit, tls)) => {
                 let stream = tls.connect(stream).await.map_err(secure)?;
-                Ok(ControlStream::new(Socket::Tls(Box::new(stream)), &self.telnet))
+                Ok(ControlStream::new(Socket::Tls(Box::new(stream))))
             }
-            Some((TlsMode::Explicit, tls)) => explicit(tls, stream, &self.telnet).await,
-            _ => Ok(ControlStream::new(Socket::Plain(stream), &self.telnet)),
+            Some((TlsMode::Explicit, tls)) => explicit(tls, stream).await,
+            _ => Ok(ControlStream::new(Socket::Plain(stream))),
         }
     }
 }
@@ -249,8 +243,8 @@ fn prepare(stream: &TcpStream) -> io::Result<()> {
 }
 
 /// Greeting, AUTH TLS, handshake (RFC 4217 section 4). The greeting is handed on to suppaftp afterwards.
-async fn explicit(tls: &Tls, stream: TcpStream, telnet: &Arc<AtomicBool>) -> FtpResult<ControlStream> {
-    let mut plain = ControlStream::new(Socket::Plain(stream), telnet);
+async fn explicit(tls: &Tls, stream: TcpStream) -> FtpResult<ControlStream> {
+    let mut plain = ControlStream::new(Socket::Plain(stream));
     let greeting = read_reply(&mut plain).await?;
     if !greeting.is_done() {
         return Err(refused(greeting));
@@ -266,7 +260,7 @@ async fn explicit(tls: &Tls, stream: TcpStream, telnet: &Arc<AtomicBool>) -> Ftp
         return Err(SuppaError::SecureError("the connection is encrypted already".to_owned()));
     };
     let stream = tls.connect(stream).await.map_err(secure)?;
-    let mut secured = ControlStream::new(Socket::Tls(Box::new(stream)), telnet);
+    let mut secured = ControlStream::new(Socket::Tls(Box::new(stream)));
     secured.ready = greeting.body;
     Ok(secured)
 }
@@ -304,7 +298,8 @@ fn secure(error: io::Error) -> SuppaError {
     SuppaError::SecureError(error.to_string())
 }
 
-/// A command with each doubled 0xFF made single again.
+/// A command with each doubled 0xFF made single again. suppaftp doubles it, as Telnet asks (RFC 959 section 2.3.1);
+/// ProFTPD takes it either way, vsftpd and Pure-FTPd would look for a name with two of them.
 fn undouble(command: &[u8]) -> Vec<u8> {
     let mut single = Vec::with_capacity(command.len());
     let mut bytes = command.iter().copied().peekable();
