@@ -44,8 +44,11 @@ fn time(value: &Value) -> DateTime<Utc> {
     DateTime::parse_from_rfc3339(text).unwrap_or_else(|error| panic!("{text}: {error}")).to_utc()
 }
 
+/// Whether a value is of the promised kind.
+type Kind = fn(&Value) -> bool;
+
 /// Each promised key of a table, and whether its value is of the promised kind.
-fn assert_kinds(table: &Value, kinds: &[(&str, fn(&Value) -> bool)]) {
+fn assert_kinds(table: &Value, kinds: &[(&str, Kind)]) {
     for (key, fits) in kinds {
         let value = table.get(key).unwrap_or_else(|| panic!("no {key} in {table}"));
         assert!(fits(value), "{key}: {value}");
@@ -80,7 +83,7 @@ fn assert_shape(status: &Value) {
         ],
     );
     let notify = ["pending", "delivered", "failed_attempts", "cancelled"];
-    assert_kinds(&status["notify"], &notify.map(|key| (key, Value::is_u64 as fn(&Value) -> bool)));
+    assert_kinds(&status["notify"], &notify.map(|key| (key, Value::is_u64 as Kind)));
     let states = ["stopped", "waiting", "scanning", "downloading", "unreachable"];
     for server in status["servers"].as_array().unwrap() {
         assert!(states.contains(&server["state"].as_str().unwrap()), "{server}");
