@@ -12,6 +12,7 @@
 
 mod connections;
 mod crash;
+mod documents;
 mod essentials;
 mod hostile;
 mod listing;
