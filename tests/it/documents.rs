@@ -1,0 +1,27 @@
+//! What the documents say of the tests is so.
+
+use std::fs;
+use std::path::Path;
+
+/// Where the tests of `module` may stand: `connections` here, `ftp::listing` beside its code.
+fn sources(module: &str) -> String {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let beside = top.join("src").join(module.replace("::", "/"));
+    let places =
+        [top.join(format!("tests/it/{module}.rs")), beside.with_extension("rs"), beside.join("mod.rs")];
+    places.iter().filter_map(|place| fs::read_to_string(place).ok()).collect()
+}
+
+#[test]
+fn every_test_that_the_page_about_servers_names_is_there() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/servers.md");
+    let text = fs::read_to_string(page).expect("the page");
+    let quoted = text.split('`').skip(1).step_by(2);
+    // the shortened example of how to read the tables
+    let tests = quoted.filter_map(|name| name.rsplit_once("::")).filter(|(_, test)| !test.ends_with('…'));
+    let named: Vec<_> = tests.filter(|(_, test)| !test.is_empty()).collect();
+    assert!(named.len() > 60, "only {} tests are named", named.len());
+    for (module, test) in named {
+        assert!(sources(module).contains(&format!("fn {test}()")), "no test {module}::{test}");
+    }
+}
