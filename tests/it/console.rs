@@ -93,9 +93,12 @@ fn each_start_and_stop_is_answered_by_exactly_one_line_whatever_its_case_and_bla
     let answers = answers(&mut service, &lines);
     assert_eq!(answers.len(), 8, "{answers:#?}");
     assert!(answers.iter().all(|line| line.starts_with("ok")), "{answers:#?}");
-    let said = service.lines(Stream::Stderr);
-    let count = |word: &str| said.iter().filter(|line| line.contains(word)).count();
-    assert_eq!((count("started 1 servers"), count("stopped 1 servers")), (4, 4), "{said:#?}");
+    // the log may come a moment after the answer
+    service.wait_for(SOON, "each is logged once", |service| {
+        let said = service.lines(Stream::Stderr);
+        let count = |word: &str| said.iter().filter(|line| line.contains(word)).count();
+        (count("started 1 servers"), count("stopped 1 servers")) == (4, 4)
+    });
 }
 
 #[test]
