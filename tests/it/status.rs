@@ -240,7 +240,10 @@ fn a_dead_server_is_unreachable_with_the_reason_until_it_answers() {
     ftp.go_down();
     let service = one(&ftp).started().run();
     let server = in_state(&service, "unreachable");
-    assert!(server["last_error"].as_str().is_some_and(|error| error.contains("refused")), "{server}");
+    assert!(
+        server["last_error"].as_str().is_some_and(|error| error.contains("cannot connect to")),
+        "{server}"
+    );
     ftp.come_back();
     service.wait_for(SOON, "it is reached", |service| {
         let server = service.server_status("omc01");

@@ -8,7 +8,7 @@ use std::sync::{Arc, Condvar, LockResult, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use socket2::{Domain, SockRef, Socket, Type};
+use socket2::SockRef;
 
 /// How long a blocking call stays blind to the end of the test.
 pub const LOOK_UP_EVERY: Duration = Duration::from_millis(20);
@@ -68,7 +68,7 @@ impl Acceptor {
         let accepting = std::thread::spawn({
             let gate = Arc::clone(&gate);
             let serve = Arc::new(serve);
-            move || accept_all(addr, listener, &gate, &serve)
+            move || accept_all(listener, &gate, &serve)
         });
         let acceptor = Self { addr, gate, accepting: Some(accepting) };
         acceptor.gate.wait_listening(true);
@@ -178,7 +178,7 @@ impl Gate {
         state.listening = matches!(door, Door::Open(_));
         self.changed.notify_all();
         let stays_shut = |state: &mut GateState| !state.ending && state.down && !state.listening;
-        let state = calm(self.changed.wait_while(state, stays_shut));
+        let (state, _) = calm(self.changed.wait_timeout_while(state, LOOK_UP_EVERY, stays_shut));
         (!state.ending).then_some(state.down)
     }
 
@@ -203,15 +203,21 @@ impl Gate {
     }
 }
 
-fn accept_all<S>(addr: SocketAddr, listener: TcpListener, gate: &Arc<Gate>, serve: &Arc<S>)
+fn accept_all<S>(listener: TcpListener, gate: &Arc<Gate>, serve: &Arc<S>)
 where
     S: Fn(Connection) + Send + Sync + 'static,
 {
     let mut door = Door::Open(listener);
     let mut next_id = 1;
     while let Some(down) = gate.wanted_down(&door) {
-        door = if down { door.shut(addr) } else { door.opened() }.expect("the port is still ours");
-        let Door::Open(listener) = &door else { continue };
+        door = if down { door.shut() } else { door.opened() };
+        let listener = match &door {
+            Door::Open(listener) => listener,
+            Door::Shut(listener) => {
+                accept_for(listener, LOOK_UP_EVERY).ok();
+                continue;
+            }
+        };
         let Ok((stream, _)) = accept_for(listener, LOOK_UP_EVERY) else { continue };
         stream.set_nodelay(true).ok();
         let connection = Connection { id: next_id, stream: Arc::new(stream), gate: Arc::clone(gate) };
@@ -230,32 +236,21 @@ where
 /// The server's port: it stays ours while the server is down, so that no other test gets it meanwhile.
 enum Door {
     Open(TcpListener),
-    /// Bound but not listening: connecting is refused.
-    Shut(Socket),
+    /// Whoever connects is dropped without a word. The port stays ours: one that is bound and does not listen can be
+    /// given to somebody else.
+    Shut(TcpListener),
 }
 
 impl Door {
-    fn opened(self) -> io::Result<Self> {
+    fn opened(self) -> Self {
         match self {
-            Self::Open(listener) => Ok(Self::Open(listener)),
-            Self::Shut(socket) => {
-                socket.listen(128)?;
-                Ok(Self::Open(socket.into()))
-            }
+            Self::Open(listener) | Self::Shut(listener) => Self::Open(listener),
         }
     }
 
-    fn shut(self, addr: SocketAddr) -> io::Result<Self> {
+    fn shut(self) -> Self {
         match self {
-            Self::Shut(socket) => Ok(Self::Shut(socket)),
-            Self::Open(listener) => {
-                drop(listener);
-                let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
-                // connections of before may linger in TIME_WAIT
-                socket.set_reuse_address(true)?;
-                socket.bind(&addr.into())?;
-                Ok(Self::Shut(socket))
-            }
+            Self::Open(listener) | Self::Shut(listener) => Self::Shut(listener),
         }
     }
 }
