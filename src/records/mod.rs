@@ -124,17 +124,20 @@ const TOTALS: &str = "SELECT present_files, present_bytes, evicted_files, evicte
     cancelled, changes FROM totals WHERE id = 1";
 
 fn read_totals(connection: &Connection) -> rusqlite::Result<Totals> {
-    connection.prepare_cached(TOTALS)?.query_row([], |row| {
-        Ok(Totals {
-            present_files: unsigned(row, 0)?,
-            present_bytes: unsigned(row, 1)?,
-            evicted_files: unsigned(row, 2)?,
-            evicted_bytes: unsigned(row, 3)?,
-            pending_notices: unsigned(row, 4)?,
-            delivered_notices: unsigned(row, 5)?,
-            cancelled_notices: unsigned(row, 6)?,
-            changes: unsigned(row, 7)?,
-        })
+    connection.prepare_cached(TOTALS)?.query_row([], totals)
+}
+
+/// The sums, in the order of [`TOTALS`].
+fn totals(row: &rusqlite::Row<'_>) -> rusqlite::Result<Totals> {
+    Ok(Totals {
+        present_files: unsigned(row, 0)?,
+        present_bytes: unsigned(row, 1)?,
+        evicted_files: unsigned(row, 2)?,
+        evicted_bytes: unsigned(row, 3)?,
+        pending_notices: unsigned(row, 4)?,
+        delivered_notices: unsigned(row, 5)?,
+        cancelled_notices: unsigned(row, 6)?,
+        changes: unsigned(row, 7)?,
     })
 }
 
@@ -222,21 +225,7 @@ mod tests {
                 count(notified_at), count(*) FILTER (WHERE evicted_at IS NOT NULL AND notified_at IS NULL),
                 (SELECT ifnull(sum(changes), 0) FROM last_listed)
             FROM downloads";
-        records
-            .connection
-            .query_row(sql, [], |row| {
-                Ok(Totals {
-                    present_files: unsigned(row, 0)?,
-                    present_bytes: unsigned(row, 1)?,
-                    evicted_files: unsigned(row, 2)?,
-                    evicted_bytes: unsigned(row, 3)?,
-                    pending_notices: unsigned(row, 4)?,
-                    delivered_notices: unsigned(row, 5)?,
-                    cancelled_notices: unsigned(row, 6)?,
-                    changes: unsigned(row, 7)?,
-                })
-            })
-            .unwrap()
+        records.connection.query_row(sql, [], totals).unwrap()
     }
 
     /// Marsaglia's xorshift64: the same numbers in every run.
