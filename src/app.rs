@@ -1,9 +1,10 @@
 //! `mrosync run`: the parts are built last to first, each knowing only those it hands work to; then commands and
 //! signals are served until the end, which goes the other way round.
 
-use std::path::Path;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use actix_rt::{Arbiter, System};
@@ -11,17 +12,18 @@ use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, mpsc};
 
-use crate::actors::notifier::Notifier;
+use crate::actors::notifier::{Notifier, Told};
 use crate::actors::quota_warden::{DiskView, QuotaWarden, Warden};
 use crate::actors::record_keeper::{Flush, Ping, RecordKeeper, SharedTotals};
 use crate::actors::scanner::{Begin, Plan};
 use crate::actors::supervisor::{IsRunning, Start, Stop, Supervisor};
 use crate::actors::{Address, start, start_on};
-use crate::config::Settings;
+use crate::config::{RecordsSettings, ServerSettings, Settings};
 use crate::control::command::{HELP, answer_line};
 use crate::control::socket::{ControlSocket, SocketInUse};
 use crate::control::{Command, Request, Requests, console, render};
 use crate::exit_flag::ExitFlag;
+use crate::lateness;
 use crate::mirror::store::Publisher;
 use crate::mirror::tree::{Mirror, MirrorInUse};
 use crate::overview::Overview;
@@ -29,6 +31,7 @@ use crate::quota::Gauge;
 use crate::records::{OpenError, Records};
 use crate::status::Progress;
 use crate::systemd;
+use crate::web::{self, AddressInUse, Door, Page};
 
 /// A SIGTERM is answered within 5 s: the stop takes up to 2 s of them, calls under way and the flush the rest.
 const LANDING_LIMIT: Duration = Duration::from_secs(1);
@@ -67,8 +70,9 @@ pub fn run(settings: Settings, start_now: bool) -> Result<Ended, Refused> {
     let records = open_records(&settings.records.path)?;
     System::new().block_on(async move {
         let socket = ControlSocket::bind(&settings.control.socket).map_err(in_use_or_failed)?;
+        let door = settings.web.clone().map(Door::open).transpose().map_err(in_use_or_failed)?;
         let service = Service::build(settings, mirror, records)?;
-        service.serve(socket, start_now).await
+        service.serve(socket, door, start_now).await
     })
 }
 
@@ -80,7 +84,7 @@ fn open_records(path: &Path) -> Result<Records, Refused> {
 }
 
 fn in_use_or_failed(error: anyhow::Error) -> Refused {
-    let in_use = error.is::<MirrorInUse>() || error.is::<SocketInUse>();
+    let in_use = error.is::<MirrorInUse>() || error.is::<SocketInUse>() || error.is::<AddressInUse>();
     if in_use { Refused::InUse(error) } else { Refused::Failed(error) }
 }
 
@@ -105,13 +109,16 @@ struct Service {
     /// Closes when the announcing has ended.
     announcing: mpsc::Receiver<()>,
     overview: Arc<Overview>,
+    /// The database, for those who read beside the keeper.
+    records: PathBuf,
     /// Closes when the keeper is gone.
     keeper_alive: mpsc::Receiver<()>,
 }
 
 impl Service {
     fn build(settings: Settings, mirror: Mirror, records: Records) -> anyhow::Result<Self> {
-        let Settings { sync, quota, notify, servers, .. } = settings;
+        let Settings { sync, quota, notify, records: RecordsSettings { path: database }, servers, .. } =
+            settings;
         let (mirror, gauge) = (Arc::new(mirror), Arc::new(Gauge::default()));
         gauge.set_partial(mirror.partial_bytes().context("cannot measure the partial files")?);
         let (totals, outbox_grew) = (SharedTotals::default(), Arc::new(Notify::new()));
@@ -121,11 +128,13 @@ impl Service {
         let failed_attempts = Arc::new(AtomicU64::new(0));
         let (notifier_exit, exit) = ExitFlag::new();
         let (running, announcing) = mpsc::channel(1);
-        let (keeper_of_notices, failed_attempts_of_notifier) = (keeper.clone(), Arc::clone(&failed_attempts));
+        let progress: Vec<_> = servers.iter().map(|server| Arc::new(Progress::new(&server.name))).collect();
+        let (keeper_of_notices, told) =
+            (keeper.clone(), count_calls(&progress, Arc::clone(&failed_attempts)));
         let notifier = start_on(&Arbiter::new(), move || {
-            let failed_attempts = failed_attempts_of_notifier;
-            Notifier::new(notify, keeper_of_notices, outbox_grew, failed_attempts, Begin { exit, running })
+            Notifier::new(notify, keeper_of_notices, outbox_grew, told, Begin { exit, running })
         });
+        remember_lateness(&database, &progress);
         let view = Arc::new(DiskView::default());
         let warden = Warden {
             mirror: Arc::clone(&mirror),
@@ -137,8 +146,7 @@ impl Service {
         };
         let warden = start_on(&Arbiter::new(), move || QuotaWarden::new(warden));
         let publisher = Publisher::start().context("cannot start the publisher")?;
-        let progress: Vec<_> = servers.iter().map(|server| Arc::new(Progress::new(&server.name))).collect();
-        let plan = |(settings, progress): (_, &Arc<Progress>)| Plan {
+        let plan = |(settings, progress): (ServerSettings, &Arc<Progress>)| Plan {
             settings: Arc::new(settings),
             interval: sync.interval,
             mirror: Arc::clone(&mirror),
@@ -164,13 +172,28 @@ impl Service {
             progress,
         };
         let (overview, _notifier) = (Arc::new(overview), notifier);
-        Ok(Self { supervisor, keeper, _notifier, notifier_exit, announcing, overview, keeper_alive })
+        Ok(Self {
+            supervisor,
+            keeper,
+            _notifier,
+            notifier_exit,
+            announcing,
+            overview,
+            records: database,
+            keeper_alive,
+        })
     }
 
-    async fn serve(mut self, socket: ControlSocket, start_now: bool) -> Result<Ended, Refused> {
+    async fn serve(
+        mut self,
+        socket: ControlSocket,
+        door: Option<Door>,
+        start_now: bool,
+    ) -> Result<Ended, Refused> {
         let mut signals = Signals::listen().context("cannot listen for signals")?;
         let (requests, mut asked) = Requests::new();
         console::start(requests.clone()).context("cannot start the console")?;
+        let _page = door.map(|door| self.open_page(door, requests.clone())).transpose()?;
         log::info!("mrosync {} is ready", env!("CARGO_PKG_VERSION"));
         systemd::ready();
         if start_now {
@@ -218,6 +241,17 @@ impl Service {
         Ok(Ended::Well)
     }
 
+    /// The status page, on threads of its own.
+    fn open_page(&self, door: Door, requests: Requests) -> anyhow::Result<Page> {
+        let keeper = self.keeper.clone();
+        let alive = move || -> std::pin::Pin<Box<dyn Future<Output = bool> + Send>> {
+            let keeper = keeper.clone();
+            Box::pin(async move { keeper.send(Ping).await.is_ok() })
+        };
+        let servers = self.overview.progress.clone();
+        door.serve(web::Parts { requests, alive: Arc::new(alive), servers, records: self.records.clone() })
+    }
+
     /// Answers beside the main loop, so that `status` never waits behind a `stop`.
     fn answer(&self, request: Request) {
         let (supervisor, overview) = (self.supervisor.clone(), Arc::clone(&self.overview));
@@ -231,6 +265,33 @@ impl Service {
     async fn command(&self, command: Command) -> String {
         perform(&self.supervisor, &self.overview, command).await
     }
+}
+
+/// Counts the notifier's calls: the failed ones together, and how late the others are for each server.
+fn count_calls(progress: &[Arc<Progress>], failed: Arc<AtomicU64>) -> Told {
+    let by_name = by_name(progress);
+    Arc::new(move |notice, delivered| {
+        if !delivered {
+            failed.fetch_add(1, Ordering::Relaxed);
+        } else if let Some(progress) = by_name.get(notice.server.as_str()) {
+            progress.lateness().announced(notice.downloaded_at, chrono::Utc::now().timestamp_millis());
+        }
+    })
+}
+
+/// Tells the servers' lateness what the records know. Without it, it is learnt anew.
+fn remember_lateness(records: &Path, progress: &[Arc<Progress>]) {
+    let by_name = by_name(progress);
+    let begun = lateness::remember(records, move |row| {
+        if let Some(progress) = by_name.get(row.server.as_str()) {
+            progress.lateness().remembered(&row.path, row.downloaded_at);
+        }
+    });
+    begun.unwrap_or_else(|error| log::warn!("cannot read the records beside the service: {error}"));
+}
+
+fn by_name(progress: &[Arc<Progress>]) -> HashMap<String, Arc<Progress>> {
+    progress.iter().map(|progress| (progress.name().to_owned(), Arc::clone(progress))).collect()
 }
 
 async fn perform(supervisor: &Address<Supervisor>, overview: &Overview, command: Command) -> String {

@@ -141,6 +141,8 @@ pub struct Notice {
     pub path: RemotePath,
     /// Calls that failed so far.
     pub attempts: u32,
+    /// When it became local, in milliseconds since 1970-01-01T00:00:00Z.
+    pub downloaded_at: i64,
 }
 
 #[cfg(test)]

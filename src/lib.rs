@@ -6,10 +6,11 @@
 //!
 //! - [`cli`], [`config`]: what the operator asks and writes
 //! - [`app`], [`check`], [`control`], [`overview`], [`logging`], [`systemd`]: the service, its probes, console, status, log and overseer
+//! - [`web`]: the status page and what programs read
 //! - [`actors`]: who runs on which thread and asks whom; the only module that knows Actix
 //! - [`mirror`], [`quota`], [`records`], [`notify`]: what is done
 //! - [`ftp`]: conversations with servers
-//! - [`names`], [`facts`], [`status`], [`exit_flag`], [`backoff`]: words and tools that all share
+//! - [`names`], [`facts`], [`lateness`], [`status`], [`exit_flag`], [`backoff`]: words and tools that all share
 
 pub mod actors;
 pub mod app;
@@ -21,6 +22,7 @@ pub mod control;
 pub mod exit_flag;
 pub mod facts;
 pub mod ftp;
+pub mod lateness;
 pub mod logging;
 pub mod mirror;
 pub mod names;
@@ -30,3 +32,4 @@ pub mod quota;
 pub mod records;
 pub mod status;
 pub mod systemd;
+pub mod web;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
 
+use crate::lateness::{Lateness, LatenessStatus};
 use crate::names::ServerName;
 
 /// The state of the whole service; the JSON of `ctl status --json`.
@@ -114,29 +115,54 @@ pub struct ServerStatus {
     pub changed_files: u64,
     /// Lines of the last scan's listings that could not be read, names refused included.
     pub lines_not_understood: u64,
+    /// Downloaded since midnight of the host's zone, by this process.
+    pub files_today: u64,
+    /// Their bytes.
+    pub bytes_today: u64,
+    /// Whether its files come in time.
+    pub lateness: LatenessStatus,
 }
 
 /// The counters of one server, shared between its scanner and whoever asks.
 #[derive(Debug)]
-pub struct Progress(Mutex<ServerStatus>);
+pub struct Progress {
+    name: ServerName,
+    status: Mutex<ServerStatus>,
+    lateness: Lateness,
+}
 
 impl Progress {
     /// A scanner that was never started.
     #[must_use]
     pub fn new(name: &ServerName) -> Self {
-        Self(Mutex::new(ServerStatus { name: name.to_string(), ..ServerStatus::default() }))
+        let status = ServerStatus { name: name.to_string(), ..ServerStatus::default() };
+        Self { name: name.clone(), status: Mutex::new(status), lateness: Lateness::default() }
+    }
+
+    /// The server.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.name.as_str()
+    }
+
+    /// Whether its files come in time.
+    #[must_use]
+    pub fn lateness(&self) -> &Lateness {
+        &self.lateness
     }
 
     /// Changes the counters.
     pub fn update(&self, change: impl FnOnce(&mut ServerStatus)) {
         // counters stay true after a panic elsewhere
-        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        change(&mut self.status.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     /// The counters as they stand.
     #[must_use]
     pub fn snapshot(&self) -> ServerStatus {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let status = self.status.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let (lateness, files_today, bytes_today) = self.lateness.status(Utc::now().timestamp_millis());
+        ServerStatus { files_today, bytes_today, lateness, ..status }
     }
 
     /// A scan begins now. An unreachable server is called so until it answers.

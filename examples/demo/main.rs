@@ -29,12 +29,14 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use fleet::Fleet;
-use place::Place;
+use place::{Addresses, Place};
 use receiver::Calls;
 use reports::Exporter;
 
 /// Between two tries to reach a service that has not opened its control socket yet.
 const KNOCK_PAUSE: Duration = Duration::from_millis(100);
+/// Of the status page, as the documents name it.
+const PAGE_PORT: u16 = 8321;
 /// For the servers' sessions to end; they are cut off then.
 const CURTAIN_LIMIT: Duration = Duration::from_secs(1);
 
@@ -80,10 +82,11 @@ fn play(options: &Options, runtime: &Runtime, signals: Signals, place: &Place) -
     let receiver = listener.local_addr()?;
     let mut exporter = Exporter::new(place, &fleet);
     exporter.fill().context("cannot make the first zips")?;
-    let settings = write_and_load(place, &fleet, receiver)?;
+    let at = Addresses { receiver, page: free_address().context("no address for the status page")? };
+    let settings = write_and_load(place, &fleet, at)?;
     let (socket, records) = (settings.control.socket.clone(), settings.records.path.clone());
 
-    say(&place.programme(&fleet, receiver, options.limit));
+    say(&place.programme(&fleet, at, options.limit));
     let (made, calls) = (exporter.made(), Arc::new(Calls::new(place.mirror())));
     runtime.spawn(receiver::serve(listener, Arc::clone(&calls)));
     runtime.spawn(async move { exporter.keep_exporting().await });
@@ -100,10 +103,16 @@ fn play(options: &Options, runtime: &Runtime, signals: Signals, place: &Place) -
 }
 
 /// Writes the configuration to a file and reads it as the program does, so that `mrosync ctl` can use it too.
-fn write_and_load(place: &Place, fleet: &Fleet, receiver: std::net::SocketAddr) -> anyhow::Result<Settings> {
-    place.write_configuration(fleet, receiver).context("cannot write the configuration")?;
+fn write_and_load(place: &Place, fleet: &Fleet, at: Addresses) -> anyhow::Result<Settings> {
+    place.write_configuration(fleet, at).context("cannot write the configuration")?;
     let loaded = config::load(&[place.configuration()]).context("cannot use the demo's configuration")?;
     Ok(loaded.settings)
+}
+
+/// The usual address of the status page, or another one where that is taken.
+fn free_address() -> std::io::Result<std::net::SocketAddr> {
+    let bind = |port| std::net::TcpListener::bind(("127.0.0.1", port));
+    bind(PAGE_PORT).or_else(|_| bind(0))?.local_addr()
 }
 
 /// Variables for the program hold for the demo as well, and would lead it into a real mirror and real records.

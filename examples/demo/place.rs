@@ -1,7 +1,7 @@
 //! The temporary directory that everything of the demo lies in, and what the operator is told of it.
 
 use std::fmt::Write as _;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
@@ -17,8 +17,19 @@ use crate::fleet::{Fleet, PASSWORD, USER};
 const INTERVAL: &str = "2s";
 /// So small that the first zips are evicted within seconds.
 const MAX_BYTES: &str = "512KiB";
+/// What the status page asks for before it starts and stops; a demo on loopback has nothing to hide.
+const TOKEN: &str = "mrosync-demo-token";
 /// Servers in one line of the programme.
 const COLUMNS: usize = 3;
+
+/// Where the parts of the demo listen.
+#[derive(Debug, Clone, Copy)]
+pub struct Addresses {
+    /// The dls.php.
+    pub receiver: SocketAddr,
+    /// The status page.
+    pub page: SocketAddr,
+}
 
 /// See the module. Removed when dropped, which a panic does too.
 #[derive(Debug)]
@@ -55,22 +66,30 @@ impl Place {
         self.0.path().join("records.db")
     }
 
+    fn token_file(&self) -> PathBuf {
+        self.0.path().join("token")
+    }
+
     fn socket(&self) -> PathBuf {
         self.0.path().join("control.sock")
     }
 
     /// Writes the configuration file.
-    pub fn write_configuration(&self, fleet: &Fleet, receiver: SocketAddr) -> anyhow::Result<()> {
+    pub fn write_configuration(&self, fleet: &Fleet, at: Addresses) -> anyhow::Result<()> {
+        let Addresses { receiver, page } = at;
+        private(self.token_file())?.write_all(TOKEN.as_bytes())?;
         let mut toml = format!(
             "[sync]\nroot = {}\ninterval = \"{INTERVAL}\"\n\n\
              # the disk may be as full as it is: max_bytes alone makes room here\n\
              [quota]\nmax_used_percent = 100\nmax_bytes = \"{MAX_BYTES}\"\n\n\
              [notify]\nurl = \"http://{receiver}/dls.php\"\n\n\
              [records]\npath = {}\n\n[control]\nsocket = {}\n\n\
+             [web]\nlisten = \"{page}\"\ntoken_file = {}\n\n\
              [log]\nlevel = \"warn\"\n\n[defaults]\nconnections = 2\nverify = \"zip\"\n",
             quoted(self.mirror())?,
             quoted(self.records())?,
             quoted(self.socket())?,
+            quoted(self.token_file())?,
         );
         for (name, address) in fleet.servers() {
             let (host, port) = (address.ip(), address.port());
@@ -81,13 +100,12 @@ impl Place {
             )?;
         }
         // it holds a password: any other mode would be warned of
-        let mut file =
-            OpenOptions::new().write(true).create_new(true).mode(0o600).open(self.configuration())?;
-        Ok(file.write_all(toml.as_bytes())?)
+        Ok(private(self.configuration())?.write_all(toml.as_bytes())?)
     }
 
     /// What runs where, and what to type.
-    pub fn programme(&self, fleet: &Fleet, receiver: SocketAddr, limit: Option<Duration>) -> String {
+    pub fn programme(&self, fleet: &Fleet, at: Addresses, limit: Option<Duration>) -> String {
+        let Addresses { receiver, page } = at;
         let servers: Vec<String> =
             fleet.servers().map(|(name, address)| format!("{name} {address}")).collect();
         let servers: Vec<String> = servers.chunks(COLUMNS).map(|line| line.join("   ")).collect();
@@ -103,6 +121,7 @@ impl Place {
 MROSync's demo: fourteen FTP servers, a dls.php and the service itself, all in this process.
 {end} Then everything that it made is removed.
 
+  status page     http://{page}/#token={TOKEN}
   FTP servers     {}
                   (user {USER}, password {PASSWORD}; new zips and directories keep appearing)
   dls.php         http://{receiver}/dls.php, shown below whenever it is called
@@ -131,6 +150,11 @@ or, from another terminal in this directory:
         let path = self.0.path().to_owned();
         self.0.close().with_context(|| format!("cannot remove {}", path.display()))
     }
+}
+
+/// A new file for its owner alone.
+fn private(path: PathBuf) -> std::io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 
 /// A path as a TOML string; JSON's strings are such.

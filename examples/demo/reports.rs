@@ -23,6 +23,8 @@ const PACE: Duration = Duration::from_millis(400);
 const FIRST_STATIONS: u32 = 2;
 /// One zip in so many comes from a base station that nobody has seen before, with a directory of its own.
 const NEW_STATION: u64 = 12;
+/// One report in so many is never written, which the service notices once it knows the rhythm.
+const MISSED_PERIOD: u64 = 60;
 /// What one report covers.
 const PERIOD: TimeDelta = TimeDelta::minutes(15);
 /// Measured user positions in one report: some KB of zip.
@@ -119,6 +121,9 @@ impl Exporter {
             omc.stations.push(Station::new(chance));
         }
         let station = chance.pick(&mut omc.stations).context("there are no base stations")?;
+        if chance.below(MISSED_PERIOD) == 0 {
+            station.next += PERIOD;
+        }
         let report = station.report(omc.vendor, &omc.name, chance);
         report.export(workshop, &omc.directory)?;
         made.0.fetch_add(1, Ordering::Relaxed);

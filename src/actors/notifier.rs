@@ -5,7 +5,6 @@
 //! start of the process to its end: `stop` ends the scanners, and what they recorded is announced all the same.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use actix::{Actor, Addr, Context};
@@ -22,28 +21,30 @@ use crate::notify::deliver::HttpCaller;
 
 const RESTART: Backoff = Backoff { first: Duration::from_secs(1), most: Duration::from_secs(300) };
 
+/// Hears of each call that has ended, and whether it was delivered.
+pub type Told = Arc<dyn Fn(&Notice, bool) + Send + Sync>;
+
 /// See the module.
 pub struct Notifier {
     settings: NotifySettings,
     keeper: Addr<RecordKeeper>,
     outbox_grew: Arc<Notify>,
-    failed_attempts: Arc<AtomicU64>,
+    told: Told,
     begin: Option<Begin>,
     work: Option<AbortOnDrop<()>>,
 }
 
 impl Notifier {
-    /// A notifier that begins when it is started, and ends with the flag of `begin`. It counts failed calls in
-    /// `failed_attempts`.
+    /// A notifier that begins when it is started, and ends with the flag of `begin`.
     #[must_use]
     pub fn new(
         settings: NotifySettings,
         keeper: Addr<RecordKeeper>,
         outbox_grew: Arc<Notify>,
-        failed_attempts: Arc<AtomicU64>,
+        told: Told,
         begin: Begin,
     ) -> Self {
-        Self { settings, keeper, outbox_grew, failed_attempts, begin: Some(begin), work: None }
+        Self { settings, keeper, outbox_grew, told, begin: Some(begin), work: None }
     }
 }
 
@@ -52,17 +53,14 @@ impl Actor for Notifier {
 
     fn started(&mut self, _: &mut Context<Self>) {
         let (settings, outbox) = (self.settings.clone(), KeeperOutbox(self.keeper.clone()));
-        let (grew, failed) = (Arc::clone(&self.outbox_grew), Arc::clone(&self.failed_attempts));
+        let (grew, told) = (Arc::clone(&self.outbox_grew), Arc::clone(&self.told));
         let Some(Begin { exit, running }) = self.begin.take() else { return };
         let announcing = move || {
             let (settings, outbox, exit) = (settings.clone(), outbox.clone(), exit.clone());
-            let (grew, failed) = (Arc::clone(&grew), Arc::clone(&failed));
+            let (grew, told) = (Arc::clone(&grew), Arc::clone(&told));
             async move {
                 let caller = HttpCaller::new(settings.timeout);
-                let count = || {
-                    failed.fetch_add(1, Ordering::Relaxed);
-                };
-                announce(&settings, &outbox, &caller, &Wakers { grew: &grew, exit: &exit }, count).await;
+                announce(&settings, &outbox, &caller, &Wakers { grew: &grew, exit: &exit }, &*told).await;
             }
         };
         self.work = Some(AbortOnDrop(actix_rt::spawn(async move {

@@ -4,6 +4,7 @@
 //! collected (`validate`), and the rest of the program sees [`Settings`] only.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ mod reader;
 mod servers;
 mod sources;
 mod validate;
+mod web;
 
 pub use reader::ConfigFaults;
 
@@ -65,6 +67,8 @@ pub struct Settings {
     pub control: ControlSettings,
     /// `[log]`
     pub log: LogSettings,
+    /// `[web]`, where it is on
+    pub web: Option<WebSettings>,
     /// `[[servers]]`, each completed by `[defaults]`; names are unique
     pub servers: Vec<ServerSettings>,
 }
@@ -110,6 +114,17 @@ pub struct RecordsSettings {
 pub struct ControlSettings {
     /// A Unix socket; its directory is made when missing.
     pub socket: PathBuf,
+}
+
+/// The status page and what programs read there.
+#[derive(Debug, Clone)]
+pub struct WebSettings {
+    /// Where to listen; outside of loopback only with a token.
+    pub listen: SocketAddr,
+    /// Who knows it may start and stop. Never printed.
+    pub token: Option<Password>,
+    /// Names, in lower case, by which this host is called besides `localhost` and addresses.
+    pub hosts: Vec<String>,
 }
 
 /// The run log.

@@ -59,7 +59,8 @@ pub(super) fn read_password(
     }
 }
 
-fn password_of_file(path: &Path, warnings: &mut Vec<String>) -> Result<String, String> {
+/// The secret that a file holds, without its line end.
+pub(super) fn password_of_file(path: &Path, warnings: &mut Vec<String>) -> Result<String, String> {
     let (text, metadata) =
         read_text(path, MAX_PASSWORD_BYTES).map_err(|error| format!("cannot read the file: {error}"))?;
     let warning = open_to_others(path, &metadata).filter(|warning| !warnings.contains(warning));

@@ -13,11 +13,13 @@ use super::leaf;
 use super::reader::{ConfigFaults, Section, Table, Unknown, sorted};
 use super::servers::{Shared, Surroundings, read_servers};
 use super::sources::{Environment, Merged};
+use super::web::read_web;
 use super::{ControlSettings, LogSettings, NotifySettings, QuotaSettings, RecordsSettings, SyncSettings};
 use super::{Loaded, Settings};
 
 /// The sections of a configuration, in their order.
-const SECTIONS: [&str; 8] = ["sync", "quota", "notify", "records", "control", "log", "defaults", "servers"];
+const SECTIONS: [&str; 9] =
+    ["sync", "quota", "notify", "records", "control", "log", "web", "defaults", "servers"];
 
 /// The requirement's address.
 const NOTIFY_URL: &str = "http://mro.web.com/dls.php";
@@ -35,6 +37,7 @@ pub(super) fn validate(merged: Merged, environment: &Environment) -> Result<Load
     let records = read_records(&mut table, &mut faults);
     let control = read_control(&mut table, &mut faults);
     let log = read_log(&mut table, &mut faults);
+    let web = read_web(take_section(&mut table, "web", &mut faults), &mut faults, &mut warnings);
     let defaults = read_defaults(&mut table, &mut faults);
     let list = take_servers(&mut table, complete, &mut faults);
     let mut around = Surroundings { environment, faults: &mut faults, warnings: &mut warnings };
@@ -44,7 +47,7 @@ pub(super) fn validate(merged: Merged, environment: &Environment) -> Result<Load
     }
     match notify {
         Some(notify) if faults.faults().is_empty() => {
-            let settings = Settings { sync, quota, notify, records, control, log, servers };
+            let settings = Settings { sync, quota, notify, records, control, log, web, servers };
             Ok(Loaded { settings, warnings })
         }
         _ => Err(faults),
@@ -168,7 +171,7 @@ mod tests {
 
     #[test]
     fn everything_but_a_server_has_a_default() {
-        let Settings { sync, quota, notify, records, control, log, servers } = settings("");
+        let Settings { sync, quota, notify, records, control, log, web, servers } = settings("");
         assert_eq!((sync.root, sync.interval), ("/sync".into(), Duration::from_secs(60)));
         assert_eq!((quota.max_used_percent, quota.max_bytes), (60.0, None));
         assert_eq!(notify.url.as_str(), "http://mro.web.com/dls.php");
@@ -176,6 +179,7 @@ mod tests {
         assert_eq!(records.path, PathBuf::from("/var/lib/mrosync/records.db"));
         assert_eq!(control.socket, PathBuf::from("/run/mrosync/control.sock"));
         assert_eq!((log.level, log.file), (LevelFilter::Info, None));
+        assert!(web.is_none());
         assert_eq!(servers.len(), 1);
     }
 

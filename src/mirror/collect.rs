@@ -34,6 +34,9 @@ pub async fn collect(server: &Server, exit: &ExitWatch) {
         let state = if outcome.is_ok() { ServerState::Waiting } else { ServerState::Unreachable };
         server.progress.scan_ended(took, pause, state);
         report(server, &outcome, took, pause, fault.as_deref());
+        for gap in server.progress.lateness().check(chrono::Utc::now().timestamp_millis()) {
+            log::warn!("server={} {gap} did not come in time", server.settings.name);
+        }
         fault = outcome.err().map(|error| error.to_string());
         let due = started + took + pause;
         if exit.guard(tokio::time::sleep_until(due)).await == Err(Stopped) {

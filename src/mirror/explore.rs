@@ -164,6 +164,7 @@ impl Directory<'_, '_> {
     fn queue(&self, name: &RemoteName, facts: FileFacts) {
         let Self { scan, job, .. } = self;
         let path = job.path.join(name);
+        scan.server.progress.lateness().seen(&path, &facts, chrono::Utc::now().timestamp_millis());
         let memory = scan.server.memory.borrow();
         if !memory.may_try(&path, &facts, Instant::now()) {
             scan.tally.borrow_mut().waiting += 1;

@@ -238,6 +238,7 @@ impl Way {
             self;
         let (partial, size) = (staged.partial, download.size);
         let (server, path) = (download.server.clone(), download.directory.join(&download.name));
+        let received_at = download.downloaded_at;
         let outcome = match publisher.store(staged).await {
             Ok(()) => records.record(download).await,
             Err(error) => Err(error.into()),
@@ -249,6 +250,7 @@ impl Way {
                     .unwrap_or_else(|error| log::warn!("server={server} path={path}: {error}"));
                 gauge.partial_gone(size);
                 log::debug!("server={server} path={path}: downloaded, {size} bytes");
+                progress.lateness().arrived(&path, size, received_at);
                 progress.update(|status| {
                     status.files_downloaded += 1;
                     status.bytes_downloaded += size;

@@ -60,13 +60,13 @@ pub struct Wakers<'a> {
     pub exit: &'a ExitWatch,
 }
 
-/// Announces until the exit flag is raised. `failed` is told of each call that failed.
+/// Announces until the exit flag is raised. `told` hears of each call that has ended, and whether it was delivered.
 pub async fn announce(
     settings: &NotifySettings,
     outbox: &dyn Outbox,
     caller: &dyn Caller,
     wakers: &Wakers<'_>,
-    failed: impl Fn(),
+    told: impl Fn(&Notice, bool),
 ) {
     let mut desk = Desk { settings, outbox, caller, queue: VecDeque::new(), flying: Vec::new(), trouble: 0 };
     let mut calls = FuturesUnordered::new();
@@ -85,9 +85,7 @@ pub async fn announce(
         let wake = if idle { desk.wake(resume).await } else { Instant::now() + LOOK_AGAIN };
         tokio::select! {
             Some(landed) = calls.next() => {
-                if landed.outcome.is_err() {
-                    failed();
-                }
+                told(&landed.notice, landed.outcome.is_ok());
                 if let Some(pause) = desk.take_back(landed) {
                     resume = Instant::now() + pause;
                 }
@@ -227,6 +225,7 @@ mod tests {
                 server: ServerName::new("omc01").unwrap(),
                 path: RemotePath::from_text(&format!("/{id}.zip"), encoding_rs::UTF_8).unwrap(),
                 attempts: *attempts,
+                downloaded_at: 0,
             };
             Ok(due.map(notice).take(limit).collect())
         }
@@ -282,7 +281,7 @@ mod tests {
             }
         };
         let wakers = Wakers { grew: &grew, exit: &exit };
-        let work = announce(&settings, rows, host, &wakers, || {});
+        let work = announce(&settings, rows, host, &wakers, |_, _| {});
         tokio::select! {
             () = work => {}
             done = tokio::time::timeout(Duration::from_secs(20), check) => done.unwrap(),
@@ -317,7 +316,7 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(2)).await;
             flag.raise();
         };
-        let work = announce(&settings, &rows, &host, &wakers, || {});
+        let work = announce(&settings, &rows, &host, &wakers, |_, _| {});
         tokio::time::timeout(Duration::from_secs(20), async { tokio::join!(work, raise) }).await.unwrap();
         assert_eq!((host.calls.borrow().len(), rows.0.borrow().len()), (4, 46));
     }

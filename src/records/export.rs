@@ -72,6 +72,17 @@ pub fn write_json(
     until_the_reader_leaves(written.and_then(|()| Ok(out.flush()?)))
 }
 
+/// The latest `limit` records as one JSON list, the newest first, each as [`write_json`] writes it.
+///
+/// # Errors
+///
+/// [`ExportError`].
+pub fn newest_json(records: &mut RecordsReader, limit: u32) -> Result<String, ExportError> {
+    let rows = records.newest(limit)?;
+    let lines: Vec<_> = rows.iter().map(Line::new).collect();
+    Ok(serde_json::to_string(&lines).map_err(io::Error::from)?)
+}
+
 /// Writes CSV (RFC 4180) with a line of keys, oldest record first; all records, or those of one server. What
 /// is not known is empty.
 ///

@@ -28,7 +28,7 @@ use crate::names::{RemotePath, ServerName};
 pub use crate::facts::{Download, Knowledge, Notice};
 pub use downloads::Recorded;
 pub use error::{OpenError, RecordsError, Trouble};
-pub use export::{ExportError, write_csv, write_json, write_table};
+pub use export::{ExportError, newest_json, write_csv, write_json, write_table};
 pub use present::{Evicted, PresentFile};
 pub use reader::{RecordRow, RecordsReader};
 

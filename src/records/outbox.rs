@@ -9,7 +9,8 @@ use super::{Notice, Records, RecordsError, remote_path, server_name};
 /// back, and is due.
 const LONGEST_WAIT_MS: i64 = 10 * 60 * 1000;
 
-const DUE: &str = "SELECT d.id, p.server, p.wire, p.text, d.name, d.text, d.attempts
+const DUE: &str = "SELECT d.id, p.server, p.wire, p.text, d.name, d.text, d.attempts,
+        d.downloaded_at
     FROM downloads d INDEXED BY outbox CROSS JOIN directories p ON p.id = d.directory
     WHERE d.evicted_at IS NULL AND d.notified_at IS NULL
         AND d.next_attempt_at > ?1 AND d.next_attempt_at <= ?2
@@ -114,6 +115,7 @@ fn notice(row: &Row<'_>) -> rusqlite::Result<Notice> {
         server: server_name(row, 1)?,
         path: remote_path(row, 2)?,
         attempts: row.get(6)?,
+        downloaded_at: row.get(7)?,
     })
 }
 
@@ -133,9 +135,9 @@ mod tests {
         let ids = record_some(&mut records, 2);
         let notices = records.due_notices(100, 9, &[]).unwrap();
         assert_eq!(notices.len(), 2);
-        let Notice { id, server, path, attempts } = &notices[1];
+        let Notice { id, server, path, attempts, downloaded_at } = &notices[1];
         assert_eq!((*id, server.as_str(), path.text()), (ids[1], "omc01", "/in/2.zip"));
-        assert_eq!(*attempts, 0);
+        assert_eq!((*attempts, *downloaded_at), (0, 2));
         drop(records);
         let mut records = place.open();
         assert_eq!(due_ids(&mut records, 100, 9, &[]), ids);

@@ -92,6 +92,20 @@ impl RecordsReader {
         read_totals(&self.connection).map_err(|error| self.failed(&error))
     }
 
+    /// The latest `limit` records, the newest first.
+    ///
+    /// # Errors
+    ///
+    /// Whatever fails while reading.
+    pub fn newest(&mut self, limit: u32) -> Result<Vec<RecordRow>, ExportError> {
+        loop {
+            let rows = read_newest(&self.connection, limit);
+            if !self.reopen_if_overtaken()? {
+                return Ok(rows.map_err(|error| self.failed(&error))?);
+            }
+        }
+    }
+
     /// Shows every record to `visit`, oldest first, or those of one server only. Records that are made
     /// meanwhile are not shown. No snapshot is held while `visit` runs, so it may take its time.
     ///
@@ -242,6 +256,15 @@ fn read_chunk(
         }
     }
     Ok(chunk)
+}
+
+const NEWEST_ROWS: &str = "SELECT d.id, p.server, p.wire, p.text, d.name, d.text, d.size, d.modified,
+        d.modified_source, d.downloaded_at, d.notified_at, d.evicted_at
+    FROM downloads d CROSS JOIN directories p ON p.id = d.directory
+    ORDER BY d.id DESC LIMIT ?1";
+
+fn read_newest(connection: &Connection, limit: u32) -> rusqlite::Result<Vec<RecordRow>> {
+    connection.prepare_cached(NEWEST_ROWS)?.query_map([limit], record_row)?.collect()
 }
 
 fn record_row(row: &Row<'_>) -> rusqlite::Result<RecordRow> {

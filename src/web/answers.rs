@@ -1,0 +1,141 @@
+//! What is answered beside the page's own files. Each answer is put together when it is asked for.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use actix_web::http::header;
+use actix_web::{HttpMessage, HttpRequest, HttpResponse, web};
+use chrono::Utc;
+use serde_json::json;
+
+use super::guard::{Rules, WithToken};
+use super::{Parts, metrics};
+use crate::control::Command;
+use crate::lateness::{MAX_MINUTES, Minute};
+use crate::records::{RecordsReader, newest_json};
+use crate::status::ServiceStatus;
+
+/// A keeper that does not answer in this time hangs.
+const ALIVE_LIMIT: Duration = Duration::from_secs(5);
+/// The service answers a command within 2 s, and `status` at once.
+const COMMAND_LIMIT: Duration = Duration::from_secs(20);
+/// Newest files shown.
+const NEWEST: u32 = 20;
+
+pub(super) fn routes(app: &mut web::ServiceConfig) {
+    app.route("/healthz", web::get().to(healthz))
+        .route("/metrics", web::get().to(metrics))
+        .route("/api/status", web::get().to(status))
+        .route("/api/access", web::get().to(access))
+        .route("/api/history", web::get().to(history))
+        .route("/api/newest", web::get().to(newest))
+        .route("/api/start", web::post().to(start))
+        .route("/api/stop", web::post().to(stop));
+}
+
+async fn healthz(parts: web::Data<Parts>) -> HttpResponse {
+    let alive = tokio::time::timeout(ALIVE_LIMIT, (parts.alive)()).await;
+    if alive == Ok(true) {
+        text(HttpResponse::Ok(), "ok\n".to_owned())
+    } else {
+        text(HttpResponse::ServiceUnavailable(), "failed: the record keeper does not answer\n".to_owned())
+    }
+}
+
+/// The same as `ctl status --json`.
+async fn status(parts: web::Data<Parts>) -> HttpResponse {
+    match status_json(&parts).await {
+        Ok(status) => HttpResponse::Ok().content_type("application/json").body(format!("{status}\n")),
+        Err(answer) => text(HttpResponse::ServiceUnavailable(), answer),
+    }
+}
+
+async fn metrics(parts: web::Data<Parts>) -> HttpResponse {
+    let status = status_json(&parts).await;
+    match status
+        .and_then(|status| serde_json::from_str(&status).map_err(|error| format!("failed: {error}\n")))
+    {
+        Ok(status) => {
+            let status: ServiceStatus = status;
+            HttpResponse::Ok().content_type(metrics::CONTENT_TYPE).body(metrics::render(&status))
+        }
+        Err(answer) => text(HttpResponse::ServiceUnavailable(), answer),
+    }
+}
+
+/// What the asking page may do.
+async fn access(request: HttpRequest, rules: web::Data<Rules>) -> HttpResponse {
+    let with_token = request.extensions().get::<WithToken>().is_some_and(|with| with.0);
+    let version = env!("CARGO_PKG_VERSION");
+    HttpResponse::Ok().json(json!({
+        "may_control": with_token,
+        "token_configured": rules.has_token(),
+        "version": version,
+    }))
+}
+
+/// The minutes of the last hours, of one server or of all together.
+async fn history(parts: web::Data<Parts>, asked: web::Query<HashMap<String, String>>) -> HttpResponse {
+    let server = asked.get("server").map(String::as_str);
+    let wanted = |name: &str| server.is_none_or(|server| server == name);
+    if !parts.servers.iter().any(|progress| wanted(progress.name())) {
+        return text(HttpResponse::NotFound(), "failed: no such server\n".to_owned());
+    }
+    let now = Utc::now().timestamp_millis();
+    let mut sums: BTreeMap<i64, Minute> = BTreeMap::new();
+    for progress in parts.servers.iter().filter(|progress| wanted(progress.name())) {
+        progress.lateness().add_minutes(&mut sums, now);
+    }
+    let minutes: Vec<_> = sums.into_values().collect();
+    HttpResponse::Ok().json(json!({
+        "now_minute": now.div_euclid(60_000),
+        "reach_minutes": MAX_MINUTES,
+        "minutes": minutes,
+    }))
+}
+
+/// The newest records, each as `mrosync records --format json` prints it.
+async fn newest(parts: web::Data<Parts>) -> HttpResponse {
+    let read = move || -> anyhow::Result<String> {
+        Ok(newest_json(&mut RecordsReader::open(&parts.records)?, NEWEST)?)
+    };
+    match web::block(read).await {
+        Ok(Ok(rows)) => HttpResponse::Ok().content_type("application/json").body(rows),
+        Ok(Err(error)) => text(HttpResponse::ServiceUnavailable(), format!("failed: {error:#}\n")),
+        Err(error) => text(HttpResponse::ServiceUnavailable(), format!("failed: {error}\n")),
+    }
+}
+
+async fn start(request: HttpRequest, parts: web::Data<Parts>) -> HttpResponse {
+    command(&request, &parts, Command::Start).await
+}
+
+async fn stop(request: HttpRequest, parts: web::Data<Parts>) -> HttpResponse {
+    command(&request, &parts, Command::Stop).await
+}
+
+/// Gives the command and answers with the line that the console would show.
+async fn command(request: &HttpRequest, parts: &Parts, command: Command) -> HttpResponse {
+    let peer = request.peer_addr().map_or("somebody".to_owned(), |peer| peer.ip().to_string());
+    log::info!("{command} is asked for on the status page, from {peer}");
+    let answer = ask(parts, command).await;
+    if answer.starts_with("ok") {
+        text(HttpResponse::Ok(), format!("{answer}\n"))
+    } else {
+        text(HttpResponse::ServiceUnavailable(), format!("{answer}\n"))
+    }
+}
+
+async fn status_json(parts: &Parts) -> Result<String, String> {
+    let answer = ask(parts, Command::Status { json: true }).await;
+    if answer.starts_with('{') { Ok(answer) } else { Err(format!("{answer}\n")) }
+}
+
+async fn ask(parts: &Parts, command: Command) -> String {
+    let answer = tokio::time::timeout(COMMAND_LIMIT, parts.requests.ask(command)).await;
+    answer.unwrap_or_else(|_| "failed: the service does not answer".to_owned())
+}
+
+fn text(mut answer: actix_web::HttpResponseBuilder, text: String) -> HttpResponse {
+    answer.insert_header((header::CONTENT_TYPE, "text/plain; charset=utf-8")).body(text)
+}

@@ -1,0 +1,153 @@
+//! The status page, and what programs read: `/metrics`, `/healthz`, `/api/…`. Served by actix-web on threads of its
+//! own from files inside the binary; nothing is computed while nobody asks.
+//!
+//! It reaches the service as the console does, by commands; `guard` decides who may ask for what.
+
+mod answers;
+mod assets;
+mod guard;
+pub mod metrics;
+
+use std::future::Future;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use actix_web::dev::{Server, ServerHandle};
+use actix_web::middleware::from_fn;
+use actix_web::rt::System;
+use actix_web::{App, HttpServer, web};
+use anyhow::Context;
+
+use crate::config::WebSettings;
+use crate::control::Requests;
+use crate::status::Progress;
+
+/// Browsers hold up to six connections each; further ones wait.
+const MAX_CONNECTIONS: usize = 64;
+/// For a client to send the head of its request.
+const REQUEST_LIMIT: Duration = Duration::from_secs(5);
+/// An idle connection is kept for a page that asks every 2 s.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// A client that takes nothing of its answer for so long is given up.
+const DEAF_LIMIT: Duration = Duration::from_secs(30);
+/// For the thread to begin to listen.
+const START_LIMIT: Duration = Duration::from_secs(10);
+/// Threads that read records at the same time.
+const READERS: usize = 2;
+
+/// Whether the record keeper answers.
+pub type Alive = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = bool> + Send>> + Send + Sync>;
+
+/// What the page shows and uses of the service.
+#[derive(Clone)]
+pub struct Parts {
+    /// The way in, as the console has it.
+    pub requests: Requests,
+    /// Asked by `/healthz`.
+    pub alive: Alive,
+    /// The servers' counters.
+    pub servers: Vec<Arc<Progress>>,
+    /// The record database, for the newest files.
+    pub records: PathBuf,
+}
+
+/// Another program listens there.
+#[derive(Debug, thiserror::Error)]
+#[error("web.listen: another program listens on {0}")]
+pub struct AddressInUse(SocketAddr);
+
+/// The bound address, which answers once it is served.
+#[derive(Debug)]
+pub struct Door {
+    listener: TcpListener,
+    settings: WebSettings,
+}
+
+/// The running page. It ends when this is dropped.
+pub struct Page(ServerHandle);
+
+impl Drop for Page {
+    fn drop(&mut self) {
+        // the command is given here; nobody waits for its end
+        drop(self.0.stop(false));
+    }
+}
+
+impl Door {
+    /// Binds the address.
+    ///
+    /// # Errors
+    ///
+    /// [`AddressInUse`] (inside), else what the system refuses.
+    pub fn open(settings: WebSettings) -> anyhow::Result<Self> {
+        let address = settings.listen;
+        let listener = TcpListener::bind(address).map_err(|error| match error.kind() {
+            std::io::ErrorKind::AddrInUse => anyhow::Error::new(AddressInUse(address)),
+            _ => anyhow::Error::new(error).context(format!("web.listen: cannot listen on {address}")),
+        })?;
+        Ok(Self { listener, settings })
+    }
+
+    /// Serves the page from threads of its own.
+    ///
+    /// # Errors
+    ///
+    /// When the system gives no threads.
+    pub fn serve(self, parts: Parts) -> anyhow::Result<Page> {
+        let address = self.listener.local_addr().context("web.listen: the address is gone")?;
+        let (begun, beginning) = mpsc::sync_channel(1);
+        let run = move || {
+            System::new().block_on(async move {
+                match listen(self, parts) {
+                    Ok(server) => {
+                        // whoever waits for it has gone after its limit, and then the server ends as well
+                        drop(begun.send(Ok(server.handle())));
+                        if let Err(error) = server.await {
+                            log::error!("the status page ended: {error}");
+                        }
+                    }
+                    Err(error) => drop(begun.send(Err(error))),
+                }
+            });
+        };
+        std::thread::Builder::new()
+            .name("web".to_owned())
+            .spawn(run)
+            .context("no thread for the status page")?;
+        let handle = beginning.recv_timeout(START_LIMIT).context("the status page does not begin")??;
+        log::info!("the status page is at http://{address}/");
+        Ok(Page(handle))
+    }
+}
+
+fn listen(door: Door, parts: Parts) -> std::io::Result<Server> {
+    let Door { listener, settings } = door;
+    let (rules, parts) = (web::Data::new(guard::Rules::new(settings)), web::Data::new(parts));
+    let app = move || {
+        App::new()
+            .app_data(rules.clone())
+            .app_data(parts.clone())
+            .wrap(from_fn(guard::admit))
+            .configure(assets::routes)
+            .configure(answers::routes)
+    };
+    let server = HttpServer::new(app)
+        .workers(1)
+        .worker_max_blocking_threads(READERS)
+        .max_connections(MAX_CONNECTIONS)
+        .client_request_timeout(REQUEST_LIMIT)
+        .keep_alive(KEEP_ALIVE)
+        .shutdown_timeout(0)
+        .disable_signals()
+        .on_connect(|connection, _| {
+            if let Some(stream) = connection.downcast_ref::<actix_web::rt::net::TcpStream>() {
+                let limited = socket2::SockRef::from(stream).set_tcp_user_timeout(Some(DEAF_LIMIT));
+                limited.unwrap_or_else(|error| log::debug!("a client without a limit: {error}"));
+            }
+        })
+        .listen(listener)?;
+    Ok(server.run())
+}
