@@ -26,12 +26,14 @@ pub fn status(status: &ServiceStatus) -> String {
         "FETCHED",
         "BYTES",
         "PENDING",
+        "NEWEST",
+        "MISSING",
         "LAST ERROR",
     ]);
     for server in &status.servers {
         table.add_row(row(server));
     }
-    for column in table.column_iter_mut().skip(3).take(6) {
+    for column in table.column_iter_mut().skip(3).take(8) {
         column.set_cell_alignment(CellAlignment::Right);
     }
     for line in table.lines() {
@@ -66,7 +68,7 @@ fn write_summary(text: &mut String, status: &ServiceStatus) -> std::fmt::Result 
     writeln!(text)
 }
 
-fn row(server: &ServerStatus) -> [String; 10] {
+fn row(server: &ServerStatus) -> [String; 12] {
     let state = match server.state {
         ServerState::Stopped => "stopped",
         ServerState::Waiting => "waiting",
@@ -85,6 +87,31 @@ fn row(server: &ServerStatus) -> [String; 10] {
         server.files_downloaded.to_string(),
         ByteSize(server.bytes_downloaded).display().iec().to_string(),
         server.pending_files.to_string(),
+        server.lateness.newest_seen_age_seconds.map_or_else(never, age),
+        // without a rhythm nobody knows what is missing
+        server.lateness.period_seconds.map_or_else(never, |_| server.lateness.missing_periods.to_string()),
         server.last_error.as_deref().map_or_else(never, |error| Printable(error).to_string()),
     ]
+}
+
+/// A length of time in its two largest units, without blanks: `3m12s`.
+fn age(seconds: f64) -> String {
+    let whole = Duration::from_secs_f64(seconds.clamp(0.0, 1e12).floor());
+    let shown = humantime::format_duration(whole).to_string();
+    shown.split(' ').take(2).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_shows_how_old_its_newest_file_is_and_what_is_missing_once_there_is_a_rhythm() {
+        let mut server = ServerStatus { name: "omc01".to_owned(), ..ServerStatus::default() };
+        assert_eq!([&row(&server)[9], &row(&server)[10]], ["-", "-"]);
+        server.lateness.newest_seen_age_seconds = Some(192.7);
+        server.lateness.period_seconds = Some(900);
+        server.lateness.missing_periods = 2;
+        assert_eq!([&row(&server)[9], &row(&server)[10]], ["3m12s", "2"]);
+    }
 }

@@ -16,7 +16,7 @@ use crate::records::{RecordsReader, newest_json};
 use crate::status::ServiceStatus;
 
 /// A keeper that does not answer in this time hangs.
-const ALIVE_LIMIT: Duration = Duration::from_secs(5);
+const ALIVE_LIMIT: Duration = Duration::from_secs(3);
 /// The service answers a command within 2 s, and `status` at once.
 const COMMAND_LIMIT: Duration = Duration::from_secs(20);
 /// Newest files shown.

@@ -1,7 +1,12 @@
 //! What the documents say of the tests is so.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+
+use mrosync::lateness::LatenessStatus;
+use mrosync::status::{DiskStatus, ServerStatus, ServiceStatus};
+use mrosync::web::metrics;
 
 /// Where the tests of `module` may stand: `connections` here, `ftp::listing` beside its code.
 fn sources(module: &str) -> String {
@@ -23,5 +28,34 @@ fn every_test_that_the_page_about_servers_names_is_there() {
     assert!(named.len() > 60, "only {} tests are named", named.len());
     for (module, test) in named {
         assert!(sources(module).contains(&format!("fn {test}()")), "no test {module}::{test}");
+    }
+}
+
+#[test]
+fn every_metric_that_the_dashboard_and_the_alerts_use_is_there() {
+    let server = ServerStatus {
+        lateness: LatenessStatus { period_seconds: Some(900), ..LatenessStatus::default() },
+        ..ServerStatus::default()
+    };
+    let status = ServiceStatus {
+        running: true,
+        uptime_seconds: 1.0,
+        disk: DiskStatus { used_percent: Some(1.0), max_bytes: Some(1), ..DiskStatus::default() },
+        notify: Default::default(),
+        servers: vec![server],
+        process: Default::default(),
+    };
+    let shown = metrics::render(&status);
+    for (file, fewest) in [("grafana-dashboard.json", 12), ("mrosync.rules.yml", 10)] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config").join(file);
+        let text = fs::read_to_string(path).expect("the file");
+        let names: BTreeSet<_> = text
+            .split(|c: char| !c.is_ascii_lowercase() && c != '_')
+            .filter(|name| name.starts_with("mrosync_"))
+            .collect();
+        assert!(names.len() >= fewest, "{file}: {names:?}");
+        for name in names {
+            assert!(shown.contains(&format!("# TYPE {name} ")), "{file} uses {name}");
+        }
     }
 }

@@ -34,3 +34,5 @@ mod support;
 mod support_works;
 mod unftp;
 mod verify;
+mod web;
+mod web_page;

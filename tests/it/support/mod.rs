@@ -6,7 +6,9 @@
 #![allow(dead_code, reason = "every test takes the part of it that it needs")]
 
 pub mod certificates;
+pub mod chromium;
 pub mod daemons;
+pub mod http;
 pub mod net;
 pub mod notify;
 pub mod processes;
