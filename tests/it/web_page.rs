@@ -97,11 +97,11 @@ fn the_servers_sort_by_any_column_with_the_keyboard_alone() {
     browser.press("Enter", "\r");
     assert_eq!(texts(&mut browser, "#server-rows th"), ["omc02", "omc01"]);
     assert_eq!(browser.run("document.querySelector('#server-heads th').ariaSort"), "descending");
-    for place in 1..heads.len() {
+    for (place, head) in heads.iter().enumerate().skip(1) {
         browser.press("Tab", "");
         browser.press("Enter", "\r");
         let sorted = format!("document.querySelectorAll('#server-heads th')[{place}].ariaSort");
-        assert_eq!(browser.run(&sorted), "ascending", "{}", heads[place]);
+        assert_eq!(browser.run(&sorted), "ascending", "{head}");
     }
 }
 
