@@ -202,10 +202,11 @@ function showStatus() {
   write($("state"), locked && !status ? "…" : say(state[0]));
   $("start").disabled = !contact || !status || status.running;
   $("stop").disabled = !contact || !status?.running;
-  const controls = access.may_control ? "" : say(access.token_configured ? "need_token" : "read_only");
+  const readOnly = !access.token_configured && access.version !== "";
+  $("read-only").hidden = !readOnly;
   for (const button of [$("start"), $("stop")]) {
-    if (!access.token_configured) button.disabled = true;
-    button.title = controls;
+    button.hidden = readOnly;
+    button.title = access.may_control ? "" : say("need_token");
   }
   $("unlock").hidden = access.may_control || !access.token_configured;
   write($("version"), `MROSync ${access.version}`);

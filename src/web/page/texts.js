@@ -88,7 +88,7 @@ export const texts = {
     state_scanning: "scanning",
     state_downloading: "downloading",
     state_unreachable: "unreachable",
-    read_only: "Read-only: web.token_file is not configured",
+    read_only: "Read-only: no web.token_file",
     need_token: "Start and stop need the token",
     token_title: "Token",
     token_words: "It stands in the file that web.token_file names. This tab forgets it when it is closed.",
