@@ -58,7 +58,7 @@ impl Actor for Notifier {
             let (settings, outbox, exit) = (settings.clone(), outbox.clone(), exit.clone());
             let (grew, failed) = (Arc::clone(&grew), Arc::clone(&failed));
             async move {
-                let caller = HttpCaller::new(settings.timeout);
+                let caller = HttpCaller::new(&settings.url, settings.timeout);
                 let count = || {
                     failed.fetch_add(1, Ordering::Relaxed);
                 };
