@@ -1,13 +1,14 @@
 //! `mrosync run`: the parts are built last to first, each knowing only those it hands work to; then commands and
 //! signals are served until the end, which goes the other way round.
 
-use std::path::Path;
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use actix_rt::{Arbiter, System};
 use anyhow::Context;
+use rustix::io::Errno;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, mpsc};
 
@@ -36,6 +37,9 @@ const FLUSH_LIMIT: Duration = Duration::from_millis(1500);
 /// For the answer to `quit` to be shown before the process ends.
 const LAST_WORDS: Duration = Duration::from_millis(100);
 
+/// Between two looks whether a full disk has room.
+const ROOM_PAUSE: Duration = Duration::from_secs(1);
+
 /// How the service ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
@@ -63,24 +67,59 @@ pub enum Refused {
 /// When it cannot begin; nothing was changed then but directories and files made.
 pub fn run(settings: Settings, start_now: bool) -> Result<Ended, Refused> {
     raise_open_files();
-    let mirror = Mirror::open(&settings.sync.root).map_err(in_use_or_failed)?;
-    let records = open_records(&settings.records.path)?;
     System::new().block_on(async move {
-        let socket = ControlSocket::bind(&settings.control.socket).map_err(in_use_or_failed)?;
+        let mut signals = Signals::listen().context("cannot listen for signals")?;
+        let opening = tokio::select! {
+            opened = open_places(&settings) => opened?,
+            name = signals.next() => {
+                log::info!("{name}: ending");
+                return Ok(Ended::Well);
+            }
+        };
+        let (mirror, records, socket) = opening;
         let service = Service::build(settings, mirror, records)?;
-        service.serve(socket, start_now).await
+        service.serve(signals, socket, start_now).await
     })
 }
 
-fn open_records(path: &Path) -> Result<Records, Refused> {
-    Records::open(path).map_err(|error| match error {
-        OpenError::InUse { .. } => Refused::InUse(error.into()),
-        error => Refused::Failed(error.into()),
-    })
+/// Opens what the service holds alone, and waits for room where a disk is full to the last byte.
+async fn open_places(settings: &Settings) -> Result<(Mirror, Records, ControlSocket), Refused> {
+    let mirror = with_room(|| Mirror::open(&settings.sync.root)).await?;
+    let records = with_room(|| Ok(Records::open(&settings.records.path)?)).await?;
+    let socket = with_room(|| ControlSocket::bind(&settings.control.socket)).await?;
+    Ok((mirror, records, socket))
+}
+
+/// Tries until there is room. Says once that it waits; the way out is a signal.
+async fn with_room<T>(open: impl Fn() -> anyhow::Result<T>) -> Result<T, Refused> {
+    let mut told = false;
+    loop {
+        match open() {
+            Err(error) if lacks_room(&error) => {
+                if !told {
+                    log::error!("{error:#}; the service begins once there is room");
+                    told = true;
+                }
+                tokio::time::sleep(ROOM_PAUSE).await;
+            }
+            opened => return opened.map_err(in_use_or_failed),
+        }
+    }
+}
+
+fn lacks_room(error: &anyhow::Error) -> bool {
+    let full = |kind: ErrorKind| matches!(kind, ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
+    matches!(error.downcast_ref(), Some(OpenError::DiskFull { .. }))
+        || error.chain().any(|cause| {
+            let io = cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+            let errno = cause.downcast_ref::<Errno>().map(|errno| errno.kind());
+            io.or(errno).is_some_and(full)
+        })
 }
 
 fn in_use_or_failed(error: anyhow::Error) -> Refused {
-    let in_use = error.is::<MirrorInUse>() || error.is::<SocketInUse>();
+    let records_in_use = matches!(error.downcast_ref(), Some(OpenError::InUse { .. }));
+    let in_use = records_in_use || error.is::<MirrorInUse>() || error.is::<SocketInUse>();
     if in_use { Refused::InUse(error) } else { Refused::Failed(error) }
 }
 
@@ -167,8 +206,12 @@ impl Service {
         Ok(Self { supervisor, keeper, _notifier, notifier_exit, announcing, overview, keeper_alive })
     }
 
-    async fn serve(mut self, socket: ControlSocket, start_now: bool) -> Result<Ended, Refused> {
-        let mut signals = Signals::listen().context("cannot listen for signals")?;
+    async fn serve(
+        mut self,
+        mut signals: Signals,
+        socket: ControlSocket,
+        start_now: bool,
+    ) -> Result<Ended, Refused> {
         let (requests, mut asked) = Requests::new();
         console::start(requests.clone()).context("cannot start the console")?;
         log::info!("mrosync {} is ready", env!("CARGO_PKG_VERSION"));

@@ -9,7 +9,7 @@
 //! - [`actors`]: who runs on which thread and asks whom; the only module that knows Actix
 //! - [`mirror`], [`quota`], [`records`], [`notify`]: what is done
 //! - [`ftp`]: conversations with servers
-//! - [`names`], [`facts`], [`status`], [`exit_flag`], [`backoff`]: words and tools that all share
+//! - [`names`], [`facts`], [`status`], [`exit_flag`], [`backoff`], [`durable`]: words and tools that all share
 
 pub mod actors;
 pub mod app;
@@ -18,6 +18,7 @@ pub mod check;
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod durable;
 pub mod exit_flag;
 pub mod facts;
 pub mod ftp;

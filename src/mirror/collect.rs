@@ -51,6 +51,8 @@ async fn one_scan(server: &Server) -> Result<Tally, FtpError> {
     server.progress.scan_started();
     let outcome = scan(server).await;
     server.finish_publishing(SETTLE_LIMIT).await;
+    let unrecorded = server.take_unrecorded();
+    let outcome = outcome.map(|tally| Tally { waiting: tally.waiting + unrecorded, ..tally });
     if let Ok(tally) = &outcome {
         if tally.failed_directories == 0 && tally.waiting == 0 {
             // every file of the server is recorded: what still lies in .partial belongs to none of them

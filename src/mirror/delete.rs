@@ -42,6 +42,20 @@ fn try_delete(mirror: &Mirror, server: &ServerName, path: &RemotePath) -> io::Re
     Ok(Deleted::Removed { bytes: blocks.max(u64::from(size_of_stat(&stat) > 0)) })
 }
 
+/// Makes the deletion of the file at `path` durable. A file that came back after a power loss and is marked as evicted
+/// would lie there for ever.
+///
+/// # Errors
+///
+/// The system's, except that the directory does not exist.
+pub fn sync_deleted(mirror: &Mirror, server: &ServerName, path: &RemotePath) -> io::Result<()> {
+    let sync = || -> io::Result<()> { Ok(rustix::fs::fsync(home_of(mirror, server, path)?.0)?) };
+    match sync() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        done => done,
+    }
+}
+
 /// Whether the file at `path` is there.
 ///
 /// # Errors

@@ -1,6 +1,6 @@
 //! One new file of a scan: room for it, its bytes, and its way into the mirror and the records.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::fetch::{FetchError, Fetched, Wanted, fetch};
 use super::jobs::{FileJob, Job};
+use super::memory::Memory;
 use super::partial::{Leftovers, PartialName, remove, stat};
 use super::ports::{Records, Room};
 use super::scan::Scan;
@@ -188,7 +189,9 @@ struct Way {
     mirror: Arc<ServerMirror>,
     gauge: Arc<Gauge>,
     progress: Arc<Progress>,
+    memory: Rc<RefCell<Memory>>,
     leftovers: Rc<RefCell<Leftovers>>,
+    stranded: Rc<Cell<u64>>,
     staged: Staged,
     download: Download,
     _hold: Hold,
@@ -220,7 +223,9 @@ fn publish(scan: &Scan<'_>, job: &FileJob, fetched: Fetched, hold: Hold, turn: O
         mirror: Arc::clone(&server.mirror),
         gauge: Arc::clone(&server.gauge),
         progress: Arc::clone(&server.progress),
+        memory: Rc::clone(&server.memory),
         leftovers: Rc::clone(&server.leftovers),
+        stranded: Rc::clone(&server.stranded),
         staged: Staged { mirror: Arc::clone(&server.mirror), partial, file, directory, name },
         download,
         _hold: hold,
@@ -234,36 +239,39 @@ fn publish(scan: &Scan<'_>, job: &FileJob, fetched: Fetched, hold: Hold, turn: O
 
 impl Way {
     async fn go(self) {
-        let Self { publisher, records, mirror, gauge, progress, leftovers, staged, download, _hold, _turn } =
-            self;
+        let Self { publisher, records, mirror, gauge, progress, memory, leftovers, stranded, .. } = self;
+        let Self { staged, download, _hold, _turn, .. } = self;
         let (partial, size) = (staged.partial, download.size);
         let (server, path) = (download.server.clone(), download.directory.join(&download.name));
         let outcome = match publisher.store(staged).await {
             Ok(()) => records.record(download).await,
             Err(error) => Err(error.into()),
         };
-        match outcome {
-            Ok(()) => {
-                // the proof of ownership has served; one that stays is removed by the next start
-                remove(&mirror, partial)
-                    .unwrap_or_else(|error| log::warn!("server={server} path={path}: {error}"));
-                gauge.partial_gone(size);
-                log::debug!("server={server} path={path}: downloaded, {size} bytes");
-                progress.update(|status| {
-                    status.files_downloaded += 1;
-                    status.bytes_downloaded += size;
-                });
-            }
-            Err(error) => {
-                // the proof that the file is ours, should it have its final name already
-                leftovers.borrow_mut().add(partial);
-                let ours =
-                    error.is::<StoreError>() && matches!(error.downcast_ref(), Some(StoreError::NameTaken));
-                let level = if ours { log::Level::Warn } else { log::Level::Error };
-                log::log!(level, "server={server} path={path}: {error:#}; the next scan tries again");
-                progress.update(|status| status.last_error = Some(format!("{path}: {error:#}")));
-            }
-        }
+        let Err(error) = outcome else {
+            // the proof of ownership has served; one that stays is removed by the next start
+            remove(&mirror, partial)
+                .unwrap_or_else(|error| log::warn!("server={server} path={path}: {error}"));
+            gauge.partial_gone(size);
+            log::debug!("server={server} path={path}: downloaded, {size} bytes");
+            return progress.update(|status| {
+                status.files_downloaded += 1;
+                status.bytes_downloaded += size;
+            });
+        };
+        // the proof that the file is ours, should it have its final name already
+        leftovers.borrow_mut().add(partial);
+        stranded.set(stranded.get() + 1);
+        let text = format!("{error:#}");
+        let level = match error.downcast_ref() {
+            Some(StoreError::NameTaken) => log::Level::Warn,
+            Some(_) => log::Level::Error,
+            // the keeper has said so, once for all files
+            None => log::Level::Debug,
+        };
+        let first = memory.borrow_mut().first_time(&path, &text);
+        let level = if first { level } else { log::Level::Debug };
+        log::log!(level, "server={server} path={path}: {text}; the next scan tries again");
+        progress.update(|status| status.last_error = Some(format!("{path}: {text}")));
     }
 }
 

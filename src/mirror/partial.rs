@@ -21,7 +21,7 @@ use crate::facts::{FileFacts, Modified, TimeSource};
 use crate::names::RemotePath;
 
 /// When a download is resumed, this much of what is there is fetched again and compared, because two contents may
-/// share size and time, and because after a power loss the end of an unsynced file may be empty.
+/// share size and time. Against a power loss it is no help: see `tree::Mirror::open`.
 const OVERLAP: u64 = 64 * 1024;
 
 /// The name of a partial file, and all it says.
@@ -75,6 +75,12 @@ fn path_hash(path: &RemotePath) -> u128 {
     let mut hasher = SipHasher24::new();
     hasher.write(path.wire());
     hasher.finish128().as_u128()
+}
+
+/// Whether a file in `.partial` is ours.
+#[must_use]
+pub fn is_partial_name(name: &str) -> bool {
+    PartialName::parse(name).is_some()
 }
 
 /// What an earlier run left in `.partial`, by path. Read once when a scanner starts.

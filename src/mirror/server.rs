@@ -40,9 +40,11 @@ pub struct Server {
     pub(super) guard: Rc<dyn DiskGuard>,
     pub(super) publisher: Publisher,
     pub(super) connector: Connector,
-    pub(super) memory: RefCell<Memory>,
-    /// Shared with the files on their way into the records.
+    /// Shared with the files on their way into the records, as are the next two.
+    pub(super) memory: Rc<RefCell<Memory>>,
     pub(super) leftovers: Rc<RefCell<Leftovers>>,
+    /// Fetched files that could not be stored or recorded since this was last asked.
+    pub(super) stranded: Rc<Cell<u64>>,
     /// Files being made durable and recorded; they are finished even when a scan is stopped.
     pub(super) publishing: RefCell<JoinSet<()>>,
     idle: RefCell<Vec<Session>>,
@@ -80,7 +82,8 @@ impl Server {
         Ok(Self {
             connector: Connector::new((*settings).clone())?,
             leftovers: Rc::new(RefCell::new(Leftovers::read(&own)?)),
-            memory: RefCell::new(Memory::new(interval)),
+            memory: Rc::new(RefCell::new(Memory::new(interval))),
+            stranded: Rc::default(),
             mirror: own,
             settings,
             interval,
@@ -131,6 +134,12 @@ impl Server {
                 "server={name} files are stored but not recorded yet; they will be, or the next start does it"
             );
         }
+    }
+
+    /// Files that were fetched and are not on record: those that failed since this was last asked, and those still on
+    /// their way. Their partial names are the proof that they are ours, and must stay.
+    pub(super) fn take_unrecorded(&self) -> u64 {
+        self.stranded.take() + self.publishing.borrow().len() as u64
     }
 
     /// Logs out everywhere, so that no stale login counts against the server's limit.

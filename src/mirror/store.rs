@@ -4,6 +4,10 @@
 //! and all unsynced directories above it synced. Only then may the file be recorded. The partial name stays as the
 //! proof of ownership until the record is committed, and is removed after that.
 //!
+//! A sync that fails is never simply repeated: the kernel tells of a lost write once, and a second sync would
+//! succeed without it. Data that could not be synced are fetched anew, and a name that could not be synced is taken
+//! back and given again.
+//!
 //! Files come in batches, because the waits of a journaling file system are shared: one commit of its journal makes
 //! many files durable. A file that comes alone does not wait for company. All of this blocks and runs on the
 //! publisher's own thread, never on a scanner's.
@@ -20,8 +24,8 @@ use rustix::fs::{Advice, AtFlags, Stat, StatxFlags};
 use rustix::io::Errno;
 use tokio::sync::{mpsc, oneshot};
 
-use super::partial::{PartialName, stat};
-use super::tree::{ServerMirror, make_and_open};
+use super::partial::{PartialName, remove, stat};
+use super::tree::{ServerMirror, make_and_open, open_directory};
 use crate::names::{RemoteName, RemotePath};
 
 /// Most files that are made durable together. Bounds the wait of the first one of them.
@@ -124,6 +128,11 @@ pub struct DurableDirectories(HashSet<Birth>);
 #[must_use]
 pub fn store_batch(batch: &[Staged], durable: &mut DurableDirectories) -> Vec<Result<(), StoreError>> {
     let mut outcomes: Vec<Result<(), StoreError>> = sync_data(batch).into_iter().map(|r| Ok(r?)).collect();
+    for (staged, outcome) in batch.iter().zip(&outcomes) {
+        if outcome.is_err() {
+            forget_data(staged);
+        }
+    }
     sync_partial_directories(batch, &mut outcomes);
     let mut homes = Homes::default();
     let mut touched = Vec::with_capacity(batch.len());
@@ -134,13 +143,40 @@ pub fn store_batch(batch: &[Staged], durable: &mut DurableDirectories) -> Vec<Re
             None
         }));
     }
-    let synced: Vec<bool> = homes.0.iter().map(|(_, _, home)| rustix::fs::fsync(home).is_ok()).collect();
-    for (home, outcome) in touched.into_iter().zip(&mut outcomes) {
-        if home.is_some_and(|home| synced.get(home) != Some(&true)) {
-            *outcome = Err(StoreError::Disk(anyhow::anyhow!("the directory cannot be synced")));
+    let synced: Vec<_> = homes.0.iter().map(|(_, _, home)| rustix::fs::fsync(home)).collect();
+    for ((staged, home), outcome) in batch.iter().zip(touched).zip(&mut outcomes) {
+        if let Some(Err(error)) = home.and_then(|home| synced.get(home)) {
+            take_back(staged);
+            *outcome = Err(disk(*error, "syncing the directory"));
         }
     }
     outcomes
+}
+
+fn disk(error: Errno, attempt: &'static str) -> StoreError {
+    StoreError::Disk(anyhow::Error::new(io::Error::from(error)).context(attempt))
+}
+
+/// After a failed sync nobody knows which bytes reached the disk: none of them is resumed from. A file that has its
+/// final name was synced before it got it.
+fn forget_data(staged: &Staged) {
+    let Staged { mirror, partial, .. } = staged;
+    if stat(mirror, *partial).is_some_and(|stat| stat.st_nlink == 1)
+        && let Err(error) = remove(mirror, *partial)
+    {
+        log::warn!("cannot remove the partial file {partial}, whose data could not be synced: {error}");
+    }
+}
+
+/// Takes the final name away again; the next try gives it anew, and syncs the directory with it.
+fn take_back(staged: &Staged) {
+    let Staged { mirror, partial, directory, name, .. } = staged;
+    let Ok(home) = open_directory(mirror.top(), directory) else { return };
+    if is_same_file(mirror, *partial, &home, name.text())
+        && let Err(error) = rustix::fs::unlinkat(&home, name.text(), AtFlags::empty())
+    {
+        log::warn!("cannot take {}'s name back, which could not be synced: {error}", directory.join(name));
+    }
 }
 
 /// The directories of a batch, each opened once and synced once.
@@ -172,22 +208,24 @@ fn sync_data(batch: &[Staged]) -> Vec<anyhow::Result<()>> {
             rustix::fs::fadvise(&staged.file, 0, None, Advice::DontNeed).ok();
         }
     }
-    let sync = |staged: &Staged| rustix::fs::fdatasync(&staged.file).context("syncing the data");
+    let sync = |staged: &Staged| {
+        rustix::fs::fdatasync(&staged.file).map_err(io::Error::from).context("syncing the data")
+    };
     batch.iter().map(sync).collect()
 }
 
 fn sync_partial_directories(batch: &[Staged], outcomes: &mut [Result<(), StoreError>]) {
-    let mut synced: Vec<*const ServerMirror> = Vec::new();
+    let mut synced: Vec<(*const ServerMirror, Result<(), Errno>)> = Vec::new();
     for (staged, outcome) in batch.iter().zip(outcomes) {
         let mirror = Arc::as_ptr(&staged.mirror);
-        if synced.contains(&mirror) {
-            continue;
-        }
-        match rustix::fs::fsync(staged.mirror.partial()) {
-            Ok(()) => synced.push(mirror),
-            Err(error) => {
-                *outcome = Err(StoreError::Disk(anyhow::Error::new(error).context("syncing .partial")))
-            }
+        let done = synced.iter().find(|(other, _)| *other == mirror).map(|(_, done)| *done);
+        let done = done.unwrap_or_else(|| {
+            let done = rustix::fs::fsync(staged.mirror.partial());
+            synced.push((mirror, done));
+            done
+        });
+        if let (Ok(()), Err(error)) = (&outcome, done) {
+            *outcome = Err(disk(error, "syncing .partial"));
         }
     }
 }
@@ -204,7 +242,7 @@ fn link(staged: &Staged, homes: &mut Homes, durable: &mut DurableDirectories) ->
         Ok(()) => Ok(place),
         Err(Errno::EXIST) if is_same_file(mirror, *partial, home.as_fd(), name.text()) => Ok(place),
         Err(Errno::EXIST) => Err(StoreError::NameTaken),
-        Err(error) => Err(StoreError::Disk(anyhow::Error::new(error).context("linking"))),
+        Err(error) => Err(disk(error, "linking")),
     }
 }
 

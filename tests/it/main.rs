@@ -22,6 +22,7 @@ mod hostile;
 mod listing;
 mod mirror;
 mod notify;
+mod order;
 mod quota;
 mod real_servers;
 mod records;

@@ -49,11 +49,6 @@ impl Tap {
         self.acceptor.addr()
     }
 
-    /// How often this command came.
-    pub fn count(&self, command: &str) -> usize {
-        self.commands().iter().filter(|line| *line == command).count()
-    }
-
     /// All commands so far.
     pub fn commands(&self) -> Vec<String> {
         let said = calm(self.said.lock());
