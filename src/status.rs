@@ -114,6 +114,28 @@ pub struct ServerStatus {
     pub changed_files: u64,
     /// Lines of the last scan's listings that could not be read, names refused included.
     pub lines_not_understood: u64,
+    /// Directories of the last scan whose listing the server cut, or whose number of entries looks so.
+    pub cut_listings: u64,
+    /// Zips of the last scan that were tried and could not be taken: cut, refused, or still being uploaded. Each is
+    /// tried again, and all of them are among the pending ones.
+    pub incomplete_files: u64,
+    /// The first few of them.
+    pub incomplete: Vec<IncompleteFile>,
+}
+
+/// A zip that was tried and could not be taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IncompleteFile {
+    /// On the server.
+    pub path: String,
+    /// Why it was not taken the last time.
+    pub reason: String,
+    /// Tries in a row with the same size and time.
+    pub tries: u32,
+    /// RFC 3339: its first try.
+    pub since: String,
+    /// RFC 3339; earlier where the server shows another size or time.
+    pub next_try: String,
 }
 
 /// The counters of one server, shared between its scanner and whoever asks.

@@ -7,7 +7,7 @@ use bytesize::ByteSize;
 use comfy_table::{CellAlignment, Table, presets};
 
 use crate::names::Printable;
-use crate::status::{ServerState, ServerStatus, ServiceStatus};
+use crate::status::{IncompleteFile, ServerState, ServerStatus, ServiceStatus};
 
 /// The status as a few lines and a table, without a line end after the last.
 #[must_use]
@@ -38,7 +38,29 @@ pub fn status(status: &ServiceStatus) -> String {
         text.push_str(line.trim_end());
         text.push('\n');
     }
+    write_incomplete(&mut text, &status.servers).ok();
     text.trim_end().to_owned()
+}
+
+/// The files that could not be taken so far, a line each; of each server the first few.
+fn write_incomplete(text: &mut String, servers: &[ServerStatus]) -> std::fmt::Result {
+    if servers.iter().all(|server| server.incomplete_files == 0) {
+        return Ok(());
+    }
+    writeln!(text, "\nNOT TAKEN YET")?;
+    for server in servers {
+        let name = Printable(&server.name);
+        for file in &server.incomplete {
+            let (path, reason) = (Printable(&file.path), Printable(&file.reason));
+            let IncompleteFile { tries, since, next_try, .. } = file;
+            writeln!(text, "{name} {path}: {reason}; tried {tries} times, since {since}, next {next_try}")?;
+        }
+        let more = server.incomplete_files.saturating_sub(server.incomplete.len() as u64);
+        if more > 0 {
+            writeln!(text, "{name} … and {more} more")?;
+        }
+    }
+    Ok(())
 }
 
 fn write_summary(text: &mut String, status: &ServiceStatus) -> std::fmt::Result {

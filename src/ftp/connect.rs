@@ -9,6 +9,7 @@ use rustls_pki_types::ServerName as TlsName;
 use suppaftp::FtpError as SuppaError;
 use suppaftp::tokio::ImplAsyncFtpStream;
 
+use super::compare::Compared;
 use super::error::FtpError;
 use super::reply::{Features, Reply};
 use super::session::{Session, WireEncoding, reply_of, wire_text, within};
@@ -29,8 +30,10 @@ pub struct Connector {
 pub(super) struct Learned {
     /// What FEAT said, asked once.
     pub(super) features: Cell<Option<Features>>,
-    /// FEAT shows MLST, and yet MLSD is refused.
+    /// FEAT shows MLST, and yet MLSD is refused, or loses entries.
     pub(super) mlsd_refused: Cell<bool>,
+    /// How far MLSD was compared with LIST.
+    pub(super) compared: Cell<Compared>,
     /// Whether EPSV works (or PASV, if false).
     pub(super) extended_passive: Cell<Option<bool>>,
 }

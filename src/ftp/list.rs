@@ -29,7 +29,7 @@ impl Session {
     ///
     /// [`FtpError::Refused`] where the directory cannot be entered; the session stays usable then.
     pub async fn list(&mut self, path: &RemotePath) -> Result<Listing<'_>, FtpError> {
-        let (data, parser, step) = match self.listing {
+        let opened = match self.listing {
             ListingMode::Mlsd => self.mlsd(path).await?,
             ListingMode::List => self.bare_list(path).await?,
             ListingMode::Auto if !self.shows_mlsd() => self.bare_list(path).await?,
@@ -39,22 +39,31 @@ impl Session {
                     self.learned.mlsd_refused.set(true);
                     self.bare_list(path).await?
                 }
-                outcome => outcome?,
+                outcome => {
+                    let (data, mut parser, step) = outcome?;
+                    if self.wants_comparison() {
+                        parser.collect_names();
+                    }
+                    (data, parser, step)
+                }
             },
         };
-        Ok(Listing { session: self, data, parser, step, clean: true })
+        Ok(Listing::of(self, opened))
     }
 
-    fn shows_mlsd(&self) -> bool {
+    /// Whether the server shows MLSD and nothing was found against it.
+    pub(super) fn shows_mlsd(&self) -> bool {
         self.learned.features.get().unwrap_or_default().mlsd && !self.learned.mlsd_refused.get()
     }
 
-    async fn mlsd(&mut self, path: &RemotePath) -> Result<Opened, FtpError> {
+    /// Begins to list a directory by MLSD, whose argument is the path.
+    pub(super) async fn mlsd(&mut self, path: &RemotePath) -> Result<Opened, FtpError> {
         let data = self.open_transfer("MLSD", &[b"MLSD ", path.wire()].concat(), 0).await?;
         Ok((Some(data), ListingParser::mlsd(self.encoding), "MLSD"))
     }
 
-    async fn bare_list(&mut self, path: &RemotePath) -> Result<Opened, FtpError> {
+    /// Begins to list a directory by CWD and a LIST without argument.
+    pub(super) async fn bare_list(&mut self, path: &RemotePath) -> Result<Opened, FtpError> {
         self.require("CWD", &[b"CWD ", path.wire()].concat()).await?;
         let data = match self.open_transfer("LIST", b"LIST", 0).await {
             Ok(data) => Some(data),
@@ -67,7 +76,13 @@ impl Session {
 }
 
 /// A listing that has begun: its data connection, its parser and its command.
-type Opened = (Option<Data>, ListingParser, &'static str);
+pub(super) type Opened = (Option<Data>, ListingParser, &'static str);
+
+impl<'s> Listing<'s> {
+    pub(super) fn of(session: &'s mut Session, (data, parser, step): Opened) -> Self {
+        Self { session, data, parser, step, clean: true }
+    }
+}
 
 impl Listing<'_> {
     /// Appends the next entries to `entries`; false at the end.

@@ -3,10 +3,12 @@
 //! - [`connect`]: address, TLS, user and password in, a logged-in [`Session`] out
 //! - [`session`]: commands, replies, data connections, deadlines
 //! - [`list`] and [`listing`]: one directory as entries, whatever dialect the server speaks
+//! - [`compare`]: whether a listing can be believed
 //! - [`download`]: one file as bytes, resumed where that is safe
 //! - [`reply`] and [`transport`]: what lies beneath suppaftp, which carries the control connection
 //! - [`tls`]: whom to trust
 
+pub mod compare;
 pub mod connect;
 pub mod download;
 pub mod error;

@@ -81,7 +81,10 @@ fn note(server: &Server, tally: &Tally) {
         status.files_seen = tally.files;
         status.pending_files = tally.waiting;
         status.lines_not_understood = tally.not_understood;
-        if tally.failed_directories + tally.failed_files + tally.not_understood + tally.waiting == 0 {
+        status.cut_listings = tally.cut_listings;
+        status.incomplete_files = tally.incomplete;
+        let faults = tally.failed_directories + tally.failed_files + tally.not_understood;
+        if faults + tally.cut_listings + tally.waiting == 0 {
             status.last_error = None;
         }
     });

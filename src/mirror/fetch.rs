@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::config::Verify;
 use crate::facts::FileFacts;
+use crate::ftp::reply::Reply;
 use crate::ftp::{FtpError, Session};
 use crate::names::RemotePath;
 use crate::quota::{Gauge, Hold};
@@ -47,6 +48,9 @@ pub enum FetchError {
     /// `verify = "zip"` and no archive.
     #[error("not a readable zip archive: {0}")]
     NotReadable(String),
+    /// Put together from two contents, as far as can be told.
+    #[error("it changed while it was fetched, and what came is no readable zip archive: {0}")]
+    Mixed(String),
     /// No bytes at all; believed when a later scan sees the same.
     #[error("the file is empty; it is taken once two scans have seen it so")]
     Empty,
@@ -59,7 +63,7 @@ impl FetchError {
     /// Whether it looks as if the file is still being uploaded.
     #[must_use]
     pub fn is_unfinished(&self) -> bool {
-        matches!(self, Self::WrongSize { .. } | Self::CutZip | Self::Empty)
+        matches!(self, Self::WrongSize { .. } | Self::CutZip | Self::Mixed(_) | Self::Empty)
     }
 }
 
@@ -91,6 +95,8 @@ pub struct Wanted<'a> {
     pub facts: FileFacts,
     /// An earlier scan has seen it empty too.
     pub may_be_empty: bool,
+    /// It was tried before, with the same size and time, and could not be taken.
+    pub again: bool,
     /// How sure to be.
     pub verify: Verify,
 }
@@ -113,8 +119,10 @@ pub async fn fetch(
     let mut partial = Partial::open(mirror, name, limit)?;
     let resumed = partial.length() > 0;
     let clean_end = match transfer(session, wanted.path, &mut partial, hold).await {
-        // a server that does not resume: from the start then, on the same session
-        Err(FtpError::Refused { step: "REST", .. }) if resumed => {
+        // a server that does not resume, or not here: from the start then, on the same session
+        Err(FtpError::Refused { step, reply })
+            if resumed && session.is_reusable() && no_rest(step, &reply) =>
+        {
             gauge.partial_gone(partial.length());
             partial.start_over()?;
             transfer(session, wanted.path, &mut partial, hold).await?
@@ -125,7 +133,9 @@ pub async fn fetch(
     let size = partial.length();
     let proof = async {
         prove_size(session, &wanted, size, clean_end, resumed).await?;
-        prove_content(&wanted, partial.file(), size).await
+        // what was put together from two transfers, or is larger or smaller than listed, may be of two contents
+        let doubtful = !wanted.again && (resumed || wanted.facts.size.is_some_and(|listed| listed != size));
+        prove_content(&wanted, partial.file(), size, doubtful).await
     };
     match proof.await {
         Ok(not_a_zip) => Ok(Fetched { partial: name, file: partial.into_file(), size, not_a_zip }),
@@ -137,6 +147,11 @@ pub async fn fetch(
             Err(error)
         }
     }
+}
+
+/// Whether this is the answer to REST, or to a RETR that came to nothing because of REST: refused for good.
+fn no_rest(step: &str, reply: &Reply) -> bool {
+    step == "REST" || (step == "RETR" && reply.code / 100 == 5)
 }
 
 async fn transfer(
@@ -180,13 +195,25 @@ async fn prove_size(
 }
 
 /// Looks into the file as far as `verify` asks. Answers whether it is no zip archive and is taken all the same.
-async fn prove_content(wanted: &Wanted<'_>, file: &File, size: u64) -> Result<bool, FetchError> {
+/// A `doubtful` archive is read through whatever `verify` says, except that the size alone may count.
+async fn prove_content(
+    wanted: &Wanted<'_>,
+    file: &File,
+    size: u64,
+    doubtful: bool,
+) -> Result<bool, FetchError> {
     if size == 0 && wanted.verify != Verify::Zip {
         return if wanted.may_be_empty { Ok(false) } else { Err(FetchError::Empty) };
     }
     match wanted.verify {
         Verify::Size => Ok(false),
         Verify::Auto => match inspect(file, size)? {
+            ZipShape::Whole if doubtful => {
+                read_through(file.try_clone()?).await.map(|()| false).map_err(|error| match error {
+                    Unreadable::Disk(error) => error.into(),
+                    error => FetchError::Mixed(error.to_string()),
+                })
+            }
             ZipShape::Whole | ZipShape::Empty => Ok(false),
             ZipShape::Cut => Err(FetchError::CutZip),
             ZipShape::NotZip => Ok(true),

@@ -34,33 +34,29 @@ pub struct DirectoryJob {
     pub path: Arc<RemotePath>,
     /// Directories between it and the configured one.
     pub depth: usize,
-    /// What the server calls it and the directories above it, where it tells.
-    pub lineage: Option<Rc<Lineage>>,
+    /// What the server calls it, where it tells; see [`crate::ftp::listing::Entry::unique`].
+    pub unique: Option<u64>,
+    /// The directories above it, as far as this scan went through them.
+    pub above: Option<Rc<Lineage>>,
     /// Failed tries on other connections in this scan.
     pub tries: u32,
 }
 
-/// The identity of a directory, and of those above it.
+/// A directory that others are below of, and those above it.
 #[derive(Debug)]
 pub struct Lineage {
-    /// See [`crate::ftp::listing::Entry::unique`].
-    pub unique: u64,
-    /// The nearest one above that has an identity.
+    /// What the server calls it, where it tells.
+    pub unique: Option<u64>,
+    /// What its listing amounted to, where that was known in time and tells anything.
+    pub listing: Option<u64>,
+    /// The one above it.
     pub above: Option<Rc<Lineage>>,
 }
 
 impl Lineage {
-    /// Whether `unique` is this directory or one above it.
-    #[must_use]
-    pub fn holds(lineage: Option<&Rc<Self>>, unique: u64) -> bool {
-        let mut next = lineage;
-        while let Some(directory) = next {
-            if directory.unique == unique {
-                return true;
-            }
-            next = directory.above.as_ref();
-        }
-        false
+    /// The directory itself and those above it, from below.
+    pub fn upwards(lineage: Option<&Rc<Self>>) -> impl Iterator<Item = &Self> {
+        std::iter::successors(lineage.map(Rc::as_ref), |directory| directory.above.as_deref())
     }
 }
 
@@ -280,7 +276,7 @@ mod tests {
     use std::time::Duration;
 
     fn directory() -> DirectoryJob {
-        DirectoryJob { path: Arc::new(RemotePath::root()), depth: 0, lineage: None, tries: 0 }
+        DirectoryJob { path: Arc::new(RemotePath::root()), depth: 0, unique: None, above: None, tries: 0 }
     }
 
     fn file() -> FileJob {

@@ -1,7 +1,8 @@
 //! The mirror of the servers: what is scanned, fetched, stored and deleted below `{root}`.
 //!
 //! - [`collect`]: scan after scan, from `start` to `stop`
-//! - [`scan`]: one scan; [`jobs`] are its work, `explore` lists a directory, `obtain` brings a file home
+//! - [`scan`]: one scan; [`jobs`] are its work, `explore` lists a directory, `loops` ends it in time,
+//!   `obtain` brings a file home
 //! - [`fetch`] and [`verify`]: bytes received and proved whole
 //! - [`partial`] and [`store`]: under way, and durable under the final name
 //! - [`delete`]: one file less, for the quota
@@ -13,6 +14,7 @@ pub mod delete;
 mod explore;
 pub mod fetch;
 pub mod jobs;
+mod loops;
 pub mod memory;
 mod obtain;
 pub mod partial;

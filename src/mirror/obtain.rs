@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rustix::fs::AtFlags;
 use tokio::sync::OwnedSemaphorePermit;
@@ -52,10 +52,11 @@ pub(super) async fn obtain(scan: &Scan<'_>, session: &mut Session, job: &FileJob
     }
     let may_be_empty = facts.size == Some(0) && scan.server.memory.borrow_mut().seen_empty(&path, facts);
     if facts.size == Some(0) && !may_be_empty {
-        scan.tally.borrow_mut().waiting += 1;
+        scan.file_empty(&path, facts);
         return Ok(());
     }
-    let wanted = Wanted { path: &path, facts, may_be_empty, verify: scan.server.settings.verify };
+    let again = scan.server.memory.borrow().was_tried(&path, &job.facts);
+    let wanted = Wanted { path: &path, facts, may_be_empty, again, verify: scan.server.settings.verify };
     let Some(mut hold) = room(scan, job, wanted).await else { return Ok(()) };
     match fetch(session, &scan.server.mirror, wanted, &mut hold, &scan.server.gauge).await {
         Ok(fetched) => {
@@ -132,6 +133,30 @@ pub(super) fn discard_leftovers(server: &Server) {
     };
     for name in names {
         if let Some(stat) = stat(&server.mirror, name) {
+            discard(&server.mirror, &server.gauge, name, &stat);
+        }
+    }
+}
+
+/// The partial files of long ago, among which those are that no listing claims.
+pub(super) fn aged_leftovers(server: &Server) -> Leftovers {
+    Leftovers::read_aged(&server.mirror, SystemTime::now()).unwrap_or_else(|error| {
+        log::warn!("server={} cannot read .partial: {error}", server.settings.name);
+        Leftovers::default()
+    })
+}
+
+/// Removes partial files of long ago whose files no listing of a whole scan showed. Those of a directory that could
+/// not be listed are among them, which costs their bytes once more, should the directory come back.
+pub(super) fn discard_unclaimed(server: &Server, unclaimed: Leftovers) {
+    for name in unclaimed.into_names() {
+        server.leftovers.borrow_mut().forget(name);
+        if let Some(stat) = stat(&server.mirror, name) {
+            let size = size_of_stat(&stat);
+            log::info!(
+                "server={} removes the partial file {name} of {size} bytes: its file is gone from the server",
+                server.settings.name
+            );
             discard(&server.mirror, &server.gauge, name, &stat);
         }
     }

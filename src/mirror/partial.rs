@@ -10,6 +10,7 @@ use std::fs::File;
 use std::hash::Hasher;
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
 use rustix::fs::{AtFlags, Mode, OFlags, Stat};
@@ -23,6 +24,9 @@ use crate::names::RemotePath;
 /// When a download is resumed, this much of what is there is fetched again and compared, because two contents may
 /// share size and time. Against a power loss it is no help: see `tree::Mirror::open`.
 const OVERLAP: u64 = 64 * 1024;
+
+/// A partial file that nobody wrote to for so long, and for whose path the server shows no file any more, is removed.
+const KEPT_UNCLAIMED: Duration = Duration::from_secs(24 * 3600);
 
 /// The name of a partial file, and all it says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,6 +105,28 @@ impl Leftovers {
         Ok(Self(by_path))
     }
 
+    /// Reads those that nobody wrote to for a day. One that has its final name already proves that the file is ours,
+    /// and is no leftover in this sense.
+    ///
+    /// # Errors
+    ///
+    /// When the directory cannot be read.
+    pub fn read_aged(mirror: &ServerMirror, now: SystemTime) -> io::Result<Self> {
+        let mut all = Self::read(mirror)?;
+        let newest = now.checked_sub(KEPT_UNCLAIMED).and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+        let newest = newest.map_or(0, |since| since.as_secs());
+        let aged = |name: &PartialName| {
+            stat(mirror, *name).is_some_and(|stat| {
+                stat.st_nlink == 1 && u64::try_from(stat.st_mtime).is_ok_and(|at| at < newest)
+            })
+        };
+        all.0.retain(|_, names| {
+            names.retain(aged);
+            !names.is_empty()
+        });
+        Ok(all)
+    }
+
     /// Whether nothing is left over, which spares the look-ups.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -117,6 +143,16 @@ impl Leftovers {
         let names = self.0.entry(name.path_hash).or_default();
         if !names.contains(&name) {
             names.push(name);
+        }
+    }
+
+    /// Forgets a partial file that is removed.
+    pub fn forget(&mut self, name: PartialName) {
+        if let Some(names) = self.0.get_mut(&name.path_hash) {
+            names.retain(|other| *other != name);
+            if names.is_empty() {
+                self.0.remove(&name.path_hash);
+            }
         }
     }
 

@@ -14,18 +14,23 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::explore::explore;
+use super::fetch::FetchError;
 use super::jobs::{DirectoryJob, Job, Jobs};
-use super::obtain::obtain;
+use super::memory::Failure;
+use super::obtain::{aged_leftovers, discard_unclaimed, obtain};
+use super::partial::Leftovers;
 use super::server::Server;
 use crate::facts::FileFacts;
 use crate::ftp::{Blame, FtpError, Session};
 use crate::names::RemotePath;
-use crate::status::ServerState;
+use crate::status::{IncompleteFile, ServerState, rfc3339};
 
 /// A job is given to another connection this often, when the one it was on breaks.
 const MAX_TRIES: u32 = 2;
 /// From this many failures on with the same size and time, an unfinished file is no longer taken for an upload.
 const UNFINISHED_TRIES: u32 = 4;
+/// Files that cannot be taken and are shown one by one; all of them are counted.
+const MAX_INCOMPLETE_SHOWN: usize = 5;
 /// Files received and not recorded yet. Bounds open files, and the work that a stop waits for.
 const MAX_PUBLISHING: usize = 64;
 
@@ -46,6 +51,10 @@ pub struct Tally {
     pub waiting: u64,
     /// Lines that no parser understood, and names that were refused.
     pub not_understood: u64,
+    /// Directories whose listing was cut, or looks as if it was.
+    pub cut_listings: u64,
+    /// New zips that were tried and could not be taken, in this scan or before.
+    pub incomplete: u64,
     /// There is more to fetch than one scan takes.
     pub overflowed: bool,
 }
@@ -56,6 +65,10 @@ pub(super) struct Scan<'s> {
     pub(super) jobs: Jobs,
     pub(super) tally: RefCell<Tally>,
     pub(super) publishing: Arc<Semaphore>,
+    /// Partial files from long ago that no listing of this scan has a file for, so far.
+    pub(super) unclaimed: RefCell<Leftovers>,
+    /// The first few of the files that cannot be taken.
+    incomplete: RefCell<Vec<IncompleteFile>>,
     /// Sessions in use or being made.
     sessions: Cell<usize>,
     /// Transfers under way, for the state that `status` shows.
@@ -78,6 +91,8 @@ pub async fn scan(server: &Server) -> Result<Tally, FtpError> {
         jobs: Jobs::default(),
         tally: RefCell::default(),
         publishing: Arc::new(Semaphore::new(MAX_PUBLISHING)),
+        unclaimed: RefCell::new(aged_leftovers(server)),
+        incomplete: RefCell::default(),
         sessions: Cell::new(0),
         transfers: Cell::new(0),
         login: Semaphore::new(1),
@@ -86,7 +101,8 @@ pub async fn scan(server: &Server) -> Result<Tally, FtpError> {
     };
     for path in &server.settings.directories {
         let key = server.memory.borrow().key(path);
-        let job = DirectoryJob { path: Arc::new(path.clone()), depth: 0, lineage: None, tries: 0 };
+        let path = Arc::new(path.clone());
+        let job = DirectoryJob { path, depth: 0, unique: None, above: None, tries: 0 };
         scan.jobs.add_directory(key, job);
     }
     let lanes = server.lanes();
@@ -94,10 +110,12 @@ pub async fn scan(server: &Server) -> Result<Tally, FtpError> {
     let mut lanes: FuturesUnordered<_> = (0..lanes).map(|_| scan.lane()).collect();
     while lanes.next().await.is_some() {}
     drop(lanes);
-    let Scan { jobs, tally, fatal, .. } = scan;
+    let Scan { jobs, tally, fatal, unclaimed, incomplete, .. } = scan;
     if let Some(error) = fatal.into_inner() {
         return Err(error);
     }
+    discard_unclaimed(server, unclaimed.into_inner());
+    server.progress.update(|status| status.incomplete = incomplete.into_inner());
     let mut tally = tally.into_inner();
     if jobs.directories_dropped() > 0 {
         let (name, dropped) = (&server.settings.name, jobs.directories_dropped());
@@ -233,7 +251,11 @@ impl Scan<'_> {
         }
         match job {
             Job::List(_) => {
-                self.tally.borrow_mut().failed_directories += 1;
+                let cut = matches!(error, FtpError::ListingCut(_));
+                let mut tally = self.tally.borrow_mut();
+                tally.failed_directories += 1;
+                tally.cut_listings += u64::from(cut);
+                drop(tally);
                 self.complain(&path, &error, "the next scan tries again");
             }
             Job::Fetch(file) => self.file_failed(&path, file.facts, &error),
@@ -242,13 +264,13 @@ impl Scan<'_> {
 
     /// A file is not taken now. It waits for its next try, longer each time while the server shows the same.
     pub(super) fn file_failed(&self, path: &RemotePath, facts: FileFacts, error: &dyn Display) {
-        let (_, next) = self.postpone(path, facts);
+        let (_, next) = self.postpone(path, facts, error);
         self.complain(path, error, &next);
     }
 
     /// The same for a file that looks as if it is still being uploaded, which is everyday life unless it lasts.
     pub(super) fn file_unfinished(&self, path: &RemotePath, facts: FileFacts, error: &dyn Display) {
-        let (failures, next) = self.postpone(path, facts);
+        let (failures, next) = self.postpone(path, facts, error);
         if failures < UNFINISHED_TRIES {
             log::info!("server={} path={path}: {error}; {next}", self.server.settings.name);
         } else {
@@ -256,13 +278,42 @@ impl Scan<'_> {
         }
     }
 
+    /// A file is seen empty for the first time; the next scan believes it.
+    pub(super) fn file_empty(&self, path: &RemotePath, facts: FileFacts) {
+        self.tally.borrow_mut().waiting += 1;
+        let (since, next_try) = (chrono::Utc::now(), Instant::now() + self.server.interval);
+        let reason = FetchError::Empty.to_string().into();
+        self.incomplete(path, &Failure { facts, count: 1, next_try, since, reason });
+    }
+
     /// Answers how often the file failed in a row, and when it is tried again, in words.
-    fn postpone(&self, path: &RemotePath, facts: FileFacts) -> (u32, String) {
-        let (failures, wait) = self.server.memory.borrow_mut().failed(path, facts, Instant::now());
+    fn postpone(&self, path: &RemotePath, facts: FileFacts, error: &dyn Display) -> (u32, String) {
+        let now = Instant::now();
+        let failure = self.server.memory.borrow_mut().failed(path, facts, &error.to_string(), now);
         let mut tally = self.tally.borrow_mut();
         tally.failed_files += 1;
         tally.waiting += 1;
-        (failures, format!("next try in {}, or when it changes", humantime::format_duration(wait)))
+        drop(tally);
+        self.incomplete(path, &failure);
+        let wait = failure.next_try.saturating_duration_since(now);
+        (failure.count, format!("next try in {}, or when it changes", humantime::format_duration(wait)))
+    }
+
+    /// Counts a file that was tried and not taken, and shows it in `status` where it is one of the first few.
+    pub(super) fn incomplete(&self, path: &RemotePath, failure: &Failure) {
+        self.tally.borrow_mut().incomplete += 1;
+        let mut shown = self.incomplete.borrow_mut();
+        if shown.len() < MAX_INCOMPLETE_SHOWN {
+            let wait = failure.next_try.saturating_duration_since(Instant::now());
+            let wait = chrono::TimeDelta::from_std(wait).unwrap_or_default();
+            shown.push(IncompleteFile {
+                path: path.to_string(),
+                reason: failure.reason.to_string(),
+                tries: failure.count,
+                since: rfc3339(failure.since),
+                next_try: rfc3339(chrono::Utc::now() + wait),
+            });
+        }
     }
 
     /// A file is not taken now for a reason of our own; the next scan tries again, and finds it better at once.

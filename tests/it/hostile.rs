@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 use crate::steps::{
     SOON, content, error_shown, faultless, logged, names, one, put, recorded, rescanned, shown, with,
 };
-use crate::support::scripted::{Rule, ScriptedServer};
+use crate::support::scripted::{ListStyle, MlsdLinks, Rule, ScriptedServer};
 use crate::support::zips::zip;
 
 #[test]
@@ -236,6 +236,60 @@ fn a_loop_is_seen_by_the_identity_that_mlsd_shows() {
     rescanned(&ftp, 2);
     assert_eq!((ftp.listings("/a/a"), names(&service).len()), (0, 2));
     assert!(!logged(&service, "the same directory as one above it").is_empty());
+}
+
+#[test]
+fn a_loop_that_nothing_tells_is_cut_where_the_way_leads_to_the_same_listing_again() {
+    // as pyftpdlib without `unique`, and as IIS shows junctions
+    for mlsd in [true, false] {
+        let ftp = ScriptedServer::start();
+        ftp.manner(|manner| {
+            manner.mlsd_in_feat = mlsd;
+            (manner.mlsd_links, manner.list_style) = (MlsdLinks::Followed, ListStyle::Dos);
+        });
+        put(&ftp, "/1.zip", zip(1, 2000));
+        put(&ftp, "/a/2.zip", zip(2, 2000));
+        put(&ftp, "/a/b/3.zip", zip(3, 2000));
+        ftp.edit(|tree| {
+            tree.link("/a/top", "/");
+            tree.link("/a/b/up", "..");
+            tree.link("/a/b/self", ".");
+        });
+        // else LIST, which shows no sizes of links but directories, would be compared with MLSD
+        let listing = if mlsd { "'mlsd'" } else { "'list'" };
+        let service = with(&ftp, &[("listing", listing)]).started().run();
+        recorded(&service, 3);
+        rescanned(&ftp, 2);
+        assert_eq!(names(&service), ["omc01/1.zip", "omc01/a/2.zip", "omc01/a/b/3.zip"]);
+        assert_eq!((ftp.count("RETR"), shown(&service, "scans").as_u64() > Some(1)), (3, true));
+        for link in ["omc01/a/top", "omc01/a/b/up", "omc01/a/b/self"] {
+            let below = fs::read_dir(service.root().join(link)).unwrap().count();
+            assert_eq!(below, 0, "{link}");
+        }
+        let told = logged(&service, "leads to itself again and again");
+        assert_eq!(told.iter().filter(|line| line.contains("WARN")).count(), 3, "{told:#?}");
+        // what comes later is found, and not by way of the loop
+        put(&ftp, "/a/4.zip", zip(4, 2000));
+        recorded(&service, 4);
+        rescanned(&ftp, 2);
+        assert_eq!(names(&service).len(), 4);
+    }
+}
+
+#[test]
+fn an_honest_tree_that_holds_copies_of_itself_is_mirrored_completely() {
+    let ftp = ScriptedServer::start();
+    // the same file of the same time and a directory of the same name, six levels deep, and two alike side by side
+    let levels: Vec<String> = (0..6).map(|level| "/x".repeat(level)).collect();
+    levels.iter().for_each(|level| put(&ftp, format!("{level}/same.zip"), zip(1, 2000)));
+    for side in ["/l/s1", "/l/s2"] {
+        put(&ftp, format!("{side}/same.zip"), zip(1, 2000));
+        put(&ftp, format!("{side}/x/same.zip"), zip(1, 2000));
+    }
+    let service = one(&ftp).started().run();
+    recorded(&service, levels.len() + 4);
+    faultless(&service);
+    assert!(logged(&service, "not followed").is_empty());
 }
 
 #[test]

@@ -13,6 +13,7 @@ pub mod processes;
 pub mod raw;
 pub mod scripted;
 pub mod service;
+pub mod tls;
 pub mod unftp;
 pub mod wait;
 pub mod zips;

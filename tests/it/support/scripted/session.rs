@@ -102,6 +102,9 @@ impl<'a> Session<'a> {
             self.wait(self.manner(|manner| manner.latency))?;
             if !self.act(&acts)? {
                 self.answer(&verb, &argument, &about, &acts)?;
+            } else if verb == "RETR" {
+                // refused: what REST had said is forgotten
+                (self.restart_at, self.passive) = (0, None);
             }
         }
     }
