@@ -73,6 +73,42 @@ class Receiver:
         self.process.wait()
 
 
+class Peaks:
+    """The most memory that each process had, looked at while it runs.
+
+    What wait4 says of it is useless here: it counts what this program had when it started the process.
+    """
+
+    def __init__(self, children: list):
+        self.peaks = {child.pid: 0 for child in children}
+        self.over = threading.Event()
+        self.thread = threading.Thread(target=self.look, daemon=True)
+        self.thread.start()
+
+    def look(self):
+        while True:
+            for pid in self.peaks:
+                self.peaks[pid] = max(self.peaks[pid], kernel_says(pid, "VmHWM") * 1024)
+            if self.over.wait(0.05):
+                return
+
+    def end(self) -> int:
+        self.over.set()
+        self.thread.join()
+        return sum(self.peaks.values())
+
+
+def kernel_says(pid: int, key: str) -> int:
+    """A number of /proc/PID/status; 0 where the process is gone."""
+    try:
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith(f"{key}:"):
+                return int(line.split()[1])
+    except OSError:
+        pass
+    return 0
+
+
 def run_all(commands: list[list], setting: Setting, name: str, environment: dict | None = None) -> Cost:
     """Runs the commands side by side to their end; what they print is kept in a log."""
     cost = Cost()
@@ -88,13 +124,14 @@ def run_all(commands: list[list], setting: Setting, name: str, environment: dict
         ]
         timer = threading.Timer(setting.limit, lambda: [os.kill(child.pid, signal.SIGKILL) for child in children])
         timer.start()
+        peaks = Peaks(children)
         for child in children:
             _, status, usage = os.wait4(child.pid, 0)
             child.returncode = os.waitstatus_to_exitcode(status)
             cost.cpu += usage.ru_utime + usage.ru_stime
-            cost.memory += usage.ru_maxrss * 1024
         cost.wall = time.monotonic() - began
         timer.cancel()
+        cost.memory = peaks.end()
     bad = [child.returncode for child in children if child.returncode != 0]
     if bad:
         last = log.read_text(errors="replace").strip().splitlines()[-1:]
@@ -160,9 +197,9 @@ class Rclone:
             [
                 program, "copy", ":ftp:", mirror / server.name, "--config", "/dev/null",
                 "--ftp-host", server.address, "--ftp-user", USER, "--ftp-pass", self.password,
-                "--ftp-concurrency", n, "--transfers", n, "--checkers", n,
-                # else transfers and listings could wait for each other's connections
-                "--check-first", "--ignore-existing", "--ignore-checksum", "--no-update-modtime",
+                "--transfers", n, "--checkers", n, "--check-first",
+                # as its manual says: with n alone it waits for itself for ever
+                "--ftp-concurrency", str(setting.connections + 1), "--ignore-existing", "--ignore-checksum", "--no-update-modtime",
             ]
             for server in fleet.servers
         ]
@@ -258,19 +295,13 @@ class Service:
             if time.monotonic() - self.began > self.setting.limit:
                 raise TimeoutError(f"{count} of {calls} files announced within {self.setting.limit:.0f} s")
             self.must_live()
-            self.threads = max(self.threads, self.kernel_says("Threads"))
+            self.threads = max(self.threads, kernel_says(self.process.pid, "Threads"))
             time.sleep(0.02)
 
     def must_live(self):
         if self.process.poll() is not None:
             last = " ".join(self.log.read_text(errors="replace").strip().splitlines()[-2:])
             raise RuntimeError(f"the service ended with {self.process.returncode}: {last}")
-
-    def kernel_says(self, key: str) -> int:
-        for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
-            if line.startswith(f"{key}:"):
-                return int(line.split()[1])
-        return 0
 
     def cpu(self) -> float:
         """Seconds of user and system time so far."""
@@ -279,7 +310,7 @@ class Service:
 
     def memory(self) -> int:
         """Bytes at the peak so far."""
-        return self.kernel_says("VmHWM") * 1024
+        return kernel_says(self.process.pid, "VmHWM") * 1024
 
     def status(self) -> dict | None:
         """None where it does not answer (yet)."""
@@ -306,13 +337,14 @@ class Service:
         """Ends it in good order."""
         cost = Cost()
         if self.process.returncode is None:
+            memory = self.memory()
             self.process.send_signal(signal.SIGTERM)
             timer = threading.Timer(20, self.process.kill)
             timer.start()
             _, status, usage = os.wait4(self.process.pid, 0)
             timer.cancel()
             self.process.returncode = os.waitstatus_to_exitcode(status)
-            cost = Cost(0, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
+            cost = Cost(0, usage.ru_utime + usage.ru_stime, memory)
             if self.process.returncode != 0:
                 cost.problem = f"the service ended with {self.process.returncode}"
         return cost
