@@ -7,11 +7,10 @@ import platform
 import shutil
 import signal
 import sys
-import tempfile
 from pathlib import Path
 
 from .contenders import Floor, Lftp, Mrosync, Plain, Receiver, Rclone, Setting, Wget
-from .disk import Disk
+from .disk import Disk, run
 from .figures import raw, table
 from .network import wait_for
 from .picture import draw
@@ -37,9 +36,9 @@ def options():
                         help="the binary to measure, several for a comparison (a fresh release build)")
     parser.add_argument("--limit", type=float, default=900, metavar="SECONDS", help="the longest that one run may take (900)")
     parser.add_argument("--disk", type=Path, metavar="DIRECTORY", help="where the file with the disk is made (target/bench)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="writes every figure there")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="writes every figure there (relative paths count from the repository)")
     parser.add_argument("--svg", type=Path, metavar="FILE", help="draws the ratios there")
-    parser.add_argument("--keep", action="store_true", help="keeps logs, configurations and the disk, and says where")
+    parser.add_argument("--keep", action="store_true", help="keeps logs, configurations and the disk in target/bench")
     given = parser.parse_args()
     given.rounds = given.rounds or (1 if given.quick else 3)
     for workload in given.workloads:
@@ -79,18 +78,18 @@ def main():
     # so that the files and the disk go whatever ends the bench
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     base = Path(os.environ["MROSYNC_BENCH_DIRECTORY"])
-    tools, helpers = base / "tools", base / "helpers"
-    work = Path(tempfile.mkdtemp(prefix="mrosync-bench.", dir="/dev/shm"))
-    work.chmod(0o755)
-    storage = Path(tempfile.mkdtemp(prefix="disk.", dir=given.disk or base))
+    tools, helpers, work = base / "tools", base / "helpers", Path("/dev/shm")
+    # in this mount namespace alone, and gone with it
+    run("mount", "-t", "tmpfs", "-o", "size=75%,nr_inodes=0,mode=755", "bench", str(work))
     Near()
-    receiver, results, about = None, [], machine()
+    receiver, disk, results, about = None, None, [], machine()
     say(about)
     try:
+        disk = Disk(given.disk or base)
         receiver = Receiver(helpers)
         wait_for(lambda: receiver.ask("/count"), "the receiver")
         setting = Setting(tools, helpers, work, given.connections, receiver, 120 if given.quick else given.limit)
-        bench = Bench(given, setting, Disk(storage), chosen)
+        bench = Bench(given, setting, disk, chosen)
         for name in given.workloads or WORKLOADS:
             results += WORKLOADS[name](bench)
             report(given, about, results)
@@ -101,7 +100,10 @@ def main():
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         if receiver:
             receiver.close()
-        tidy(given, work, storage)
+        if given.keep:
+            keep(work, base / "kept")
+        if disk:
+            disk.remove(keep=given.keep)
     print(f"{about}; {given.rounds} rounds, {given.connections} connections a server\n")
     for figures in results:
         print(f"{figures.about}\n\n{table(figures)}\n")
@@ -119,14 +121,14 @@ def report(given, about: str, results: list):
         given.svg.write_text(draw(results))
 
 
-def tidy(given, work: Path, storage: Path):
-    if given.keep:
-        say(f"kept: {work}, {storage}/disk.img")
-        return
-    os.chdir("/")
-    os.system(f"umount {storage}/disk 2>/dev/null")
-    shutil.rmtree(work, ignore_errors=True)
-    shutil.rmtree(storage, ignore_errors=True)
+def keep(work: Path, to: Path):
+    """Copies what was written beside the measured files, all of which goes with the namespace."""
+    shutil.rmtree(to, ignore_errors=True)
+    to.mkdir()
+    for pattern in ("*.log", "*.toml", "*.json", "*.plan", "fleet*/*.conf", "fleet*/*.out"):
+        for file in work.glob(pattern):
+            shutil.copy(file, to / "-".join(file.relative_to(work).parts))
+    say(f"kept in {to}")
 
 
 if __name__ == "__main__":

@@ -2,10 +2,12 @@
 
 import os
 import subprocess
+import time
 from pathlib import Path
 
-SIZE = 8 << 30
-# the idle workload keeps two trees of 210,000 files for each binary that is measured
+SIZE = 6 << 30
+BLOCK = 8 << 20
+# the idle workload keeps a tree of 210,000 files for each binary that is measured, and one of names for the peers
 INODES = 1_500_000
 
 
@@ -14,11 +16,14 @@ class Disk:
 
     def __init__(self, directory: Path):
         self.image = directory / "disk.img"
+        # in this mount namespace, so that it is unmounted whatever ends the bench
         self.root = directory / "disk"
         self.root.mkdir(exist_ok=True)
         with open(self.image, "wb") as image:
-            # without this, a run would pay for the room that the file takes on the disk below
-            os.posix_fallocate(image.fileno(), 0, SIZE)
+            # else the first to write somewhere would pay for the room that the file takes on the disk below
+            for _ in range(SIZE // BLOCK):
+                image.write(bytes(BLOCK))
+            os.fsync(image.fileno())
         self.mounted = False
 
     def fresh(self) -> Path:
@@ -43,11 +48,19 @@ class Disk:
 
     def close(self):
         if self.mounted:
-            run("umount", str(self.root))
+            # a client that has just ended may hold it for a moment
+            for _ in range(50):
+                if subprocess.run(["umount", self.root], capture_output=True).returncode == 0:
+                    break
+                time.sleep(0.1)
+            else:
+                run("umount", "--lazy", str(self.root))
             self.mounted = False
 
-    def remove(self):
+    def remove(self, keep: bool):
         self.close()
+        if keep:
+            return
         self.image.unlink(missing_ok=True)
         self.root.rmdir()
 
