@@ -75,7 +75,8 @@ def machine() -> str:
 def main():
     given = options()
     chosen = contenders(given)
-    # so that the files and the disk go whatever ends the bench
+    # so that the disk goes whatever ends the bench; a shell that starts something beside itself has SIGINT ignored
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     base = Path(os.environ["MROSYNC_BENCH_DIRECTORY"])
     tools, helpers, work = base / "tools", base / "helpers", Path("/dev/shm")
@@ -85,7 +86,8 @@ def main():
     receiver, disk, results, about = None, None, [], machine()
     say(about)
     try:
-        disk = Disk(given.disk or base)
+        disk = Disk(given.disk or base, given.quick)
+        disk.fill()
         receiver = Receiver(helpers)
         wait_for(lambda: receiver.ask("/count"), "the receiver")
         setting = Setting(tools, helpers, work, given.connections, receiver, 120 if given.quick else given.limit)

@@ -123,6 +123,8 @@ def run_all(commands: list[list], setting: Setting, name: str, environment: dict
             for command in commands
         ]
         timer = threading.Timer(setting.limit, lambda: [os.kill(child.pid, signal.SIGKILL) for child in children])
+        # else an interrupted bench would wait for it
+        timer.daemon = True
         timer.start()
         peaks = Peaks(children)
         for child in children:
@@ -327,7 +329,8 @@ class Service:
             if time.monotonic() - self.began > self.setting.limit:
                 raise TimeoutError(f"no {scans} scans of every server within {self.setting.limit:.0f} s")
             self.must_live()
-            time.sleep(0.2)
+            # each question is a process of its own, which takes from what is measured
+            time.sleep(0.5)
 
     def recorded(self) -> int:
         command = [self.program, "records", "--config", self.configuration, "--format", "csv"]
@@ -340,6 +343,7 @@ class Service:
             memory = self.memory()
             self.process.send_signal(signal.SIGTERM)
             timer = threading.Timer(20, self.process.kill)
+            timer.daemon = True
             timer.start()
             _, status, usage = os.wait4(self.process.pid, 0)
             timer.cancel()

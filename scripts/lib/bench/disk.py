@@ -8,29 +8,32 @@ from pathlib import Path
 SIZE = 6 << 30
 BLOCK = 8 << 20
 # the idle workload keeps a tree of 210,000 files for each binary that is measured, and one of names for the peers
-INODES = 1_500_000
+BYTES_PER_INODE = 4096
 
 
 class Disk:
     """Made anew for each run, so that no run pays for what another one deleted or has not written back yet."""
 
-    def __init__(self, directory: Path):
+    def __init__(self, directory: Path, quick: bool):
         self.image = directory / "disk.img"
         # in this mount namespace, so that it is unmounted whatever ends the bench
         self.root = directory / "disk"
         self.root.mkdir(exist_ok=True)
+        self.size = SIZE // 6 if quick else SIZE
+        self.mounted = False
+
+    def fill(self):
+        """Takes all its room from the disk below; else the first to write somewhere would pay for that."""
         with open(self.image, "wb") as image:
-            # else the first to write somewhere would pay for the room that the file takes on the disk below
-            for _ in range(SIZE // BLOCK):
+            for _ in range(self.size // BLOCK):
                 image.write(bytes(BLOCK))
             os.fsync(image.fileno())
-        self.mounted = False
 
     def fresh(self) -> Path:
         """The empty file system."""
         self.close()
         # nodiscard: the image keeps its blocks; noinit_itable: no thread of the kernel writes beside the run
-        run("mkfs.ext4", "-q", "-F", "-N", str(INODES), "-E", "nodiscard,lazy_itable_init=1", str(self.image))
+        run("mkfs.ext4", "-q", "-F", "-N", str(self.size // BYTES_PER_INODE), "-E", "nodiscard,lazy_itable_init=1", str(self.image))
         run("mount", "-o", "loop,noatime,noinit_itable", str(self.image), str(self.root))
         self.mounted = True
         os.sync()

@@ -290,7 +290,7 @@ def keep_up(bench: Bench, contender: Mrosync, fleet: Fleet, mirror: Path, waitin
     with contender.start(fleet, mirror, bench.setting, "1s") as service:
         service.wait_scans(1)
         before, began = service.cpu(), time.monotonic()
-        writer = threading.Thread(target=appear)
+        writer = threading.Thread(target=appear, daemon=True)
         writer.start()
         writer.join()
         service.wait_announced(len(waiting))
