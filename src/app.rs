@@ -19,7 +19,7 @@ use crate::actors::supervisor::{IsRunning, Start, Stop, Supervisor};
 use crate::actors::{Address, start, start_on};
 use crate::config::Settings;
 use crate::control::command::{HELP, answer_line};
-use crate::control::socket::{ControlSocket, SocketInUse};
+use crate::control::socket::{ControlSocket, SocketInUse, UnsafeDirectory};
 use crate::control::{Command, Request, Requests, console, render};
 use crate::exit_flag::ExitFlag;
 use crate::mirror::store::Publisher;
@@ -48,7 +48,7 @@ pub enum Ended {
 /// Why the service does not begin.
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
-    /// Something that the configuration names is used by another service.
+    /// Something that the configuration names is used by another service, or others could tamper with it.
     #[error("{0:#}")]
     InUse(anyhow::Error),
     /// The system does not give what is needed.
@@ -66,7 +66,7 @@ pub fn run(settings: Settings, start_now: bool) -> Result<Ended, Refused> {
     let mirror = Mirror::open(&settings.sync.root).map_err(in_use_or_failed)?;
     let records = open_records(&settings.records.path)?;
     System::new().block_on(async move {
-        let socket = ControlSocket::bind(&settings.control.socket).map_err(in_use_or_failed)?;
+        let socket = ControlSocket::bind(&settings.control.socket).await.map_err(in_use_or_failed)?;
         let service = Service::build(settings, mirror, records)?;
         service.serve(socket, start_now).await
     })
@@ -80,8 +80,8 @@ fn open_records(path: &Path) -> Result<Records, Refused> {
 }
 
 fn in_use_or_failed(error: anyhow::Error) -> Refused {
-    let in_use = error.is::<MirrorInUse>() || error.is::<SocketInUse>();
-    if in_use { Refused::InUse(error) } else { Refused::Failed(error) }
+    let unusable = error.is::<MirrorInUse>() || error.is::<SocketInUse>() || error.is::<UnsafeDirectory>();
+    if unusable { Refused::InUse(error) } else { Refused::Failed(error) }
 }
 
 /// Each server has its connections, each connection a socket or two and a file: take what the system allows.
@@ -248,7 +248,7 @@ async fn perform(supervisor: &Address<Supervisor>, overview: &Overview, command:
             let running = supervisor.send(IsRunning).await.unwrap_or(false);
             let status = overview.status(running).await;
             if json {
-                serde_json::to_string(&status).unwrap_or_else(|error| format!("failed: {error}"))
+                crate::json::to_string(&status).unwrap_or_else(|error| format!("failed: {error}"))
             } else {
                 render::status(&status)
             }

@@ -21,6 +21,7 @@ pub mod control;
 pub mod exit_flag;
 pub mod facts;
 pub mod ftp;
+pub mod json;
 pub mod logging;
 pub mod mirror;
 pub mod names;
