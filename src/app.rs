@@ -20,7 +20,7 @@ use crate::actors::supervisor::{IsRunning, Start, Stop, Supervisor};
 use crate::actors::{Address, start, start_on};
 use crate::config::Settings;
 use crate::control::command::{HELP, answer_line};
-use crate::control::socket::{ControlSocket, SocketInUse};
+use crate::control::socket::{ControlSocket, SocketInUse, UnsafeDirectory};
 use crate::control::{Command, Request, Requests, console, render};
 use crate::exit_flag::ExitFlag;
 use crate::mirror::store::Publisher;
@@ -52,7 +52,7 @@ pub enum Ended {
 /// Why the service does not begin.
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
-    /// Something that the configuration names is used by another service.
+    /// Something that the configuration names is used by another service, or others could tamper with it.
     #[error("{0:#}")]
     InUse(anyhow::Error),
     /// The system does not give what is needed.
@@ -84,17 +84,17 @@ pub fn run(settings: Settings, start_now: bool) -> Result<Ended, Refused> {
 
 /// Opens what the service holds alone, and waits for room where a disk is full to the last byte.
 async fn open_places(settings: &Settings) -> Result<(Mirror, Records, ControlSocket), Refused> {
-    let mirror = with_room(|| Mirror::open(&settings.sync.root)).await?;
-    let records = with_room(|| Ok(Records::open(&settings.records.path)?)).await?;
-    let socket = with_room(|| ControlSocket::bind(&settings.control.socket)).await?;
+    let mirror = with_room(async || Mirror::open(&settings.sync.root)).await?;
+    let records = with_room(async || Ok(Records::open(&settings.records.path)?)).await?;
+    let socket = with_room(async || ControlSocket::bind(&settings.control.socket).await).await?;
     Ok((mirror, records, socket))
 }
 
 /// Tries until there is room. Says once that it waits; the way out is a signal.
-async fn with_room<T>(open: impl Fn() -> anyhow::Result<T>) -> Result<T, Refused> {
+async fn with_room<T>(open: impl AsyncFn() -> anyhow::Result<T>) -> Result<T, Refused> {
     let mut told = false;
     loop {
-        match open() {
+        match open().await {
             Err(error) if lacks_room(&error) => {
                 if !told {
                     log::error!("{error:#}; the service begins once there is room");
@@ -119,8 +119,9 @@ fn lacks_room(error: &anyhow::Error) -> bool {
 
 fn in_use_or_failed(error: anyhow::Error) -> Refused {
     let records_in_use = matches!(error.downcast_ref(), Some(OpenError::InUse { .. }));
-    let in_use = records_in_use || error.is::<MirrorInUse>() || error.is::<SocketInUse>();
-    if in_use { Refused::InUse(error) } else { Refused::Failed(error) }
+    let place_unusable =
+        error.is::<MirrorInUse>() || error.is::<SocketInUse>() || error.is::<UnsafeDirectory>();
+    if records_in_use || place_unusable { Refused::InUse(error) } else { Refused::Failed(error) }
 }
 
 /// Each server has its connections, each connection a socket or two and a file: take what the system allows.
@@ -291,7 +292,7 @@ async fn perform(supervisor: &Address<Supervisor>, overview: &Overview, command:
             let running = supervisor.send(IsRunning).await.unwrap_or(false);
             let status = overview.status(running).await;
             if json {
-                serde_json::to_string(&status).unwrap_or_else(|error| format!("failed: {error}"))
+                crate::json::to_string(&status).unwrap_or_else(|error| format!("failed: {error}"))
             } else {
                 render::status(&status)
             }

@@ -22,6 +22,7 @@ pub mod durable;
 pub mod exit_flag;
 pub mod facts;
 pub mod ftp;
+pub mod json;
 pub mod logging;
 pub mod mirror;
 pub mod names;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::names::ServerName;
+use crate::names::{Printable, ServerName};
 
 /// The state of the whole service; the JSON of `ctl status --json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -155,10 +155,12 @@ impl Progress {
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// The counters as they stand.
+    /// The counters as they stand. The last error may hold words of the server, and comes harmless.
     #[must_use]
     pub fn snapshot(&self) -> ServerStatus {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let status = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let last_error = status.last_error.map(|error| Printable(&error).to_string());
+        ServerStatus { last_error, ..status }
     }
 
     /// A scan begins now. An unreachable server is called so until it answers.

@@ -15,8 +15,12 @@ use crate::names::{RemoteName, RemotePath};
 
 /// Most files that wait to be fetched. Further ones are found again by the scan that follows at once.
 const MAX_FILES: usize = 20_000;
-/// Most directories of one scan.
+/// Most directories that wait to be listed, and most bytes of their paths: a million short ones, or fewer long ones.
 const MAX_DIRECTORIES: usize = 1_000_000;
+const MAX_DIRECTORY_BYTES: usize = 128 << 20;
+/// Most paths of one scan, those that are done included. A tree that grows below whoever lists it has no end
+/// otherwise, and each path is remembered for as long as its scan lasts.
+const MAX_PATHS: usize = 4_000_000;
 
 /// One piece of work for one connection.
 #[derive(Debug, Clone)]
@@ -93,6 +97,8 @@ pub struct Jobs {
 #[derive(Debug, Default)]
 struct State {
     directories: Vec<DirectoryJob>,
+    /// Of their paths.
+    directory_bytes: usize,
     files: VecDeque<FileJob>,
     /// Keys of everything that was ever put in, so that no path is worked on twice in a scan.
     taken: HashSet<u64>,
@@ -112,13 +118,13 @@ impl Jobs {
     /// Adds a directory under the number `key`; false when it was added before or there are too many.
     pub fn add_directory(&self, key: u64, job: DirectoryJob) -> bool {
         let mut state = self.state.borrow_mut();
-        if state.directories.len() >= MAX_DIRECTORIES {
-            state.directories_dropped += 1;
+        if state.has_no_room_for(&job) {
+            state.directories_dropped += u64::from(!state.taken.contains(&key));
             return false;
         }
         let new = state.taken.insert(key);
         if new {
-            state.directories.push(job);
+            state.push_directory(job);
             self.changed.notify_one();
         }
         new
@@ -129,7 +135,7 @@ impl Jobs {
         let mut state = self.state.borrow_mut();
         if state.held {
             state.unfetched += 1;
-        } else if state.files.len() >= MAX_FILES {
+        } else if state.files.len() >= MAX_FILES || state.taken.len() >= MAX_PATHS {
             state.overflowed = true;
             state.unfetched += 1;
         } else if state.taken.insert(key) {
@@ -142,7 +148,7 @@ impl Jobs {
     pub fn give_back(&self, job: Job) {
         let mut state = self.state.borrow_mut();
         match job {
-            Job::List(job) => state.directories.push(job),
+            Job::List(job) => state.push_directory(job),
             Job::Fetch(job) if state.held => {
                 drop(job);
                 state.unfetched += 1;
@@ -265,9 +271,26 @@ impl State {
             self.files.pop_front().map(Job::Fetch)
         } else {
             self.listing += 1;
-            self.directories.pop().map(Job::List)
+            let job = self.directories.pop()?;
+            self.directory_bytes -= bytes_of(&job);
+            Some(Job::List(job))
         }
     }
+
+    fn push_directory(&mut self, job: DirectoryJob) {
+        self.directory_bytes += bytes_of(&job);
+        self.directories.push(job);
+    }
+
+    fn has_no_room_for(&self, job: &DirectoryJob) -> bool {
+        self.directories.len() >= MAX_DIRECTORIES
+            || self.directory_bytes + bytes_of(job) > MAX_DIRECTORY_BYTES
+            || self.taken.len() >= MAX_PATHS
+    }
+}
+
+fn bytes_of(job: &DirectoryJob) -> usize {
+    job.path.wire().len() + job.path.text().len()
 }
 
 #[cfg(test)]

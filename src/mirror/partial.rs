@@ -43,7 +43,9 @@ impl PartialName {
         Self { path_hash: path_hash(path), facts }
     }
 
-    fn parse(name: &str) -> Option<Self> {
+    /// What a name says; `None` where it is none of ours.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
         let mut parts = name.split('_');
         let (hash, size, time) = (parts.next()?, parts.next()?, parts.next()?);
         let path_hash = u128::from_str_radix(hash, 16).ok().filter(|_| hash.len() == 32)?;
@@ -55,7 +57,9 @@ impl PartialName {
             }),
             None => None,
         };
-        Some(Self { path_hash, facts: FileFacts { size, modified } })
+        let parsed = Self { path_hash, facts: FileFacts { size, modified } };
+        // what would be written otherwise is another file
+        (parsed.to_string() == name).then_some(parsed)
     }
 }
 
@@ -315,7 +319,11 @@ mod tests {
             let name = PartialName::new(&path("/a/b.zip"), facts);
             assert_eq!(PartialName::parse(&name.to_string()), Some(name));
         }
-        for foreign in ["", "x_1_2", "00_1_-", "README", "_-_-"] {
+        let ours = PartialName::new(&path("/a.zip"), unknown).to_string();
+        let longer = format!("{ours}_");
+        let foreign =
+            ["", "x_1_2", "00_1_-", "README", "_-_-", &longer, &ours.to_uppercase(), &format!("{ours}0")];
+        for foreign in foreign {
             assert_eq!(PartialName::parse(foreign), None, "{foreign}");
         }
     }

@@ -18,6 +18,7 @@ mod control;
 mod crash;
 mod documents;
 mod essentials;
+mod fuzz_corpora;
 mod hostile;
 mod listing;
 mod mirror;
