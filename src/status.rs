@@ -114,6 +114,17 @@ pub struct ServerStatus {
     pub changed_files: u64,
     /// Lines of the last scan's listings that could not be read, names refused included.
     pub lines_not_understood: u64,
+    /// Its logins.
+    pub connections: ConnectionStatus,
+}
+
+/// The logins at one server.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConnectionStatus {
+    /// Held now, at work or idle between two scans.
+    pub in_use: u64,
+    /// How many are used at most: as configured, or fewer where the server grants fewer or fewer are faster.
+    pub granted: u64,
 }
 
 /// The counters of one server, shared between its scanner and whoever asks.
@@ -165,6 +176,7 @@ impl Progress {
         self.update(|status| {
             status.state = ServerState::Stopped;
             status.next_scan = None;
+            status.connections.in_use = 0;
         });
     }
 }

@@ -20,6 +20,7 @@ mod documents;
 mod essentials;
 mod hostile;
 mod listing;
+mod logins;
 mod mirror;
 mod notify;
 mod quota;
