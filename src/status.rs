@@ -121,6 +121,8 @@ pub struct ServerStatus {
     pub incomplete_files: u64,
     /// The first few of them.
     pub incomplete: Vec<IncompleteFile>,
+    /// Its logins.
+    pub connections: ConnectionStatus,
 }
 
 /// A zip that was tried and could not be taken.
@@ -136,6 +138,15 @@ pub struct IncompleteFile {
     pub since: String,
     /// RFC 3339; earlier where the server shows another size or time.
     pub next_try: String,
+}
+
+/// The logins at one server.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConnectionStatus {
+    /// Held now, at work or idle between two scans.
+    pub in_use: u64,
+    /// How many are used at most: as configured, or fewer where the server grants fewer or fewer are faster.
+    pub granted: u64,
 }
 
 /// The counters of one server, shared between its scanner and whoever asks.
@@ -189,6 +200,7 @@ impl Progress {
         self.update(|status| {
             status.state = ServerState::Stopped;
             status.next_scan = None;
+            status.connections.in_use = 0;
         });
     }
 }

@@ -140,6 +140,9 @@ pub struct ServerSettings {
     pub connections: usize,
     /// No byte for this long: the operation has failed.
     pub timeout: Duration,
+    /// Slower than so many bytes per second, averaged over twice `timeout`: the transfer or listing is given up. 0 is
+    /// no limit.
+    pub min_speed: u64,
     /// Whether and how the connections are encrypted.
     pub tls: TlsMode,
     /// Certificates to trust instead of the system's roots: authorities, or the server's own.

@@ -37,6 +37,7 @@ const TIMEOUT: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..
 pub(super) struct Shared {
     connections: usize,
     timeout: Duration,
+    min_speed: u64,
     tls: TlsMode,
     tls_ca_file: Option<PathBuf>,
     encoding: &'static Encoding,
@@ -49,6 +50,7 @@ impl Default for Shared {
         Self {
             connections: 4,
             timeout: Duration::from_secs(30),
+            min_speed: 100,
             tls: TlsMode::Off,
             tls_ca_file: None,
             encoding: UTF_8,
@@ -66,6 +68,7 @@ impl Shared {
         Self {
             connections: connections.map_or(self.connections, usize::from),
             timeout: timeout.unwrap_or(self.timeout),
+            min_speed: section.read("min_speed", leaf::bytes_or_none).unwrap_or(self.min_speed),
             tls: section.read("tls", leaf::word).unwrap_or(self.tls),
             tls_ca_file: section.read("tls_ca_file", leaf::path).or_else(|| self.tls_ca_file.clone()),
             encoding: section.read("encoding", leaf::encoding).unwrap_or(self.encoding),
@@ -145,6 +148,7 @@ fn read_server(
         directories: directories.unwrap_or_else(|| vec![RemotePath::root()]),
         connections: shared.connections,
         timeout: shared.timeout,
+        min_speed: shared.min_speed,
         tls: shared.tls,
         tls_ca_file: shared.tls_ca_file,
         encoding: shared.encoding,
@@ -249,6 +253,7 @@ mod tests {
         assert_eq!((server.user.as_str(), server.password.reveal()), ("anonymous", "mrosync@"));
         assert_eq!(server.directories, [RemotePath::root()]);
         assert_eq!((server.connections, server.timeout), (4, Duration::from_secs(30)));
+        assert_eq!(server.min_speed, 100);
         assert_eq!((server.tls, server.tls_ca_file, server.encoding), (TlsMode::Off, None, UTF_8));
         assert_eq!((server.listing, server.verify), (ListingMode::Auto, Verify::Auto));
     }
@@ -260,30 +265,30 @@ mod tests {
         fs::write(&general, PEM).unwrap();
         fs::write(&own, PEM).unwrap();
         let servers = servers(&format!(
-            "[defaults]\nconnections = 2\ntimeout = '1h'\ntls = 'explicit'\ntls_ca_file = '{}'\n\
+            "[defaults]\nconnections = 2\ntimeout = '1h'\nmin_speed = '1KiB'\ntls = 'explicit'\ntls_ca_file = '{}'\n\
              encoding = 'gbk'\nlisting = 'list'\nverify = 'size'\n\
              [[servers]]\nname = 'a'\nhost = 'h'\n\
              [[servers]]\nname = 'b'\nhost = 'h'\nconnections = 64\ntimeout = '100ms'\ntls = 'implicit'\n\
-             tls_ca_file = '{}'\nencoding = 'latin1'\nlisting = 'mlsd'\nverify = 'zip'\n",
+             min_speed = 0\ntls_ca_file = '{}'\nencoding = 'latin1'\nlisting = 'mlsd'\nverify = 'zip'\n",
             general.display(),
             own.display()
         ));
         let shown = |server: &ServerSettings| {
-            let ServerSettings { connections, timeout, tls, tls_ca_file, encoding, listing, verify, .. } =
-                server.clone();
-            ((connections, timeout, tls, tls_ca_file), (encoding, listing, verify))
+            let ServerSettings { connections, timeout, min_speed, tls, tls_ca_file, .. } = server.clone();
+            let ServerSettings { encoding, listing, verify, .. } = server.clone();
+            ((connections, timeout, min_speed, tls, tls_ca_file), (encoding, listing, verify))
         };
         assert_eq!(
             shown(&servers[0]),
             (
-                (2, Duration::from_secs(3600), TlsMode::Explicit, Some(general)),
+                (2, Duration::from_secs(3600), 1024, TlsMode::Explicit, Some(general)),
                 (encoding_rs::GBK, ListingMode::List, Verify::Size)
             )
         );
         assert_eq!(
             shown(&servers[1]),
             (
-                (64, Duration::from_millis(100), TlsMode::Implicit, Some(own)),
+                (64, Duration::from_millis(100), 0, TlsMode::Implicit, Some(own)),
                 (encoding_rs::WINDOWS_1252, ListingMode::Mlsd, Verify::Zip)
             )
         );

@@ -1,6 +1,9 @@
 //! Downloading one file: its bytes from an offset on, handed to the caller as they come.
 
+use tokio::time::Instant;
+
 use super::error::FtpError;
+use super::pace::Pace;
 use super::session::Session;
 use crate::names::RemotePath;
 
@@ -33,15 +36,19 @@ impl Session {
     ) -> Result<Received, FtpError> {
         let mut data = self.open_transfer("RETR", &[b"RETR ", path.wire()].concat(), offset).await?;
         let mut received = Received { bytes: 0, clean_end: true };
+        let mut pace = Pace::new(&self.speed);
         self.buffer.resize(BUFFER, 0);
         loop {
             let Self { buffer, timeout, .. } = self;
+            let began = Instant::now();
             let read = data.read("RETR", *timeout, buffer, &mut received.clean_end).await?;
+            let waited = began.elapsed();
             if read == 0 {
                 break;
             }
             sink(buffer.get(..read).unwrap_or_default())?;
             received.bytes += read as u64;
+            pace.took("RETR", waited, read)?;
         }
         self.end_transfer("RETR", data).await?;
         Ok(received)

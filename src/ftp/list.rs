@@ -2,8 +2,11 @@
 //!
 //! LIST never gets a path: servers glob it, or take one that begins with a dash for options.
 
+use tokio::time::Instant;
+
 use super::error::FtpError;
 use super::listing::{Entry, ListingParser, Summary};
+use super::pace::Pace;
 use super::reply::Reply;
 use super::session::{Data, Session};
 use crate::config::ListingMode;
@@ -20,6 +23,7 @@ pub struct Listing<'s> {
     parser: ListingParser,
     step: &'static str,
     clean: bool,
+    pace: Pace,
 }
 
 impl Session {
@@ -80,7 +84,8 @@ pub(super) type Opened = (Option<Data>, ListingParser, &'static str);
 
 impl<'s> Listing<'s> {
     pub(super) fn of(session: &'s mut Session, (data, parser, step): Opened) -> Self {
-        Self { session, data, parser, step, clean: true }
+        let pace = Pace::new(&session.speed);
+        Self { session, data, parser, step, clean: true, pace }
     }
 }
 
@@ -94,10 +99,15 @@ impl Listing<'_> {
         let Some(data) = &mut self.data else { return Ok(false) };
         let session = &mut *self.session;
         session.buffer.resize(session.buffer.len().max(CHUNK), 0);
+        let began = Instant::now();
         let read = data.read(self.step, session.timeout, &mut session.buffer, &mut self.clean).await?;
+        let waited = began.elapsed();
         self.parser.feed(session.buffer.get(..read).unwrap_or_default(), entries);
         if self.parser.is_over_limit() {
             return Err(FtpError::ListingCut("it is larger than a listing may be".to_owned()));
+        }
+        if read > 0 {
+            self.pace.took(self.step, waited, read)?;
         }
         Ok(read > 0)
     }

@@ -21,6 +21,7 @@ use tokio::net::TcpStream;
 
 use super::connect::Learned;
 use super::error::FtpError;
+use super::pace::Speed;
 use super::reply::Reply;
 use super::transport::{ControlStream, Socket, Tls};
 use crate::config::ListingMode;
@@ -32,6 +33,7 @@ pub struct Session {
     pub(super) peer: IpAddr,
     pub(super) tls: Option<Tls>,
     pub(super) timeout: Duration,
+    pub(super) speed: Speed,
     pub(super) encoding: &'static Encoding,
     pub(super) listing: ListingMode,
     pub(super) learned: Rc<Learned>,

@@ -21,6 +21,10 @@ const LONGEST_LOGIN_WAIT: Duration = Duration::from_secs(15 * 60);
 /// An unreachable server is tried at least this often, or each interval where that is longer.
 const LONGEST_CONNECT_WAIT: Duration = Duration::from_secs(60);
 
+/// So many refusals of every login in a row are everyday life: after a crash the server still counts the logins of
+/// before, and others hold theirs for a while.
+const QUIET_REFUSALS: u32 = 5;
+
 /// Scans the server until the exit flag is raised.
 pub async fn collect(server: &Server, exit: &ExitWatch) {
     let mut failures = 0;
@@ -33,7 +37,7 @@ pub async fn collect(server: &Server, exit: &ExitWatch) {
         let pause = pause(server, &outcome, failures).saturating_sub(took);
         let state = if outcome.is_ok() { ServerState::Waiting } else { ServerState::Unreachable };
         server.progress.scan_ended(took, pause, state);
-        report(server, &outcome, took, pause, fault.as_deref());
+        report(server, &outcome, took, pause, (fault.as_deref(), failures));
         fault = outcome.err().map(|error| error.to_string());
         let due = started + took + pause;
         if exit.guard(tokio::time::sleep_until(due)).await == Err(Stopped) {
@@ -96,7 +100,7 @@ fn report(
     outcome: &Result<Tally, FtpError>,
     took: Duration,
     wait: Duration,
-    before: Option<&str>,
+    (before, failures): (Option<&str>, u32),
 ) {
     let name = &server.settings.name;
     match outcome {
@@ -120,7 +124,13 @@ fn report(
         }
         Err(error) => {
             let text = error.to_string();
-            let level = if before == Some(text.as_str()) { log::Level::Debug } else { log::Level::Warn };
+            let level = match error.blame() {
+                Blame::TooManyLogins if failures == 1 => log::Level::Info,
+                Blame::TooManyLogins if failures == QUIET_REFUSALS => log::Level::Warn,
+                Blame::TooManyLogins => log::Level::Debug,
+                _ if before == Some(text.as_str()) => log::Level::Debug,
+                _ => log::Level::Warn,
+            };
             // whole seconds, never too few
             let wait = humantime::format_duration(Duration::from_secs(wait.as_secs_f64().ceil() as u64));
             log::log!(level, "server={name} scan failed: {text}; next try in {wait}");

@@ -9,11 +9,14 @@
 //! - [`tree`]: directories below `{root}`, opened without following links
 //! - [`server`] and [`memory`]: what outlives a scan; [`ports`]: what a scan asks of the rest
 
+mod budget;
 pub mod collect;
 pub mod delete;
 mod explore;
+mod fastest;
 pub mod fetch;
 pub mod jobs;
+mod lanes;
 mod loops;
 pub mod memory;
 mod obtain;

@@ -21,6 +21,7 @@ mod essentials;
 mod fuzz_corpora;
 mod hostile;
 mod listing;
+mod logins;
 mod mirror;
 mod notify;
 mod order;
