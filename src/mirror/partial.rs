@@ -24,6 +24,9 @@ use crate::names::RemotePath;
 /// share size and time, and because after a power loss the end of an unsynced file may be empty.
 const OVERLAP: u64 = 64 * 1024;
 
+/// Files of one server whose broken transfers are remembered; of further ones nothing is kept, and they begin anew.
+const MAX_LEFTOVERS: usize = 100_000;
+
 /// The name of a partial file, and all it says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PartialName {
@@ -103,6 +106,12 @@ impl Leftovers {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Whether no more broken transfers are to be remembered.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.0.len() >= MAX_LEFTOVERS
     }
 
     /// Takes out what was left over for `path`.
