@@ -107,6 +107,19 @@ mod tests {
     }
 
     #[test]
+    fn no_record_leads_outside_of_its_server() {
+        let folder = tempfile::tempdir().unwrap();
+        let mirror = Mirror::open(folder.path()).unwrap();
+        std::fs::create_dir_all(folder.path().join("omc01/a")).unwrap();
+        std::fs::write(folder.path().join("precious.zip"), b"theirs").unwrap();
+        for text in ["/../precious.zip", "/a/../../precious.zip", "/a/..", "/..", "/."] {
+            let path = RemotePath::from_parts(text.into(), text.into());
+            assert!(delete(&mirror, &ServerName::new("omc01").unwrap(), &path).is_err(), "{text}");
+        }
+        assert!(folder.path().join("precious.zip").is_file() && folder.path().join("omc01/a").is_dir());
+    }
+
+    #[test]
     fn nothing_is_deleted_through_a_link() {
         let folder = tempfile::tempdir().unwrap();
         let outside = tempfile::tempdir().unwrap();

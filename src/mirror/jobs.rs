@@ -17,7 +17,7 @@ use crate::names::{RemoteName, RemotePath};
 const MAX_FILES: usize = 20_000;
 /// Most directories that wait to be listed, and most bytes of their paths: a million short ones, or fewer long ones.
 const MAX_DIRECTORIES: usize = 1_000_000;
-const MAX_DIRECTORY_BYTES: usize = 128 << 20;
+const MAX_DIRECTORY_BYTES: usize = 64 << 20;
 /// Most paths of one scan, those that are done included. A tree that grows below whoever lists it has no end
 /// otherwise, and each path is remembered for as long as its scan lasts.
 const MAX_PATHS: usize = 4_000_000;
@@ -394,5 +394,32 @@ mod tests {
         let jobs = jobs(1, 0, MAX_FILES as u64 + 1);
         assert!(jobs.overflowed());
         assert_eq!(jobs.waiting_files(), MAX_FILES as u64 + 1);
+    }
+
+    #[test]
+    fn directories_that_wait_take_bounded_memory_however_long_their_paths_are() {
+        let jobs = jobs(1, 0, 0);
+        let text = "/x".repeat(1 << 20);
+        let long = Arc::new(RemotePath::from_parts(text.clone().into(), text));
+        let job = || DirectoryJob { path: Arc::clone(&long), depth: 0, lineage: None, tries: 0 };
+        let most = MAX_DIRECTORY_BYTES / (4 << 20);
+        let taken = (0..2 * most as u64).filter(|key| jobs.add_directory(*key, job())).count();
+        assert_eq!((taken, jobs.directories_dropped()), (most, most as u64));
+        // one that is there already is not left out
+        assert!(!jobs.add_directory(0, job()));
+        assert_eq!(jobs.directories_dropped(), most as u64);
+        assert_eq!(kinds(&jobs, 1), "l");
+        assert!(jobs.add_directory(u64::MAX, job()), "there is room again");
+    }
+
+    #[test]
+    fn a_tree_that_grows_while_it_is_listed_has_an_end() {
+        let jobs = jobs(1, 0, 0);
+        // all but one were listed already
+        jobs.state.borrow_mut().taken.extend(1..MAX_PATHS as u64);
+        assert!(jobs.add_directory(0, directory()));
+        assert!(!jobs.add_directory(u64::MAX, directory()));
+        jobs.add_file(u64::MAX - 1, file());
+        assert!(jobs.overflowed() && jobs.directories_dropped() == 1);
     }
 }

@@ -64,7 +64,7 @@ pub(super) async fn obtain(scan: &Scan<'_>, session: &mut Session, job: &FileJob
             Ok(())
         }
         Err(error) => {
-            scan.server.leftovers.borrow_mut().add(PartialName::new(&path, facts));
+            keep_for_next_try(scan.server, PartialName::new(&path, facts));
             scan.not_fetched(job, error)
         }
     }
@@ -101,6 +101,18 @@ fn find_finished(
     match (finished, final_stat) {
         (None, Some(_)) => Err(StoreError::NameTaken),
         (finished, _) => Ok(finished),
+    }
+}
+
+/// Remembers what a broken transfer left, where there is something to resume. A server that shows other names in
+/// every scan, and sends nothing of them, must fill neither the memory nor the disk.
+fn keep_for_next_try(server: &Server, name: PartialName) {
+    match stat(&server.mirror, name) {
+        Some(stat) if stat.st_nlink == 1 && (stat.st_size == 0 || server.leftovers.borrow().is_full()) => {
+            discard(&server.mirror, &server.gauge, name, &stat);
+        }
+        Some(_) => server.leftovers.borrow_mut().add(name),
+        None => {}
     }
 }
 

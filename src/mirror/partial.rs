@@ -28,6 +28,9 @@ const OVERLAP: u64 = 64 * 1024;
 /// A partial file that nobody wrote to for so long, and for whose path the server shows no file any more, is removed.
 const KEPT_UNCLAIMED: Duration = Duration::from_secs(24 * 3600);
 
+/// Files of one server whose broken transfers are remembered; of further ones nothing is kept, and they begin anew.
+const MAX_LEFTOVERS: usize = 100_000;
+
 /// The name of a partial file, and all it says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PartialName {
@@ -135,6 +138,12 @@ impl Leftovers {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Whether no more broken transfers are to be remembered.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.0.len() >= MAX_LEFTOVERS
     }
 
     /// Takes out what was left over for `path`.

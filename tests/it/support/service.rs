@@ -63,9 +63,14 @@ impl Service {
 
     /// Writes a line to the console and does not wait for anything.
     pub fn send(&mut self, line: &str) {
+        self.send_bytes(format!("{line}\n").as_bytes());
+    }
+
+    /// Writes bytes to the console as they are.
+    pub fn send_bytes(&mut self, bytes: &[u8]) {
         let stdin = self.stdin.as_mut().expect("standard input was closed before");
-        stdin.write_all(format!("{line}\n").as_bytes()).expect("a line for the console");
-        stdin.flush().expect("a line for the console");
+        stdin.write_all(bytes).expect("bytes for the console");
+        stdin.flush().expect("bytes for the console");
     }
 
     /// Writes a console command and returns the line that answers it, which begins with `ok` or `failed`.
