@@ -289,6 +289,8 @@ impl Scan<'_> {
         let (lanes, busy) = (self.lanes.running.get(), self.jobs.are_waiting());
         let sample = Sample { at: Instant::now(), work, lanes, busy };
         if self.server.budget.borrow_mut().observe(sample) {
+            let number = self.server.lanes(sample.at);
+            log::debug!("server={} works with {number} connections now", self.server.settings.name);
             self.lanes.changed.notify_one();
         }
     }
