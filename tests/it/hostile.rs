@@ -261,7 +261,7 @@ fn a_loop_that_nothing_tells_is_cut_where_the_way_leads_to_the_same_listing_agai
         });
         // else LIST, which shows no sizes of links but directories, would be compared with MLSD
         let listing = if mlsd { "'mlsd'" } else { "'list'" };
-        let service = with(&ftp, &[("listing", listing)]).started().run();
+        let mut service = with(&ftp, &[("listing", listing)]).started().run();
         recorded(&service, 3);
         rescanned(&ftp, 2);
         assert_eq!(names(&service), ["omc01/1.zip", "omc01/a/2.zip", "omc01/a/b/3.zip"]);
@@ -273,7 +273,10 @@ fn a_loop_that_nothing_tells_is_cut_where_the_way_leads_to_the_same_listing_agai
         let told = logged(&service, "leads to itself again and again");
         assert_eq!(told.iter().filter(|line| line.contains("WARN")).count(), 3, "{told:#?}");
         // what comes later is found, and not by way of the loop
+        // (beside a scan it might come between the two listings that are compared)
+        assert!(service.command("stop").starts_with("ok"));
         put(&ftp, "/a/4.zip", zip(4, 2000));
+        assert!(service.command("start").starts_with("ok"));
         recorded(&service, 4);
         rescanned(&ftp, 2);
         assert_eq!(names(&service).len(), 4);
