@@ -34,7 +34,10 @@ fn take(mut from: &File, sender: &Sender<(Instant, Vec<u8>)>, delay: Duration) {
     }
 }
 
-#[allow(clippy::disallowed_methods, reason = "this thread has nothing else to do, and its wait is what it is for")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "this thread has nothing else to do, and its wait is what it is for"
+)]
 fn give(receiver: &Receiver<(Instant, Vec<u8>)>, mut to: &File) {
     for (due, packet) in receiver {
         std::thread::sleep(due.saturating_duration_since(Instant::now()));

@@ -37,9 +37,9 @@ pub fn fetch_all(plan: &Path, root: &Path, connections: usize) -> Result<()> {
                 threads.push(scope.spawn(move || fetch(server, root, next)));
             }
         }
-        threads
-            .into_iter()
-            .try_for_each(|thread| thread.join().map_err(|_| Error::other("a thread of the floor panicked"))?)
+        threads.into_iter().try_for_each(|thread| {
+            thread.join().map_err(|_| Error::other("a thread of the floor panicked"))?
+        })
     })
 }
 
@@ -100,7 +100,8 @@ fn fetch(server: &Server, root: &Path, next: &AtomicUsize) -> Result<()> {
 fn connect(reply: &str) -> Result<TcpStream> {
     let odd = || Error::other(format!("no address in {reply:?}"));
     let inside = reply.split(['(', ')']).nth(1).ok_or_else(odd)?;
-    let numbers: Vec<u8> = inside.split(',').map(str::parse).collect::<std::result::Result<_, _>>().map_err(|_| odd())?;
+    let numbers: Vec<u8> =
+        inside.split(',').map(str::parse).collect::<std::result::Result<_, _>>().map_err(|_| odd())?;
     let [a, b, c, d, high, low] = numbers.as_slice() else { return Err(odd()) };
     let address = SocketAddrV4::new(Ipv4Addr::new(*a, *b, *c, *d), u16::from_be_bytes([*high, *low]));
     let data = TcpStream::connect(address)?;
@@ -137,7 +138,10 @@ impl Control {
         loop {
             let line = self.line()?;
             // other lines of a longer reply have text or a hyphen there
-            if line.get(..4).is_some_and(|start| start.ends_with(' ') && start.trim_end().parse::<u16>().is_ok()) {
+            if line
+                .get(..4)
+                .is_some_and(|start| start.ends_with(' ') && start.trim_end().parse::<u16>().is_ok())
+            {
                 if line.starts_with(&code.to_string()) {
                     return Ok(line);
                 }

@@ -30,7 +30,9 @@ fn answer_all(stream: &TcpStream, calls: &Calls) -> Result<()> {
     while let Some(target) = read_request(&mut reader)? {
         let body = answer(target, calls);
         let mut writer = stream;
-        writer.write_all(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()).as_bytes())?;
+        writer.write_all(
+            format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()).as_bytes(),
+        )?;
     }
     Ok(())
 }
