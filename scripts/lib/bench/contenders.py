@@ -242,7 +242,7 @@ class Plain:
         }
         configuration.write_text(json.dumps(content))
         command = [sys.executable, "-m", "bench.plain", configuration]
-        return run_all([command], setting, self.name, {"PYTHONPATH": str(Path(__file__).parent.parent)})
+        return run_all([command], setting, self.name, {"PYTHONPATH": str(Path(__file__).parent.parent), "PYTHONDONTWRITEBYTECODE": "1"})
 
     def database(self, mirror: Path) -> Path:
         return mirror.with_name(mirror.name + ".plain.db")

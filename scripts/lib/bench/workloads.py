@@ -4,6 +4,7 @@ import os
 import shutil
 import sqlite3
 import statistics
+import subprocess
 import sys
 import threading
 import time
@@ -41,6 +42,10 @@ def say(text: str):
     print(text, file=sys.stderr, flush=True)
 
 
+# what a contender that fails, or takes too long, ends in
+FAULTS = (OSError, RuntimeError, TimeoutError, subprocess.SubprocessError)
+
+
 class Bench:
     """What all workloads share."""
 
@@ -68,17 +73,12 @@ class Bench:
         directory.mkdir()
         return Fleet(self.setting.tools, directory, network or Near(), trees)
 
-    def in_turn(self, round_number: int) -> list:
-        """The contenders, in another order in each round, so that the same one is not always after the same one."""
-        start = round_number % len(self.contenders)
-        return self.contenders[start:] + self.contenders[:start]
-
-    def cold(self, fleet: Fleet, figures: Figures):
+    def cold(self, fleet: Fleet, figures: Figures, contenders: list | None = None):
         """Everything is new: each contender brings all home, onto an empty disk."""
         say(f"\n{figures.title}: {figures.about}")
         for round_number in range(self.rounds):
             say(f" round {round_number + 1} of {self.rounds}")
-            for contender in self.in_turn(round_number):
+            for contender in in_turn(contenders or self.contenders, round_number):
                 mirror = self.disk.fresh() / "mirror"
                 mirror.mkdir()
                 cost = guarded(lambda: contender.once(fleet, mirror, self.setting))
@@ -89,11 +89,17 @@ class Bench:
         return figures
 
 
+def in_turn(contenders: list, round_number: int) -> list:
+    """They begin with another one in each round, so that nobody is always the first."""
+    start = round_number % len(contenders)
+    return contenders[start:] + contenders[:start]
+
+
 def guarded(measure) -> Cost:
     """A contender that fails costs its own figure alone."""
     try:
         return measure()
-    except (OSError, RuntimeError, TimeoutError) as fault:
+    except FAULTS as fault:
         return Cost(problem=str(fault))
 
 
@@ -149,22 +155,26 @@ def idle(bench: Bench):
     try:
         root = bench.disk.fresh()
         seed(fleet, root / "peers", bench.contenders)
+        contenders = [contender for contender in bench.contenders if contender.name != "floor"]
         for service in bench.services():
-            cost = service.once(fleet, root / service.name, bench.setting)
-            figures.fact(f"{service.name}: the first scan brought all {fleet.files()} home in {cost.wall:.1f} s")
+            cost = guarded(lambda: service.once(fleet, root / service.name, bench.setting))
+            if cost.problem:
+                figures.fact(f"{service.name}: PROBLEM with the first scan: {cost.problem}")
+                contenders.remove(service)
+            else:
+                figures.fact(f"{service.name}: the first scan brought all {fleet.files()} home in {cost.wall:.1f} s")
         for round_number in range(bench.rounds):
             say(f" round {round_number + 1} of {bench.rounds}")
-            for contender in bench.in_turn(round_number):
+            for contender in in_turn(contenders, round_number):
                 bench.disk.settle()
                 if isinstance(contender, Mrosync):
                     cost = guarded(lambda: idle_scans(bench, contender, fleet, root / contender.name))
-                elif contender.name != "floor":
-                    cost = guarded(lambda: idle_run(bench, contender, fleet, root / "peers"))
                 else:
-                    continue
+                    cost = guarded(lambda: idle_run(bench, contender, fleet, root / "peers"))
                 figures.add(contender.name, cost)
-        for service in bench.services():
-            freshness(bench, service, fleet, root / service.name, figures)
+        for service in contenders:
+            if isinstance(service, Mrosync):
+                freshness(bench, service, fleet, root / service.name, figures)
         return [figures]
     finally:
         fleet.close()
@@ -234,7 +244,7 @@ def freshness(bench: Bench, contender: Mrosync, fleet: Fleet, mirror: Path, figu
             appeared = time.time()
             latest = service.began_unix + service.wait_announced(len(new)) - appeared
             figures.fact(f"{contender.name}: a new zip on each server, interval 1 s: the last was announced after {latest:.2f} s")
-    except (OSError, RuntimeError, TimeoutError) as fault:
+    except FAULTS as fault:
         figures.fact(f"{contender.name}: PROBLEM with new zips: {fault}")
     finally:
         for _, path in new:
@@ -327,9 +337,12 @@ def years(bench: Bench):
             full = bench.setting.work / "years.db"
             fill(bench, contender, fleet, full, records)
             for _ in range(bench.rounds):
-                for label, database in (("none", None), ("all", full)):
+                for database in (None, full):
                     name = f"{contender.name}, {'no' if database is None else records} records"
-                    years_once(bench, contender, fleet, database, name, figures)
+                    try:
+                        years_once(bench, contender, fleet, database, name, figures)
+                    except FAULTS as fault:
+                        figures.add(name, Cost(problem=str(fault)))
             full.unlink()
         return [figures]
     finally:
@@ -425,15 +438,14 @@ def many(bench: Bench):
     files = bench.size(500, 50)
     content = bench.content()
     tree = content.tree("server", files, 10, (5_000, 20_000))
+    contenders = [contender for contender in bench.contenders if contender.name == "floor" or isinstance(contender, Mrosync)]
     results = []
     for servers in bench.size([14, 50, 100, 200], [4, 8, 16]):
         # a listener for each of the servers; they all show the same tree
         fleet = bench.fleet([tree] * servers)
         try:
             about = f"{servers} vsftpd (one for each server, all showing one tree), {files} zips in 10 directories, all new"
-            kept, bench.contenders = bench.contenders, [c for c in bench.contenders if c.name == "floor" or isinstance(c, Mrosync)]
-            figures = bench.cold(fleet, Figures(f"many {servers}", about))
-            bench.contenders = kept
+            figures = bench.cold(fleet, Figures(f"many {servers}", about), contenders)
             for service in bench.services():
                 costs = [cost for cost in figures.costs[service.name] if not cost.problem]
                 if costs:
