@@ -104,6 +104,7 @@ fn remove_stale(path: &Path) -> anyhow::Result<()> {
 
 async fn serve_client(mut stream: UnixStream, requests: &Requests) -> io::Result<()> {
     let line = tokio::time::timeout(CLIENT_LIMIT, read_line(&mut stream)).await??;
+    crate::fault::here("control", "control");
     let answer = match line.parse() {
         Ok(command) => requests.ask(command).await,
         Err(unknown) => format!("{unknown}"),

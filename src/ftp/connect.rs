@@ -15,6 +15,7 @@ use super::session::{Session, WireEncoding, reply_of, wire_text, within};
 use super::tls::Trust;
 use super::transport::{ControlConnector, ControlStream, Tls};
 use crate::config::{ServerSettings, TlsMode};
+use crate::names::ServerName;
 
 /// Makes sessions with one server, and keeps what was learnt of it. Lives on the server's own thread.
 #[derive(Debug)]
@@ -59,7 +60,7 @@ impl Connector {
         let target = (settings.host.as_str(), settings.port);
         let resolve = |cause| FtpError::Resolve { host: settings.host.clone(), cause };
         let addresses =
-            within("resolving the host", settings.timeout, tokio::net::lookup_host(target)).await?;
+            within("resolving the host", settings.timeout, look_up(&settings.name, target)).await?;
         let mut last = resolve(std::io::ErrorKind::NotFound.into());
         for address in addresses.map_err(resolve)? {
             match self.connect_to(address).await {
@@ -135,6 +136,14 @@ impl Session {
         self.learned.features.set(Some(features));
         Ok(features)
     }
+}
+
+async fn look_up(
+    name: &ServerName,
+    target: (&str, u16),
+) -> std::io::Result<impl Iterator<Item = SocketAddr>> {
+    crate::fault::hang_here("resolve", name.as_str()).await;
+    tokio::net::lookup_host(target).await
 }
 
 fn greeting_error(address: SocketAddr, error: SuppaError) -> FtpError {

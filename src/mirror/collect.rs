@@ -11,6 +11,7 @@ use crate::backoff::Backoff;
 use crate::exit_flag::{ExitWatch, Stopped};
 use crate::ftp::{Blame, FtpError};
 use crate::status::ServerState;
+use crate::{fault, pulse};
 
 /// Stored files may take so long to be recorded when the exit flag is raised; `stop` answers within 2 s.
 const FINISH_LIMIT: Duration = Duration::from_millis(1200);
@@ -40,23 +41,33 @@ pub async fn collect(server: &Server, exit: &ExitWatch) {
             break;
         }
     }
-    tokio::join!(server.finish_publishing(FINISH_LIMIT), server.log_out());
+    wind_up(server).await;
     server.progress.stopped();
 }
 
+/// Lets what was received whole be recorded, as long as a stop may wait, and logs out.
+pub async fn wind_up(server: &Server) {
+    tokio::join!(server.finish_publishing(FINISH_LIMIT), server.log_out());
+}
+
 async fn one_scan(server: &Server) -> Result<Tally, FtpError> {
+    let _under_way = pulse::task(|| "a scan".to_owned());
     if let Err(error) = server.guard.sweep().await {
         log::warn!("server={} cannot check the disk before the scan: {error:#}", server.settings.name);
     }
     server.progress.scan_started();
+    server.unrecorded.set(false);
+    fault::hang_here("scan", server.settings.name.as_str()).await;
     let outcome = scan(server).await;
-    server.finish_publishing(SETTLE_LIMIT).await;
+    let recording = pulse::task(|| "recording what was fetched".to_owned());
+    let all_recorded = server.finish_publishing(SETTLE_LIMIT).await;
+    drop(recording);
     if let Ok(tally) = &outcome {
-        if tally.failed_directories == 0 && tally.waiting == 0 {
+        if tally.failed_directories == 0 && tally.waiting == 0 && all_recorded {
             // every file of the server is recorded: what still lies in .partial belongs to none of them
             discard_leftovers(server);
         }
-        note(server, tally);
+        note(server, tally, all_recorded);
     }
     outcome
 }
@@ -73,13 +84,14 @@ fn pause(server: &Server, outcome: &Result<Tally, FtpError>, failures: u32) -> D
     Backoff { first: interval, most: longest.max(interval) }.after(failures)
 }
 
-fn note(server: &Server, tally: &Tally) {
+fn note(server: &Server, tally: &Tally, all_recorded: bool) {
     server.progress.update(|status| {
         status.directories_seen = tally.directories;
         status.files_seen = tally.files;
         status.pending_files = tally.waiting;
         status.lines_not_understood = tally.not_understood;
-        if tally.failed_directories + tally.failed_files + tally.not_understood + tally.waiting == 0 {
+        let faults = tally.failed_directories + tally.failed_files + tally.not_understood + tally.waiting;
+        if faults == 0 && all_recorded {
             status.last_error = None;
         }
     });

@@ -1,6 +1,6 @@
 //! One new file of a scan: room for it, its bytes, and its way into the mirror and the records.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -18,8 +18,10 @@ use super::server::Server;
 use super::store::{Publisher, Staged, StoreError};
 use super::tree::{ServerMirror, open_directory, size_of_stat};
 use crate::facts::{Download, FileFacts};
+use crate::fault;
 use crate::ftp::{Blame, FtpError, Session};
 use crate::names::RemotePath;
+use crate::pulse;
 use crate::quota::{Gauge, Hold};
 use crate::status::Progress;
 
@@ -56,6 +58,7 @@ pub(super) async fn obtain(scan: &Scan<'_>, session: &mut Session, job: &FileJob
     }
     let wanted = Wanted { path: &path, facts, may_be_empty, verify: scan.server.settings.verify };
     let Some(mut hold) = room(scan, job, wanted).await else { return Ok(()) };
+    fault::hang_here("fetch", scan.server.settings.name.as_str()).await;
     match fetch(session, &scan.server.mirror, wanted, &mut hold, &scan.server.gauge).await {
         Ok(fetched) => {
             publish(scan, job, fetched, hold, turn);
@@ -188,7 +191,7 @@ struct Way {
     mirror: Arc<ServerMirror>,
     gauge: Arc<Gauge>,
     progress: Arc<Progress>,
-    leftovers: Rc<RefCell<Leftovers>>,
+    under_way: UnderWay,
     staged: Staged,
     download: Download,
     _hold: Hold,
@@ -214,36 +217,49 @@ fn publish(scan: &Scan<'_>, job: &FileJob, fetched: Fetched, hold: Hold, turn: O
         size,
         downloaded_at: chrono::Utc::now().timestamp_millis(),
     };
+    let (leftovers, unrecorded) = (Rc::clone(&server.leftovers), Rc::clone(&server.unrecorded));
+    let under_way = UnderWay { leftovers, unrecorded, partial, done: false };
     let way = Way {
         publisher: server.publisher.clone(),
         records: Rc::clone(&server.records),
         mirror: Arc::clone(&server.mirror),
         gauge: Arc::clone(&server.gauge),
         progress: Arc::clone(&server.progress),
-        leftovers: Rc::clone(&server.leftovers),
-        staged: Staged { mirror: Arc::clone(&server.mirror), partial, file, directory, name },
+        under_way,
+        staged: Staged {
+            mirror: Arc::clone(&server.mirror),
+            partial,
+            file,
+            directory,
+            name,
+            pulse: pulse::own(),
+        },
         download,
         _hold: hold,
         _turn: turn,
     };
     let mut publishing = server.publishing.borrow_mut();
-    // those that are done already need not be remembered
+    // those that are done already need not be remembered; their panics were logged
     while publishing.try_join_next().is_some() {}
     publishing.spawn_local(way.go());
 }
 
 impl Way {
     async fn go(self) {
-        let Self { publisher, records, mirror, gauge, progress, leftovers, staged, download, _hold, _turn } =
+        let Self { publisher, records, mirror, gauge, progress, under_way, staged, download, _hold, _turn } =
             self;
         let (partial, size) = (staged.partial, download.size);
         let (server, path) = (download.server.clone(), download.directory.join(&download.name));
         let outcome = match publisher.store(staged).await {
-            Ok(()) => records.record(download).await,
+            Ok(()) => {
+                fault::hang_here("record", server.as_str()).await;
+                records.record(download).await
+            }
             Err(error) => Err(error.into()),
         };
         match outcome {
             Ok(()) => {
+                under_way.done();
                 // the proof of ownership has served; one that stays is removed by the next start
                 remove(&mirror, partial)
                     .unwrap_or_else(|error| log::warn!("server={server} path={path}: {error}"));
@@ -255,14 +271,42 @@ impl Way {
                 });
             }
             Err(error) => {
-                // the proof that the file is ours, should it have its final name already
-                leftovers.borrow_mut().add(partial);
+                // the proof that the file is ours, should it have its final name already, is kept
+                drop(under_way);
                 let ours =
                     error.is::<StoreError>() && matches!(error.downcast_ref(), Some(StoreError::NameTaken));
                 let level = if ours { log::Level::Warn } else { log::Level::Error };
                 log::log!(level, "server={server} path={path}: {error:#}; the next scan tries again");
                 progress.update(|status| status.last_error = Some(format!("{path}: {error:#}")));
             }
+        }
+    }
+}
+
+/// A file between whole and recorded. Whatever ends its way before the record, a panic included, its partial file is
+/// noted as a leftover: it is the proof that the file is ours, should it have its final name already.
+struct UnderWay {
+    leftovers: Rc<RefCell<Leftovers>>,
+    unrecorded: Rc<Cell<bool>>,
+    partial: PartialName,
+    done: bool,
+}
+
+impl UnderWay {
+    fn done(mut self) {
+        self.done = true;
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        if self.done {
+            return;
+        }
+        self.unrecorded.set(true);
+        // never a second panic; borrowed by nobody, because each look is over before anything waits
+        if let Ok(mut leftovers) = self.leftovers.try_borrow_mut() {
+            leftovers.add(self.partial);
         }
     }
 }

@@ -20,6 +20,7 @@ use super::server::Server;
 use crate::facts::FileFacts;
 use crate::ftp::{Blame, FtpError, Session};
 use crate::names::RemotePath;
+use crate::pulse;
 use crate::status::ServerState;
 
 /// A job is given to another connection this often, when the one it was on breaks.
@@ -125,14 +126,24 @@ impl Drop for Held<'_> {
     }
 }
 
+/// What a job is, for whoever wonders why it takes so long.
+fn words(job: &Job) -> String {
+    match job {
+        Job::List(directory) => format!("listing {}", directory.path),
+        Job::Fetch(file) => format!("fetching {}", file.path()),
+    }
+}
+
 impl Scan<'_> {
     /// Works until there is nothing left, or this connection cannot be had.
     async fn lane(&self) {
         let mut held = Held { session: None, fresh: false, server: self.server };
         while let Some(job) = self.jobs.next().await {
             let listed = matches!(job, Job::List(_));
+            let under_way = pulse::task(|| words(&job));
             let go_on = self.work(job, &mut held).await;
             self.jobs.finished(listed);
+            drop(under_way);
             self.update_progress();
             if !go_on {
                 break;
@@ -190,6 +201,7 @@ impl Scan<'_> {
             return Ok(());
         }
         self.sessions.set(self.sessions.get() + 1);
+        let _under_way = pulse::task(|| "logging in".to_owned());
         let session = self.server.connector.connect().await.inspect_err(|_| {
             self.sessions.set(self.sessions.get() - 1);
         })?;

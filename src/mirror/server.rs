@@ -43,6 +43,8 @@ pub struct Server {
     pub(super) memory: RefCell<Memory>,
     /// Shared with the files on their way into the records.
     pub(super) leftovers: Rc<RefCell<Leftovers>>,
+    /// Since the scan began, a file did not come as far as its record; its partial file may be the proof that it is ours.
+    pub(super) unrecorded: Rc<Cell<bool>>,
     /// Files being made durable and recorded; they are finished even when a scan is stopped.
     pub(super) publishing: RefCell<JoinSet<()>>,
     idle: RefCell<Vec<Session>>,
@@ -89,6 +91,7 @@ impl Server {
             records,
             guard,
             publisher,
+            unrecorded: Rc::default(),
             publishing: RefCell::default(),
             idle: RefCell::default(),
             granted: Cell::new(None),
@@ -120,17 +123,19 @@ impl Server {
         self.granted.set(Some((logins.max(1), Instant::now() + LIMIT_MEMORY)));
     }
 
-    /// Waits until every fetched file is recorded or given up, at most `limit`.
-    pub(super) async fn finish_publishing(&self, limit: Duration) {
+    /// Waits until every fetched file is recorded or given up, at most `limit`. Answers whether all are recorded.
+    pub(super) async fn finish_publishing(&self, limit: Duration) -> bool {
         // borrowed for each look only: a stop in between must not abort what is being recorded
         let next = || std::future::poll_fn(|context| self.publishing.borrow_mut().poll_join_next(context));
         let all = async { while next().await.is_some() {} };
-        if tokio::time::timeout(limit, all).await.is_err() {
+        let all = tokio::time::timeout(limit, all).await;
+        if all.is_err() {
             let name = &self.settings.name;
             log::warn!(
                 "server={name} files are stored but not recorded yet; they will be, or the next start does it"
             );
         }
+        all.is_ok() && !self.unrecorded.get()
     }
 
     /// Logs out everywhere, so that no stale login counts against the server's limit.

@@ -23,6 +23,8 @@ use tokio::sync::{mpsc, oneshot};
 use super::partial::{PartialName, stat};
 use super::tree::{ServerMirror, make_and_open};
 use crate::names::{RemoteName, RemotePath};
+use crate::pulse::Pulse;
+use crate::{fault, panics};
 
 /// Most files that are made durable together. Bounds the wait of the first one of them.
 const MAX_BATCH: usize = 256;
@@ -44,6 +46,8 @@ pub struct Staged {
     pub directory: Arc<RemotePath>,
     /// Its name on the server, and in the mirror.
     pub name: RemoteName,
+    /// Of the scan that waits for it.
+    pub pulse: Option<Arc<Pulse>>,
 }
 
 /// Why a file did not get its final name.
@@ -98,6 +102,7 @@ impl Publisher {
 
 fn run(mut receiver: mpsc::Receiver<Job>) {
     let mut durable = DurableDirectories::default();
+    panics::own_thread("publisher");
     while let Some(first) = receiver.blocking_recv() {
         let mut batch = vec![first];
         while batch.len() < MAX_BATCH
@@ -106,14 +111,35 @@ fn run(mut receiver: mpsc::Receiver<Job>) {
             batch.push(job);
         }
         let (staged, askers): (Vec<_>, Vec<_>) = batch.into_iter().map(|job| (job.staged, job.done)).unzip();
-        // a panic costs this batch, whose askers see it as an error, and not the thread
         let stored =
-            catch_unwind(AssertUnwindSafe(|| store_batch(&staged, &mut durable))).unwrap_or_default();
+            shielded_batch(&staged, &mut durable).unwrap_or_else(|_| one_by_one(&staged, &mut durable));
         for (asker, outcome) in askers.into_iter().zip(stored) {
             // an asker that was stopped finds the file by its partial name at the next start
             drop(asker.send(outcome));
         }
     }
+}
+
+/// Stores a batch in which one file brought a panic: that costs its file alone. Those that are stored stay so.
+fn one_by_one(batch: &[Staged], durable: &mut DurableDirectories) -> Vec<Result<(), StoreError>> {
+    let mut store =
+        |one| shielded_batch(std::slice::from_ref(one), durable)?.pop().unwrap_or(Err(StoreError::Gone));
+    batch.iter().map(&mut store).collect()
+}
+
+/// Stores a batch; a panic costs the batch and not the thread.
+fn shielded_batch(
+    batch: &[Staged],
+    durable: &mut DurableDirectories,
+) -> Result<Vec<Result<(), StoreError>>, StoreError> {
+    let stored = catch_unwind(AssertUnwindSafe(|| {
+        for staged in batch {
+            fault::here("store", staged.name.text());
+        }
+        store_batch(batch, durable)
+    }));
+    let words = || panics::take_last().unwrap_or_else(|| "the publisher panicked".to_owned());
+    stored.map_err(|_| StoreError::Disk(anyhow::Error::msg(words())))
 }
 
 /// Directories whose own names are known to be on disk, so that they are synced once and not for each file.
@@ -172,7 +198,12 @@ fn sync_data(batch: &[Staged]) -> Vec<anyhow::Result<()>> {
             rustix::fs::fadvise(&staged.file, 0, None, Advice::DontNeed).ok();
         }
     }
-    let sync = |staged: &Staged| rustix::fs::fdatasync(&staged.file).context("syncing the data");
+    let sync = |staged: &Staged| {
+        let synced = rustix::fs::fdatasync(&staged.file).context("syncing the data");
+        // the disk moves, which all of them wait for
+        batch.iter().filter_map(|staged| staged.pulse.as_ref()).for_each(|pulse| pulse.beat());
+        synced
+    };
     batch.iter().map(sync).collect()
 }
 
@@ -275,7 +306,7 @@ mod tests {
         let mut writing = Partial::open(mirror, partial, 1 << 20).unwrap();
         writing.append(content).unwrap();
         let file = writing.file().try_clone().unwrap();
-        Staged { mirror: Arc::clone(mirror), partial, file, directory, name }
+        Staged { mirror: Arc::clone(mirror), partial, file, directory, name, pulse: None }
     }
 
     fn mirror() -> (tempfile::TempDir, Arc<ServerMirror>) {
