@@ -354,3 +354,22 @@ fn systemd_hears_no_life_while_the_main_thread_hangs() {
     assert!(silent.is_some(), "told to be alive: {:?}", systemd.heard);
     service.signal(Signal::KILL);
 }
+
+#[test]
+fn the_shipped_unit_is_one_that_systemd_takes() {
+    let unit = include_str!("../../config/mrosync.service");
+    for line in ["Type=notify", "WatchdogSec=60", "Restart=on-failure", "RestartPreventExitStatus=2"] {
+        assert!(unit.lines().any(|own| own == line), "no line {line}");
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("mrosync.service");
+    // verified with a program that is there
+    std::fs::write(&path, unit.replace("/usr/bin/mrosync", "/bin/true")).unwrap();
+    let Ok(verified) = std::process::Command::new("systemd-analyze").arg("verify").arg(&path).output() else {
+        return println!("left out: no systemd-analyze on this machine");
+    };
+    let said = String::from_utf8_lossy(&verified.stderr);
+    // whatever else it says is about the machine's own units
+    let own: Vec<&str> = said.lines().filter(|line| line.contains("mrosync.service")).collect();
+    assert_eq!(own, [""; 0], "{said}");
+}

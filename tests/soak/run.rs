@@ -202,8 +202,8 @@ impl Run {
         // mostly soon, at times during the start itself, and at times late enough to see whether memory grows
         let most = match self.dice.below(10) {
             0..3 => 3_000,
-            3..9 => 25_000,
-            _ => 150_000,
+            3..9 => 20_000,
+            _ => 90_000,
         };
         Instant::now() + Duration::from_millis(self.dice.between(200, most))
     }
