@@ -82,7 +82,10 @@ where
 pub async fn shielded<T: 'static>(work: impl Future<Output = T> + 'static) -> Result<T, String> {
     let task = AbortOnDrop(actix_rt::spawn(work));
     let mut task = task;
-    (&mut task.0).await.map_err(|error| panics::take_last().unwrap_or_else(|| error.to_string()))
+    (&mut task.0).await.map_err(|error| {
+        let words = if error.is_panic() { panics::take_last() } else { None };
+        words.unwrap_or_else(|| error.to_string())
+    })
 }
 
 /// A task that ends with its owner; a plain handle would let it run on.

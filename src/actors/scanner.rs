@@ -155,10 +155,13 @@ fn make(plan: Plan) -> anyhow::Result<Server> {
 /// Ends when the scan under way has shown no sign of life for too long.
 async fn hung(plan: &Plan) -> anyhow::Error {
     let limit = pulse::limit(plan.settings.timeout);
+    let mut suspected = false;
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
-        if let Verdict::Stuck(silence) | Verdict::Blocked(silence) = pulse::judge(plan.pulse.silence(), limit)
-        {
+        let verdict = pulse::judge(plan.pulse.silence(), limit);
+        // seen twice: after a stopped process goes on, the first look comes before any sign of life
+        let seen_before = std::mem::replace(&mut suspected, verdict != Verdict::Alive);
+        if let (true, Verdict::Stuck(silence) | Verdict::Blocked(silence)) = (seen_before, verdict) {
             let (silence, under_way) = (seconds(silence), plan.pulse.under_way());
             return anyhow::anyhow!("the scan hung: no sign of life for {silence}, under way: {under_way}");
         }

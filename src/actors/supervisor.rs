@@ -5,6 +5,7 @@
 //! them, and go on by themselves should their thread move again.
 
 use std::cell::{Cell, RefCell};
+use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,8 +22,9 @@ use crate::{fault, panics};
 
 /// `stop` is promised to answer within 2 s; what has not ended then is named, and ends when it can.
 const STOP_LIMIT: Duration = Duration::from_millis(1900);
-/// For a scanner's thread to take a message. One that is late begins all the same, unless it is stopped before.
-const BEGIN_LIMIT: Duration = Duration::from_secs(1);
+/// For a scanner's thread to take a message. One that is late begins all the same, unless it is stopped before; one
+/// that is known to be blocked is not waited for.
+const BEGIN_LIMIT: Duration = Duration::from_secs(5);
 /// How often the scanners are looked at for signs of life.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -56,6 +58,8 @@ struct Slot {
     plan: Plan,
     arbiter: Arbiter,
     scanner: Addr<FtpScanner>,
+    /// The last look found its thread blocked; two in a row are believed, as by the scanner itself.
+    suspected: bool,
     /// Its thread is blocked, and the log has said so.
     blocked: bool,
 }
@@ -76,7 +80,7 @@ impl Supervisor {
         let slot = |plan: Plan| {
             let arbiter = Arbiter::new();
             let scanner = spawn(&plan, &arbiter);
-            Slot { plan, arbiter, scanner, blocked: false }
+            Slot { plan, arbiter, scanner, suspected: false, blocked: false }
         };
         let slots = plans.into_iter().map(slot).collect();
         let slots = Rc::new(RefCell::new(slots));
@@ -105,9 +109,9 @@ impl Actor for Supervisor {
                 let begin = run.try_lock().ok().and_then(|run| run.as_ref().map(|run| run.begin.clone()));
                 for slot in slots.borrow_mut().iter_mut() {
                     slot.look_for_life();
-                    if let Some(begin) = begin.clone().filter(|_| !slot.scanner.connected()) {
-                        // answered when it has begun, which nobody waits for
-                        drop(actix_rt::spawn(slot.scanner().send(begin)));
+                    if let Some(begin) = begin.as_ref().filter(|_| !slot.scanner.connected()) {
+                        // sent already, and nobody waits for the answer
+                        drop(slot.begin(begin));
                     }
                 }
             }
@@ -128,8 +132,8 @@ impl Handler<Start> for Supervisor {
             let (flag, exit) = ExitFlag::new();
             let (running, ended) = mpsc::channel(1);
             let begin = Begin { exit, running };
-            let scanners: Vec<_> = slots.borrow_mut().iter_mut().map(Slot::scanner).collect();
-            let begun = futures_util::future::join_all(scanners.iter().map(|s| begun(s, &begin))).await;
+            let sent: Vec<_> = slots.borrow_mut().iter_mut().map(|slot| slot.begin(&begin)).collect();
+            let begun = futures_util::future::join_all(sent).await;
             *run = Some(Run { flag, begin, running: ended });
             started.set(true);
             fault::here("supervisor", "supervisor");
@@ -187,24 +191,28 @@ impl Handler<IsRunning> for Supervisor {
     }
 }
 
-/// Whether the scanner has taken `begin` in time. The message stays with one that is late: whoever stops waiting for
-/// an answer takes an unread message back.
-async fn begun(scanner: &Addr<FtpScanner>, begin: &Begin) -> bool {
-    let sent = actix_rt::spawn(scanner.send(begin.clone()));
-    matches!(tokio::time::timeout(BEGIN_LIMIT, sent).await, Ok(Ok(Ok(()))))
-}
-
 impl Slot {
     fn name(&self) -> &str {
         self.plan.settings.name.as_str()
+    }
+
+    /// Sends `begin`, and tells whether the scanner has taken it in time. The message stays with one that is late; a
+    /// task of its own waits for it, because an asker who stops waiting takes an unread message back.
+    fn begin(&mut self, begin: &Begin) -> impl Future<Output = bool> + use<> {
+        let sent = actix_rt::spawn(self.scanner().send(begin.clone()));
+        let limit = if self.blocked { Duration::ZERO } else { BEGIN_LIMIT };
+        async move { matches!(tokio::time::timeout(limit, sent).await, Ok(Ok(Ok(())))) }
     }
 
     /// Names a scanner whose thread is blocked, once, and says when it moves again.
     fn look_for_life(&mut self) {
         let Plan { settings, pulse, progress, .. } = &self.plan;
         let name = &settings.name;
-        match pulse::judge(pulse.silence(), pulse::limit(settings.timeout)) {
-            Verdict::Blocked(silence) if !self.blocked => {
+        let verdict = pulse::judge(pulse.silence(), pulse::limit(settings.timeout));
+        let suspected = matches!(verdict, Verdict::Blocked(_));
+        let seen_before = std::mem::replace(&mut self.suspected, suspected);
+        match verdict {
+            Verdict::Blocked(silence) if seen_before && !self.blocked => {
                 let (silence, under_way) = (seconds(silence), pulse.under_way());
                 let fault = format!(
                     "its thread is blocked: no sign of life for {silence}, under way: {under_way}; it cannot be \

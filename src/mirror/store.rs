@@ -111,8 +111,7 @@ fn run(mut receiver: mpsc::Receiver<Job>) {
             batch.push(job);
         }
         let (staged, askers): (Vec<_>, Vec<_>) = batch.into_iter().map(|job| (job.staged, job.done)).unzip();
-        let stored =
-            shielded_batch(&staged, &mut durable).unwrap_or_else(|_| one_by_one(&staged, &mut durable));
+        let stored = store_shielded(&staged, &mut durable, &store_batch);
         for (asker, outcome) in askers.into_iter().zip(stored) {
             // an asker that was stopped finds the file by its partial name at the next start
             drop(asker.send(outcome));
@@ -120,26 +119,28 @@ fn run(mut receiver: mpsc::Receiver<Job>) {
     }
 }
 
-/// Stores a batch in which one file brought a panic: that costs its file alone. Those that are stored stay so.
-fn one_by_one(batch: &[Staged], durable: &mut DurableDirectories) -> Vec<Result<(), StoreError>> {
-    let mut store =
-        |one| shielded_batch(std::slice::from_ref(one), durable)?.pop().unwrap_or(Err(StoreError::Gone));
-    batch.iter().map(&mut store).collect()
-}
+/// How a batch is stored: [`store_batch`].
+type Store<'a> = &'a dyn Fn(&[Staged], &mut DurableDirectories) -> Vec<Result<(), StoreError>>;
 
-/// Stores a batch; a panic costs the batch and not the thread.
-fn shielded_batch(
+/// Stores a batch. A panic costs the file that brought it and neither the others nor the thread: they are stored again
+/// one by one, which changes nothing for those that are stored already.
+fn store_shielded(
     batch: &[Staged],
     durable: &mut DurableDirectories,
-) -> Result<Vec<Result<(), StoreError>>, StoreError> {
+    store: Store<'_>,
+) -> Vec<Result<(), StoreError>> {
     let stored = catch_unwind(AssertUnwindSafe(|| {
-        for staged in batch {
-            fault::here("store", staged.name.text());
-        }
-        store_batch(batch, durable)
+        batch.iter().for_each(|staged| fault::here("store", staged.name.text()));
+        store(batch, durable)
     }));
-    let words = || panics::take_last().unwrap_or_else(|| "the publisher panicked".to_owned());
-    stored.map_err(|_| StoreError::Disk(anyhow::Error::msg(words())))
+    match (stored, batch) {
+        (Ok(outcomes), _) => outcomes,
+        (Err(_), [_]) => {
+            let words = panics::take_last().unwrap_or_else(|| "a panic".to_owned());
+            vec![Err(StoreError::Disk(anyhow::Error::msg(words)))]
+        }
+        (Err(_), _) => batch.chunks(1).flat_map(|one| store_shielded(one, durable, store)).collect(),
+    }
 }
 
 /// Directories whose own names are known to be on disk, so that they are synced once and not for each file.
@@ -323,6 +324,20 @@ mod tests {
         assert!(store_batch(&batch, &mut DurableDirectories::default()).iter().all(Result::is_ok));
         assert_eq!(std::fs::read(folder.path().join("omc01/a/b/1.zip")).unwrap(), b"one");
         assert_eq!(std::fs::read(folder.path().join("omc01/2.zip")).unwrap(), b"two");
+    }
+
+    #[test]
+    fn a_panic_over_one_file_of_a_batch_costs_that_file_alone() {
+        let (folder, mirror) = mirror();
+        let batch = ["1.zip", "bad.zip", "2.zip"].map(|name| stage(&mirror, "/", name, b"content"));
+        let store = |batch: &[Staged], durable: &mut DurableDirectories| {
+            let outcomes = store_batch(batch, durable);
+            assert!(batch.iter().all(|staged| staged.name.text() != "bad.zip"), "this one panics");
+            outcomes
+        };
+        let outcomes = store_shielded(&batch, &mut DurableDirectories::default(), &store);
+        assert!(matches!(outcomes.as_slice(), [Ok(()), Err(StoreError::Disk(_)), Ok(())]), "{outcomes:?}");
+        assert_eq!(std::fs::read(folder.path().join("omc01/2.zip")).unwrap(), b"content");
     }
 
     #[test]

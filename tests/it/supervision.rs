@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::support::notify::NotifyStub;
-use crate::support::scripted::{File, ScriptedServer};
+use crate::support::scripted::{File, Rule, ScriptedServer};
 use crate::support::service::{Server, Service, Setup, Stream};
 use crate::support::wait::try_obtain;
 use crate::support::zips::zip;
@@ -105,7 +105,12 @@ fn a_panic_anywhere_costs_that_piece_of_work_and_is_logged_with_its_owner_and_pl
     assert_eq!(fleet.retrs(4), 1, "it has its final name already, and is recorded");
     let again =
         fleet.0[6].journal(|journal| journal.retrs.iter().map(|retr| retr.offset > 0).collect::<Vec<_>>());
-    assert_eq!(again, [false, true], "it lies in .partial, and only its end is fetched once more");
+    let (first, later) = again.split_first().unwrap();
+    // how often depends on whether another file was in its batch, which is then stored again without it
+    assert!(
+        !first && later.iter().all(|resumed| *resumed),
+        "it lies in .partial, and only its end comes again"
+    );
     // room, partial files and errors are all given back
     service.wait_for(SOON, "nothing is left over", |service| {
         let status = service.status();
@@ -196,6 +201,24 @@ fn a_scan_that_hangs_is_named_and_ended_and_begins_again() {
 }
 
 #[test]
+fn a_process_that_was_stopped_for_a_while_takes_no_scan_for_hung() {
+    let ftp = ScriptedServer::start();
+    ftp.rule(Rule::on("RETR").trickle(200, Duration::from_millis(50)));
+    ftp.put("/large.zip", File::new(zip(1, 60_000)));
+    let setup = Setup::new().server(Server::scripted("omc01", &ftp)).env("MROSYNC_STUCK_AFTER_MS", "2000");
+    let service = setup.started().run();
+    ftp.wait_for(SOON, "it comes", |journal| journal.retrs.first().is_some_and(|retr| retr.sent > 1000));
+    service.signal(Signal::STOP);
+    // longer than the limit and than the grace after it
+    try_obtain(Duration::from_secs(6), || None::<()>);
+    service.signal(Signal::CONT);
+    all_recorded(&service, 1);
+    let log = service.lines(Stream::Stderr).join("\n");
+    assert!(!log.contains("hung") && !log.contains("blocked"), "{log}");
+    assert_eq!(ftp.retrs("/large.zip"), 1);
+}
+
+#[test]
 fn a_name_that_is_never_resolved_costs_its_timeout() {
     let fleet = Fleet::of(2);
     let timeout = |n, server: Server| if n == 1 { server.key("timeout", "'1s'") } else { server };
@@ -223,7 +246,9 @@ fn a_scanner_whose_thread_is_blocked_is_named_and_hinders_nobody() {
         let asked = Instant::now();
         assert_eq!(service.command("stop"), "failed: still stopping: omc01");
         assert!(asked.elapsed() < Duration::from_secs(3), "stop took {:?}", asked.elapsed());
+        let asked = Instant::now();
         let again = service.command("start");
+        assert!(asked.elapsed() < Duration::from_secs(3), "start took {:?}", asked.elapsed());
         assert_eq!(again, "failed: 1 of 2 scanners did not start: omc01; they will when they can");
         goes_on(&service, "omc00");
     }

@@ -79,7 +79,7 @@ impl Source {
             Host::Real(daemon, proxy) => Server::daemon(&self.name, daemon, Tls::Off)
                 .key("port", &proxy.acceptor.addr().port().to_string()),
         };
-        server.key("timeout", "'2s'").key("connections", "3")
+        server.key("timeout", "'4s'").key("connections", "3")
     }
 
     /// How often each path was asked for.
