@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
-use actix_rt::{Arbiter, System};
+use actix_rt::System;
 use anyhow::Context;
 use rustix::io::Errno;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -17,7 +17,7 @@ use crate::actors::quota_warden::{DiskView, QuotaWarden, Warden};
 use crate::actors::record_keeper::{Flush, Ping, RecordKeeper, SharedTotals};
 use crate::actors::scanner::{Begin, Plan};
 use crate::actors::supervisor::{IsRunning, Start, Stop, Supervisor};
-use crate::actors::{Address, start, start_on};
+use crate::actors::{Address, shielded, start, start_apart};
 use crate::config::Settings;
 use crate::control::command::{HELP, answer_line};
 use crate::control::socket::{ControlSocket, SocketInUse, UnsafeDirectory};
@@ -25,11 +25,13 @@ use crate::control::{Command, Request, Requests, console, render};
 use crate::exit_flag::ExitFlag;
 use crate::mirror::store::Publisher;
 use crate::mirror::tree::{Mirror, MirrorInUse};
+use crate::names::Printable;
 use crate::overview::Overview;
 use crate::quota::Gauge;
 use crate::records::{OpenError, Records};
 use crate::status::Progress;
 use crate::systemd;
+use crate::{fault, panics};
 
 /// A SIGTERM is answered within 5 s: the stop takes up to 2 s of them, calls under way and the flush the rest.
 const LANDING_LIMIT: Duration = Duration::from_secs(1);
@@ -67,7 +69,9 @@ pub enum Refused {
 /// When it cannot begin; nothing was changed then but directories and files made.
 pub fn run(settings: Settings, start_now: bool) -> Result<Ended, Refused> {
     raise_open_files();
-    System::new().block_on(async move {
+    panics::own_thread("main");
+    let system = System::new();
+    let ended = system.block_on(async move {
         let mut signals = Signals::listen().context("cannot listen for signals")?;
         let opening = tokio::select! {
             opened = open_places(&settings) => opened?,
@@ -79,7 +83,10 @@ pub fn run(settings: Settings, start_now: bool) -> Result<Ended, Refused> {
         let (mirror, records, socket) = opening;
         let service = Service::build(settings, mirror, records)?;
         service.serve(signals, socket, start_now).await
-    })
+    });
+    // not dropped, which would wait for a look at a file system that does not answer; the process ends next
+    std::mem::forget(system);
+    ended
 }
 
 /// Opens what the service holds alone, and waits for room where a disk is full to the last byte.
@@ -157,12 +164,12 @@ impl Service {
         let (totals, outbox_grew) = (SharedTotals::default(), Arc::new(Notify::new()));
         let (alive, keeper_alive) = mpsc::channel(1);
         let keeper = RecordKeeper::new(records, totals.clone(), Arc::clone(&outbox_grew), alive)?;
-        let keeper = start_on(&Arbiter::new(), move || keeper);
+        let keeper = start_apart("keeper", move || keeper);
         let failed_attempts = Arc::new(AtomicU64::new(0));
         let (notifier_exit, exit) = ExitFlag::new();
         let (running, announcing) = mpsc::channel(1);
         let (keeper_of_notices, failed_attempts_of_notifier) = (keeper.clone(), Arc::clone(&failed_attempts));
-        let notifier = start_on(&Arbiter::new(), move || {
+        let notifier = start_apart("notifier", move || {
             let failed_attempts = failed_attempts_of_notifier;
             Notifier::new(notify, keeper_of_notices, outbox_grew, failed_attempts, Begin { exit, running })
         });
@@ -175,7 +182,7 @@ impl Service {
             gauge: Arc::clone(&gauge),
             view: Arc::clone(&view),
         };
-        let warden = start_on(&Arbiter::new(), move || QuotaWarden::new(warden));
+        let warden = start_apart("warden", move || QuotaWarden::new(warden));
         let publisher = Publisher::start().context("cannot start the publisher")?;
         let progress: Vec<_> = servers.iter().map(|server| Arc::new(Progress::new(&server.name))).collect();
         let plan = |(settings, progress): (_, &Arc<Progress>)| Plan {
@@ -187,6 +194,7 @@ impl Service {
             publisher: publisher.clone(),
             gauge: Arc::clone(&gauge),
             progress: Arc::clone(progress),
+            pulse: Arc::default(),
         };
         let plans = servers.into_iter().zip(&progress).map(plan).collect();
         let supervisor = start(Supervisor::new(plans));
@@ -216,13 +224,14 @@ impl Service {
         let (requests, mut asked) = Requests::new();
         console::start(requests.clone()).context("cannot start the console")?;
         log::info!("mrosync {} is ready", env!("CARGO_PKG_VERSION"));
-        systemd::ready();
-        if start_now {
-            self.command(Command::Start).await;
-        }
-        let keeper = self.keeper.clone();
-        let watching = systemd::watch(|| async { keeper.send(Ping).await.is_ok() });
-        let serving = async { tokio::join!(socket.serve(requests), watching) };
+        let (keeper, supervisor) = (self.keeper.clone(), self.supervisor.clone());
+        let is_alive =
+            || async { keeper.send(Ping).await.is_ok() && supervisor.send(IsRunning).await.is_ok() };
+        let overview = Arc::clone(&self.overview);
+        let (watching, describing) =
+            (systemd::watch(is_alive), systemd::describe(move || render::sentence(&overview.progress())));
+        let readying = ready(requests.clone(), start_now);
+        let serving = async { tokio::join!(socket.serve(requests), readying, watching, describing) };
         tokio::pin!(serving);
         let farewell = loop {
             tokio::select! {
@@ -266,7 +275,9 @@ impl Service {
     fn answer(&self, request: Request) {
         let (supervisor, overview) = (self.supervisor.clone(), Arc::clone(&self.overview));
         actix_rt::spawn(async move {
-            let answer = perform(&supervisor, &overview, request.command).await;
+            let answer =
+                shielded(async move { perform(&supervisor, &overview, request.command).await }).await;
+            let answer = answer.unwrap_or_else(|panic| format!("failed: {}", Printable(&panic)));
             // whoever asked may have gone
             drop(request.answer.send(answer));
         });
@@ -277,7 +288,18 @@ impl Service {
     }
 }
 
+/// Says that the service is ready once it answers commands, which this asks it as everybody does; then starts.
+async fn ready(requests: Requests, start_now: bool) {
+    drop(requests.ask(Command::Help).await);
+    systemd::ready();
+    if start_now {
+        // a failure is logged where it happens
+        drop(requests.ask(Command::Start).await);
+    }
+}
+
 async fn perform(supervisor: &Address<Supervisor>, overview: &Overview, command: Command) -> String {
+    fault::hang_here("command", &command.to_string()).await;
     match command {
         Command::Start => {
             let outcome = supervisor.send(Start).await;

@@ -22,6 +22,7 @@ use log::{Level, LevelFilter, Record};
 
 use crate::config::LogSettings;
 use crate::names::Printable;
+use crate::panics;
 
 /// Target of this program's own records, and of all modules below.
 const OWN_TARGET: &str = "mrosync";
@@ -51,12 +52,14 @@ pub fn init(settings: &LogSettings) -> anyhow::Result<()> {
     dispatch(settings.level, outputs).apply().context("cannot begin the log a second time")
 }
 
-/// Makes every panic an `error` line with its thread, place and message, instead of several lines of text.
+/// Makes every panic an `error` line with whom the thread works for (such as `server=omc01`), its name, the place and
+/// the message, instead of several lines of text.
 ///
 /// While the log has not begun or is off, the line goes to standard error as it is.
 pub fn log_panics() {
     std::panic::set_hook(Box::new(|info| {
         let panic = describe(info);
+        panics::note(&panic);
         if log::max_level() == LevelFilter::Off {
             let stderr = Output { name: String::new(), to: Box::new(io::stderr()) };
             drop(Sink::new(stderr).write(&line(Level::Error, OWN_TARGET, &panic)));
@@ -145,7 +148,9 @@ fn describe(info: &PanicHookInfo<'_>) -> String {
     let name = thread.name().unwrap_or("unnamed");
     let place = info.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
     let message = info.payload_as_str().unwrap_or("no message");
-    format!("thread '{name}' panicked at {place}: {message}")
+    let owner = panics::owner();
+    let blank = if owner.is_empty() { "" } else { " " };
+    format!("{owner}{blank}thread '{name}' panicked at {place}: {message}")
 }
 
 /// Something that lines are written to, which may fail at any time and recover.

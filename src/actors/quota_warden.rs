@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use super::record_keeper::{MarkEvicted, OldestPresent, PresentAfter, RecordKeeper, SharedTotals};
 use super::{ask, shielded};
 use crate::config::QuotaSettings;
+use crate::fault;
 use crate::mirror::delete::{Deleted, delete, is_present, sync_deleted};
 use crate::mirror::ports::Room;
 use crate::mirror::tree::Mirror;
@@ -149,6 +150,7 @@ impl Work {
 
     async fn make_room(&self, bytes: u64) -> anyhow::Result<Room> {
         let _turn = self.turn.lock().await;
+        fault::hang_here("warden", "warden").await;
         let Warden { limits, gauge, .. } = &self.warden;
         Ok(match make_room(limits, gauge, self, bytes).await? {
             Swept::Fits => Room::Granted(gauge.hold(bytes)),

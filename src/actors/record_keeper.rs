@@ -13,6 +13,7 @@ use chrono::Utc;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::facts::{Download, FileFacts, Knowledge};
+use crate::fault;
 use crate::names::{RemoteName, RemotePath, ServerName};
 use crate::records::{Notice, PresentFile, Records, RecordsError, Totals, Trouble};
 
@@ -230,6 +231,7 @@ impl RecordKeeper {
     }
 
     fn commit(&mut self) {
+        fault::here("keeper", "keeper");
         let mut downloads = Vec::new();
         let mut delivered = Vec::new();
         let (mut downloading, mut delivering) = (Vec::new(), Vec::new());

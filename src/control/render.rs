@@ -63,6 +63,30 @@ fn write_incomplete(text: &mut String, servers: &[ServerStatus]) -> std::fmt::Re
     Ok(())
 }
 
+/// What all scanners do, in one short sentence such as `14 servers: 12 waiting, 1 downloading, 1 unreachable`.
+#[must_use]
+pub fn sentence(servers: &[ServerStatus]) -> String {
+    let mut counted: Vec<(&str, usize)> = Vec::new();
+    for state in servers.iter().map(|server| word(server.state)) {
+        match counted.iter_mut().find(|(word, _)| *word == state) {
+            Some((_, count)) => *count += 1,
+            None => counted.push((state, 1)),
+        }
+    }
+    let parts: Vec<String> = counted.iter().map(|(word, count)| format!("{count} {word}")).collect();
+    format!("{} servers: {}", servers.len(), parts.join(", "))
+}
+
+fn word(state: ServerState) -> &'static str {
+    match state {
+        ServerState::Stopped => "stopped",
+        ServerState::Waiting => "waiting",
+        ServerState::Scanning => "scanning",
+        ServerState::Downloading => "downloading",
+        ServerState::Unreachable => "unreachable",
+    }
+}
+
 fn write_summary(text: &mut String, status: &ServiceStatus) -> std::fmt::Result {
     let ServiceStatus { running, uptime_seconds, disk, notify, process, .. } = status;
     let state = if *running { "running" } else { "stopped" };
@@ -89,17 +113,10 @@ fn write_summary(text: &mut String, status: &ServiceStatus) -> std::fmt::Result 
 }
 
 fn row(server: &ServerStatus) -> [String; 10] {
-    let state = match server.state {
-        ServerState::Stopped => "stopped",
-        ServerState::Waiting => "waiting",
-        ServerState::Scanning => "scanning",
-        ServerState::Downloading => "downloading",
-        ServerState::Unreachable => "unreachable",
-    };
     let never = || "-".to_owned();
     [
         Printable(&server.name).to_string(),
-        state.to_owned(),
+        word(server.state).to_owned(),
         server.last_scan_started.clone().unwrap_or_else(never),
         server.last_scan_seconds.map_or_else(never, |seconds| format!("{seconds:.1}s")),
         server.directories_seen.to_string(),

@@ -215,6 +215,7 @@ async fn serve_client(
     silent_since.set(Some(Instant::now()));
     let line = tokio::time::timeout(CLIENT_LIMIT, read_line(&mut stream)).await??;
     silent_since.set(None);
+    crate::fault::here("control", "control");
     let answer = match line.parse() {
         Ok(command) => requests.ask(command).await,
         Err(unknown) => format!("{unknown}"),

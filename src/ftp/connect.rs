@@ -78,7 +78,10 @@ impl Connector {
     pub async fn connect(&self) -> Result<Session, FtpError> {
         let Self { settings, .. } = self;
         let resolve = |cause| FtpError::Resolve { host: settings.host.clone(), cause };
-        let looking_up = self.resolver.resolve(&settings.host, settings.port);
+        let looking_up = async {
+            crate::fault::hang_here("resolve", settings.name.as_str()).await;
+            self.resolver.resolve(&settings.host, settings.port).await
+        };
         let addresses = within("resolving the host", settings.timeout, looking_up).await?;
         let mut last = resolve(std::io::ErrorKind::NotFound.into());
         for address in addresses.map_err(resolve)?.into_iter().take(MAX_ADDRESSES) {

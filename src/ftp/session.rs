@@ -240,7 +240,9 @@ pub(super) async fn within<T>(
     after: Duration,
     work: impl Future<Output = T>,
 ) -> Result<T, FtpError> {
-    tokio::time::timeout(after, work).await.map_err(|_| FtpError::Timeout { step, after })
+    let done = tokio::time::timeout(after, work).await.map_err(|_| FtpError::Timeout { step, after })?;
+    crate::pulse::beat();
+    Ok(done)
 }
 
 /// suppaftp checks nothing for us: each reply comes as an answer, whatever its code.

@@ -11,6 +11,7 @@ use crate::backoff::Backoff;
 use crate::exit_flag::{ExitWatch, Stopped};
 use crate::ftp::{Blame, FtpError};
 use crate::status::ServerState;
+use crate::{fault, pulse};
 
 /// Stored files may take so long to be recorded when the exit flag is raised; `stop` answers within 2 s.
 const FINISH_LIMIT: Duration = Duration::from_millis(1200);
@@ -44,17 +45,26 @@ pub async fn collect(server: &Server, exit: &ExitWatch) {
             break;
         }
     }
-    tokio::join!(server.finish_publishing(FINISH_LIMIT), server.log_out());
+    wind_up(server).await;
     server.progress.stopped();
 }
 
+/// Lets what was received whole be recorded, as long as a stop may wait, and logs out.
+pub async fn wind_up(server: &Server) {
+    tokio::join!(server.finish_publishing(FINISH_LIMIT), server.log_out());
+}
+
 async fn one_scan(server: &Server) -> Result<Tally, FtpError> {
+    let _under_way = pulse::task(|| "a scan".to_owned());
     if let Err(error) = server.guard.sweep().await {
         log::warn!("server={} cannot check the disk before the scan: {error:#}", server.settings.name);
     }
     server.progress.scan_started();
+    fault::hang_here("scan", server.settings.name.as_str()).await;
     let outcome = scan(server).await;
+    let recording = pulse::task(|| "recording what was fetched".to_owned());
     server.finish_publishing(SETTLE_LIMIT).await;
+    drop(recording);
     let unrecorded = server.take_unrecorded();
     let outcome = outcome.map(|tally| Tally { waiting: tally.waiting + unrecorded, ..tally });
     if let Ok(tally) = &outcome {

@@ -14,6 +14,7 @@ use crate::ftp::reply::Reply;
 use crate::ftp::{FtpError, Session};
 use crate::names::RemotePath;
 use crate::quota::{Gauge, Hold};
+use crate::{fault, panics, pulse};
 
 use super::partial::{Partial, PartialName, remove};
 use super::tree::ServerMirror;
@@ -237,6 +238,16 @@ async fn read_through(file: File) -> Result<(), Unreadable> {
     }
     let stop = Arc::new(AtomicBool::new(false));
     let _guard = StopOnDrop(Arc::clone(&stop));
-    let reading = tokio::task::spawn_blocking(move || readable(&file, &|| stop.load(Ordering::Relaxed)));
+    // the other thread works for this one, and its signs of life are ours
+    let (owner, pulse) = (panics::owner(), pulse::own());
+    let reading = tokio::task::spawn_blocking(move || {
+        panics::own_thread(&owner);
+        fault::here("verify", &owner);
+        let goes_on = || {
+            pulse.iter().for_each(|pulse| pulse.beat());
+            stop.load(Ordering::Relaxed)
+        };
+        readable(&file, &goes_on)
+    });
     reading.await.unwrap_or_else(|panic| Err(Unreadable::Disk(io::Error::other(panic))))
 }

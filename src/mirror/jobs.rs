@@ -401,7 +401,7 @@ mod tests {
         let jobs = jobs(1, 0, 0);
         let text = "/x".repeat(1 << 20);
         let long = Arc::new(RemotePath::from_parts(text.clone().into(), text));
-        let job = || DirectoryJob { path: Arc::clone(&long), depth: 0, lineage: None, tries: 0 };
+        let job = || DirectoryJob { path: Arc::clone(&long), depth: 0, unique: None, above: None, tries: 0 };
         let most = MAX_DIRECTORY_BYTES / (4 << 20);
         let taken = (0..2 * most as u64).filter(|key| jobs.add_directory(*key, job())).count();
         assert_eq!((taken, jobs.directories_dropped()), (most, most as u64));

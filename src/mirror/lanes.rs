@@ -20,6 +20,7 @@ use super::scan::Scan;
 use super::server::Server;
 use crate::ftp::{Blame, FtpError, Session};
 use crate::names::RemotePath;
+use crate::pulse;
 
 /// What a job weighs beside its bytes, for the rate of work: so many bytes come in the time that its commands take.
 const JOB_BYTES: u64 = 64 * 1024;
@@ -93,6 +94,14 @@ enum Admission {
     Over,
 }
 
+/// What a job is, for whoever wonders why it takes so long.
+fn words(job: &Job) -> String {
+    match job {
+        Job::List(directory) => format!("listing {}", directory.path),
+        Job::Fetch(file) => format!("fetching {}", file.path()),
+    }
+}
+
 impl Scan<'_> {
     /// Works with as many lanes as the budget allows, until the work is done or given up.
     pub(super) async fn run_lanes(&self) {
@@ -126,8 +135,10 @@ impl Scan<'_> {
         while self.lanes.running.get() <= self.server.lanes(Instant::now()) {
             let Some(job) = self.jobs.next().await else { break };
             let listed = matches!(job, Job::List(_));
+            let under_way = pulse::task(|| words(&job));
             let go_on = self.work(job, &mut held).await;
             self.jobs.finished(listed);
+            drop(under_way);
             self.update_progress();
             self.observe();
             if !go_on {

@@ -19,8 +19,10 @@ use super::server::Server;
 use super::store::{Publisher, Staged, StoreError};
 use super::tree::{ServerMirror, open_directory, size_of_stat};
 use crate::facts::{Download, FileFacts};
+use crate::fault;
 use crate::ftp::{Blame, FtpError, Session};
 use crate::names::RemotePath;
+use crate::pulse;
 use crate::quota::{Gauge, Hold};
 use crate::status::Progress;
 
@@ -58,6 +60,7 @@ pub(super) async fn obtain(scan: &Scan<'_>, session: &mut Session, job: &FileJob
     let again = scan.server.memory.borrow().was_tried(&path, &job.facts);
     let wanted = Wanted { path: &path, facts, may_be_empty, again, verify: scan.server.settings.verify };
     let Some(mut hold) = room(scan, job, wanted).await else { return Ok(()) };
+    fault::hang_here("fetch", scan.server.settings.name.as_str()).await;
     match fetch(session, &scan.server.mirror, wanted, &mut hold, &scan.server.gauge).await {
         Ok(fetched) => {
             publish(scan, job, fetched, hold, turn);
@@ -227,8 +230,7 @@ struct Way {
     gauge: Arc<Gauge>,
     progress: Arc<Progress>,
     memory: Rc<RefCell<Memory>>,
-    leftovers: Rc<RefCell<Leftovers>>,
-    stranded: Rc<Cell<u64>>,
+    under_way: UnderWay,
     staged: Staged,
     download: Download,
     _hold: Hold,
@@ -254,6 +256,8 @@ fn publish(scan: &Scan<'_>, job: &FileJob, fetched: Fetched, hold: Hold, turn: O
         size,
         downloaded_at: chrono::Utc::now().timestamp_millis(),
     };
+    let (leftovers, stranded) = (Rc::clone(&server.leftovers), Rc::clone(&server.stranded));
+    let under_way = UnderWay { leftovers, stranded, partial, done: false };
     let way = Way {
         publisher: server.publisher.clone(),
         records: Rc::clone(&server.records),
@@ -261,54 +265,95 @@ fn publish(scan: &Scan<'_>, job: &FileJob, fetched: Fetched, hold: Hold, turn: O
         gauge: Arc::clone(&server.gauge),
         progress: Arc::clone(&server.progress),
         memory: Rc::clone(&server.memory),
-        leftovers: Rc::clone(&server.leftovers),
-        stranded: Rc::clone(&server.stranded),
-        staged: Staged { mirror: Arc::clone(&server.mirror), partial, file, directory, name },
+        under_way,
+        staged: Staged {
+            mirror: Arc::clone(&server.mirror),
+            partial,
+            file,
+            directory,
+            name,
+            pulse: pulse::own(),
+        },
         download,
         _hold: hold,
         _turn: turn,
     };
     let mut publishing = server.publishing.borrow_mut();
-    // those that are done already need not be remembered
+    // those that are done already need not be remembered; their panics were logged
     while publishing.try_join_next().is_some() {}
     publishing.spawn_local(way.go());
 }
 
 impl Way {
     async fn go(self) {
-        let Self { publisher, records, mirror, gauge, progress, memory, leftovers, stranded, .. } = self;
+        let Self { publisher, records, mirror, gauge, progress, memory, under_way, .. } = self;
         let Self { staged, download, _hold, _turn, .. } = self;
         let (partial, size) = (staged.partial, download.size);
         let (server, path) = (download.server.clone(), download.directory.join(&download.name));
         let outcome = match publisher.store(staged).await {
-            Ok(()) => records.record(download).await,
+            Ok(()) => {
+                fault::hang_here("record", server.as_str()).await;
+                records.record(download).await
+            }
             Err(error) => Err(error.into()),
         };
-        let Err(error) = outcome else {
-            // the proof of ownership has served; one that stays is removed by the next start
-            remove(&mirror, partial)
-                .unwrap_or_else(|error| log::warn!("server={server} path={path}: {error}"));
-            gauge.partial_gone(size);
-            log::debug!("server={server} path={path}: downloaded, {size} bytes");
-            return progress.update(|status| {
-                status.files_downloaded += 1;
-                status.bytes_downloaded += size;
-            });
-        };
-        // the proof that the file is ours, should it have its final name already
-        leftovers.borrow_mut().add(partial);
-        stranded.set(stranded.get() + 1);
-        let text = format!("{error:#}");
-        let level = match error.downcast_ref() {
-            Some(StoreError::NameTaken) => log::Level::Warn,
-            Some(_) => log::Level::Error,
-            // the keeper has said so, once for all files
-            None => log::Level::Debug,
-        };
-        let first = memory.borrow_mut().first_time(&path, &text);
-        let level = if first { level } else { log::Level::Debug };
-        log::log!(level, "server={server} path={path}: {text}; the next scan tries again");
-        progress.update(|status| status.last_error = Some(format!("{path}: {text}")));
+        match outcome {
+            Ok(()) => {
+                under_way.done();
+                // the proof of ownership has served; one that stays is removed by the next start
+                remove(&mirror, partial)
+                    .unwrap_or_else(|error| log::warn!("server={server} path={path}: {error}"));
+                gauge.partial_gone(size);
+                log::debug!("server={server} path={path}: downloaded, {size} bytes");
+                progress.update(|status| {
+                    status.files_downloaded += 1;
+                    status.bytes_downloaded += size;
+                });
+            }
+            Err(error) => {
+                // the proof that the file is ours, should it have its final name already, is kept
+                drop(under_way);
+                let text = format!("{error:#}");
+                let level = match error.downcast_ref() {
+                    Some(StoreError::NameTaken) => log::Level::Warn,
+                    Some(_) => log::Level::Error,
+                    // the keeper has said so, once for all files
+                    None => log::Level::Debug,
+                };
+                let first = memory.borrow_mut().first_time(&path, &text);
+                let level = if first { level } else { log::Level::Debug };
+                log::log!(level, "server={server} path={path}: {text}; the next scan tries again");
+                progress.update(|status| status.last_error = Some(format!("{path}: {text}")));
+            }
+        }
+    }
+}
+
+/// A file between whole and recorded. Whatever ends its way before the record, a panic included, its partial file is
+/// noted as a leftover: it is the proof that the file is ours, should it have its final name already.
+struct UnderWay {
+    leftovers: Rc<RefCell<Leftovers>>,
+    stranded: Rc<Cell<u64>>,
+    partial: PartialName,
+    done: bool,
+}
+
+impl UnderWay {
+    fn done(mut self) {
+        self.done = true;
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        if self.done {
+            return;
+        }
+        self.stranded.set(self.stranded.get() + 1);
+        // never a second panic; borrowed by nobody, because each look is over before anything waits
+        if let Ok(mut leftovers) = self.leftovers.try_borrow_mut() {
+            leftovers.add(self.partial);
+        }
     }
 }
 

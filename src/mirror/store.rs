@@ -27,6 +27,8 @@ use tokio::sync::{mpsc, oneshot};
 use super::partial::{PartialName, remove, stat};
 use super::tree::{ServerMirror, make_and_open, open_directory};
 use crate::names::{RemoteName, RemotePath};
+use crate::pulse::Pulse;
+use crate::{fault, panics};
 
 /// Most files that are made durable together. Bounds the wait of the first one of them.
 const MAX_BATCH: usize = 256;
@@ -48,6 +50,8 @@ pub struct Staged {
     pub directory: Arc<RemotePath>,
     /// Its name on the server, and in the mirror.
     pub name: RemoteName,
+    /// Of the scan that waits for it.
+    pub pulse: Option<Arc<Pulse>>,
 }
 
 /// Why a file did not get its final name.
@@ -102,6 +106,7 @@ impl Publisher {
 
 fn run(mut receiver: mpsc::Receiver<Job>) {
     let mut durable = DurableDirectories::default();
+    panics::own_thread("publisher");
     while let Some(first) = receiver.blocking_recv() {
         let mut batch = vec![first];
         while batch.len() < MAX_BATCH
@@ -110,13 +115,35 @@ fn run(mut receiver: mpsc::Receiver<Job>) {
             batch.push(job);
         }
         let (staged, askers): (Vec<_>, Vec<_>) = batch.into_iter().map(|job| (job.staged, job.done)).unzip();
-        // a panic costs this batch, whose askers see it as an error, and not the thread
-        let stored =
-            catch_unwind(AssertUnwindSafe(|| store_batch(&staged, &mut durable))).unwrap_or_default();
+        let stored = store_shielded(&staged, &mut durable, &store_batch);
         for (asker, outcome) in askers.into_iter().zip(stored) {
             // an asker that was stopped finds the file by its partial name at the next start
             drop(asker.send(outcome));
         }
+    }
+}
+
+/// How a batch is stored: [`store_batch`].
+type Store<'a> = &'a dyn Fn(&[Staged], &mut DurableDirectories) -> Vec<Result<(), StoreError>>;
+
+/// Stores a batch. A panic costs the file that brought it and neither the others nor the thread: they are stored again
+/// one by one, which changes nothing for those that are stored already.
+fn store_shielded(
+    batch: &[Staged],
+    durable: &mut DurableDirectories,
+    store: Store<'_>,
+) -> Vec<Result<(), StoreError>> {
+    let stored = catch_unwind(AssertUnwindSafe(|| {
+        batch.iter().for_each(|staged| fault::here("store", staged.name.text()));
+        store(batch, durable)
+    }));
+    match (stored, batch) {
+        (Ok(outcomes), _) => outcomes,
+        (Err(_), [_]) => {
+            let words = panics::take_last().unwrap_or_else(|| "a panic".to_owned());
+            vec![Err(StoreError::Disk(anyhow::Error::msg(words)))]
+        }
+        (Err(_), _) => batch.chunks(1).flat_map(|one| store_shielded(one, durable, store)).collect(),
     }
 }
 
@@ -209,7 +236,11 @@ fn sync_data(batch: &[Staged]) -> Vec<anyhow::Result<()>> {
         }
     }
     let sync = |staged: &Staged| {
-        rustix::fs::fdatasync(&staged.file).map_err(io::Error::from).context("syncing the data")
+        let synced = rustix::fs::fdatasync(&staged.file).map_err(io::Error::from);
+        let synced = synced.context("syncing the data");
+        // the disk moves, which all of them wait for
+        batch.iter().filter_map(|staged| staged.pulse.as_ref()).for_each(|pulse| pulse.beat());
+        synced
     };
     batch.iter().map(sync).collect()
 }
@@ -313,7 +344,7 @@ mod tests {
         let mut writing = Partial::open(mirror, partial, 1 << 20).unwrap();
         writing.append(content).unwrap();
         let file = writing.file().try_clone().unwrap();
-        Staged { mirror: Arc::clone(mirror), partial, file, directory, name }
+        Staged { mirror: Arc::clone(mirror), partial, file, directory, name, pulse: None }
     }
 
     fn mirror() -> (tempfile::TempDir, Arc<ServerMirror>) {
@@ -330,6 +361,20 @@ mod tests {
         assert!(store_batch(&batch, &mut DurableDirectories::default()).iter().all(Result::is_ok));
         assert_eq!(std::fs::read(folder.path().join("omc01/a/b/1.zip")).unwrap(), b"one");
         assert_eq!(std::fs::read(folder.path().join("omc01/2.zip")).unwrap(), b"two");
+    }
+
+    #[test]
+    fn a_panic_over_one_file_of_a_batch_costs_that_file_alone() {
+        let (folder, mirror) = mirror();
+        let batch = ["1.zip", "bad.zip", "2.zip"].map(|name| stage(&mirror, "/", name, b"content"));
+        let store = |batch: &[Staged], durable: &mut DurableDirectories| {
+            let outcomes = store_batch(batch, durable);
+            assert!(batch.iter().all(|staged| staged.name.text() != "bad.zip"), "this one panics");
+            outcomes
+        };
+        let outcomes = store_shielded(&batch, &mut DurableDirectories::default(), &store);
+        assert!(matches!(outcomes.as_slice(), [Ok(()), Err(StoreError::Disk(_)), Ok(())]), "{outcomes:?}");
+        assert_eq!(std::fs::read(folder.path().join("omc01/2.zip")).unwrap(), b"content");
     }
 
     #[test]

@@ -36,6 +36,7 @@ mod resume;
 mod signals;
 mod status;
 mod steps;
+mod supervision;
 mod support;
 mod support_works;
 mod tls;

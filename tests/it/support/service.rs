@@ -117,9 +117,19 @@ impl Service {
         }
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Whether it runs.
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().is_ok_and(|status| status.is_none())
+    }
+
+    /// Starts it without this environment variable from the next time on.
+    pub fn forget_env(&mut self, name: &str) {
+        self.environment.retain(|(other, _)| other != name);
     }
 
     /// Starts it again with the same directories; kills it first where it still runs. The lines of before are gone.
