@@ -9,11 +9,12 @@ use rustls_pki_types::ServerName as TlsName;
 use suppaftp::FtpError as SuppaError;
 use suppaftp::tokio::ImplAsyncFtpStream;
 
+use super::ahead::Bearing;
 use super::error::FtpError;
 use super::reply::{Features, Reply};
 use super::session::{Session, WireEncoding, reply_of, wire_text, within};
 use super::tls::Trust;
-use super::transport::{ControlConnector, ControlStream, Tls};
+use super::transport::{ControlConnector, ControlStream, Outbox, Tls};
 use crate::config::{ServerSettings, TlsMode};
 
 /// Makes sessions with one server, and keeps what was learnt of it. Lives on the server's own thread.
@@ -33,6 +34,8 @@ pub(super) struct Learned {
     pub(super) mlsd_refused: Cell<bool>,
     /// Whether EPSV works (or PASV, if false).
     pub(super) extended_passive: Cell<Option<bool>>,
+    /// Whether a port may be asked for before the transfer that runs is answered.
+    pub(super) early_passive: Bearing,
 }
 
 impl Connector {
@@ -74,13 +77,17 @@ impl Connector {
     async fn connect_to(&self, address: SocketAddr) -> Result<Session, FtpError> {
         let Self { settings, .. } = self;
         let tls = self.tls().map_err(|error| FtpError::Tls(format!("{error:#}")))?;
-        let connector = ControlConnector { tls: tls.clone().map(|tls| (settings.tls, tls)) };
+        let outbox = Outbox::default();
+        let connector =
+            ControlConnector { tls: tls.clone().map(|tls| (settings.tls, tls)), outbox: outbox.clone() };
         // suppaftp's way in for a stream of one's own; whether TLS is spoken is the connector's choice
         let connecting =
             ImplAsyncFtpStream::<ControlStream>::connect_secure_implicit(address, connector, &settings.host);
         let client = within("greeting", settings.timeout, connecting).await?;
         let mut session = Session {
             client: client.map_err(|error| greeting_error(address, error))?,
+            outbox,
+            early_port: None,
             peer: address.ip(),
             tls,
             timeout: settings.timeout,
@@ -90,6 +97,7 @@ impl Connector {
             pending: false,
             buffer: Vec::new(),
         };
+        self.learned.early_passive.named(session.client.get_welcome_msg().unwrap_or_default());
         session.client.set_encoding(WireEncoding).await;
         session.log_in(settings).await?;
         Ok(session)

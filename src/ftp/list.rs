@@ -95,7 +95,7 @@ impl Listing<'_> {
     pub async fn finish(self, entries: &mut Vec<Entry>) -> Result<Summary, FtpError> {
         let summary = self.parser.finish(entries);
         if let Some(data) = self.data {
-            let reply = self.session.end_transfer(self.step, data).await?;
+            let reply = self.session.end_transfer(self.step, data, false).await?;
             complain(&reply, self.step)?;
         }
         match &summary.sample {

@@ -54,7 +54,9 @@ pub(super) async fn obtain(scan: &Scan<'_>, session: &mut Session, job: &FileJob
         scan.tally.borrow_mut().waiting += 1;
         return Ok(());
     }
-    let wanted = Wanted { path: &path, facts, may_be_empty, verify: scan.server.settings.verify };
+    let another = || scan.jobs.another_file();
+    let verify = scan.server.settings.verify;
+    let wanted = Wanted { path: &path, facts, may_be_empty, verify, another: &another };
     let Some(mut hold) = room(scan, job, wanted).await else { return Ok(()) };
     match fetch(session, &scan.server.mirror, wanted, &mut hold, &scan.server.gauge).await {
         Ok(fetched) => {

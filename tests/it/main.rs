@@ -17,6 +17,7 @@ mod console;
 mod control;
 mod crash;
 mod documents;
+mod early_ports;
 mod essentials;
 mod hostile;
 mod listing;

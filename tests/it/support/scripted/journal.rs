@@ -12,6 +12,8 @@ pub struct Journal {
     pub commands: Vec<Command>,
     /// Each RETR that began to send.
     pub retrs: Vec<Retr>,
+    /// Commands that came before the final reply of a listing was sent.
+    pub early_at_listings: usize,
     /// The most connections that clients had open at one time.
     pub max_open: usize,
     /// Logins that succeeded.
@@ -55,6 +57,8 @@ pub struct Retr {
     pub offset: u64,
     /// Bytes given to the kernel.
     pub sent: u64,
+    /// Commands that came before its final reply was sent.
+    pub early: usize,
     /// When it began.
     pub began: Instant,
     /// When it was over, however it ended.

@@ -93,17 +93,36 @@ impl<'a> Session<'a> {
             if self.manner(|manner| manner.commands_per_connection).is_some_and(|most| commands > most) {
                 return Err(Gone);
             }
-            let command = self.understand(&line);
-            let about = command.path.clone().unwrap_or_else(|| command.argument.clone());
-            let acts = self.acts(&command.verb, &about);
-            self.ticket = self.gate.ticket();
-            let (verb, argument) = (command.verb.clone(), command.argument.clone());
-            self.shared.note(|journal| journal.commands.push(command));
-            self.wait(self.manner(|manner| manner.latency))?;
-            if !self.act(&acts)? {
-                self.answer(&verb, &argument, &about, &acts)?;
+            self.obey(&line)?;
+        }
+    }
+
+    fn obey(&mut self, line: &[u8]) -> Step {
+        let command = self.understand(line);
+        let about = command.path.clone().unwrap_or_else(|| command.argument.clone());
+        let acts = self.acts(&command.verb, &about);
+        self.ticket = self.gate.ticket();
+        let (verb, argument) = (command.verb.clone(), command.argument.clone());
+        self.shared.note(|journal| journal.commands.push(command));
+        self.wait(self.manner(|manner| manner.latency))?;
+        if self.act(&acts)? { Ok(()) } else { self.answer(&verb, &argument, &about, &acts) }
+    }
+
+    /// Before the final reply of a transfer: the commands that are here already. Answers how many there are.
+    pub(super) fn look_for_early(&mut self) -> Result<usize, Gone> {
+        self.wait(self.manner(|manner| manner.closing_latency))?;
+        self.control.set_read_timeout(Some(Duration::from_millis(1))).map_err(gone)?;
+        let mut chunk = [0; 4096];
+        let read = self.control.as_ref().read(&mut chunk).unwrap_or(0);
+        self.unread.extend_from_slice(&chunk[..read]);
+        let early = self.unread.iter().filter(|byte| **byte == b'\n').count();
+        if self.manner(|manner| manner.side_by_side) {
+            for _ in 0..early {
+                let line = self.read_line()?;
+                self.obey(&line)?;
             }
         }
+        Ok(early)
     }
 
     fn greet(&mut self) -> Step {
