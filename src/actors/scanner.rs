@@ -14,7 +14,7 @@ use super::quota_warden::{MakeRoom, QuotaWarden, Sweep};
 use super::record_keeper::{DownloadedFile, LookUp, RecordKeeper};
 use super::{AbortOnDrop, ask, shielded};
 use crate::backoff::Backoff;
-use crate::config::ServerSettings;
+use crate::config::{ServerSettings, SyncSettings};
 use crate::exit_flag::{ExitWatch, Stopped};
 use crate::facts::{Download, FileFacts, Knowledge};
 use crate::mirror::collect::collect;
@@ -43,8 +43,8 @@ pub struct Begin {
 pub struct Plan {
     /// The server.
     pub settings: Arc<ServerSettings>,
-    /// From the start of one scan to the start of the next.
-    pub interval: Duration,
+    /// How often, and where to.
+    pub sync: SyncSettings,
     /// Where files go.
     pub mirror: Arc<Mirror>,
     /// Who knows which are new.
@@ -113,11 +113,11 @@ async fn scan_until(plan: Plan, begin: Begin) {
 }
 
 async fn run(plan: Plan, exit: ExitWatch) -> anyhow::Result<()> {
-    let Plan { settings, interval, mirror, keeper, warden, publisher, gauge, progress } = plan;
+    let Plan { settings, sync, mirror, keeper, warden, publisher, gauge, progress } = plan;
     let records = Rc::new(KeeperRecords { keeper, server: settings.name.clone() });
     let guard = Rc::new(WardenGuard(warden));
     let neighbours = Neighbours { records, guard, publisher, gauge };
-    let server = Server::new(settings, interval, &mirror, neighbours, progress)?;
+    let server = Server::new(settings, &sync, &mirror, neighbours, progress)?;
     collect(&server, &exit).await;
     Ok(())
 }

@@ -11,6 +11,7 @@ use suppaftp::tokio::ImplAsyncFtpStream;
 
 use super::ahead::Bearing;
 use super::error::FtpError;
+use super::list::FingerprintKey;
 use super::reply::{Features, Reply};
 use super::session::{Session, WireEncoding, reply_of, wire_text, within};
 use super::tls::Trust;
@@ -34,6 +35,8 @@ pub(super) struct Learned {
     pub(super) mlsd_refused: Cell<bool>,
     /// Whether EPSV works (or PASV, if false).
     pub(super) extended_passive: Cell<Option<bool>>,
+    /// For telling whether a listing is what it was.
+    pub(super) fingerprint_key: FingerprintKey,
     /// Whether a port may be asked for before the transfer that runs is answered.
     pub(super) early_passive: Bearing,
 }

@@ -31,6 +31,10 @@ struct Directory<'s, 'v> {
     zips: Vec<(RemoteName, FileFacts)>,
     /// Which part of the directory those are.
     part: u32,
+    /// Zips so far.
+    files: u64,
+    /// No directory was found in it and every zip is on record.
+    is_quiet: bool,
 }
 
 /// Lists the directory of `job`, and queues what is found. Entries are used as they come: fetching begins while
@@ -44,11 +48,31 @@ pub(super) async fn explore(
     session: &mut Session,
     job: &DirectoryJob,
 ) -> Result<(), FtpError> {
+    let server = scan.server;
+    let key = server.memory.borrow().key(&job.path);
+    if let Some(every) = server.quiet_directories
+        && let Some(files) = server.quiet.borrow().rests(key, every, Instant::now())
+    {
+        scan.count(files);
+        return Ok(());
+    }
     let mut listing = session.list(&job.path).await?;
-    let home = scan.server.mirror.make_directory(&job.path).map_err(|error| {
-        FtpError::Local(anyhow::Error::new(error).context("cannot make the directory in the mirror"))
-    })?;
-    let mut directory = Directory { scan, job, home, zips: Vec::new(), part: 0 };
+    let before = server.quiet.borrow().listing(key);
+    if let Some(before) = before
+        && listing.is_still(before).await
+    {
+        if job.depth == 0 {
+            // any other is made when the one above it is listed
+            home(scan, job)?;
+        }
+        listing.finish(&mut Vec::new()).await?;
+        let files = server.quiet.borrow_mut().same_again(key, Instant::now());
+        scan.count(files);
+        return Ok(());
+    }
+    server.quiet.borrow_mut().forget(key);
+    let home = home(scan, job)?;
+    let mut directory = Directory { scan, job, home, zips: Vec::new(), part: 0, files: 0, is_quiet: true };
     let mut entries = Vec::new();
     loop {
         let more = listing.next(&mut entries).await;
@@ -63,23 +87,47 @@ pub(super) async fn explore(
             }
         }
     }
+    let fingerprint = listing.fingerprint();
     let verdict = listing.finish(&mut entries).await;
     directory.take(&mut entries).await?;
     directory.look_up().await?;
     let summary = verdict?;
-    scan.tally.borrow_mut().directories += 1;
+    if directory.is_quiet && lost(&summary) == 0 {
+        server.quiet.borrow_mut().remember(key, fingerprint, directory.files, Instant::now());
+    }
+    scan.count(0);
     report(scan, &job.path, &summary);
     Ok(())
+}
+
+/// The directory in the mirror, made where it is missing.
+fn home(scan: &Scan<'_>, job: &DirectoryJob) -> Result<OwnedFd, FtpError> {
+    scan.server.mirror.make_directory(&job.path).map_err(|error| {
+        FtpError::Local(anyhow::Error::new(error).context("cannot make the directory in the mirror"))
+    })
+}
+
+impl Scan<'_> {
+    /// Counts a directory that was listed, and zips of it that were not counted one by one.
+    fn count(&self, files: u64) {
+        let mut tally = self.tally.borrow_mut();
+        tally.directories += 1;
+        tally.files += files;
+    }
 }
 
 impl Directory<'_, '_> {
     async fn take(&mut self, entries: &mut Vec<Entry>) -> Result<(), FtpError> {
         for entry in entries.drain(..) {
             match entry.kind {
-                Kind::Directory => self.descend(&entry.name, entry.unique),
+                Kind::Directory => {
+                    self.is_quiet = false;
+                    self.descend(&entry.name, entry.unique);
+                }
                 // a link to a zip is fetched as the file it names; one to a directory is not followed
                 Kind::File | Kind::Link if entry.name.is_zip() => {
                     self.scan.tally.borrow_mut().files += 1;
+                    self.files += 1;
                     self.zips.push((entry.name, entry.facts));
                 }
                 Kind::File | Kind::Link => {}
@@ -134,6 +182,7 @@ impl Directory<'_, '_> {
         let answers = server.records.look_up(&job.path, Arc::clone(&zips)).await?;
         let settled = answers.iter().all(|answer| *answer != Knowledge::New);
         server.memory.borrow_mut().settle(&job.path, part, &zips, settled);
+        self.is_quiet &= settled;
         for ((name, facts), answer) in zips.iter().zip(answers) {
             match answer {
                 Knowledge::Known => self.known(name),
@@ -176,10 +225,14 @@ impl Directory<'_, '_> {
     }
 }
 
+/// What of the listing could not be used.
+fn lost(summary: &Summary) -> u64 {
+    summary.not_understood + summary.names_refused + summary.too_long
+}
+
 /// Lines and names that are not used are counted, and shown by one sample.
 fn report(scan: &Scan<'_>, path: &RemotePath, summary: &Summary) {
-    let Summary { not_understood, names_refused, too_long, .. } = summary;
-    let lost = not_understood + names_refused + too_long;
+    let lost = lost(summary);
     if lost == 0 {
         return;
     }

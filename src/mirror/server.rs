@@ -12,9 +12,10 @@ use tokio::time::Instant;
 use super::memory::Memory;
 use super::partial::Leftovers;
 use super::ports::{DiskGuard, Records};
+use super::quiet::QuietDirectories;
 use super::store::Publisher;
 use super::tree::{Mirror, ServerMirror};
-use crate::config::ServerSettings;
+use crate::config::{ServerSettings, SyncSettings};
 use crate::ftp::{Connector, Session};
 use crate::quota::Gauge;
 use crate::status::Progress;
@@ -30,6 +31,8 @@ pub struct Server {
     pub settings: Arc<ServerSettings>,
     /// From the start of one scan to the start of the next.
     pub interval: Duration,
+    /// How often a directory is listed in which nothing has changed for long, where the operator allows less.
+    pub quiet_directories: Option<Duration>,
     /// Its part of the mirror.
     pub mirror: Arc<ServerMirror>,
     /// Bytes under way.
@@ -41,6 +44,8 @@ pub struct Server {
     pub(super) publisher: Publisher,
     pub(super) connector: Connector,
     pub(super) memory: RefCell<Memory>,
+    /// Where there was nothing to do.
+    pub(super) quiet: RefCell<QuietDirectories>,
     /// Shared with the files on their way into the records.
     pub(super) leftovers: Rc<RefCell<Leftovers>>,
     /// Files being made durable and recorded; they are finished even when a scan is stopped.
@@ -70,7 +75,7 @@ impl Server {
     /// When the mirror cannot be opened, or TLS has nobody to trust.
     pub fn new(
         settings: Arc<ServerSettings>,
-        interval: Duration,
+        sync: &SyncSettings,
         mirror: &Mirror,
         neighbours: Neighbours,
         progress: Arc<Progress>,
@@ -80,10 +85,12 @@ impl Server {
         Ok(Self {
             connector: Connector::new((*settings).clone())?,
             leftovers: Rc::new(RefCell::new(Leftovers::read(&own)?)),
-            memory: RefCell::new(Memory::new(interval)),
+            memory: RefCell::new(Memory::new(sync.interval)),
+            quiet: RefCell::default(),
             mirror: own,
             settings,
-            interval,
+            interval: sync.interval,
+            quiet_directories: sync.quiet_directories,
             gauge,
             progress,
             records,

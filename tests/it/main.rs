@@ -23,6 +23,7 @@ mod hostile;
 mod listing;
 mod mirror;
 mod notify;
+mod quiet;
 mod quota;
 mod real_servers;
 mod records;
