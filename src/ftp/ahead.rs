@@ -71,6 +71,11 @@ impl Bearing {
         }
     }
 
+    /// Whether it is sure that the server handles one command after the other.
+    pub(super) fn is_in_order(&self) -> bool {
+        self.0.get() == State::Bears
+    }
+
     /// Whether the next port may be asked for early now.
     pub(super) fn may_ask(&self) -> bool {
         match self.0.get() {

@@ -98,7 +98,7 @@ impl Session {
     }
 
     async fn bare_list(&mut self, path: &RemotePath) -> Result<Opened, FtpError> {
-        self.require("CWD", &[b"CWD ", path.wire()].concat()).await?;
+        self.enter(path).await?;
         let data = match self.open_transfer("LIST", b"LIST", 0).await {
             Ok(data) => Some(data),
             // the directory was entered a moment ago: "no files found" of FileZilla Server, DrFTPD and others

@@ -25,6 +25,7 @@ use super::error::FtpError;
 use super::reply::Reply;
 use super::transport::{ControlStream, Outbox, Socket, Tls};
 use crate::config::ListingMode;
+use crate::names::RemotePath;
 
 /// A logged-in control connection. One operation at a time.
 pub struct Session {
@@ -126,8 +127,8 @@ impl Session {
         let opened = self.open_on(stream, step, line, offset).await;
         match &opened {
             Ok(_) if was_early => self.learned.early_passive.went_well(),
-            // a refusal for good is about the file
-            Err(FtpError::Refused { reply, .. }) if reply.code / 100 == 5 => {}
+            // a refusal is about the file, unless it says that there is no data connection
+            Err(FtpError::Refused { reply, .. }) if !matches!(reply.code, 421 | 425 | 503) => {}
             Err(error) if was_early => {
                 self.learned.early_passive.went_wrong(error);
                 self.pending = true;
@@ -227,6 +228,31 @@ impl Session {
                 self.learned.early_passive.went_wrong(&error);
                 Err(out_of_step(step, &error))
             }
+        }
+    }
+
+    /// Makes `path` the current directory, and asks for the port of the listing that follows in the same round trip
+    /// where the server handles one command after the other.
+    pub(super) async fn enter(&mut self, path: &RemotePath) -> Result<(), FtpError> {
+        let line = [b"CWD ", path.wire()].concat();
+        let extended = self.learned.extended_passive.get();
+        let together =
+            extended.filter(|_| self.early_port.is_none() && self.learned.early_passive.is_in_order());
+        let Some(extended) = together.filter(|_| is_one_line(&line)) else {
+            return self.require("CWD", &line).await.map(drop);
+        };
+        self.pending = true;
+        self.outbox.push(&line);
+        self.outbox.push(passive_command(extended).0.as_bytes());
+        let reply = self.next_reply("CWD").await?;
+        if reply.code == 421 {
+            return Err(FtpError::Refused { step: "CWD", reply });
+        }
+        self.take_early_port(extended).await;
+        match (self.pending, reply.is_done()) {
+            (true, _) => Err(out_of_step("CWD", &FtpError::Refused { step: "CWD", reply })),
+            (false, true) => Ok(()),
+            (false, false) => Err(FtpError::Refused { step: "CWD", reply }),
         }
     }
 
@@ -330,6 +356,11 @@ impl Data {
 /// The command that opens a data port, and the code of its answer.
 fn passive_command(extended: bool) -> (&'static str, u16) {
     if extended { ("EPSV", 229) } else { ("PASV", 227) }
+}
+
+/// suppaftp looks at its own commands so.
+fn is_one_line(line: &[u8]) -> bool {
+    !line.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0))
 }
 
 fn passive_port(reply: &Reply, extended: bool) -> Option<u16> {

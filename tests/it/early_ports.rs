@@ -73,6 +73,25 @@ fn no_port_is_asked_for_while_a_listing_runs_or_for_nothing() {
 }
 
 #[test]
+fn a_directory_is_entered_and_its_port_asked_for_in_one_round_trip() {
+    let ftp = server("(vsFTPd 3.0.3)");
+    ftp.manner(|manner| manner.mlsd_in_feat = false);
+    ftp.make_directory("/gone");
+    ftp.rule(Rule::on("CWD").about("/gone").reply("550 Failed to change directory.\r\n"));
+    let service = one(&ftp).started().run();
+    all_is_there(&service);
+    rescanned(&ftp, 3);
+    // the first port is asked for in turn: until then nobody knows by which command
+    let together = ftp.journal(|journal| journal.arrived_together("CWD", "PASV"));
+    assert!(together >= 12, "{together}");
+    assert_eq!(logged(&service, "early PASV"), [""; 0]);
+    crate::steps::error_shown(&service, "/gone: CWD: 550 Failed to change directory.");
+    let before = ftp.connections();
+    rescanned(&ftp, 3);
+    assert_eq!(ftp.connections(), before);
+}
+
+#[test]
 fn the_only_new_file_of_a_scan_asks_for_no_second_port() {
     let ftp = ScriptedServer::start();
     ftp.rule(Rule::on(CONNECT).reply("220 (vsFTPd 3.0.3)\r\n"));

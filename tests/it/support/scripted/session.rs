@@ -247,7 +247,8 @@ impl<'a> Session<'a> {
             "LIST" | "MLSD" => Some(self.path(&argument)),
             _ => None,
         };
-        Command { connection: self.id, at: Instant::now(), verb, argument, path }
+        let more = self.unread.contains(&b'\n');
+        Command { connection: self.id, at: Instant::now(), more, verb, argument, path }
     }
 
     fn path(&self, argument: &[u8]) -> Vec<u8> {
