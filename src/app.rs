@@ -187,7 +187,7 @@ impl Service {
         let progress: Vec<_> = servers.iter().map(|server| Arc::new(Progress::new(&server.name))).collect();
         let plan = |(settings, progress): (_, &Arc<Progress>)| Plan {
             settings: Arc::new(settings),
-            interval: sync.interval,
+            sync: sync.clone(),
             mirror: Arc::clone(&mirror),
             keeper: keeper.clone(),
             warden: warden.clone(),

@@ -18,7 +18,7 @@ use super::quota_warden::{MakeRoom, QuotaWarden, Sweep};
 use super::record_keeper::{DownloadedFile, LookUp, RecordKeeper};
 use super::{AbortOnDrop, ask, shielded};
 use crate::backoff::{Backoff, Restarts};
-use crate::config::ServerSettings;
+use crate::config::{ServerSettings, SyncSettings};
 use crate::exit_flag::{ExitWatch, Stopped};
 use crate::facts::{Download, FileFacts, Knowledge};
 use crate::fault;
@@ -51,8 +51,8 @@ pub struct Begin {
 pub struct Plan {
     /// The server.
     pub settings: Arc<ServerSettings>,
-    /// From the start of one scan to the start of the next.
-    pub interval: Duration,
+    /// How often, and where to.
+    pub sync: SyncSettings,
     /// Where files go.
     pub mirror: Arc<Mirror>,
     /// Who knows which are new.
@@ -145,11 +145,11 @@ async fn live(plan: &Plan, exit: &ExitWatch) -> anyhow::Result<()> {
 }
 
 fn make(plan: Plan) -> anyhow::Result<Server> {
-    let Plan { settings, interval, mirror, keeper, warden, publisher, gauge, progress, pulse: _ } = plan;
+    let Plan { settings, sync, mirror, keeper, warden, publisher, gauge, progress, pulse: _ } = plan;
     let records = Rc::new(KeeperRecords { keeper, server: settings.name.clone() });
     let guard = Rc::new(WardenGuard(warden));
     let neighbours = Neighbours { records, guard, publisher, gauge };
-    Server::new(settings, interval, &mirror, neighbours, progress)
+    Server::new(settings, &sync, &mirror, neighbours, progress)
 }
 
 /// Ends when the scan under way has shown no sign of life for too long.

@@ -76,6 +76,8 @@ pub struct SyncSettings {
     pub root: PathBuf,
     /// From the start of one scan to the start of the next.
     pub interval: Duration,
+    /// How often directories are listed in which nothing has changed for long; in every scan where left out.
+    pub quiet_directories: Option<Duration>,
 }
 
 /// How much the mirror may take.

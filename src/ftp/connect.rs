@@ -11,14 +11,16 @@ use rustls_pki_types::ServerName as TlsName;
 use suppaftp::FtpError as SuppaError;
 use suppaftp::tokio::ImplAsyncFtpStream;
 
+use super::ahead::Bearing;
 use super::compare::Compared;
 use super::error::{FtpError, refused_login};
+use super::list::FingerprintKey;
 use super::pace::Speed;
 use super::reply::{Features, Reply};
 use super::resolve::Resolver;
 use super::session::{Session, WireEncoding, reply_of, wire_text, within};
 use super::tls::Trust;
-use super::transport::{ControlConnector, ControlStream, Tls};
+use super::transport::{ControlConnector, ControlStream, Outbox, Tls};
 use crate::config::{ServerSettings, TlsMode};
 
 /// Addresses of one name that are tried; each may take the whole timeout.
@@ -47,6 +49,10 @@ pub(super) struct Learned {
     pub(super) compared: Cell<Compared>,
     /// Whether EPSV works (or PASV, if false).
     pub(super) extended_passive: Cell<Option<bool>>,
+    /// For telling whether a listing is what it was.
+    pub(super) fingerprint_key: FingerprintKey,
+    /// Whether a port may be asked for before the transfer that runs is answered.
+    pub(super) early_passive: Bearing,
 }
 
 impl Connector {
@@ -97,13 +103,17 @@ impl Connector {
     async fn connect_to(&self, address: SocketAddr) -> Result<Session, FtpError> {
         let Self { settings, .. } = self;
         let tls = self.tls().map_err(|error| FtpError::Tls(format!("{error:#}")))?;
-        let connector = ControlConnector { tls: tls.clone().map(|tls| (settings.tls, tls)) };
+        let outbox = Outbox::default();
+        let connector =
+            ControlConnector { tls: tls.clone().map(|tls| (settings.tls, tls)), outbox: outbox.clone() };
         // suppaftp's way in for a stream of one's own; whether TLS is spoken is the connector's choice
         let connecting =
             ImplAsyncFtpStream::<ControlStream>::connect_secure_implicit(address, connector, &settings.host);
         let client = within("greeting", settings.timeout, connecting).await?;
         let mut session = Session {
             client: client.map_err(|error| greeting_error(address, error))?,
+            outbox,
+            early_port: None,
             peer: address.ip(),
             tls,
             timeout: settings.timeout,
@@ -114,6 +124,7 @@ impl Connector {
             pending: false,
             buffer: Vec::new(),
         };
+        self.learned.early_passive.named(session.client.get_welcome_msg().unwrap_or_default());
         session.client.set_encoding(WireEncoding).await;
         match session.log_in(settings).await {
             Ok(()) => Ok(session),

@@ -9,6 +9,7 @@
 //! - [`reply`] and [`transport`]: what lies beneath suppaftp, which carries the control connection
 //! - [`tls`]: whom to trust
 
+mod ahead;
 pub mod compare;
 pub mod connect;
 pub mod download;

@@ -13,6 +13,7 @@ use super::obtain::discard_known;
 use super::scan::Scan;
 use super::tree::make_component;
 use crate::facts::{FileFacts, Knowledge};
+use crate::ftp::list::Fingerprint;
 use crate::ftp::listing::{Entry, Kind, Summary};
 use crate::ftp::{FtpError, Session};
 use crate::names::{RemoteName, RemotePath};
@@ -40,6 +41,8 @@ struct Directory<'s, 'v> {
     part: u32,
     /// Zips listed.
     files: u64,
+    /// No directory was found in it and every zip is on record.
+    is_quiet: bool,
 }
 
 /// Lists the directory of `job`, and queues what is found. Entries are used as they come, a thousand together:
@@ -53,38 +56,84 @@ pub(super) async fn explore(
     session: &mut Session,
     job: &DirectoryJob,
 ) -> Result<(), FtpError> {
-    let (mut summary, files) = walk(scan, session, job).await?;
-    if is_empty(&summary) && (job.depth == 0 || scan.server.memory.borrow().was_filled(&job.path)) {
+    let server = scan.server;
+    let key = server.memory.borrow().key(&job.path);
+    if let Some(every) = server.quiet_directories
+        && let Some(files) = server.quiet.borrow().rests(key, every, Instant::now())
+    {
+        scan.count(files);
+        return Ok(());
+    }
+    let Some(mut walked) = walk(scan, session, job, key).await? else {
+        let files = server.quiet.borrow_mut().same_again(key, Instant::now());
+        scan.count(files);
+        return Ok(());
+    };
+    if walked.is_empty() && (job.depth == 0 || server.memory.borrow().was_filled(&job.path)) {
         // the listing of one that is missing or forbidden may look the same
         session.confirm_empty(&job.path).await?;
     }
-    if session.loses_by_mlsd(&job.path, &summary, job.depth == 0).await {
-        let name = &scan.server.settings.name;
-        log::warn!(
-            "server={name} path={}: MLSD leaves out what LIST shows; LIST is used from now on",
-            job.path
-        );
-        scan.tally.borrow_mut().files -= files;
-        (summary, _) = walk(scan, session, job).await?;
+    if session.loses_by_mlsd(&job.path, &walked.summary, job.depth == 0).await {
+        let (name, path) = (&server.settings.name, &job.path);
+        log::warn!("server={name} path={path}: MLSD leaves out what LIST shows; LIST is used from now on");
+        scan.tally.borrow_mut().files -= walked.files;
+        if let Some(again) = walk(scan, session, job, key).await? {
+            walked = again;
+        }
     }
-    scan.server.memory.borrow_mut().filled(&job.path, !is_empty(&summary));
-    scan.tally.borrow_mut().directories += 1;
-    report(scan, &job.path, &summary);
+    server.memory.borrow_mut().filled(&job.path, !walked.is_empty());
+    if walked.asks_for_nothing(job) {
+        server.quiet.borrow_mut().remember(key, walked.listing, walked.files, Instant::now());
+    }
+    scan.count(0);
+    report(scan, &job.path, &walked.summary);
     Ok(())
 }
 
-/// Lists the directory once. Answers what the listing amounted to, and how many zips are in it.
+/// What the listing of a directory amounted to.
+struct Walked {
+    summary: Summary,
+    /// Zips in it.
+    files: u64,
+    /// All of it.
+    listing: Fingerprint,
+    /// No directory was found in it and every zip is on record.
+    is_quiet: bool,
+}
+
+impl Walked {
+    fn is_empty(&self) -> bool {
+        self.summary.entries + lost(&self.summary) == 0
+    }
+
+    /// Whether the same listing again would be nothing to look into: nothing to fetch, to descend into or to tell.
+    fn asks_for_nothing(&self, job: &DirectoryJob) -> bool {
+        let tells = lost(&self.summary) > 0 || SUSPICIOUS.contains(&self.summary.entries);
+        self.is_quiet && !tells && !(job.depth == 0 && self.is_empty())
+    }
+}
+
+/// Lists the directory once. `None` where its listing is what it was when it asked for nothing.
 async fn walk(
     scan: &Scan<'_>,
     session: &mut Session,
     job: &DirectoryJob,
-) -> Result<(Summary, u64), FtpError> {
+    key: u64,
+) -> Result<Option<Walked>, FtpError> {
     let mut listing = session.list(&job.path).await?;
-    let home = scan.server.mirror.make_directory(&job.path).map_err(|error| {
-        FtpError::Local(anyhow::Error::new(error).context("cannot make the directory in the mirror"))
-    })?;
-    let mut directory =
-        Directory { scan, job, home, subdirectories: Vec::new(), zips: Vec::new(), part: 0, files: 0 };
+    let before = scan.server.quiet.borrow().listing(key);
+    if let Some(before) = before
+        && listing.is_still(before).await
+    {
+        if job.depth == 0 {
+            // any other is made when the one above it is listed
+            home(scan, job)?;
+        }
+        listing.finish(&mut Vec::new()).await?;
+        return Ok(None);
+    }
+    scan.server.quiet.borrow_mut().forget(key);
+    let mut directory = Directory::of(scan, job)?;
     let mut entries = Vec::new();
     loop {
         let more = listing.next(&mut entries).await;
@@ -99,6 +148,7 @@ async fn walk(
             }
         }
     }
+    let fingerprint = listing.fingerprint();
     let verdict = listing.finish(&mut entries).await;
     directory.take(&mut entries).await?;
     let known = verdict.as_ref().ok().filter(|summary| summary.is_telling && directory.is_untouched());
@@ -108,21 +158,43 @@ async fn walk(
     {
         let above = "the same as a directory above it, and leads to itself again and again";
         scan.complain(&job.path, &above, "not followed");
-        return Ok((verdict?, directory.files));
+    } else {
+        directory.use_all(known).await?;
     }
-    directory.use_all(known).await?;
-    Ok((verdict?, directory.files))
+    let Directory { files, is_quiet, .. } = directory;
+    Ok(Some(Walked { summary: verdict?, files, listing: fingerprint, is_quiet }))
 }
 
-fn is_empty(summary: &Summary) -> bool {
-    summary.entries + lost(summary) == 0
+/// The directory in the mirror, made where it is missing.
+fn home(scan: &Scan<'_>, job: &DirectoryJob) -> Result<OwnedFd, FtpError> {
+    scan.server.mirror.make_directory(&job.path).map_err(|error| {
+        FtpError::Local(anyhow::Error::new(error).context("cannot make the directory in the mirror"))
+    })
 }
 
-impl Directory<'_, '_> {
+impl Scan<'_> {
+    /// Counts a directory that was listed, and zips of it that were not counted one by one.
+    fn count(&self, files: u64) {
+        let mut tally = self.tally.borrow_mut();
+        tally.directories += 1;
+        tally.files += files;
+    }
+}
+
+impl<'s, 'v> Directory<'s, 'v> {
+    /// Nothing of it yet; it is made in the mirror.
+    fn of(scan: &'s Scan<'v>, job: &'s DirectoryJob) -> Result<Self, FtpError> {
+        let (home, subdirectories, zips) = (home(scan, job)?, Vec::new(), Vec::new());
+        Ok(Self { scan, job, home, subdirectories, zips, part: 0, files: 0, is_quiet: true })
+    }
+
     async fn take(&mut self, entries: &mut Vec<Entry>) -> Result<(), FtpError> {
         for entry in entries.drain(..) {
             match entry.kind {
-                Kind::Directory => self.subdirectories.push((entry.name, entry.unique)),
+                Kind::Directory => {
+                    self.is_quiet = false;
+                    self.subdirectories.push((entry.name, entry.unique));
+                }
                 // a link to a zip is fetched as the file it names; one to a directory is not followed
                 Kind::File | Kind::Link if entry.name.is_zip() => {
                     self.scan.tally.borrow_mut().files += 1;
@@ -192,6 +264,8 @@ impl Directory<'_, '_> {
         let answers = server.records.look_up(&job.path, Arc::clone(&zips)).await?;
         let settled = answers.iter().all(|answer| *answer != Knowledge::New);
         server.memory.borrow_mut().settle(&job.path, part, &zips, settled);
+        self.is_quiet &= settled;
+        self.is_quiet &= settled;
         for ((name, facts), answer) in zips.iter().zip(answers) {
             match answer {
                 Knowledge::Known => self.known(name),

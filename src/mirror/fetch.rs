@@ -88,7 +88,7 @@ pub struct Fetched {
 }
 
 /// What to fetch and how sure to be.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Wanted<'a> {
     /// On the server.
     pub path: &'a RemotePath,
@@ -100,6 +100,8 @@ pub struct Wanted<'a> {
     pub again: bool,
     /// How sure to be.
     pub verify: Verify,
+    /// Whether another file will be fetched on the same connection next, as it looks now.
+    pub another: &'a dyn Fn() -> bool,
 }
 
 /// Fetches a file into its partial file, resuming where that is safe, and proves it whole.
@@ -119,14 +121,14 @@ pub async fn fetch(
     let limit = wanted.facts.size.map_or(UNSIZED, |size| size.saturating_add(GROWTH));
     let mut partial = Partial::open(mirror, name, limit)?;
     let resumed = partial.length() > 0;
-    let clean_end = match transfer(session, wanted.path, &mut partial, hold).await {
+    let clean_end = match transfer(session, wanted, &mut partial, hold).await {
         // a server that does not resume, or not here: from the start then, on the same session
         Err(FtpError::Refused { step, reply })
             if resumed && session.is_reusable() && no_rest(step, &reply) =>
         {
             gauge.partial_gone(partial.length());
             partial.start_over()?;
-            transfer(session, wanted.path, &mut partial, hold).await?
+            transfer(session, wanted, &mut partial, hold).await?
         }
         outcome => outcome?,
     };
@@ -157,17 +159,18 @@ fn no_rest(step: &str, reply: &Reply) -> bool {
 
 async fn transfer(
     session: &mut Session,
-    path: &RemotePath,
+    wanted: Wanted<'_>,
     partial: &mut Partial,
     hold: &mut Hold,
 ) -> Result<bool, FtpError> {
     let offset = partial.length();
-    let received = session.fetch(path, offset, |bytes| {
+    let take = |bytes: &[u8]| {
         let before = partial.length();
         partial.append(bytes)?;
         hold.written(partial.length().saturating_sub(before));
         Ok(())
-    });
+    };
+    let received = session.fetch(wanted.path, offset, take, wanted.another);
     Ok(received.await?.clean_end)
 }
 

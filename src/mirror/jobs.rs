@@ -203,6 +203,13 @@ impl Jobs {
         self.changed.notify_one();
     }
 
+    /// Whether a connection that fetches now would be given another file next.
+    #[must_use]
+    pub fn another_file(&self) -> bool {
+        let state = self.state.borrow();
+        !state.ended && state.would_fetch(state.fetching.saturating_sub(1)) == Some(true)
+    }
+
     /// How many connections share the work.
     pub fn set_lanes(&self, lanes: usize) {
         self.state.borrow_mut().lanes = lanes;
@@ -259,19 +266,21 @@ impl Jobs {
 }
 
 impl State {
-    /// Chooses by need: each kind keeps a connection as long as the other waits too.
-    fn pick(&mut self) -> Option<Job> {
+    /// Chooses by need: each kind keeps a connection as long as the other waits too. `None` where nothing waits.
+    fn would_fetch(&self, fetching: usize) -> Option<bool> {
         let (some_files, some_directories) = (!self.files.is_empty(), !self.directories.is_empty());
-        let fetch = match (some_files, some_directories) {
+        Some(match (some_files, some_directories) {
             (false, false) => return None,
             (true, false) => true,
             (false, true) => false,
             (true, true) if self.files.len() >= MAX_FILES / 2 => true,
             (true, true) if self.lanes <= 1 => self.listed_last,
-            (true, true) => {
-                self.listing > 0 && self.fetching <= self.listing.max(self.lanes.saturating_sub(2))
-            }
-        };
+            (true, true) => self.listing > 0 && fetching <= self.listing.max(self.lanes.saturating_sub(2)),
+        })
+    }
+
+    fn pick(&mut self) -> Option<Job> {
+        let fetch = self.would_fetch(self.fetching)?;
         self.listed_last = !fetch;
         if fetch {
             self.fetching += 1;

@@ -22,6 +22,7 @@ pub mod memory;
 mod obtain;
 pub mod partial;
 pub mod ports;
+pub mod quiet;
 pub mod scan;
 pub mod server;
 pub mod store;

@@ -58,7 +58,9 @@ pub(super) async fn obtain(scan: &Scan<'_>, session: &mut Session, job: &FileJob
         return Ok(());
     }
     let again = scan.server.memory.borrow().was_tried(&path, &job.facts);
-    let wanted = Wanted { path: &path, facts, may_be_empty, again, verify: scan.server.settings.verify };
+    let verify = scan.server.settings.verify;
+    let another = || scan.jobs.another_file();
+    let wanted = Wanted { path: &path, facts, may_be_empty, again, verify, another: &another };
     let Some(mut hold) = room(scan, job, wanted).await else { return Ok(()) };
     fault::hang_here("fetch", scan.server.settings.name.as_str()).await;
     match fetch(session, &scan.server.mirror, wanted, &mut hold, &scan.server.gauge).await {

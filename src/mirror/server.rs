@@ -13,9 +13,10 @@ use super::budget::Budget;
 use super::memory::Memory;
 use super::partial::Leftovers;
 use super::ports::{DiskGuard, Records};
+use super::quiet::QuietDirectories;
 use super::store::Publisher;
 use super::tree::{Mirror, ServerMirror};
-use crate::config::ServerSettings;
+use crate::config::{ServerSettings, SyncSettings};
 use crate::ftp::{Connector, Session};
 use crate::quota::Gauge;
 use crate::status::{ConnectionStatus, Progress};
@@ -29,6 +30,8 @@ pub struct Server {
     pub settings: Arc<ServerSettings>,
     /// From the start of one scan to the start of the next.
     pub interval: Duration,
+    /// How often a directory is listed in which nothing has changed for long, where the operator allows less.
+    pub quiet_directories: Option<Duration>,
     /// Its part of the mirror.
     pub mirror: Arc<ServerMirror>,
     /// Bytes under way.
@@ -39,6 +42,8 @@ pub struct Server {
     pub(super) guard: Rc<dyn DiskGuard>,
     pub(super) publisher: Publisher,
     pub(super) connector: Connector,
+    /// Where there was nothing to do.
+    pub(super) quiet: RefCell<QuietDirectories>,
     /// Shared with the files on their way into the records, as are the next two.
     pub(super) memory: Rc<RefCell<Memory>>,
     pub(super) leftovers: Rc<RefCell<Leftovers>>,
@@ -71,7 +76,7 @@ impl Server {
     /// When the mirror cannot be opened, or TLS has nobody to trust.
     pub fn new(
         settings: Arc<ServerSettings>,
-        interval: Duration,
+        sync: &SyncSettings,
         mirror: &Mirror,
         neighbours: Neighbours,
         progress: Arc<Progress>,
@@ -81,12 +86,14 @@ impl Server {
         Ok(Self {
             connector: Connector::new((*settings).clone())?,
             leftovers: Rc::new(RefCell::new(Leftovers::read(&own)?)),
-            memory: Rc::new(RefCell::new(Memory::new(interval))),
+            memory: Rc::new(RefCell::new(Memory::new(sync.interval))),
             stranded: Rc::default(),
-            budget: RefCell::new(Budget::new(settings.connections, interval)),
+            budget: RefCell::new(Budget::new(settings.connections, sync.interval)),
+            quiet: RefCell::default(),
             mirror: own,
             settings,
-            interval,
+            interval: sync.interval,
+            quiet_directories: sync.quiet_directories,
             gauge,
             progress,
             records,

@@ -9,8 +9,9 @@
 //! back and given again.
 //!
 //! Files come in batches, because the waits of a journaling file system are shared: one commit of its journal makes
-//! many files durable. A file that comes alone does not wait for company. All of this blocks and runs on the
-//! publisher's own thread, never on a scanner's.
+//! many files durable. Within a step the syncs of a batch run beside each other, because each ends with a flush of
+//! the disk's cache, and flushes that wait at the same time become one. A file that comes alone does not wait for
+//! company. All of this blocks and runs on the publisher's own threads, never on a scanner's.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -18,6 +19,8 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::{Builder, scope};
 
 use anyhow::Context;
 use rustix::fs::{Advice, AtFlags, Stat, StatxFlags};
@@ -34,6 +37,8 @@ use crate::{fault, panics};
 const MAX_BATCH: usize = 256;
 /// Jobs that wait for the publisher; beyond it scanners wait, which is the back pressure of a slow disk.
 const QUEUE: usize = 1024;
+/// Syncs that run beside each other. More win little: by then all of them wait for the same commit of the journal.
+const SYNCING: usize = 16;
 /// Directories that are remembered as synced. Beyond it all are forgotten, which costs a sync each.
 const MAX_REMEMBERED: usize = 100_000;
 
@@ -170,7 +175,7 @@ pub fn store_batch(batch: &[Staged], durable: &mut DurableDirectories) -> Vec<Re
             None
         }));
     }
-    let synced: Vec<_> = homes.0.iter().map(|(_, _, home)| rustix::fs::fsync(home)).collect();
+    let synced = beside_each_other(&homes.0, |(_, _, home)| rustix::fs::fsync(home));
     for ((staged, home), outcome) in batch.iter().zip(touched).zip(&mut outcomes) {
         if let Some(Err(error)) = home.and_then(|home| synced.get(home)) {
             take_back(staged);
@@ -208,20 +213,20 @@ fn take_back(staged: &Staged) {
 
 /// The directories of a batch, each opened once and synced once.
 #[derive(Debug, Default)]
-struct Homes(Vec<(*const ServerMirror, Arc<RemotePath>, OwnedFd)>);
+struct Homes(Vec<(Arc<ServerMirror>, Arc<RemotePath>, OwnedFd)>);
 
 impl Homes {
     /// Which of them is the directory of `staged`, opened where it is not yet.
     fn of(&mut self, staged: &Staged, durable: &mut DurableDirectories) -> io::Result<usize> {
-        let mirror = Arc::as_ptr(&staged.mirror);
-        let same = |(other, path, _): &(*const ServerMirror, Arc<RemotePath>, OwnedFd)| {
-            *other == mirror && (Arc::ptr_eq(path, &staged.directory) || *path == staged.directory)
+        let same = |(other, path, _): &(Arc<ServerMirror>, Arc<RemotePath>, OwnedFd)| {
+            Arc::ptr_eq(other, &staged.mirror)
+                && (Arc::ptr_eq(path, &staged.directory) || *path == staged.directory)
         };
         if let Some(place) = self.0.iter().position(same) {
             return Ok(place);
         }
         let home = durable.open(&staged.mirror, &staged.directory)?;
-        self.0.push((mirror, Arc::clone(&staged.directory), home));
+        self.0.push((Arc::clone(&staged.mirror), Arc::clone(&staged.directory), home));
         Ok(self.0.len() - 1)
     }
 }
@@ -242,23 +247,55 @@ fn sync_data(batch: &[Staged]) -> Vec<anyhow::Result<()>> {
         batch.iter().filter_map(|staged| staged.pulse.as_ref()).for_each(|pulse| pulse.beat());
         synced
     };
-    batch.iter().map(sync).collect()
+    beside_each_other(batch, sync)
 }
 
 fn sync_partial_directories(batch: &[Staged], outcomes: &mut [Result<(), StoreError>]) {
-    let mut synced: Vec<(*const ServerMirror, Result<(), Errno>)> = Vec::new();
-    for (staged, outcome) in batch.iter().zip(outcomes) {
-        let mirror = Arc::as_ptr(&staged.mirror);
-        let done = synced.iter().find(|(other, _)| *other == mirror).map(|(_, done)| *done);
-        let done = done.unwrap_or_else(|| {
-            let done = rustix::fs::fsync(staged.mirror.partial());
-            synced.push((mirror, done));
-            done
-        });
-        if let (Ok(()), Err(error)) = (&outcome, done) {
-            *outcome = Err(disk(error, "syncing .partial"));
+    let mut mirrors: Vec<&ServerMirror> = Vec::new();
+    let mut places = Vec::with_capacity(batch.len());
+    for Staged { mirror, .. } in batch {
+        let place = mirrors.iter().position(|other| std::ptr::eq(*other, &raw const **mirror));
+        places.push(place.unwrap_or(mirrors.len()));
+        if place.is_none() {
+            mirrors.push(mirror);
         }
     }
+    let synced = beside_each_other(&mirrors, |mirror| rustix::fs::fsync(mirror.partial()));
+    for (place, outcome) in places.into_iter().zip(outcomes) {
+        if let (Ok(()), Some(Err(error))) = (&outcome, synced.get(place)) {
+            *outcome = Err(disk(*error, "syncing .partial"));
+        }
+    }
+}
+
+/// Does `work` for each of `items` on several threads; the answers are in the order of the items.
+fn beside_each_other<I: Sync, T: Send>(items: &[I], work: impl Fn(&I) -> T + Sync) -> Vec<T> {
+    let next = AtomicUsize::new(0);
+    let take = || {
+        let mut answers = Vec::new();
+        loop {
+            let place = next.fetch_add(1, Ordering::Relaxed);
+            let Some(item) = items.get(place) else { return answers };
+            answers.push((place, work(item)));
+        }
+    };
+    let mut answers = scope(|threads| {
+        let helpers = 1..items.len().min(SYNCING);
+        // a thread that the system does not give is one helper less
+        let helpers: Vec<_> =
+            helpers.filter_map(|_| Builder::new().spawn_scoped(threads, take).ok()).collect();
+        let mut answers = take();
+        for helper in helpers {
+            match helper.join() {
+                Ok(more) => answers.extend(more),
+                // costs the whole batch, as a panic on this thread would
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        answers
+    });
+    answers.sort_by_key(|(place, _)| *place);
+    answers.into_iter().map(|(_, answer)| answer).collect()
 }
 
 /// Gives the file its final name. Answers which directory the caller must sync.

@@ -82,7 +82,7 @@ fn relay(connection: &Connection, addr: SocketAddr, said: &Mutex<Vec<u8>>) -> st
     Ok(())
 }
 
-fn put(root: &Path, path: impl AsRef<std::ffi::OsStr>, content: &[u8]) {
+pub fn put(root: &Path, path: impl AsRef<std::ffi::OsStr>, content: &[u8]) {
     let path = root.join(path.as_ref());
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     for directory in path.ancestors().skip(1).take_while(|directory| directory.starts_with(root)) {

@@ -84,6 +84,7 @@ impl Session<'_> {
             path: path.to_vec(),
             offset,
             sent: 0,
+            early: 0,
             began: Instant::now(),
             ended: None,
         };
@@ -109,6 +110,11 @@ impl Session<'_> {
             self.finish(&data);
         }
         drop(data);
+        let early = self.look_for_early()?;
+        self.shared.note(|journal| match retr {
+            Some(place) => journal.retrs[place].early = early,
+            None => journal.early_at_listings += early,
+        });
         let success = acts.closing.as_deref().unwrap_or(b"226 Transfer complete.\r\n");
         match sent {
             Sent::All | Sent::Cut(Ending::Success) => self.send(success),
