@@ -43,7 +43,7 @@ fn a_directory_of_a_million_entries_takes_little_memory() {
     service.wait_for(LONG, "the listing is cut", told);
     assert!(ftp.journal(|journal| journal.data_bytes) > 50 * MIB, "it was not a million entries");
     // measured: 21 MiB
-    stays_below(&service, 96 * MIB, "a million entries");
+    stays_below(&service, 64 * MIB, "a million entries");
 }
 
 #[test]
@@ -56,7 +56,7 @@ fn thousands_of_directories_beside_each_other_take_little_memory() {
     // none of them can be entered: each is complained of
     ftp.wait_for(LONG, "a few thousand of them are listed", |journal| journal.count("MLSD") > 3000);
     // measured: 22 MiB
-    stays_below(&service, 96 * MIB, "20,000 directories");
+    stays_below(&service, 48 * MIB, "20,000 directories");
 }
 
 #[test]
@@ -70,7 +70,7 @@ fn a_tree_that_never_ends_takes_little_memory() {
     ftp.wait_for(LONG, "it goes down and up again", |journal| journal.count("MLSD") > 600);
     assert!(service.command("stop").starts_with("ok"), "a stop is heeded on the way");
     // measured: 89 MiB
-    stays_below(&service, 160 * MIB, "a tree without end");
+    stays_below(&service, 128 * MIB, "a tree without end");
 }
 
 #[test]
