@@ -210,3 +210,17 @@ impl Progress {
 pub fn rfc3339(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::Millis, true)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_error_is_harmless_whatever_the_server_said() {
+        let progress = Progress::new(&ServerName::new("omc01").unwrap());
+        progress
+            .update(|status| status.last_error = Some("/a: first line: \u{1b}[2J\u{9b}\u{202e}".to_owned()));
+        let shown = progress.snapshot().last_error;
+        assert_eq!(shown.as_deref(), Some("/a: first line: \\u{1b}[2J\\u{9b}\\u{202e}"));
+    }
+}

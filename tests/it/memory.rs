@@ -43,7 +43,7 @@ fn a_directory_of_a_million_entries_takes_little_memory() {
     service.wait_for(LONG, "the listing is cut", told);
     assert!(ftp.journal(|journal| journal.data_bytes) > 50 * MIB, "it was not a million entries");
     // measured: 21 MiB
-    stays_below(&service, 96 * MIB, "a million entries");
+    stays_below(&service, 64 * MIB, "a million entries");
 }
 
 #[test]
@@ -55,8 +55,8 @@ fn thousands_of_directories_beside_each_other_take_little_memory() {
     let service = one(&ftp).interval("10m").started().run();
     // none of them can be entered: each is complained of
     ftp.wait_for(LONG, "a few thousand of them are listed", |journal| journal.count("MLSD") > 3000);
-    // measured: 27 MiB
-    stays_below(&service, 96 * MIB, "20,000 directories");
+    // measured: 22 MiB
+    stays_below(&service, 48 * MIB, "20,000 directories");
 }
 
 #[test]
@@ -67,10 +67,10 @@ fn a_tree_that_never_ends_takes_little_memory() {
     let lines: String = (0..10).map(|n| format!("type=dir; {long}{n}\r\n")).collect();
     ftp.rule(Rule::on("MLSD").content(lines));
     let mut service = one(&ftp).interval("10m").started().run();
-    ftp.wait_for(LONG, "it goes down and up again", |journal| journal.count("MLSD") > 1000);
+    ftp.wait_for(LONG, "it goes down and up again", |journal| journal.count("MLSD") > 600);
     assert!(service.command("stop").starts_with("ok"), "a stop is heeded on the way");
-    // measured: 74 MiB
-    stays_below(&service, 160 * MIB, "a tree without end");
+    // measured: 89 MiB
+    stays_below(&service, 128 * MIB, "a tree without end");
 }
 
 #[test]
@@ -88,11 +88,13 @@ fn replies_and_lines_without_end_take_little_memory() {
         let ftp = ScriptedServer::start();
         put(&ftp, "/1.zip", zip(1, 2000));
         ftp.rule(Rule::on(verb).reply(&reply));
-        let service = with(&ftp, &[("timeout", "'1s'")]).started().run();
+        let mut service = with(&ftp, &[("timeout", "'1s'")]).started().run();
         error_shown(&service, "");
         // measured: 18 to 20 MiB
         stays_below(&service, 40 * MIB, &format!("{verb} with a reply of {} bytes", reply.len()));
         ftp.behave();
+        // a server that could not be reached is left alone for a while, but not by a new start
+        assert!(service.command("stop").starts_with("ok") && service.command("start").starts_with("ok"));
         recorded(&service, 1);
     }
 }
@@ -150,6 +152,6 @@ fn a_console_and_clients_that_never_end_their_line_take_little_memory() {
         .wait_line(Stream::Stdout, SOON, "one answer", |line| line.starts_with("failed: unknown command x"));
     assert!(service.command("start").starts_with("ok"));
     assert_eq!(service.lines(Stream::Stdout).len(), 2);
-    // measured: 15 MiB
+    // measured: 18 MiB
     stays_below(&service, 48 * MIB, "lines without end");
 }
