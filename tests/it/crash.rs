@@ -23,6 +23,9 @@ use crate::support::zips::zip;
 /// From the last kill until everything is in order again.
 const IN_ORDER_WITHIN: Duration = Duration::from_secs(60);
 
+/// How long to wait for a file to be half downloaded.
+const HALF_WITHIN: Duration = Duration::from_secs(2);
+
 /// How a test kills.
 struct Plan {
     kills: u32,
@@ -30,13 +33,15 @@ struct Plan {
     longest_ms: u64,
     /// The large ones of the files have up to twice this size.
     large: u64,
+    /// Every fourth kill waits until a file is half downloaded.
+    halves: bool,
 }
 
 /// Against the scripted server, whose large files take their time: many a kill finds one half done.
-const SCRIPTED: Plan = Plan { kills: 40, longest_ms: 900, large: 300_000 };
+const SCRIPTED: Plan = Plan { kills: 40, longest_ms: 900, large: 300_000, halves: true };
 
 /// Against a real one.
-const REAL: Plan = Plan { kills: 200, longest_ms: 400, large: 100_000 };
+const REAL: Plan = Plan { kills: 200, longest_ms: 400, large: 100_000, halves: false };
 
 /// A machine that is too busy for so many kills fails here, and does not hang.
 const KILLED_WITHIN: Duration = Duration::from_secs(600);
@@ -132,7 +137,8 @@ impl World {
         let most = KILLED_WITHIN.max(least + IN_ORDER_WITHIN);
         while (self.kills < self.plan.kills || began.elapsed() < least) && began.elapsed() < most {
             // the first starts find nothing made, and are killed while they make it
-            if self.kills >= 10 && self.dice.below(2) == 0 {
+            let halves = self.plan.halves && self.kills >= 10 && self.kills % 4 == 3;
+            if halves || (self.kills >= 10 && self.dice.below(2) == 0) {
                 for (path, bytes) in self.more_files() {
                     put(&path, &bytes);
                 }
@@ -143,6 +149,9 @@ impl World {
             let longest = if self.kills < 10 { 40 } else { self.plan.longest_ms };
             let moment = Duration::from_millis(self.dice.below(longest));
             try_obtain(moment, || None::<()>);
+            if halves {
+                try_obtain(HALF_WITHIN, || service.partial().values().any(|size| *size > 0).then_some(()));
+            }
             if self.dice.below(12) == 0 {
                 // in the midst of an orderly end
                 service.signal(Signal::TERM);
@@ -193,6 +202,7 @@ impl World {
 
     /// Waits until everything came to its end, and checks that it is the right one.
     fn comes_to_order(&mut self, service: &mut Service, asked: impl Fn() -> HashMap<String, usize>) {
+        self.notify.behave();
         ready(service);
         service.wait_for(IN_ORDER_WITHIN, "all is recorded, announced and tidied up", |service| {
             records(service).len() == self.content.len()

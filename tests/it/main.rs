@@ -16,6 +16,7 @@ mod connections;
 mod console;
 mod control;
 mod crash;
+mod disks;
 mod documents;
 mod early_ports;
 mod essentials;

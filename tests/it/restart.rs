@@ -249,3 +249,35 @@ fn the_database_of_another_program_is_refused_and_left_as_it_is() {
     drop(connection);
     assert_refused(&mut service, &ftp, &["records.db", "another program"]);
 }
+
+#[test]
+fn a_second_service_on_the_same_mirror_database_or_socket_says_so_and_ends_with_2() {
+    let ftp = ScriptedServer::start();
+    let service = one(&ftp).run();
+    service.wait_line(Stream::Stderr, SOON, "it is ready", |line| line.contains("is ready"));
+    let home = service.directory().canonicalize().unwrap();
+    let links = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink(&home, links.path().join("link")).unwrap();
+    let (linked, relative) = (links.path().join("link"), std::path::PathBuf::from("."));
+    let cases = [
+        ("sync", "root", "sync", "another mrosync works in"),
+        ("records", "path", "records.db", "in use by another running service"),
+        ("control", "socket", "control.sock", "another mrosync listens on"),
+    ];
+    for (table, key, name, words) in cases {
+        for place in [&home, &linked, &relative] {
+            // everything else is its own
+            let toml = format!("[{table}]\n{key} = '{}'", place.join(name).display());
+            let output = one(&ftp).toml(&toml).command(&["run"]).current_dir(&home).output().unwrap();
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(2), "{toml}: {said}");
+            assert!(said.contains(words), "{toml}: {said}");
+        }
+    }
+    // a file of the same name elsewhere, linked to the database itself
+    std::os::unix::fs::symlink(service.database(), links.path().join("other.db")).unwrap();
+    let toml = format!("[records]\npath = '{}'", links.path().join("other.db").display());
+    let output = one(&ftp).toml(&toml).command(&["run"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert_eq!(service.status()["running"], false, "the first one is still there");
+}

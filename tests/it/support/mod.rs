@@ -7,6 +7,7 @@
 
 pub mod certificates;
 pub mod daemons;
+pub mod disk;
 pub mod net;
 pub mod notify;
 pub mod processes;
