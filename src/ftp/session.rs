@@ -129,8 +129,8 @@ impl Session {
         let opened = self.open_on(stream, step, line, offset).await;
         match &opened {
             Ok(_) if was_early => self.learned.early_passive.went_well(),
-            // a refusal is about the file, unless it says that there is no data connection
-            Err(FtpError::Refused { reply, .. }) if !matches!(reply.code, 421 | 425 | 503) => {}
+            // a refusal is about the file, or about the login, unless it says that there is no data connection
+            Err(FtpError::Refused { reply, .. }) if !matches!(reply.code, 425 | 503) => {}
             Err(error) if was_early => {
                 self.learned.early_passive.went_wrong(error);
                 self.pending = true;

@@ -224,6 +224,7 @@ impl Scan<'_> {
             return Ok(no);
         }
         self.count_session(1);
+        let _under_way = pulse::task(|| "logging in".to_owned());
         let session = self.server.connector.connect().await.inspect_err(|_| {
             self.count_session(-1);
             self.lanes.password_holds.set(false);

@@ -96,7 +96,7 @@ fn the_only_new_file_of_a_scan_asks_for_no_second_port() {
     let ftp = ScriptedServer::start();
     ftp.rule(Rule::on(CONNECT).reply("220 (vsFTPd 3.0.3)\r\n"));
     put(&ftp, "/1.zip", zip(1, 2000));
-    let service = one(&ftp).interval("1h").started().run();
+    let service = with(&ftp, &[("listing", "'mlsd'")]).interval("1h").started().run();
     recorded(&service, 1);
     faultless(&service);
     assert_eq!((early(&ftp), transfers(&ftp)), (0, (2, 2)));
@@ -147,7 +147,8 @@ fn an_early_port_that_is_refused_or_of_no_use_is_given_up_for_good() {
         let reply = refusal(ftp.addr());
         // the listings and the files between them have theirs; the sixth is the first early one
         ftp.rule(Rule::on("PASV").after(8).once().reply(reply));
-        let service = with(&ftp, &[("connections", "1")]).interval("1h").started().run();
+        let keys = [("connections", "1"), ("listing", "'mlsd'")];
+        let service = with(&ftp, &keys).interval("1h").started().run();
         all_is_there(&service);
         faultless(&service);
         assert_eq!(early(&ftp), 4);
