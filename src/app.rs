@@ -2,13 +2,15 @@
 //! signals are served until the end, which goes the other way round.
 
 use std::collections::HashMap;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use actix_rt::{Arbiter, System};
+use actix_rt::System;
 use anyhow::Context;
+use rustix::io::Errno;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, mpsc};
 
@@ -17,27 +19,32 @@ use crate::actors::quota_warden::{DiskView, QuotaWarden, Warden};
 use crate::actors::record_keeper::{Flush, Ping, RecordKeeper, SharedTotals};
 use crate::actors::scanner::{Begin, Plan};
 use crate::actors::supervisor::{IsRunning, Start, Stop, Supervisor};
-use crate::actors::{Address, start, start_on};
+use crate::actors::{Address, shielded, start, start_apart};
 use crate::config::{RecordsSettings, ServerSettings, Settings};
 use crate::control::command::{HELP, answer_line};
-use crate::control::socket::{ControlSocket, SocketInUse};
+use crate::control::socket::{ControlSocket, SocketInUse, UnsafeDirectory};
 use crate::control::{Command, Request, Requests, console, render};
 use crate::exit_flag::ExitFlag;
 use crate::lateness;
 use crate::mirror::store::Publisher;
 use crate::mirror::tree::{Mirror, MirrorInUse};
+use crate::names::Printable;
 use crate::overview::Overview;
 use crate::quota::Gauge;
 use crate::records::{OpenError, Records};
 use crate::status::Progress;
 use crate::systemd;
 use crate::web::{self, AddressInUse, Door, Page};
+use crate::{fault, panics};
 
 /// A SIGTERM is answered within 5 s: the stop takes up to 2 s of them, calls under way and the flush the rest.
 const LANDING_LIMIT: Duration = Duration::from_secs(1);
 const FLUSH_LIMIT: Duration = Duration::from_millis(1500);
 /// For the answer to `quit` to be shown before the process ends.
 const LAST_WORDS: Duration = Duration::from_millis(100);
+
+/// Between two looks whether a full disk has room.
+const ROOM_PAUSE: Duration = Duration::from_secs(1);
 
 /// How the service ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +58,7 @@ pub enum Ended {
 /// Why the service does not begin.
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
-    /// Something that the configuration names is used by another service.
+    /// Something that the configuration names is used by another service, or others could tamper with it.
     #[error("{0:#}")]
     InUse(anyhow::Error),
     /// The system does not give what is needed.
@@ -66,26 +73,70 @@ pub enum Refused {
 /// When it cannot begin; nothing was changed then but directories and files made.
 pub fn run(settings: Settings, start_now: bool) -> Result<Ended, Refused> {
     raise_open_files();
-    let mirror = Mirror::open(&settings.sync.root).map_err(in_use_or_failed)?;
-    let records = open_records(&settings.records.path)?;
-    System::new().block_on(async move {
-        let socket = ControlSocket::bind(&settings.control.socket).map_err(in_use_or_failed)?;
+    panics::own_thread("main");
+    let system = System::new();
+    let ended = system.block_on(async move {
+        let mut signals = Signals::listen().context("cannot listen for signals")?;
+        let opening = tokio::select! {
+            opened = open_places(&settings) => opened?,
+            name = signals.next() => {
+                log::info!("{name}: ending");
+                return Ok(Ended::Well);
+            }
+        };
+        let (mirror, records, socket) = opening;
         let door = settings.web.clone().map(Door::open).transpose().map_err(in_use_or_failed)?;
         let service = Service::build(settings, mirror, records)?;
-        service.serve(socket, door, start_now).await
-    })
+        service.serve(signals, (socket, door), start_now).await
+    });
+    // not dropped, which would wait for a look at a file system that does not answer; the process ends next
+    std::mem::forget(system);
+    ended
 }
 
-fn open_records(path: &Path) -> Result<Records, Refused> {
-    Records::open(path).map_err(|error| match error {
-        OpenError::InUse { .. } => Refused::InUse(error.into()),
-        error => Refused::Failed(error.into()),
-    })
+/// Opens what the service holds alone, and waits for room where a disk is full to the last byte.
+async fn open_places(settings: &Settings) -> Result<(Mirror, Records, ControlSocket), Refused> {
+    let mirror = with_room(async || Mirror::open(&settings.sync.root)).await?;
+    let records = with_room(async || Ok(Records::open(&settings.records.path)?)).await?;
+    let socket = with_room(async || ControlSocket::bind(&settings.control.socket).await).await?;
+    Ok((mirror, records, socket))
+}
+
+/// Tries until there is room. Says once that it waits; the way out is a signal.
+async fn with_room<T>(open: impl AsyncFn() -> anyhow::Result<T>) -> Result<T, Refused> {
+    let mut told = false;
+    loop {
+        match open().await {
+            Err(error) if lacks_room(&error) => {
+                if !told {
+                    log::error!("{error:#}; the service begins once there is room");
+                    told = true;
+                }
+                tokio::time::sleep(ROOM_PAUSE).await;
+            }
+            opened => return opened.map_err(in_use_or_failed),
+        }
+    }
+}
+
+fn lacks_room(error: &anyhow::Error) -> bool {
+    let full = |kind: ErrorKind| matches!(kind, ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
+    matches!(error.downcast_ref(), Some(OpenError::DiskFull { .. }))
+        || error.chain().any(|cause| {
+            let io = cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+            let errno = cause.downcast_ref::<Errno>().map(|errno| errno.kind());
+            io.or(errno).is_some_and(full)
+        })
 }
 
 fn in_use_or_failed(error: anyhow::Error) -> Refused {
-    let in_use = error.is::<MirrorInUse>() || error.is::<SocketInUse>() || error.is::<AddressInUse>();
-    if in_use { Refused::InUse(error) } else { Refused::Failed(error) }
+    let records_in_use = matches!(error.downcast_ref(), Some(OpenError::InUse { .. }));
+    let place_in_use = error.is::<MirrorInUse>() || error.is::<SocketInUse>() || error.is::<AddressInUse>();
+    if records_in_use || place_in_use || error.is::<UnsafeDirectory>() {
+        Refused::InUse(error)
+    } else {
+        Refused::Failed(error)
+    }
 }
 
 /// Each server has its connections, each connection a socket or two and a file: take what the system allows.
@@ -124,14 +175,14 @@ impl Service {
         let (totals, outbox_grew) = (SharedTotals::default(), Arc::new(Notify::new()));
         let (alive, keeper_alive) = mpsc::channel(1);
         let keeper = RecordKeeper::new(records, totals.clone(), Arc::clone(&outbox_grew), alive)?;
-        let keeper = start_on(&Arbiter::new(), move || keeper);
+        let keeper = start_apart("keeper", move || keeper);
         let failed_attempts = Arc::new(AtomicU64::new(0));
         let (notifier_exit, exit) = ExitFlag::new();
         let (running, announcing) = mpsc::channel(1);
         let progress: Vec<_> = servers.iter().map(|server| Arc::new(Progress::new(&server.name))).collect();
         let (keeper_of_notices, told) =
             (keeper.clone(), count_calls(&progress, Arc::clone(&failed_attempts)));
-        let notifier = start_on(&Arbiter::new(), move || {
+        let notifier = start_apart("notifier", move || {
             Notifier::new(notify, keeper_of_notices, outbox_grew, told, Begin { exit, running })
         });
         remember_lateness(&database, &progress);
@@ -144,17 +195,18 @@ impl Service {
             gauge: Arc::clone(&gauge),
             view: Arc::clone(&view),
         };
-        let warden = start_on(&Arbiter::new(), move || QuotaWarden::new(warden));
+        let warden = start_apart("warden", move || QuotaWarden::new(warden));
         let publisher = Publisher::start().context("cannot start the publisher")?;
         let plan = |(settings, progress): (ServerSettings, &Arc<Progress>)| Plan {
             settings: Arc::new(settings),
-            interval: sync.interval,
+            sync: sync.clone(),
             mirror: Arc::clone(&mirror),
             keeper: keeper.clone(),
             warden: warden.clone(),
             publisher: publisher.clone(),
             gauge: Arc::clone(&gauge),
             progress: Arc::clone(progress),
+            pulse: Arc::default(),
         };
         let plans = servers.into_iter().zip(&progress).map(plan).collect();
         let supervisor = start(Supervisor::new(plans));
@@ -186,22 +238,22 @@ impl Service {
 
     async fn serve(
         mut self,
-        socket: ControlSocket,
-        door: Option<Door>,
+        mut signals: Signals,
+        (socket, door): (ControlSocket, Option<Door>),
         start_now: bool,
     ) -> Result<Ended, Refused> {
-        let mut signals = Signals::listen().context("cannot listen for signals")?;
         let (requests, mut asked) = Requests::new();
         console::start(requests.clone()).context("cannot start the console")?;
         let _page = door.map(|door| self.open_page(door, requests.clone())).transpose()?;
         log::info!("mrosync {} is ready", env!("CARGO_PKG_VERSION"));
-        systemd::ready();
-        if start_now {
-            self.command(Command::Start).await;
-        }
-        let keeper = self.keeper.clone();
-        let watching = systemd::watch(|| async { keeper.send(Ping).await.is_ok() });
-        let serving = async { tokio::join!(socket.serve(requests), watching) };
+        let (keeper, supervisor) = (self.keeper.clone(), self.supervisor.clone());
+        let is_alive =
+            || async { keeper.send(Ping).await.is_ok() && supervisor.send(IsRunning).await.is_ok() };
+        let overview = Arc::clone(&self.overview);
+        let (watching, describing) =
+            (systemd::watch(is_alive), systemd::describe(move || render::sentence(&overview.progress())));
+        let readying = ready(requests.clone(), start_now);
+        let serving = async { tokio::join!(socket.serve(requests), readying, watching, describing) };
         tokio::pin!(serving);
         let farewell = loop {
             tokio::select! {
@@ -256,7 +308,9 @@ impl Service {
     fn answer(&self, request: Request) {
         let (supervisor, overview) = (self.supervisor.clone(), Arc::clone(&self.overview));
         actix_rt::spawn(async move {
-            let answer = perform(&supervisor, &overview, request.command).await;
+            let answer =
+                shielded(async move { perform(&supervisor, &overview, request.command).await }).await;
+            let answer = answer.unwrap_or_else(|panic| format!("failed: {}", Printable(&panic)));
             // whoever asked may have gone
             drop(request.answer.send(answer));
         });
@@ -264,6 +318,16 @@ impl Service {
 
     async fn command(&self, command: Command) -> String {
         perform(&self.supervisor, &self.overview, command).await
+    }
+}
+
+/// Says that the service is ready once it answers commands, which this asks it as everybody does; then starts.
+async fn ready(requests: Requests, start_now: bool) {
+    drop(requests.ask(Command::Help).await);
+    systemd::ready();
+    if start_now {
+        // a failure is logged where it happens
+        drop(requests.ask(Command::Start).await);
     }
 }
 
@@ -295,6 +359,7 @@ fn by_name(progress: &[Arc<Progress>]) -> HashMap<String, Arc<Progress>> {
 }
 
 async fn perform(supervisor: &Address<Supervisor>, overview: &Overview, command: Command) -> String {
+    fault::hang_here("command", &command.to_string()).await;
     match command {
         Command::Start => {
             let outcome = supervisor.send(Start).await;
@@ -309,7 +374,7 @@ async fn perform(supervisor: &Address<Supervisor>, overview: &Overview, command:
             let running = supervisor.send(IsRunning).await.unwrap_or(false);
             let status = overview.status(running).await;
             if json {
-                serde_json::to_string(&status).unwrap_or_else(|error| format!("failed: {error}"))
+                crate::json::to_string(&status).unwrap_or_else(|error| format!("failed: {error}"))
             } else {
                 render::status(&status)
             }

@@ -24,9 +24,38 @@ impl Backoff {
     }
 }
 
+/// Faults in a row of something that is begun again after each.
+#[derive(Debug)]
+pub struct Restarts {
+    backoff: Backoff,
+    faults: u32,
+}
+
+impl Restarts {
+    /// None so far.
+    #[must_use]
+    pub fn new(backoff: Backoff) -> Self {
+        Self { backoff, faults: 0 }
+    }
+
+    /// The wait after one more fault. What `went_well` before it begins with the first interval again.
+    pub fn wait(&mut self, went_well: bool) -> Duration {
+        self.faults = if went_well { 1 } else { self.faults.saturating_add(1) };
+        self.backoff.after(self.faults)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn restarts_wait_longer_each_time_and_begin_anew_after_a_good_run() {
+        let most = Duration::from_secs(5);
+        let mut restarts = Restarts::new(Backoff { first: Duration::from_secs(1), most });
+        let waits = [false, false, false, false, true, false].map(|well| restarts.wait(well).as_secs());
+        assert_eq!(waits, [1, 2, 4, 5, 1, 2]);
+    }
 
     #[test]
     fn intervals_double_up_to_their_limit() {

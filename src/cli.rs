@@ -70,6 +70,12 @@ pub fn parse() -> Invocation {
     parse_from(std::env::args_os()).unwrap_or_else(|error| error.exit())
 }
 
+/// The definition of all arguments, from which man pages and completions are made.
+#[must_use]
+pub fn definition() -> clap::Command {
+    Arguments::command()
+}
+
 fn parse_from(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation, clap::Error> {
     let Arguments { config, start, command } = Arguments::try_parse_from(arguments)?;
     let mut files = config.files;

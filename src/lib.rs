@@ -10,7 +10,8 @@
 //! - [`actors`]: who runs on which thread and asks whom; the only module that knows Actix
 //! - [`mirror`], [`quota`], [`records`], [`notify`]: what is done
 //! - [`ftp`]: conversations with servers
-//! - [`names`], [`facts`], [`lateness`], [`status`], [`exit_flag`], [`backoff`]: words and tools that all share
+//! - [`names`], [`facts`], [`lateness`], [`status`], [`exit_flag`], [`backoff`], [`durable`], [`json`], [`pulse`], [`panics`],
+//!   [`fault`]: words and tools that all share
 
 pub mod actors;
 pub mod app;
@@ -19,15 +20,20 @@ pub mod check;
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod durable;
 pub mod exit_flag;
 pub mod facts;
+pub mod fault;
 pub mod ftp;
+pub mod json;
 pub mod lateness;
 pub mod logging;
 pub mod mirror;
 pub mod names;
 pub mod notify;
 pub mod overview;
+pub mod panics;
+pub mod pulse;
 pub mod quota;
 pub mod records;
 pub mod status;

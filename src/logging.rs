@@ -10,10 +10,10 @@
 //! Lines are written on the thread that logs; [`init`] and [`log_panics`] are called once, by the main thread.
 
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::panic::PanicHookInfo;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::Context;
@@ -22,6 +22,7 @@ use log::{Level, LevelFilter, Record};
 
 use crate::config::LogSettings;
 use crate::names::Printable;
+use crate::panics;
 
 /// Target of this program's own records, and of all modules below.
 const OWN_TARGET: &str = "mrosync";
@@ -41,51 +42,99 @@ const DIRECTORY_MODE: u32 = 0o750;
 ///
 /// The log file cannot be opened, its directory cannot be made, or the log has begun already.
 pub fn init(settings: &LogSettings) -> anyhow::Result<()> {
-    let mut outputs: Vec<Box<dyn Write + Send>> = vec![Box::new(io::stderr())];
+    let mut outputs = vec![Output { name: "standard error".to_owned(), to: Box::new(io::stderr()) }];
     if let Some(path) = &settings.file {
-        outputs.push(Box::new(open(path)?));
+        outputs.push(Output {
+            name: format!("the log file {}", path.display()),
+            to: Box::new(LogFile::open(path)?),
+        });
     }
     dispatch(settings.level, outputs).apply().context("cannot begin the log a second time")
 }
 
-/// Makes every panic an `error` line with its thread, place and message, instead of several lines of text.
+/// Makes every panic an `error` line with whom the thread works for (such as `server=omc01`), its name, the place and
+/// the message, instead of several lines of text.
 ///
 /// While the log has not begun or is off, the line goes to standard error as it is.
 pub fn log_panics() {
     std::panic::set_hook(Box::new(|info| {
         let panic = describe(info);
+        panics::note(&panic);
         if log::max_level() == LevelFilter::Off {
-            Sink::new(Box::new(io::stderr())).write(&line(Level::Error, OWN_TARGET, &panic));
+            let stderr = Output { name: String::new(), to: Box::new(io::stderr()) };
+            drop(Sink::new(stderr).write(&line(Level::Error, OWN_TARGET, &panic)));
         } else {
             log::error!(target: OWN_TARGET, "{panic}");
         }
     }));
 }
 
-fn open(path: &Path) -> anyhow::Result<File> {
-    if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
-        let made = DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(directory);
-        made.with_context(|| format!("cannot make the log's directory {}", directory.display()))?;
-    }
-    let file = OpenOptions::new().append(true).create(true).mode(FILE_MODE).open(path);
-    file.with_context(|| format!("cannot open the log file {}", path.display()))
+/// A file that lines are appended to; it is made by a later line where there was no room for it.
+struct LogFile {
+    path: PathBuf,
+    file: Option<File>,
 }
 
-fn dispatch(level: LevelFilter, outputs: Vec<Box<dyn Write + Send>>) -> fern::Dispatch {
-    let mut dispatch = fern::Dispatch::new()
+impl LogFile {
+    fn open(path: &Path) -> anyhow::Result<Self> {
+        let file = match open(path) {
+            Ok(file) => Some(file),
+            Err(error) if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => None,
+            Err(error) => return Err(error).context(format!("cannot open the log file {}", path.display())),
+        };
+        Ok(Self { path: path.to_owned(), file })
+    }
+}
+
+impl Write for LogFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &mut self.file {
+            Some(file) => file.write(bytes),
+            missing => missing.insert(open(&self.path)?).write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.as_mut().map_or(Ok(()), Write::flush)
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
+        DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(directory)?;
+    }
+    OpenOptions::new().append(true).create(true).mode(FILE_MODE).open(path)
+}
+
+/// Something that lines are written to, and what people call it.
+struct Output {
+    name: String,
+    to: Box<dyn Write + Send>,
+}
+
+fn dispatch(level: LevelFilter, outputs: Vec<Output>) -> fern::Dispatch {
+    let sinks: Vec<Sink> = outputs.into_iter().map(Sink::new).collect();
+    fern::Dispatch::new()
         .level(level.min(FOREIGN_LEVEL))
         .level_for(OWN_TARGET, level)
         .format(|out, message, record| {
             let line = line(record.level(), record.target(), &message.to_string());
             out.finish(format_args!("{line}"));
-        });
-    for output in outputs {
-        let sink = Sink::new(output);
+        })
         // fern's own outputs panic where neither they nor standard error can be written
-        dispatch = dispatch
-            .chain(fern::Output::call(move |record: &Record<'_>| sink.write(&record.args().to_string())));
+        .chain(fern::Output::call(move |record: &Record<'_>| write_all(&sinks, &record.args().to_string())))
+}
+
+/// Writes a line everywhere. That an output begins to fail is told in the others, which is where somebody can read it.
+fn write_all(sinks: &[Sink], content: &str) {
+    for (place, sink) in sinks.iter().enumerate() {
+        let Err(begun) = sink.write(content) else { continue };
+        let told = line(Level::Warn, OWN_TARGET, &begun);
+        for other in sinks.iter().enumerate().filter(|(other, _)| *other != place).map(|(_, other)| other) {
+            // both failing leaves nobody to tell
+            drop(other.write(&told));
+        }
     }
-    dispatch
 }
 
 fn line(level: Level, target: &str, message: &str) -> String {
@@ -99,14 +148,16 @@ fn describe(info: &PanicHookInfo<'_>) -> String {
     let name = thread.name().unwrap_or("unnamed");
     let place = info.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
     let message = info.payload_as_str().unwrap_or("no message");
-    format!("thread '{name}' panicked at {place}: {message}")
+    let owner = panics::owner();
+    let blank = if owner.is_empty() { "" } else { " " };
+    format!("{owner}{blank}thread '{name}' panicked at {place}: {message}")
 }
 
 /// Something that lines are written to, which may fail at any time and recover.
 struct Sink(Mutex<SinkState>);
 
 struct SinkState {
-    output: Box<dyn Write + Send>,
+    output: Output,
     /// Lines that could not be written since the last that could.
     lost: u64,
     /// Whether the last failure left a line without its end.
@@ -114,12 +165,14 @@ struct SinkState {
 }
 
 impl Sink {
-    fn new(output: Box<dyn Write + Send>) -> Self {
+    fn new(output: Output) -> Self {
         Self(Mutex::new(SinkState { output, lost: 0, torn: false }))
     }
 
     /// Writes one line; a failure is counted, and told before the next line that can be written.
-    fn write(&self, content: &str) {
+    ///
+    /// Fails with what is to be told elsewhere where this line is the first that is lost.
+    fn write(&self, content: &str) -> Result<(), String> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut text = String::with_capacity(content.len() + 1);
         if state.torn {
@@ -132,26 +185,32 @@ impl Sink {
         }
         text.push_str(content);
         text.push('\n');
-        state.write(text.as_bytes());
+        let written = state.write(text.as_bytes());
+        state.lost = if written.is_ok() { 0 } else { state.lost.saturating_add(1) };
+        match written {
+            Err(error) if state.lost == 1 => {
+                let name = &state.output.name;
+                Err(format!("{name} cannot be written ({error}): its lines are lost until it can"))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
 impl SinkState {
-    fn write(&mut self, mut rest: &[u8]) {
+    fn write(&mut self, mut rest: &[u8]) -> io::Result<()> {
         while !rest.is_empty() {
-            match self.output.write(rest) {
-                Ok(written) if written > 0 => {
+            match self.output.to.write(rest) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(written) => {
                     self.torn = rest.get(written.wrapping_sub(1)) != Some(&b'\n');
                     rest = rest.get(written..).unwrap_or_default();
                 }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Ok(_) | Err(_) => {
-                    self.lost = self.lost.saturating_add(1);
-                    return;
-                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
             }
         }
-        self.lost = 0;
+        Ok(())
     }
 }
 
@@ -201,8 +260,12 @@ mod tests {
         }
     }
 
+    fn output(name: &str, disk: &Disk) -> Output {
+        Output { name: name.to_owned(), to: Box::new(disk.clone()) }
+    }
+
     fn logger(level: LevelFilter, disk: &Disk) -> Box<dyn Log> {
-        dispatch(level, vec![Box::new(disk.clone())]).into_log().1
+        dispatch(level, vec![output("the log", disk)]).into_log().1
     }
 
     fn say(logger: &dyn Log, level: Level, target: &str, message: &str) {
@@ -277,7 +340,7 @@ mod tests {
         }
         assert_eq!(untimed(&disk.text()), ["WARN  [x] enough", "WARN  [rustls] enough"]);
         assert!(
-            !dispatch(LevelFilter::Off, vec![Box::new(disk)])
+            !dispatch(LevelFilter::Off, vec![output("the log", &disk)])
                 .into_log()
                 .1
                 .enabled(&log::Metadata::builder().level(Level::Error).target("mrosync").build())
@@ -308,12 +371,35 @@ mod tests {
     }
 
     #[test]
-    fn a_failing_output_does_not_stop_the_other() {
-        let (full, fine) = (Disk::with_room(0), Disk::with_room(1000));
-        let outputs: Vec<Box<dyn Write + Send>> = vec![Box::new(full), Box::new(fine.clone())];
+    fn a_failing_output_does_not_stop_the_other_which_tells_of_it_once() {
+        let (full, fine) = (Disk::with_room(0), Disk::with_room(10_000));
+        let outputs = vec![output("the file", &full), output("standard error", &fine)];
         let logger = dispatch(LevelFilter::Info, outputs).into_log().1;
-        say(&*logger, Level::Info, "mrosync::x", "written");
-        assert_eq!(untimed(&fine.text()), ["INFO  [x] written"]);
+        let say = |text: &str| say(&*logger, Level::Info, "mrosync::x", text);
+        ["one", "two"].into_iter().for_each(say);
+        let told =
+            "WARN  [mrosync] the file cannot be written (no storage space): its lines are lost until it can";
+        assert_eq!(untimed(&fine.text()), [told, "INFO  [x] one", "INFO  [x] two"]);
+        full.set_room(10_000);
+        say("three");
+        let lost = "WARN  [mrosync] 2 line(s) of the log could not be written and are lost";
+        assert_eq!(untimed(&full.text()), [lost, "INFO  [x] three"]);
+        full.set_room(0);
+        say("four");
+        assert_eq!(
+            untimed(&fine.text())[3..],
+            ["INFO  [x] three", told, "INFO  [x] four"],
+            "and the next time"
+        );
+    }
+
+    #[test]
+    fn a_file_without_room_to_be_made_is_made_by_a_later_line() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        let mut file = LogFile { path: path.clone(), file: None };
+        file.write_all(b"later\n").unwrap();
+        assert_eq!(std::fs::read_to_string(path).unwrap(), "later\n");
     }
 
     #[test]
@@ -331,10 +417,11 @@ mod tests {
     #[test]
     fn a_file_that_cannot_be_opened_is_an_error_that_names_it() {
         let directory = tempfile::tempdir().unwrap();
-        let error = open(directory.path()).unwrap_err();
+        let open = |path: &Path| LogFile::open(path).err().unwrap();
+        let error = open(directory.path());
         assert!(format!("{error:#}").contains(&directory.path().display().to_string()), "{error:#}");
         std::fs::write(directory.path().join("file"), "").unwrap();
-        let error = open(&directory.path().join("file/x/log")).unwrap_err();
+        let error = open(&directory.path().join("file/x/log"));
         assert!(format!("{error:#}").contains("file/x"), "{error:#}");
     }
 
@@ -400,15 +487,21 @@ mod tests {
         assert_whole(&errors[1..]);
     }
 
+    /// All of it, and that standard error has none of it.
+    fn assert_told(lines: &[String]) {
+        assert!(lines[0].starts_with("WARN  [mrosync] standard error cannot be written ("), "{lines:?}");
+        assert_whole(&lines[1..]);
+    }
+
     #[test]
     fn the_program_goes_on_while_standard_error_is_full() {
-        assert_whole(&run_child(OpenOptions::new().write(true).open("/dev/full").unwrap().into()).0);
+        assert_told(&run_child(OpenOptions::new().write(true).open("/dev/full").unwrap().into()).0);
     }
 
     #[test]
     fn the_program_goes_on_when_nobody_reads_standard_error() {
         let (reader, writer) = io::pipe().unwrap();
         drop(reader);
-        assert_whole(&run_child(writer.into()).0);
+        assert_told(&run_child(writer.into()).0);
     }
 }

@@ -219,23 +219,33 @@ impl fmt::Display for RemotePath {
     }
 }
 
-/// Shows foreign text with its control characters escaped.
+/// Shows foreign text with whatever could make it look like something else escaped: control characters, C1 among
+/// them, which move the cursor or end the line; and the marks of Unicode that end a line or turn the direction of
+/// writing, with which `gpj.zip` is shown as `piz.jpg`.
 #[derive(Debug, Clone, Copy)]
 pub struct Printable<'a>(pub &'a str);
 
 impl fmt::Display for Printable<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for part in self.0.split_inclusive(char::is_control) {
-            match part.chars().next_back().filter(|last| last.is_control()) {
-                Some(control) => {
-                    f.write_str(part.strip_suffix(control).unwrap_or(part))?;
-                    write!(f, "{}", control.escape_default())?;
+        for part in self.0.split_inclusive(misleads) {
+            match part.chars().next_back().filter(|last| misleads(*last)) {
+                Some(last) => {
+                    f.write_str(part.strip_suffix(last).unwrap_or(part))?;
+                    write!(f, "{}", last.escape_default())?;
                 }
                 None => f.write_str(part)?,
             }
         }
         Ok(())
     }
+}
+
+/// Control characters, line and paragraph separators, and the marks, embeddings, overrides and isolates of the
+/// bidirectional algorithm (Unicode Standard Annex 9 section 2).
+#[must_use]
+pub(crate) fn misleads(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 fn refuse_dangerous(name: &[u8]) -> Result<(), NameRefused> {
@@ -351,5 +361,19 @@ mod tests {
     fn control_characters_never_reach_a_terminal() {
         assert_eq!(Printable("a\u{1b}[2J\tb").to_string(), "a\\u{1b}[2J\\tb");
         assert_eq!(Printable("中.zip").to_string(), "中.zip");
+        assert_eq!(Printable("\u{9b}2J\u{7f}").to_string(), "\\u{9b}2J\\u{7f}");
+    }
+
+    #[test]
+    fn no_mark_turns_the_direction_of_what_is_shown_or_ends_its_line() {
+        assert_eq!(Printable("a\u{202e}gpj.zip").to_string(), "a\\u{202e}gpj.zip");
+        for mark in
+            ['\u{61c}', '\u{200e}', '\u{200f}', '\u{2028}', '\u{2029}', '\u{202a}', '\u{2066}', '\u{2069}']
+        {
+            let shown = Printable(&format!("a{mark}b{mark}")).to_string();
+            assert!(shown.is_ascii() && shown.matches("\\u{").count() == 2, "{shown}");
+        }
+        // right-to-left letters are letters
+        assert_eq!(Printable("שלום.zip").to_string(), "שלום.zip");
     }
 }

@@ -12,7 +12,7 @@ use crate::config::QuotaSettings;
 use crate::mirror::tree::Mirror;
 use crate::quota::{Gauge, Usage};
 use crate::records::Totals;
-use crate::status::{DiskStatus, NotifyStatus, ProcessStatus, Progress, ServiceStatus};
+use crate::status::{DiskStatus, NotifyStatus, ProcessStatus, Progress, ServerStatus, ServiceStatus};
 
 /// A file system that does not answer in this time is shown as it was measured last.
 const MEASURE_LIMIT: Duration = Duration::from_millis(500);
@@ -40,10 +40,20 @@ pub struct Overview {
 }
 
 impl Overview {
+    /// What each server's scanner does.
+    #[must_use]
+    pub fn progress(&self) -> Vec<ServerStatus> {
+        self.progress.iter().map(|progress| progress.snapshot()).collect()
+    }
+
     /// The status now.
     pub async fn status(&self, running: bool) -> ServiceStatus {
+        crate::fault::here("status", "status");
         let mirror = Arc::clone(&self.mirror);
-        let measuring = tokio::task::spawn_blocking(move || Usage::of(mirror.handle()));
+        let measuring = tokio::task::spawn_blocking(move || {
+            crate::fault::here("measure", "status");
+            Usage::of(mirror.handle())
+        });
         if let Ok(Ok(Ok(usage))) = tokio::time::timeout(MEASURE_LIMIT, measuring).await {
             self.view.measured(usage);
         }
@@ -66,7 +76,7 @@ impl Overview {
                 failed_attempts: self.failed_attempts.load(Ordering::Relaxed),
                 cancelled: now.cancelled_notices.saturating_sub(before.cancelled_notices),
             },
-            servers: self.progress.iter().map(|progress| progress.snapshot()).collect(),
+            servers: self.progress(),
             process: process(),
         }
     }

@@ -7,7 +7,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::lateness::{Lateness, LatenessStatus};
-use crate::names::ServerName;
+use crate::names::{Printable, ServerName};
 
 /// The state of the whole service; the JSON of `ctl status --json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -115,12 +115,45 @@ pub struct ServerStatus {
     pub changed_files: u64,
     /// Lines of the last scan's listings that could not be read, names refused included.
     pub lines_not_understood: u64,
+    /// Directories of the last scan whose listing the server cut, or whose number of entries looks so.
+    pub cut_listings: u64,
+    /// Zips of the last scan that were tried and could not be taken: cut, refused, or still being uploaded. Each is
+    /// tried again, and all of them are among the pending ones.
+    pub incomplete_files: u64,
+    /// The first few of them.
+    pub incomplete: Vec<IncompleteFile>,
+    /// Its logins.
+    pub connections: ConnectionStatus,
     /// Downloaded since midnight of the host's zone, by this process.
     pub files_today: u64,
     /// Their bytes.
     pub bytes_today: u64,
     /// Whether its files come in time.
     pub lateness: LatenessStatus,
+}
+
+/// A zip that was tried and could not be taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IncompleteFile {
+    /// On the server.
+    pub path: String,
+    /// Why it was not taken the last time.
+    pub reason: String,
+    /// Tries in a row with the same size and time.
+    pub tries: u32,
+    /// RFC 3339: its first try.
+    pub since: String,
+    /// RFC 3339; earlier where the server shows another size or time.
+    pub next_try: String,
+}
+
+/// The logins at one server.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConnectionStatus {
+    /// Held now, at work or idle between two scans.
+    pub in_use: u64,
+    /// How many are used at most: as configured, or fewer where the server grants fewer or fewer are faster.
+    pub granted: u64,
 }
 
 /// The counters of one server, shared between its scanner and whoever asks.
@@ -157,12 +190,13 @@ impl Progress {
         change(&mut self.status.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// The counters as they stand.
+    /// The counters as they stand. The last error may hold words of the server, and comes harmless.
     #[must_use]
     pub fn snapshot(&self) -> ServerStatus {
         let status = self.status.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let (lateness, files_today, bytes_today) = self.lateness.status(Utc::now().timestamp_millis());
-        ServerStatus { files_today, bytes_today, lateness, ..status }
+        let last_error = status.last_error.map(|error| Printable(&error).to_string());
+        ServerStatus { files_today, bytes_today, lateness, last_error, ..status }
     }
 
     /// A scan begins now. An unreachable server is called so until it answers.
@@ -191,6 +225,7 @@ impl Progress {
         self.update(|status| {
             status.state = ServerState::Stopped;
             status.next_scan = None;
+            status.connections.in_use = 0;
         });
     }
 }
@@ -199,4 +234,18 @@ impl Progress {
 #[must_use]
 pub fn rfc3339(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_error_is_harmless_whatever_the_server_said() {
+        let progress = Progress::new(&ServerName::new("omc01").unwrap());
+        progress
+            .update(|status| status.last_error = Some("/a: first line: \u{1b}[2J\u{9b}\u{202e}".to_owned()));
+        let shown = progress.snapshot().last_error;
+        assert_eq!(shown.as_deref(), Some("/a: first line: \\u{1b}[2J\\u{9b}\\u{202e}"));
+    }
 }

@@ -1,9 +1,13 @@
-//! What systemd is told: that the service is ready, alive, and ending (sd_notify(3)). Without systemd, nothing.
+//! What systemd is told: that the service is ready, what it does, that it is alive, and that it is ending
+//! (sd_notify(3)). Without systemd, nothing.
 
 use std::future::Future;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
+
+/// How often `systemctl status` gets a new sentence, where there is one.
+const SENTENCE_EVERY: Duration = Duration::from_secs(5);
 
 /// Ready for commands.
 pub fn ready() {
@@ -15,23 +19,46 @@ pub fn stopping() {
     tell(NotifyState::Stopping);
 }
 
+/// Tells for ever, in one sentence, what the service does.
+pub async fn describe(sentence: impl Fn() -> String) {
+    if std::env::var_os("NOTIFY_SOCKET").is_none() {
+        return std::future::pending().await;
+    }
+    let mut told = String::new();
+    loop {
+        let sentence = sentence();
+        if sentence != told {
+            tell(NotifyState::Status(&sentence));
+            told = sentence;
+        }
+        tokio::time::sleep(SENTENCE_EVERY).await;
+    }
+}
+
 /// Tells for ever that the service is alive, as often as the unit's `WatchdogSec` asks for, as long as `is_alive`
-/// says so in time. A service that hangs falls silent, and systemd starts it again.
+/// answers yes. A service that hangs falls silent, and systemd starts it again.
 pub async fn watch<F: Future<Output = bool>>(is_alive: impl Fn() -> F) {
     let Some(limit) = sd_notify::watchdog_enabled() else { return std::future::pending().await };
-    // half of it for the next look, a quarter for the answer: systemd hears of it before its limit
-    let (pause, patience) = (limit / 2, limit / 4);
+    // a third of it for the next look and an eighth for the answer: well below the half that sd_watchdog_enabled(3)
+    // recommends
+    let (pause, patience) = (limit / 3, limit / 8);
     loop {
-        match tokio::time::timeout(patience, is_alive()).await {
-            Ok(true) => tell(NotifyState::Watchdog),
-            Ok(false) | Err(_) => {
-                let patience = humantime::format_duration(Duration::from_millis(
-                    u64::try_from(patience.as_millis()).unwrap_or(u64::MAX),
-                ));
+        let answer = is_alive();
+        tokio::pin!(answer);
+        let alive = match tokio::time::timeout(patience, &mut answer).await {
+            Ok(alive) => alive,
+            Err(_) => {
+                let patience = humantime::format_duration(patience);
                 log::error!(
-                    "the record keeper does not answer within {patience}; systemd is not told that all is well"
+                    "the heart of the service does not answer within {patience}; systemd is told of no life until it does"
                 );
+                let alive = answer.await;
+                log::warn!("the heart of the service answers again");
+                alive
             }
+        };
+        if alive {
+            tell(NotifyState::Watchdog);
         }
         tokio::time::sleep(pause).await;
     }

@@ -13,8 +13,9 @@
 //! mailboxes.
 //!
 //! Threads: one for each scanner, one each for keeper, warden and notifier; the supervisor on the main thread.
-//! After a panic: a scan or the notifier begins again, at growing intervals; the keeper's end ends the process,
-//! because it is the truth.
+//! After a panic: a scan or the notifier begins again, at growing intervals; a request to the warden fails alone; the
+//! keeper's end ends the process, because it is the truth. A scan without any sign of life is ended and begins again
+//! in the same way; one whose thread is blocked is named (see [`crate::pulse`]).
 
 pub mod notifier;
 pub mod quota_warden;
@@ -28,18 +29,23 @@ use std::time::Duration;
 use actix::dev::ToEnvelope;
 use actix::{Actor, Addr, Arbiter, Context, Handler, Message};
 
+use crate::{panics, pulse};
+
 /// The way to an actor, for those outside of this folder.
 pub type Address<A> = Addr<A>;
 
 /// For an answer of another actor. A disk may be slow, but not for ever.
 const ANSWER_LIMIT: Duration = Duration::from_secs(60);
 
-/// Starts an actor on the thread of `arbiter`.
-pub fn start_on<A>(arbiter: &Arbiter, make: impl FnOnce() -> A + Send + 'static) -> Addr<A>
+/// Starts an actor on a thread of its own, whose panics are logged under the name `part`.
+pub fn start_apart<A>(part: &'static str, make: impl FnOnce() -> A + Send + 'static) -> Addr<A>
 where
     A: Actor<Context = Context<A>>,
 {
-    A::start_in_arbiter(&arbiter.handle(), move |_| make())
+    A::start_in_arbiter(&Arbiter::new().handle(), move |_| {
+        panics::own_thread(part);
+        make()
+    })
 }
 
 /// Starts an actor on the calling thread.
@@ -60,7 +66,10 @@ where
     T: Send + 'static,
 {
     match actor.send(message).timeout(ANSWER_LIMIT).await {
-        Ok(answer) => answer,
+        Ok(answer) => {
+            pulse::beat();
+            answer
+        }
         Err(error) => Err(anyhow::anyhow!("no answer from within the service: {error}")),
     }
 }
@@ -70,10 +79,13 @@ where
 /// # Errors
 ///
 /// Where it panicked, in words; the panic itself was logged by the hook.
-async fn shielded<T: 'static>(work: impl Future<Output = T> + 'static) -> Result<T, String> {
+pub async fn shielded<T: 'static>(work: impl Future<Output = T> + 'static) -> Result<T, String> {
     let task = AbortOnDrop(actix_rt::spawn(work));
     let mut task = task;
-    (&mut task.0).await.map_err(|error| error.to_string())
+    (&mut task.0).await.map_err(|error| {
+        let words = if error.is_panic() { panics::take_last() } else { None };
+        words.unwrap_or_else(|| error.to_string())
+    })
 }
 
 /// A task that ends with its owner; a plain handle would let it run on.

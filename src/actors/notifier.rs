@@ -1,11 +1,12 @@
 //! `Notifier` announces every recorded file.
 //!
 //! Woken by: the keeper, after each commit. Waits for: the keeper and the notify host. Thread: its own. After a
-//! panic it begins again, at growing intervals; what is to be announced lies in the database. It works from the
-//! start of the process to its end: `stop` ends the scanners, and what they recorded is announced all the same.
+//! panic it begins again, at growing intervals that shrink after a good run; what is to be announced lies in the
+//! database. It works from the start of the process to its end: `stop` ends the scanners, and what they recorded is
+//! announced all the same.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::{Actor, Addr, Context};
 use tokio::sync::Notify;
@@ -13,11 +14,14 @@ use tokio::sync::Notify;
 use super::record_keeper::{Delivered, DueNotices, NextNoticeAt, Postpone, RecordKeeper};
 use super::scanner::Begin;
 use super::{AbortOnDrop, ask, shielded};
-use crate::backoff::Backoff;
+use crate::backoff::{Backoff, Restarts};
 use crate::config::NotifySettings;
+use crate::exit_flag::Stopped;
 use crate::facts::Notice;
+use crate::fault;
 use crate::notify::announce::{Outbox, Wakers, announce};
 use crate::notify::deliver::HttpCaller;
+use crate::pulse::seconds;
 
 const RESTART: Backoff = Backoff { first: Duration::from_secs(1), most: Duration::from_secs(300) };
 
@@ -55,24 +59,26 @@ impl Actor for Notifier {
         let (settings, outbox) = (self.settings.clone(), KeeperOutbox(self.keeper.clone()));
         let (grew, told) = (Arc::clone(&self.outbox_grew), Arc::clone(&self.told));
         let Some(Begin { exit, running }) = self.begin.take() else { return };
+        let exit_of_restarts = exit.clone();
         let announcing = move || {
             let (settings, outbox, exit) = (settings.clone(), outbox.clone(), exit.clone());
             let (grew, told) = (Arc::clone(&grew), Arc::clone(&told));
             async move {
-                let caller = HttpCaller::new(settings.timeout);
+                fault::hang_here("announce", "notifier").await;
+                let caller = HttpCaller::new(&settings.url, settings.timeout);
                 announce(&settings, &outbox, &caller, &Wakers { grew: &grew, exit: &exit }, &*told).await;
             }
         };
         self.work = Some(AbortOnDrop(actix_rt::spawn(async move {
-            let mut panics = 0;
+            let mut restarts = Restarts::new(RESTART);
+            let mut begun = Instant::now();
             while let Err(error) = shielded(announcing()).await {
-                panics += 1;
-                let wait = RESTART.after(panics);
-                log::error!(
-                    "announcing broke: {error}; it begins again in {}",
-                    humantime::format_duration(wait)
-                );
-                tokio::time::sleep(wait).await;
+                let wait = restarts.wait(begun.elapsed() > RESTART.most);
+                log::error!("announcing broke: {error}; it begins again in {}", seconds(wait));
+                if exit_of_restarts.guard(tokio::time::sleep(wait)).await == Err(Stopped) {
+                    break;
+                }
+                begun = Instant::now();
             }
             drop(running);
         })));

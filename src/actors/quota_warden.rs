@@ -5,6 +5,7 @@
 //! asker sees an error and the next request is served as usual.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
 use std::io;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,12 +13,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use actix::{Actor, Addr, Context, Handler, Message, ResponseFuture};
+use anyhow::Context as _;
 use tokio::time::Instant;
 
 use super::record_keeper::{MarkEvicted, OldestPresent, PresentAfter, RecordKeeper, SharedTotals};
 use super::{ask, shielded};
 use crate::config::QuotaSettings;
-use crate::mirror::delete::{Deleted, delete, is_present};
+use crate::fault;
+use crate::mirror::delete::{Deleted, delete, is_present, sync_deleted};
 use crate::mirror::ports::Room;
 use crate::mirror::tree::Mirror;
 use crate::quota::sweep::{Evictions, Present, make_room};
@@ -147,6 +150,7 @@ impl Work {
 
     async fn make_room(&self, bytes: u64) -> anyhow::Result<Room> {
         let _turn = self.turn.lock().await;
+        fault::hang_here("warden", "warden").await;
         let Warden { limits, gauge, .. } = &self.warden;
         Ok(match make_room(limits, gauge, self, bytes).await? {
             Swept::Fits => Room::Granted(gauge.hold(bytes)),
@@ -220,8 +224,16 @@ impl Evictions for Work {
         }
     }
 
-    async fn mark_evicted(&self, ids: Vec<i64>) -> anyhow::Result<()> {
-        log::info!("{} files evicted to keep the disk below its limit", ids.len());
-        ask(&self.warden.keeper, MarkEvicted(ids)).await
+    async fn mark_evicted(&self, gone: &[&Present]) -> anyhow::Result<()> {
+        log::info!("{} files evicted to keep the disk below its limit", gone.len());
+        let mut synced = HashSet::new();
+        for Present { server, path, .. } in gone {
+            let directory = path.text().rsplit_once('/').map_or("", |(directory, _)| directory);
+            if synced.insert((server, directory)) {
+                sync_deleted(&self.warden.mirror, server, path)
+                    .with_context(|| format!("cannot sync the directory of {path} after an eviction"))?;
+            }
+        }
+        ask(&self.warden.keeper, MarkEvicted(gone.iter().map(|file| file.id).collect())).await
     }
 }

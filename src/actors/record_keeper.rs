@@ -13,8 +13,9 @@ use chrono::Utc;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::facts::{Download, FileFacts, Knowledge};
+use crate::fault;
 use crate::names::{RemoteName, RemotePath, ServerName};
-use crate::records::{Notice, PresentFile, Records, Totals};
+use crate::records::{Notice, PresentFile, Records, RecordsError, Totals, Trouble};
 
 /// A zip is safe on disk: record it. Answered once the record is, too.
 #[derive(Debug, Message)]
@@ -128,6 +129,8 @@ pub struct RecordKeeper {
     gathered: Vec<(Write, oneshot::Sender<anyhow::Result<()>>)>,
     totals: SharedTotals,
     outbox_grew: Arc<Notify>,
+    /// What the log was told last of why the records fail, and which work it was.
+    fault: Option<(Trouble, Work)>,
     /// Closed when this actor is dropped, which ends the process unless it was flushed first.
     _alive: mpsc::Sender<()>,
 }
@@ -141,6 +144,18 @@ enum Write {
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 struct Commit;
+
+/// What the keeper does with the records: one kind may go on while another fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Work {
+    LookUp,
+    Record,
+    Deliver,
+    Postpone,
+    Evict,
+    Find,
+    Sum,
+}
 
 impl RecordKeeper {
     /// A keeper of `records`, which wakes `outbox_grew` after each commit that brought something to announce.
@@ -156,21 +171,50 @@ impl RecordKeeper {
         alive: mpsc::Sender<()>,
     ) -> anyhow::Result<Self> {
         totals.set(records.totals()?);
-        Ok(Self { records: Some(records), gathered: Vec::new(), totals, outbox_grew, _alive: alive })
+        Ok(Self {
+            records: Some(records),
+            gathered: Vec::new(),
+            totals,
+            outbox_grew,
+            fault: None,
+            _alive: alive,
+        })
     }
 
-    fn with<T, E: Into<anyhow::Error>>(
+    fn with<T>(
         &mut self,
-        work: impl FnOnce(&mut Records) -> Result<T, E>,
+        kind: Work,
+        work: impl FnOnce(&mut Records) -> Result<T, RecordsError>,
     ) -> anyhow::Result<T> {
         let records = self.records.as_mut().ok_or_else(|| anyhow::anyhow!("the records are closed"))?;
-        work(records).map_err(Into::into)
+        let outcome = work(records);
+        self.note(kind, outcome.as_ref().err());
+        Ok(outcome?)
+    }
+
+    /// Says once that the records fail, and once that what failed works again. Damage does not go away by itself,
+    /// though other rows can be read.
+    fn note(&mut self, kind: Work, error: Option<&RecordsError>) {
+        match (error, self.fault) {
+            (None, Some((trouble, failed))) if failed == kind && trouble != Trouble::Damaged => {
+                log::info!("the records work again");
+                self.fault = None;
+            }
+            (None, _) => {}
+            (Some(error), fault) if fault.is_some_and(|(trouble, _)| trouble == error.trouble()) => {
+                log::debug!("{error}");
+            }
+            (Some(error), _) => {
+                log::error!("{error}; {}", error.trouble().outlook());
+                self.fault = Some((error.trouble(), kind));
+            }
+        }
     }
 
     fn refresh_totals(&mut self) {
-        match self.with(Records::totals) {
-            Ok(totals) => self.totals.set(totals),
-            Err(error) => log::error!("{error:#}"),
+        // a failure was told, and the sums stay as they were
+        if let Ok(totals) = self.with(Work::Sum, Records::totals) {
+            self.totals.set(totals);
         }
     }
 
@@ -187,6 +231,7 @@ impl RecordKeeper {
     }
 
     fn commit(&mut self) {
+        fault::here("keeper", "keeper");
         let mut downloads = Vec::new();
         let mut delivered = Vec::new();
         let (mut downloading, mut delivering) = (Vec::new(), Vec::new());
@@ -203,7 +248,7 @@ impl RecordKeeper {
             }
         }
         if !downloads.is_empty() {
-            let outcome = self.with(|records| records.record(&downloads).map(drop));
+            let outcome = self.with(Work::Record, |records| records.record(&downloads).map(drop));
             if outcome.is_ok() {
                 self.outbox_grew.notify_one();
             }
@@ -211,7 +256,8 @@ impl RecordKeeper {
         }
         if !delivered.is_empty() {
             let now = Utc::now().timestamp_millis();
-            let outcome = self.with(|records| records.mark_delivered(&delivered, now).map(drop));
+            let outcome =
+                self.with(Work::Deliver, |records| records.mark_delivered(&delivered, now).map(drop));
             answer(delivering, &outcome);
         }
         self.refresh_totals();
@@ -238,7 +284,7 @@ impl Handler<LookUp> for RecordKeeper {
 
     fn handle(&mut self, message: LookUp, _: &mut Context<Self>) -> Self::Result {
         let LookUp { server, directory, files } = message;
-        self.with(|records| records.look_up(&server, &directory, &files))
+        self.with(Work::LookUp, |records| records.look_up(&server, &directory, &files))
     }
 }
 
@@ -271,7 +317,7 @@ impl Handler<OldestPresent> for RecordKeeper {
 
     fn handle(&mut self, message: OldestPresent, _: &mut Context<Self>) -> Self::Result {
         let OldestPresent { announced, after, limit } = message;
-        self.with(|records| records.oldest_present(limit, Some(after), announced))
+        self.with(Work::Find, |records| records.oldest_present(limit, Some(after), announced))
     }
 }
 
@@ -279,7 +325,7 @@ impl Handler<PresentAfter> for RecordKeeper {
     type Result = anyhow::Result<Vec<PresentFile>>;
 
     fn handle(&mut self, message: PresentAfter, _: &mut Context<Self>) -> Self::Result {
-        self.with(|records| records.present_after(Some(message.after), message.limit))
+        self.with(Work::Find, |records| records.present_after(Some(message.after), message.limit))
     }
 }
 
@@ -288,7 +334,7 @@ impl Handler<MarkEvicted> for RecordKeeper {
 
     fn handle(&mut self, message: MarkEvicted, _: &mut Context<Self>) -> Self::Result {
         let now = Utc::now().timestamp_millis();
-        let evicted = self.with(|records| records.mark_evicted(&message.0, now))?;
+        let evicted = self.with(Work::Evict, |records| records.mark_evicted(&message.0, now))?;
         if evicted.cancelled_notices > 0 {
             log::warn!("{} files were evicted before they could be announced", evicted.cancelled_notices);
         }
@@ -302,7 +348,7 @@ impl Handler<DueNotices> for RecordKeeper {
 
     fn handle(&mut self, message: DueNotices, _: &mut Context<Self>) -> Self::Result {
         let now = Utc::now().timestamp_millis();
-        self.with(|records| records.due_notices(now, message.limit, &message.except))
+        self.with(Work::Find, |records| records.due_notices(now, message.limit, &message.except))
     }
 }
 
@@ -310,7 +356,7 @@ impl Handler<NextNoticeAt> for RecordKeeper {
     type Result = anyhow::Result<Option<i64>>;
 
     fn handle(&mut self, message: NextNoticeAt, _: &mut Context<Self>) -> Self::Result {
-        self.with(|records| records.next_notice_at(&message.except))
+        self.with(Work::Find, |records| records.next_notice_at(&message.except))
     }
 }
 
@@ -319,7 +365,7 @@ impl Handler<Postpone> for RecordKeeper {
 
     fn handle(&mut self, message: Postpone, _: &mut Context<Self>) -> Self::Result {
         let Postpone { id, attempts, at } = message;
-        self.with(|records| records.postpone(id, attempts, at))
+        self.with(Work::Postpone, |records| records.postpone(id, attempts, at))
     }
 }
 

@@ -1,35 +1,43 @@
 //! `FtpScanner` collects from one server between `Begin` and the exit flag.
 //!
 //! Told by: the supervisor. Waits for: keeper, warden, and its server. Thread: its own, which no other server
-//! shares. After a panic the scan begins again, at growing intervals, and nobody else notices.
+//! shares. After a panic, and when it hangs, the scan begins again, at growing intervals that shrink after a good one,
+//! and nobody else notices.
 
+use std::cell::OnceCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, Addr, Context, Handler, Message};
+use anyhow::bail;
+use chrono::Utc;
 use tokio::sync::mpsc;
 
 use super::quota_warden::{MakeRoom, QuotaWarden, Sweep};
 use super::record_keeper::{DownloadedFile, LookUp, RecordKeeper};
 use super::{AbortOnDrop, ask, shielded};
-use crate::backoff::Backoff;
-use crate::config::ServerSettings;
+use crate::backoff::{Backoff, Restarts};
+use crate::config::{ServerSettings, SyncSettings};
 use crate::exit_flag::{ExitWatch, Stopped};
 use crate::facts::{Download, FileFacts, Knowledge};
-use crate::mirror::collect::collect;
+use crate::fault;
+use crate::mirror::collect::{collect, wind_up};
 use crate::mirror::ports::{DiskGuard, Records, Room};
 use crate::mirror::server::{Neighbours, Server};
 use crate::mirror::store::Publisher;
 use crate::mirror::tree::Mirror;
 use crate::names::{RemoteName, RemotePath, ServerName};
+use crate::pulse::{self, Pulse, Verdict, seconds};
 use crate::quota::Gauge;
-use crate::status::{Progress, ServerState};
+use crate::status::{Progress, ServerState, rfc3339};
 
 const RESTART: Backoff = Backoff { first: Duration::from_secs(1), most: Duration::from_secs(300) };
+/// How often a scan is looked at for signs of life; nothing against the limit.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Scan until the flag is raised.
-#[derive(Debug, Message)]
+#[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
 pub struct Begin {
     /// Of this start.
@@ -43,8 +51,8 @@ pub struct Begin {
 pub struct Plan {
     /// The server.
     pub settings: Arc<ServerSettings>,
-    /// From the start of one scan to the start of the next.
-    pub interval: Duration,
+    /// How often, and where to.
+    pub sync: SyncSettings,
     /// Where files go.
     pub mirror: Arc<Mirror>,
     /// Who knows which are new.
@@ -57,6 +65,8 @@ pub struct Plan {
     pub gauge: Arc<Gauge>,
     /// What `status` shows.
     pub progress: Arc<Progress>,
+    /// Whether it lives.
+    pub pulse: Arc<Pulse>,
 }
 
 /// See the module.
@@ -81,28 +91,27 @@ impl Handler<Begin> for FtpScanner {
     type Result = ();
 
     fn handle(&mut self, begin: Begin, _: &mut Context<Self>) {
+        fault::here("begin", self.plan.settings.name.as_str());
         self.work = Some(AbortOnDrop(actix_rt::spawn(scan_until(self.plan.clone(), begin))));
     }
 }
 
-/// Scans until the flag is raised, and begins again after a panic or a failed beginning.
+/// Scans until the flag is raised, and begins again after a panic, a hang, or a failed beginning.
 async fn scan_until(plan: Plan, begin: Begin) {
     let Begin { exit, running } = begin;
     let name = plan.settings.name.clone();
-    let mut faults = 0;
+    let mut restarts = Restarts::new(RESTART);
     while !exit.is_raised() {
-        let (plan_now, exit_now) = (plan.clone(), exit.clone());
-        let fault = match shielded(run(plan_now, exit_now)).await {
-            Ok(Ok(())) => break,
-            Ok(Err(error)) => format!("{error:#}"),
-            Err(panic) => format!("the scan broke: {panic}"),
-        };
-        faults += 1;
-        let wait = RESTART.after(faults);
-        log::error!("server={name} {fault}; it begins again in {}", humantime::format_duration(wait));
+        let scans = plan.progress.snapshot().scans;
+        let Err(error) = live(&plan, &exit).await else { break };
+        let fault = format!("{error:#}");
+        // a scan that came to its end, well or badly, is a good run for a scanner
+        let wait = restarts.wait(plan.progress.snapshot().scans > scans);
+        log::error!("server={name} {fault}; it begins again in {}", seconds(wait));
         plan.progress.update(|status| {
             status.state = ServerState::Unreachable;
             status.last_error = Some(fault);
+            status.next_scan = chrono::TimeDelta::from_std(wait).ok().map(|wait| rfc3339(Utc::now() + wait));
         });
         if exit.guard(tokio::time::sleep(wait)).await == Err(Stopped) {
             break;
@@ -112,14 +121,51 @@ async fn scan_until(plan: Plan, begin: Begin) {
     drop(running);
 }
 
-async fn run(plan: Plan, exit: ExitWatch) -> anyhow::Result<()> {
-    let Plan { settings, interval, mirror, keeper, warden, publisher, gauge, progress } = plan;
+/// Scan after scan, until the flag is raised or a fault ends it. What was received whole by then is stored and
+/// recorded all the same, and the server is logged out of.
+async fn live(plan: &Plan, exit: &ExitWatch) -> anyhow::Result<()> {
+    let server = Rc::new(OnceCell::new());
+    let work = {
+        let (plan, exit, server) = (plan.clone(), exit.clone(), Rc::clone(&server));
+        async move {
+            let made = Rc::new(make(plan)?);
+            collect(server.get_or_init(|| made), &exit).await;
+            anyhow::Ok(())
+        }
+    };
+    let ended = tokio::select! {
+        done = shielded(work) => done.unwrap_or_else(|panic| bail!("the scan broke: {panic}")),
+        fault = hung(plan) => Err(fault),
+    };
+    if let (Err(_), Some(server)) = (&ended, server.get().cloned()) {
+        // a second fault changes nothing; the hook has logged it
+        shielded(async move { wind_up(&server).await }).await.unwrap_or_default();
+    }
+    ended
+}
+
+fn make(plan: Plan) -> anyhow::Result<Server> {
+    let Plan { settings, sync, mirror, keeper, warden, publisher, gauge, progress, pulse: _ } = plan;
     let records = Rc::new(KeeperRecords { keeper, server: settings.name.clone() });
     let guard = Rc::new(WardenGuard(warden));
     let neighbours = Neighbours { records, guard, publisher, gauge };
-    let server = Server::new(settings, interval, &mirror, neighbours, progress)?;
-    collect(&server, &exit).await;
-    Ok(())
+    Server::new(settings, &sync, &mirror, neighbours, progress)
+}
+
+/// Ends when the scan under way has shown no sign of life for too long.
+async fn hung(plan: &Plan) -> anyhow::Error {
+    let limit = pulse::limit(plan.settings.timeout);
+    let mut suspected = false;
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        let verdict = pulse::judge(plan.pulse.silence(), limit);
+        // seen twice: after a stopped process goes on, the first look comes before any sign of life
+        let seen_before = std::mem::replace(&mut suspected, verdict != Verdict::Alive);
+        if let (true, Verdict::Stuck(silence) | Verdict::Blocked(silence)) = (seen_before, verdict) {
+            let (silence, under_way) = (seconds(silence), plan.pulse.under_way());
+            return anyhow::anyhow!("the scan hung: no sign of life for {silence}, under way: {under_way}");
+        }
+    }
 }
 
 /// The keeper, as a scan asks it.

@@ -1,23 +1,32 @@
 //! `Supervisor` starts and stops all scanners.
 //!
 //! Told by: console, control socket, signals. Waits for: the scanners, never longer than a stop may take. Thread:
-//! the main one.
+//! the main one, from where it sees scanners whose own thread is blocked: they are named, because nobody can end
+//! them, and go on by themselves should their thread move again.
 
 use std::cell::{Cell, RefCell};
+use std::future::Future;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, Addr, Arbiter, Context, Handler, Message, ResponseFuture};
 use tokio::sync::{Mutex, mpsc};
 
+use super::AbortOnDrop;
 use super::scanner::{Begin, FtpScanner, Plan};
 use crate::exit_flag::ExitFlag;
+use crate::pulse::{self, Verdict, seconds};
 use crate::status::ServerState;
+use crate::{fault, panics};
 
 /// `stop` is promised to answer within 2 s; what has not ended then is named, and ends when it can.
 const STOP_LIMIT: Duration = Duration::from_millis(1900);
-/// For a scanner's thread to take a message.
+/// For a scanner's thread to take a message. One that is late begins all the same, unless it is stopped before; one
+/// that is known to be blocked is not waited for.
 const BEGIN_LIMIT: Duration = Duration::from_secs(5);
+/// How often the scanners are looked at for signs of life.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Start all scanners. The answer is for the operator; started already is fine.
 #[derive(Debug, Message)]
@@ -41,6 +50,7 @@ pub struct Supervisor {
     run: Rc<Mutex<Option<Run>>>,
     /// The same for whoever does not want to wait.
     started: Rc<Cell<bool>>,
+    watch: Option<AbortOnDrop<()>>,
 }
 
 /// One server's place: the scanner may be lost to a panic and is made anew then, on the same thread.
@@ -48,11 +58,17 @@ struct Slot {
     plan: Plan,
     arbiter: Arbiter,
     scanner: Addr<FtpScanner>,
+    /// The last look found its thread blocked; two in a row are believed, as by the scanner itself.
+    suspected: bool,
+    /// Its thread is blocked, and the log has said so.
+    blocked: bool,
 }
 
 /// One start, until it is stopped.
 struct Run {
     flag: ExitFlag,
+    /// For scanners that are made anew.
+    begin: Begin,
     /// Ends when every scanner has ended.
     running: mpsc::Receiver<()>,
 }
@@ -64,20 +80,43 @@ impl Supervisor {
         let slot = |plan: Plan| {
             let arbiter = Arbiter::new();
             let scanner = spawn(&plan, &arbiter);
-            Slot { plan, arbiter, scanner }
+            Slot { plan, arbiter, scanner, suspected: false, blocked: false }
         };
         let slots = plans.into_iter().map(slot).collect();
-        Self { slots: Rc::new(RefCell::new(slots)), run: Rc::default(), started: Rc::default() }
+        let slots = Rc::new(RefCell::new(slots));
+        Self { slots, run: Rc::default(), started: Rc::default(), watch: None }
     }
 }
 
 fn spawn(plan: &Plan, arbiter: &Arbiter) -> Addr<FtpScanner> {
     let plan = plan.clone();
-    FtpScanner::start_in_arbiter(&arbiter.handle(), move |_| FtpScanner::new(plan))
+    FtpScanner::start_in_arbiter(&arbiter.handle(), move |_| {
+        panics::own_thread(&format!("server={}", plan.settings.name));
+        pulse::adopt(Arc::clone(&plan.pulse));
+        FtpScanner::new(plan)
+    })
 }
 
 impl Actor for Supervisor {
     type Context = Context<Self>;
+
+    fn started(&mut self, _: &mut Context<Self>) {
+        let (slots, run) = (Rc::clone(&self.slots), Rc::clone(&self.run));
+        self.watch = Some(AbortOnDrop(actix_rt::spawn(async move {
+            loop {
+                tokio::time::sleep(LOOK_EVERY).await;
+                // a start or stop under way looks after the scanners itself
+                let begin = run.try_lock().ok().and_then(|run| run.as_ref().map(|run| run.begin.clone()));
+                for slot in slots.borrow_mut().iter_mut() {
+                    slot.look_for_life();
+                    if let Some(begin) = begin.as_ref().filter(|_| !slot.scanner.connected()) {
+                        // sent already, and nobody waits for the answer
+                        drop(slot.begin(begin));
+                    }
+                }
+            }
+        })));
+    }
 }
 
 impl Handler<Start> for Supervisor {
@@ -92,20 +131,24 @@ impl Handler<Start> for Supervisor {
             }
             let (flag, exit) = ExitFlag::new();
             let (running, ended) = mpsc::channel(1);
-            let scanners: Vec<_> = slots.borrow_mut().iter_mut().map(Slot::scanner).collect();
-            let begin = |scanner: &Addr<FtpScanner>| {
-                let begin = Begin { exit: exit.clone(), running: running.clone() };
-                scanner.send(begin).timeout(BEGIN_LIMIT)
-            };
-            let begun = futures_util::future::join_all(scanners.iter().map(begin)).await;
-            *run = Some(Run { flag, running: ended });
+            let begin = Begin { exit, running };
+            let sent: Vec<_> = slots.borrow_mut().iter_mut().map(|slot| slot.begin(&begin)).collect();
+            let begun = futures_util::future::join_all(sent).await;
+            *run = Some(Run { flag, begin, running: ended });
             started.set(true);
-            let failed = begun.iter().filter(|begun| begun.is_err()).count();
-            log::info!("started {} servers", begun.len() - failed);
-            match failed {
-                0 => Ok(format!("started {} servers", begun.len())),
-                _ => Err(format!("{failed} of {} scanners did not start", begun.len())),
+            fault::here("supervisor", "supervisor");
+            let slots = slots.borrow();
+            let late = slots.iter().zip(begun).filter(|(_, begun)| !begun).map(|(slot, _)| slot.name());
+            let late: Vec<&str> = late.collect();
+            log::info!("started {} servers", slots.len() - late.len());
+            if late.is_empty() {
+                return Ok(format!("started {} servers", slots.len()));
             }
+            let (count, names) = (slots.len(), late.join(", "));
+            let said =
+                format!("{} of {count} scanners did not start: {names}; they will when they can", late.len());
+            log::error!("{said}");
+            Err(said)
         })
     }
 }
@@ -117,10 +160,12 @@ impl Handler<Stop> for Supervisor {
         let (slots, run, started) = (Rc::clone(&self.slots), Rc::clone(&self.run), Rc::clone(&self.started));
         Box::pin(async move {
             let mut run = run.lock().await;
-            let Some(Run { flag, mut running }) = run.take() else {
+            let Some(Run { flag, begin, mut running }) = run.take() else {
                 return Ok("already stopped".to_owned());
             };
             started.set(false);
+            // or the channel would not end
+            drop(begin);
             flag.raise();
             // nothing is ever sent: the end of the channel is the message
             let ended = tokio::time::timeout(STOP_LIMIT, running.recv()).await.is_ok();
@@ -131,7 +176,7 @@ impl Handler<Stop> for Supervisor {
             }
             let late =
                 slots.iter().filter(|slot| slot.plan.progress.snapshot().state != ServerState::Stopped);
-            let names: Vec<&str> = late.map(|slot| slot.plan.settings.name.as_str()).collect();
+            let names: Vec<&str> = late.map(Slot::name).collect();
             log::error!("still stopping: {}", names.join(", "));
             Err(format!("still stopping: {}", names.join(", ")))
         })
@@ -147,10 +192,51 @@ impl Handler<IsRunning> for Supervisor {
 }
 
 impl Slot {
+    fn name(&self) -> &str {
+        self.plan.settings.name.as_str()
+    }
+
+    /// Sends `begin`, and tells whether the scanner has taken it in time. The message stays with one that is late; a
+    /// task of its own waits for it, because an asker who stops waiting takes an unread message back.
+    fn begin(&mut self, begin: &Begin) -> impl Future<Output = bool> + use<> {
+        let sent = actix_rt::spawn(self.scanner().send(begin.clone()));
+        let limit = if self.blocked { Duration::ZERO } else { BEGIN_LIMIT };
+        async move { matches!(tokio::time::timeout(limit, sent).await, Ok(Ok(Ok(())))) }
+    }
+
+    /// Names a scanner whose thread is blocked, once, and says when it moves again.
+    fn look_for_life(&mut self) {
+        let Plan { settings, pulse, progress, .. } = &self.plan;
+        let name = &settings.name;
+        let verdict = pulse::judge(pulse.silence(), pulse::limit(settings.timeout));
+        let suspected = matches!(verdict, Verdict::Blocked(_));
+        let seen_before = std::mem::replace(&mut self.suspected, suspected);
+        match verdict {
+            Verdict::Blocked(silence) if seen_before && !self.blocked => {
+                let (silence, under_way) = (seconds(silence), pulse.under_way());
+                let fault = format!(
+                    "its thread is blocked: no sign of life for {silence}, under way: {under_way}; it cannot be \
+                     ended, and goes on when it can"
+                );
+                log::error!("server={name} {fault}");
+                progress.update(|status| {
+                    status.state = ServerState::Unreachable;
+                    status.last_error = Some(fault);
+                });
+                self.blocked = true;
+            }
+            Verdict::Alive if self.blocked => {
+                log::warn!("server={name} its thread moves again");
+                self.blocked = false;
+            }
+            _ => {}
+        }
+    }
+
     /// The scanner, made anew if it was lost.
     fn scanner(&mut self) -> Addr<FtpScanner> {
         if !self.scanner.connected() {
-            log::error!("server={} its scanner was lost; a new one is made", self.plan.settings.name);
+            log::error!("server={} its scanner was lost; a new one is made", self.name());
             self.scanner = spawn(&self.plan, &self.arbiter);
         }
         self.scanner.clone()

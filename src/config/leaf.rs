@@ -85,15 +85,23 @@ pub(super) fn percent(value: &Value) -> Result<f64, String> {
 
 /// A size in bytes, more than 0: a whole number, or a string such as `500GiB`.
 pub(super) fn bytes(value: &Value) -> Result<u64, String> {
-    let bytes = match &value.kind {
-        ValueKind::I64(bytes) => u64::try_from(*bytes).ok(),
-        ValueKind::String(text) => text.parse::<ByteSize>().ok().map(|size| size.as_u64()),
-        _ => None,
-    };
-    let more = bytes.filter(|bytes| *bytes > 0);
+    let more = any_bytes(value).filter(|bytes| *bytes > 0);
     more.ok_or_else(|| {
         "must be a size more than 0, such as \"500GiB\", or a whole number of bytes".to_owned()
     })
+}
+
+/// The same, and 0 as well.
+pub(super) fn bytes_or_none(value: &Value) -> Result<u64, String> {
+    any_bytes(value).ok_or_else(|| "must be a size such as \"100B\", or a whole number of bytes".to_owned())
+}
+
+fn any_bytes(value: &Value) -> Option<u64> {
+    match &value.kind {
+        ValueKind::I64(bytes) => u64::try_from(*bytes).ok(),
+        ValueKind::String(text) => text.parse::<ByteSize>().ok().map(|size| size.as_u64()),
+        _ => None,
+    }
 }
 
 /// A time with its unit, such as `60s`, within `range`.
@@ -265,6 +273,13 @@ mod tests {
         for wrong in [file(0_i64), file(-1_i64), file("0"), file("-1GiB"), file("much"), file(1.5), file("")]
         {
             assert!(bytes(&wrong).is_err(), "{wrong:?}");
+        }
+        for (value, expected) in [(file("100B"), 100), (file(0_i64), 0), (file("0"), 0), (file("1KiB"), 1024)]
+        {
+            assert_eq!(bytes_or_none(&value), Ok(expected));
+        }
+        for wrong in [file(-1_i64), file("slow"), file(1.5), file("100B/s")] {
+            assert!(bytes_or_none(&wrong).is_err(), "{wrong:?}");
         }
     }
 

@@ -80,6 +80,8 @@ pub struct SyncSettings {
     pub root: PathBuf,
     /// From the start of one scan to the start of the next.
     pub interval: Duration,
+    /// How often directories are listed in which nothing has changed for long; in every scan where left out.
+    pub quiet_directories: Option<Duration>,
 }
 
 /// How much the mirror may take.
@@ -155,6 +157,9 @@ pub struct ServerSettings {
     pub connections: usize,
     /// No byte for this long: the operation has failed.
     pub timeout: Duration,
+    /// Slower than so many bytes per second, averaged over twice `timeout`: the transfer or listing is given up. 0 is
+    /// no limit.
+    pub min_speed: u64,
     /// Whether and how the connections are encrypted.
     pub tls: TlsMode,
     /// Certificates to trust instead of the system's roots: authorities, or the server's own.

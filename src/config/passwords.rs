@@ -63,8 +63,11 @@ pub(super) fn read_password(
 pub(super) fn password_of_file(path: &Path, warnings: &mut Vec<String>) -> Result<String, String> {
     let (text, metadata) =
         read_text(path, MAX_PASSWORD_BYTES).map_err(|error| format!("cannot read the file: {error}"))?;
-    let warning = open_to_others(path, &metadata).filter(|warning| !warnings.contains(warning));
-    warnings.extend(warning);
+    for warning in open_to_others(path, &metadata) {
+        if !warnings.contains(&warning) {
+            warnings.push(warning);
+        }
+    }
     let secret = text.strip_suffix("\r\n").or_else(|| text.strip_suffix('\n')).unwrap_or(&text);
     usable_secret(secret)
 }

@@ -5,11 +5,13 @@
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use config::{Value, ValueKind};
 use encoding_rs::{Encoding, UTF_8};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
 
 use super::leaf;
 use super::passwords::read_password;
@@ -22,6 +24,8 @@ use crate::names::{RemotePath, ServerName};
 const FTP_PORT: u16 = 21;
 /// Control port of FTP over implicit TLS (the IANA registry's `ftps`).
 const FTPS_PORT: u16 = 990;
+/// Largest file of certificates in bytes: all authorities of the world take a few hundred KiB.
+const MAX_CA_FILE_BYTES: u64 = 16 << 20;
 /// The user of public servers (RFC 1635).
 pub(super) const ANONYMOUS: &str = "anonymous";
 
@@ -33,6 +37,7 @@ const TIMEOUT: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..
 pub(super) struct Shared {
     connections: usize,
     timeout: Duration,
+    min_speed: u64,
     tls: TlsMode,
     tls_ca_file: Option<PathBuf>,
     encoding: &'static Encoding,
@@ -45,6 +50,7 @@ impl Default for Shared {
         Self {
             connections: 4,
             timeout: Duration::from_secs(30),
+            min_speed: 100,
             tls: TlsMode::Off,
             tls_ca_file: None,
             encoding: UTF_8,
@@ -62,6 +68,7 @@ impl Shared {
         Self {
             connections: connections.map_or(self.connections, usize::from),
             timeout: timeout.unwrap_or(self.timeout),
+            min_speed: section.read("min_speed", leaf::bytes_or_none).unwrap_or(self.min_speed),
             tls: section.read("tls", leaf::word).unwrap_or(self.tls),
             tls_ca_file: section.read("tls_ca_file", leaf::path).or_else(|| self.tls_ca_file.clone()),
             encoding: section.read("encoding", leaf::encoding).unwrap_or(self.encoding),
@@ -141,6 +148,7 @@ fn read_server(
         directories: directories.unwrap_or_else(|| vec![RemotePath::root()]),
         connections: shared.connections,
         timeout: shared.timeout,
+        min_speed: shared.min_speed,
         tls: shared.tls,
         tls_ca_file: shared.tls_ca_file,
         encoding: shared.encoding,
@@ -181,17 +189,28 @@ fn directories(value: &Value, encoding: &'static Encoding) -> Result<Vec<RemoteP
     Ok(kept)
 }
 
-/// Faults a certificate file that would be used and cannot be read: where it is written, and once.
+/// Faults a certificate file that would be used and holds none: where it is written, and once. Nothing would be
+/// trusted then; it must not wait until the first login to be noticed.
 fn check_ca_file(section: &mut Section, shared: &Shared, is_own: bool, faults: &mut ConfigFaults) {
     let Some(path) = shared.tls_ca_file.as_deref().filter(|_| shared.tls != TlsMode::Off) else { return };
-    // opening a directory succeeds, reading it does not
-    let read = File::open(path).and_then(|mut file| file.read(&mut [0]));
-    let Err(error) = read else { return };
-    let fault = format!("cannot read {}: {error}", path.display());
+    let Err(fault) = read_certificates(path) else { return };
     if is_own {
         section.fault("tls_ca_file", &fault);
     } else {
         faults.push("defaults.tls_ca_file", &fault);
+    }
+}
+
+fn read_certificates(path: &Path) -> Result<(), String> {
+    let shown = path.display();
+    let mut pem = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(MAX_CA_FILE_BYTES).read_to_end(&mut pem));
+    read.map_err(|error| format!("cannot read {shown}: {error}"))?;
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    match certificates {
+        Ok(certificates) if certificates.is_empty() => Err(format!("{shown} holds no certificate (PEM)")),
+        Ok(_) => Ok(()),
+        Err(error) => Err(format!("cannot read the certificates in {shown}: {error}")),
     }
 }
 
@@ -202,6 +221,8 @@ mod tests {
     use std::fs;
 
     const NAMED: &str = "[[servers]]\nname = 'omc01'\nhost = 'h'\n";
+    /// The shape of a certificate; what is in it is read when TLS begins.
+    const PEM: &str = "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n";
 
     fn load(toml: &str, environment: &Environment) -> Result<Loaded, Vec<String>> {
         let directory = tempfile::tempdir().unwrap();
@@ -232,6 +253,7 @@ mod tests {
         assert_eq!((server.user.as_str(), server.password.reveal()), ("anonymous", "mrosync@"));
         assert_eq!(server.directories, [RemotePath::root()]);
         assert_eq!((server.connections, server.timeout), (4, Duration::from_secs(30)));
+        assert_eq!(server.min_speed, 100);
         assert_eq!((server.tls, server.tls_ca_file, server.encoding), (TlsMode::Off, None, UTF_8));
         assert_eq!((server.listing, server.verify), (ListingMode::Auto, Verify::Auto));
     }
@@ -240,33 +262,33 @@ mod tests {
     fn defaults_hold_for_every_server_and_each_may_override_every_one() {
         let directory = tempfile::tempdir().unwrap();
         let [general, own] = ["general.pem", "own.pem"].map(|name| directory.path().join(name));
-        fs::write(&general, "x").unwrap();
-        fs::write(&own, "x").unwrap();
+        fs::write(&general, PEM).unwrap();
+        fs::write(&own, PEM).unwrap();
         let servers = servers(&format!(
-            "[defaults]\nconnections = 2\ntimeout = '1h'\ntls = 'explicit'\ntls_ca_file = '{}'\n\
+            "[defaults]\nconnections = 2\ntimeout = '1h'\nmin_speed = '1KiB'\ntls = 'explicit'\ntls_ca_file = '{}'\n\
              encoding = 'gbk'\nlisting = 'list'\nverify = 'size'\n\
              [[servers]]\nname = 'a'\nhost = 'h'\n\
              [[servers]]\nname = 'b'\nhost = 'h'\nconnections = 64\ntimeout = '100ms'\ntls = 'implicit'\n\
-             tls_ca_file = '{}'\nencoding = 'latin1'\nlisting = 'mlsd'\nverify = 'zip'\n",
+             min_speed = 0\ntls_ca_file = '{}'\nencoding = 'latin1'\nlisting = 'mlsd'\nverify = 'zip'\n",
             general.display(),
             own.display()
         ));
         let shown = |server: &ServerSettings| {
-            let ServerSettings { connections, timeout, tls, tls_ca_file, encoding, listing, verify, .. } =
-                server.clone();
-            ((connections, timeout, tls, tls_ca_file), (encoding, listing, verify))
+            let ServerSettings { connections, timeout, min_speed, tls, tls_ca_file, .. } = server.clone();
+            let ServerSettings { encoding, listing, verify, .. } = server.clone();
+            ((connections, timeout, min_speed, tls, tls_ca_file), (encoding, listing, verify))
         };
         assert_eq!(
             shown(&servers[0]),
             (
-                (2, Duration::from_secs(3600), TlsMode::Explicit, Some(general)),
+                (2, Duration::from_secs(3600), 1024, TlsMode::Explicit, Some(general)),
                 (encoding_rs::GBK, ListingMode::List, Verify::Size)
             )
         );
         assert_eq!(
             shown(&servers[1]),
             (
-                (64, Duration::from_millis(100), TlsMode::Implicit, Some(own)),
+                (64, Duration::from_millis(100), 0, TlsMode::Implicit, Some(own)),
                 (encoding_rs::WINDOWS_1252, ListingMode::Mlsd, Verify::Zip)
             )
         );
@@ -356,5 +378,40 @@ mod tests {
         let faults = faults_of(&format!("{NAMED}tls = 'implicit'\ntls_ca_file = '/'\n"));
         assert_eq!(faults.len(), 1, "{faults:?}");
         assert!(faults[0].starts_with("servers[0] (omc01).tls_ca_file: cannot read /: "), "{faults:?}");
+    }
+
+    #[test]
+    fn a_certificate_file_without_a_certificate_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("ca.pem");
+        let own = format!("{NAMED}tls = 'explicit'\ntls_ca_file = '{}'\n", path.display());
+        let key = "-----BEGIN PRIVATE KEY-----\nMAA=\n-----END PRIVATE KEY-----\n";
+        for garbage in
+            ["", "\n", "x", "garbage\n".repeat(1000).as_str(), key, PEM.replace("MAA=", "?").as_str()]
+        {
+            fs::write(&path, garbage).unwrap();
+            let faults = load(&own, &Environment::new()).unwrap_err();
+            assert_eq!(faults.len(), 1, "{faults:?}");
+            assert!(faults[0].starts_with("servers[0] (omc01).tls_ca_file: "), "{faults:?}");
+            assert!(faults[0].contains(&path.display().to_string()), "{faults:?}");
+        }
+        fs::write(&path, format!("Some Authority\n==========\n{key}{PEM}")).unwrap();
+        assert_eq!(load(&own, &Environment::new()).unwrap().settings.servers.len(), 1);
+    }
+
+    #[test]
+    fn no_key_turns_the_verification_of_certificates_off() {
+        for key in
+            ["insecure", "tls_verify", "tls_insecure", "verify_tls", "skip_verify", "no_check_certificate"]
+        {
+            for value in ["true", "false", "'off'", "0"] {
+                let faults = faults(&format!("tls = 'explicit'\n{key} = {value}"));
+                assert!(faults.len() == 1 && faults[0].contains("unknown key"), "{faults:?}");
+            }
+        }
+        for word in ["none", "insecure", "no-verify", "Off", "optional", "explicit-insecure", ""] {
+            let faults = faults(&format!("tls = '{word}'"));
+            assert!(faults.len() == 1 && faults[0].starts_with("servers[0] (omc01).tls: "), "{faults:?}");
+        }
     }
 }

@@ -77,17 +77,30 @@ pub(super) fn read_text(path: &Path, limit: u64) -> io::Result<(String, Metadata
     Ok((text, metadata))
 }
 
-/// The warning for a file that holds a secret and lets others than its owner at it.
-pub(super) fn open_to_others(path: &Path, metadata: &Metadata) -> Option<String> {
-    let mode = metadata.permissions().mode() & 0o7777;
+/// The warnings for a file that holds a secret: others than its owner get at it, or could put another in its place.
+pub(super) fn open_to_others(path: &Path, metadata: &Metadata) -> Vec<String> {
+    let mut warnings = Vec::new();
     // a pipe or a device has no readers beside us
-    let is_open = metadata.is_file() && mode & 0o077 != 0;
-    is_open.then(|| {
-        let path = path.display();
-        format!(
-            "{path}: holds a password and is open to others than its owner (mode {mode:04o}); chmod 600 it"
-        )
-    })
+    if !metadata.is_file() {
+        return warnings;
+    }
+    let (shown, mode) = (path.display(), metadata.permissions().mode() & 0o7777);
+    if mode & 0o077 != 0 {
+        warnings.push(format!(
+            "{shown}: holds a password and is open to others than its owner (mode {mode:04o}); chmod 600 it"
+        ));
+    }
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mode = std::fs::metadata(directory).map_or(0, |metadata| metadata.permissions().mode() & 0o7777);
+    // with the sticky bit, as in /tmp, nobody replaces the files of others
+    if mode & 0o022 != 0 && mode & 0o1000 == 0 {
+        let directory = directory.display();
+        warnings.push(format!(
+            "{shown}: holds a password, and others can replace it: its directory {directory} can be written by \
+             others than its owner (mode {mode:04o}); chmod go-w it"
+        ));
+    }
+    warnings
 }
 
 /// One source, already read. Keys are paths into the tables for the `config` crate, such as `sync.root`.
@@ -446,6 +459,20 @@ mod tests {
                 assert!(warning.starts_with(&format!("{}: holds a password", path.display())), "{warning}");
                 assert!(!warning.contains("geheim"));
             }
+        }
+    }
+
+    #[test]
+    fn a_password_in_a_directory_that_others_can_write_is_warned_of() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = written(&directory, "a.toml", "[[servers]]\npassword = 'geheim'\n");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        for (mode, warned) in [(0o755, false), (0o775, true), (0o777, true), (0o1777, false)] {
+            std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(mode)).unwrap();
+            let warnings = merge(std::slice::from_ref(&path), &Environment::new()).warnings;
+            assert_eq!(warnings.len(), usize::from(warned), "{mode:o} {warnings:?}");
+            let named = format!("its directory {} can be written", directory.path().display());
+            assert!(warnings.iter().all(|warning| warning.contains(&named)), "{warnings:?}");
         }
     }
 }

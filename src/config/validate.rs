@@ -58,8 +58,10 @@ fn read_sync(table: &mut Table, faults: &mut ConfigFaults) -> SyncSettings {
     let mut section = take_section(table, "sync", faults);
     let root = section.read("root", leaf::path);
     let interval = section.read("interval", |value| leaf::duration(value, &INTERVAL));
+    let quiet_directories = section.read("quiet_directories", |value| leaf::duration(value, &INTERVAL));
     section.finish(faults);
     SyncSettings {
+        quiet_directories,
         root: root.unwrap_or_else(|| PathBuf::from("/sync")),
         interval: interval.unwrap_or(Duration::from_mins(1)),
     }
@@ -406,7 +408,7 @@ mod tests {
             .lines()
             .filter_map(|line| line.trim_start_matches(['#', ' ']).split_once(" = ").map(|(key, _)| key))
             .collect();
-        for key in "root interval max_used_percent max_bytes url timeout concurrency path socket level file \
+        for key in "root interval quiet_directories max_used_percent max_bytes url timeout concurrency path socket level file \
                     connections tls tls_ca_file encoding listing verify name host port user password \
                     password_file password_env directories"
             .split_whitespace()

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::names::Printable;
+
 /// What can be asked of the running service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Command {
@@ -23,7 +25,7 @@ pub enum Command {
 
 /// A line that is none of the commands.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("failed: unknown command {}; the commands are start, stop, status, help and quit", crate::names::Printable(.0))]
+#[error("failed: unknown command {}; the commands are start, stop, status, help and quit", Printable(.0))]
 pub struct UnknownCommand(String);
 
 /// The answer to `help`.
@@ -68,12 +70,12 @@ impl fmt::Display for Command {
     }
 }
 
-/// The one line that answers `start`, `stop` and `quit`.
+/// The one line that answers `start`, `stop` and `quit`, whatever the reason holds.
 #[must_use]
 pub fn answer_line(outcome: &Result<String, String>) -> String {
     match outcome {
-        Ok(done) => format!("ok: {done}"),
-        Err(reason) => format!("failed: {reason}"),
+        Ok(done) => format!("ok: {}", Printable(done)),
+        Err(reason) => format!("failed: {}", Printable(reason)),
     }
 }
 
@@ -109,5 +111,6 @@ mod tests {
     fn an_answer_is_one_line() {
         assert_eq!(answer_line(&Ok("started".into())), "ok: started");
         assert_eq!(answer_line(&Err("no".into())), "failed: no");
+        assert_eq!(answer_line(&Err("no\nok: \u{9b}2J".into())), "failed: no\\nok: \\u{9b}2J");
     }
 }

@@ -13,7 +13,8 @@ pub fn start(requests: Requests) -> std::io::Result<()> {
     std::thread::Builder::new().name("console".to_owned()).spawn(serve).map(drop)
 }
 
-fn serve(input: impl Read, mut output: impl Write, ask: impl Fn(Command) -> String) {
+/// Reads commands from `input` to its end, asks each, and writes the answers to `output`.
+pub fn serve(input: impl Read, mut output: impl Write, ask: impl Fn(Command) -> String) {
     let mut input = BufReader::new(input);
     while let Some(line) = next_line(&mut input) {
         if line.trim().is_empty() {

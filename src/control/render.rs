@@ -7,7 +7,7 @@ use bytesize::ByteSize;
 use comfy_table::{CellAlignment, Table, presets};
 
 use crate::names::Printable;
-use crate::status::{ServerState, ServerStatus, ServiceStatus};
+use crate::status::{IncompleteFile, ServerState, ServerStatus, ServiceStatus};
 
 /// The status as a few lines and a table, without a line end after the last.
 #[must_use]
@@ -40,7 +40,53 @@ pub fn status(status: &ServiceStatus) -> String {
         text.push_str(line.trim_end());
         text.push('\n');
     }
+    write_incomplete(&mut text, &status.servers).ok();
     text.trim_end().to_owned()
+}
+
+/// The files that could not be taken so far, a line each; of each server the first few.
+fn write_incomplete(text: &mut String, servers: &[ServerStatus]) -> std::fmt::Result {
+    if servers.iter().all(|server| server.incomplete_files == 0) {
+        return Ok(());
+    }
+    writeln!(text, "\nNOT TAKEN YET")?;
+    for server in servers {
+        let name = Printable(&server.name);
+        for file in &server.incomplete {
+            let (path, reason) = (Printable(&file.path), Printable(&file.reason));
+            let IncompleteFile { tries, since, next_try, .. } = file;
+            writeln!(text, "{name} {path}: {reason}; tried {tries} times, since {since}, next {next_try}")?;
+        }
+        let more = server.incomplete_files.saturating_sub(server.incomplete.len() as u64);
+        if more > 0 {
+            writeln!(text, "{name} … and {more} more")?;
+        }
+    }
+    Ok(())
+}
+
+/// What all scanners do, in one short sentence such as `14 servers: 12 waiting, 1 downloading, 1 unreachable`.
+#[must_use]
+pub fn sentence(servers: &[ServerStatus]) -> String {
+    let mut counted: Vec<(&str, usize)> = Vec::new();
+    for state in servers.iter().map(|server| word(server.state)) {
+        match counted.iter_mut().find(|(word, _)| *word == state) {
+            Some((_, count)) => *count += 1,
+            None => counted.push((state, 1)),
+        }
+    }
+    let parts: Vec<String> = counted.iter().map(|(word, count)| format!("{count} {word}")).collect();
+    format!("{} servers: {}", servers.len(), parts.join(", "))
+}
+
+fn word(state: ServerState) -> &'static str {
+    match state {
+        ServerState::Stopped => "stopped",
+        ServerState::Waiting => "waiting",
+        ServerState::Scanning => "scanning",
+        ServerState::Downloading => "downloading",
+        ServerState::Unreachable => "unreachable",
+    }
 }
 
 fn write_summary(text: &mut String, status: &ServiceStatus) -> std::fmt::Result {
@@ -69,17 +115,10 @@ fn write_summary(text: &mut String, status: &ServiceStatus) -> std::fmt::Result 
 }
 
 fn row(server: &ServerStatus) -> [String; 12] {
-    let state = match server.state {
-        ServerState::Stopped => "stopped",
-        ServerState::Waiting => "waiting",
-        ServerState::Scanning => "scanning",
-        ServerState::Downloading => "downloading",
-        ServerState::Unreachable => "unreachable",
-    };
     let never = || "-".to_owned();
     [
         Printable(&server.name).to_string(),
-        state.to_owned(),
+        word(server.state).to_owned(),
         server.last_scan_started.clone().unwrap_or_else(never),
         server.last_scan_seconds.map_or_else(never, |seconds| format!("{seconds:.1}s")),
         server.directories_seen.to_string(),

@@ -1,15 +1,19 @@
 //! The control socket: one command a connection, one answer, then the end.
 
+use std::cell::Cell;
+use std::fs::{File, Metadata};
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use rustix::fs::FlockOperation;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Semaphore;
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::Instant;
 
 use super::Requests;
 
@@ -17,19 +21,34 @@ use super::Requests;
 const MAX_LINE: u64 = 256;
 /// For a client to send its line, and to take its answer.
 const CLIENT_LIMIT: Duration = Duration::from_secs(10);
-/// Clients at a time; further ones wait.
-const MAX_CLIENTS: usize = 16;
+/// Clients at a time. One more takes the place of the one that has been silent longest.
+const MAX_CLIENTS: usize = 64;
+/// So long a client may be silent before it loses its place: `ctl` sends its line at once.
+const SILENCE: Duration = Duration::from_millis(500);
+/// How long to wait for another service that is about to bind a socket in the same directory, and between two looks.
+const BIND_LIMIT: Duration = Duration::from_secs(2);
+const BIND_PAUSE: Duration = Duration::from_millis(10);
 
 /// A running service listens there.
 #[derive(Debug, thiserror::Error)]
 #[error("another mrosync listens on the control socket {}", .0.display())]
 pub struct SocketInUse(PathBuf);
 
+/// Somebody else could put a socket of their own in the place of ours.
+#[derive(Debug, thiserror::Error)]
+#[error("control.socket: the directory {} {why}; name a socket in a directory of your own", .directory.display())]
+pub struct UnsafeDirectory {
+    directory: PathBuf,
+    why: String,
+}
+
 /// The bound socket. Its file is removed when this is dropped.
 #[derive(Debug)]
 pub struct ControlSocket {
     listener: UnixListener,
     path: PathBuf,
+    /// Device and inode of the file, so that only ours is removed.
+    file: (u64, u64),
 }
 
 impl ControlSocket {
@@ -37,12 +56,17 @@ impl ControlSocket {
     ///
     /// # Errors
     ///
-    /// [`SocketInUse`] (inside) when a running service listens there, else what the system refuses.
-    pub fn bind(path: &Path) -> anyhow::Result<Self> {
+    /// [`SocketInUse`] (inside) when a running service listens there, [`UnsafeDirectory`] when others may write into
+    /// the directory, else what the system refuses.
+    pub async fn bind(path: &Path) -> anyhow::Result<Self> {
         let shown = path.display();
-        if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            std::fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
-        }
+        let directory =
+            path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        std::fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
+        let handle = File::open(directory).with_context(|| format!("cannot open {}", directory.display()))?;
+        check_directory(directory, &handle.metadata()?)?;
+        // of two services that start at once, none may take the fresh socket of the other for a stale one
+        lock(&handle).await;
         remove_stale(path)?;
         // nobody else may connect in the moment before the mode is set
         let before = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o177));
@@ -51,24 +75,18 @@ impl ControlSocket {
         let listener = bound.with_context(|| format!("cannot bind the control socket {shown}"))?;
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
             .with_context(|| format!("cannot protect the control socket {shown}"))?;
-        Ok(Self { listener, path: path.to_owned() })
+        let file = std::fs::symlink_metadata(path).with_context(|| format!("cannot look at {shown}"))?;
+        Ok(Self { listener, path: path.to_owned(), file: (file.dev(), file.ino()) })
     }
 
-    /// Serves clients for ever. Several at a time, so that one that hangs hinders no other.
+    /// Serves clients for ever. Many at a time, so that one that hangs hinders no other.
     pub async fn serve(&self, requests: Requests) {
-        let places = Arc::new(Semaphore::new(MAX_CLIENTS));
+        let mut clients = Clients::default();
         loop {
-            // the semaphore is never closed
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
             match self.listener.accept().await {
                 Ok((stream, _)) => {
-                    let requests = requests.clone();
-                    tokio::task::spawn_local(async move {
-                        if let Err(error) = serve_client(stream, &requests).await {
-                            log::debug!("a client of the control socket: {error}");
-                        }
-                        drop(place);
-                    });
+                    clients.make_room().await;
+                    clients.serve(stream, requests.clone());
                 }
                 Err(error) => {
                     log::warn!("the control socket cannot accept: {error}");
@@ -81,8 +99,43 @@ impl ControlSocket {
 
 impl Drop for ControlSocket {
     fn drop(&mut self) {
-        // one that stays is replaced by the next start
-        drop(std::fs::remove_file(&self.path));
+        let ours = |file: &Metadata| (file.dev(), file.ino()) == self.file;
+        if std::fs::symlink_metadata(&self.path).is_ok_and(|file| ours(&file)) {
+            // one that stays is replaced by the next start
+            drop(std::fs::remove_file(&self.path));
+        }
+    }
+}
+
+/// Refuses a directory in which others could replace the socket, and warns of a group that could.
+fn check_directory(directory: &Path, metadata: &Metadata) -> anyhow::Result<()> {
+    let (owner, mode) = (metadata.uid(), metadata.mode() & 0o7777);
+    let refuse = |why: String| bail!(UnsafeDirectory { directory: directory.to_owned(), why });
+    if owner != 0 && owner != rustix::process::geteuid().as_raw() {
+        return refuse(format!("belongs to another user (uid {owner})"));
+    }
+    // with the sticky bit, as in /tmp, everybody may add files and nobody replace those of others
+    let sticky = mode & 0o1000 != 0;
+    if mode & 0o002 != 0 && !sticky {
+        return refuse(format!("can be written by everybody (mode {mode:04o})"));
+    }
+    if mode & 0o020 != 0 && !sticky {
+        let directory = directory.display();
+        log::warn!("control.socket: the group of {directory} can replace the socket (mode {mode:04o})");
+    }
+    Ok(())
+}
+
+/// Holds the directory for the moment of binding; whoever holds it much longer is none of ours.
+async fn lock(directory: &File) {
+    let deadline = Instant::now() + BIND_LIMIT;
+    while rustix::fs::flock(directory, FlockOperation::NonBlockingLockExclusive).is_err() {
+        if Instant::now() >= deadline {
+            return log::warn!(
+                "control.socket: its directory is locked by another program; going on without"
+            );
+        }
+        tokio::time::sleep(BIND_PAUSE).await;
     }
 }
 
@@ -93,7 +146,7 @@ fn remove_stale(path: &Path) -> anyhow::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             let kind = std::fs::symlink_metadata(path).with_context(|| format!("cannot look at {shown}"))?;
-            if !std::os::unix::fs::FileTypeExt::is_socket(&kind.file_type()) {
+            if !kind.file_type().is_socket() {
                 bail!("{shown} is not a socket; control.socket must name one, or a file that does not exist");
             }
             std::fs::remove_file(path).with_context(|| format!("cannot remove the stale socket {shown}"))
@@ -102,12 +155,72 @@ fn remove_stale(path: &Path) -> anyhow::Result<()> {
     }
 }
 
-async fn serve_client(mut stream: UnixStream, requests: &Requests) -> io::Result<()> {
+/// The clients that are served, each by a task of its own.
+#[derive(Default)]
+struct Clients {
+    tasks: JoinSet<()>,
+    served: Vec<Served>,
+}
+
+/// One of them.
+struct Served {
+    task: AbortHandle,
+    silent_since: SilentSince,
+}
+
+/// Since when a client is waited for; `None` while it waits for us.
+type SilentSince = Rc<Cell<Option<Instant>>>;
+
+impl Clients {
+    /// Waits until one more can be served. Who has been silent for longest makes room.
+    async fn make_room(&mut self) {
+        while self.tasks.try_join_next().is_some() {}
+        while self.tasks.len() >= MAX_CLIENTS {
+            self.served.retain(|client| !client.task.is_finished());
+            let silent = |client: &Served| client.silent_since.get();
+            let longest = self
+                .served
+                .iter()
+                .filter_map(|client| Some((silent(client)?, client)))
+                .min_by_key(|(since, _)| *since);
+            match longest {
+                Some((since, client)) if since.elapsed() >= SILENCE => {
+                    client.task.abort();
+                    self.tasks.join_next().await;
+                }
+                // whoever asked something is answered soon; whoever came just now may be about to ask
+                _ => drop(tokio::time::timeout(SILENCE, self.tasks.join_next()).await),
+            }
+        }
+    }
+
+    fn serve(&mut self, stream: UnixStream, requests: Requests) {
+        let silent_since = SilentSince::default();
+        let silent = Rc::clone(&silent_since);
+        let task = self.tasks.spawn_local(async move {
+            if let Err(error) = serve_client(stream, &requests, &silent).await {
+                log::debug!("a client of the control socket: {error}");
+            }
+        });
+        self.served.retain(|client| !client.task.is_finished());
+        self.served.push(Served { task, silent_since });
+    }
+}
+
+async fn serve_client(
+    mut stream: UnixStream,
+    requests: &Requests,
+    silent_since: &Cell<Option<Instant>>,
+) -> io::Result<()> {
+    silent_since.set(Some(Instant::now()));
     let line = tokio::time::timeout(CLIENT_LIMIT, read_line(&mut stream)).await??;
+    silent_since.set(None);
+    crate::fault::here("control", "control");
     let answer = match line.parse() {
         Ok(command) => requests.ask(command).await,
         Err(unknown) => format!("{unknown}"),
     };
+    silent_since.set(Some(Instant::now()));
     let send = async {
         stream.write_all(answer.as_bytes()).await?;
         stream.write_all(b"\n").await?;

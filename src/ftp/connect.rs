@@ -3,24 +3,38 @@
 use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use rustls_pki_types::ServerName as TlsName;
 use suppaftp::FtpError as SuppaError;
 use suppaftp::tokio::ImplAsyncFtpStream;
 
-use super::error::FtpError;
+use super::ahead::Bearing;
+use super::compare::Compared;
+use super::error::{FtpError, refused_login};
+use super::list::FingerprintKey;
+use super::pace::Speed;
 use super::reply::{Features, Reply};
+use super::resolve::Resolver;
 use super::session::{Session, WireEncoding, reply_of, wire_text, within};
 use super::tls::Trust;
-use super::transport::{ControlConnector, ControlStream, Tls};
+use super::transport::{ControlConnector, ControlStream, Outbox, Tls};
 use crate::config::{ServerSettings, TlsMode};
+
+/// Addresses of one name that are tried; each may take the whole timeout.
+const MAX_ADDRESSES: usize = 8;
+/// For logging out again where logging in did not come to its end.
+const QUIT_LIMIT: Duration = Duration::from_secs(1);
 
 /// Makes sessions with one server, and keeps what was learnt of it. Lives on the server's own thread.
 #[derive(Debug)]
 pub struct Connector {
     settings: ServerSettings,
     trust: Option<Trust>,
+    resolver: Arc<Resolver>,
+    speed: Speed,
     learned: Rc<Learned>,
 }
 
@@ -29,10 +43,16 @@ pub struct Connector {
 pub(super) struct Learned {
     /// What FEAT said, asked once.
     pub(super) features: Cell<Option<Features>>,
-    /// FEAT shows MLST, and yet MLSD is refused.
+    /// FEAT shows MLST, and yet MLSD is refused, or loses entries.
     pub(super) mlsd_refused: Cell<bool>,
+    /// How far MLSD was compared with LIST.
+    pub(super) compared: Cell<Compared>,
     /// Whether EPSV works (or PASV, if false).
     pub(super) extended_passive: Cell<Option<bool>>,
+    /// For telling whether a listing is what it was.
+    pub(super) fingerprint_key: FingerprintKey,
+    /// Whether a port may be asked for before the transfer that runs is answered.
+    pub(super) early_passive: Bearing,
 }
 
 impl Connector {
@@ -46,7 +66,14 @@ impl Connector {
             TlsMode::Off => None,
             TlsMode::Explicit | TlsMode::Implicit => Some(Trust::load(settings.tls_ca_file.as_deref())?),
         };
-        Ok(Self { settings, trust, learned: Rc::default() })
+        let speed = Speed { least: settings.min_speed, timeout: settings.timeout, received: Rc::default() };
+        Ok(Self { settings, trust, resolver: Resolver::system(), speed, learned: Rc::default() })
+    }
+
+    /// Bytes that came on data connections of all sessions so far.
+    #[must_use]
+    pub fn received(&self) -> u64 {
+        self.speed.received.get()
     }
 
     /// Connects and logs in, in binary mode. All addresses of the host are tried in turn.
@@ -56,12 +83,14 @@ impl Connector {
     /// Each step has the configured timeout. Cancelled, nothing is left but a closed connection.
     pub async fn connect(&self) -> Result<Session, FtpError> {
         let Self { settings, .. } = self;
-        let target = (settings.host.as_str(), settings.port);
         let resolve = |cause| FtpError::Resolve { host: settings.host.clone(), cause };
-        let addresses =
-            within("resolving the host", settings.timeout, tokio::net::lookup_host(target)).await?;
+        let looking_up = async {
+            crate::fault::hang_here("resolve", settings.name.as_str()).await;
+            self.resolver.resolve(&settings.host, settings.port).await
+        };
+        let addresses = within("resolving the host", settings.timeout, looking_up).await?;
         let mut last = resolve(std::io::ErrorKind::NotFound.into());
-        for address in addresses.map_err(resolve)? {
+        for address in addresses.map_err(resolve)?.into_iter().take(MAX_ADDRESSES) {
             match self.connect_to(address).await {
                 Ok(session) => return Ok(session),
                 Err(error @ (FtpError::LoginRefused(_) | FtpError::TooManyLogins(_))) => return Err(error),
@@ -74,25 +103,42 @@ impl Connector {
     async fn connect_to(&self, address: SocketAddr) -> Result<Session, FtpError> {
         let Self { settings, .. } = self;
         let tls = self.tls().map_err(|error| FtpError::Tls(format!("{error:#}")))?;
-        let connector = ControlConnector { tls: tls.clone().map(|tls| (settings.tls, tls)) };
+        let outbox = Outbox::default();
+        let connector =
+            ControlConnector { tls: tls.clone().map(|tls| (settings.tls, tls)), outbox: outbox.clone() };
         // suppaftp's way in for a stream of one's own; whether TLS is spoken is the connector's choice
         let connecting =
             ImplAsyncFtpStream::<ControlStream>::connect_secure_implicit(address, connector, &settings.host);
         let client = within("greeting", settings.timeout, connecting).await?;
         let mut session = Session {
             client: client.map_err(|error| greeting_error(address, error))?,
+            outbox,
+            early_port: None,
             peer: address.ip(),
             tls,
             timeout: settings.timeout,
+            speed: self.speed.clone(),
             encoding: settings.encoding,
             listing: settings.listing,
             learned: Rc::clone(&self.learned),
             pending: false,
             buffer: Vec::new(),
         };
+        self.learned.early_passive.named(session.client.get_welcome_msg().unwrap_or_default());
         session.client.set_encoding(WireEncoding).await;
-        session.log_in(settings).await?;
-        Ok(session)
+        match session.log_in(settings).await {
+            Ok(()) => Ok(session),
+            Err(error) => {
+                // half a login counts against the server's limit like a whole one
+                session.quit(QUIT_LIMIT).await;
+                Err(match error {
+                    FtpError::Refused { step, reply } if matches!(reply.code, 421 | 530) => {
+                        refused_login(reply, step)
+                    }
+                    error => error,
+                })
+            }
+        }
     }
 
     fn tls(&self) -> anyhow::Result<Option<Tls>> {
@@ -109,8 +155,9 @@ impl Session {
         let user = wire_text(settings.user.as_bytes());
         let password = wire_text(settings.password.reveal().as_bytes());
         let login = within("login", self.timeout, self.client.login(user, password)).await?;
+        // a refusal is a complete answer too, unless the server closes the connection with it
+        self.pending = login.as_ref().is_err_and(closes);
         login.map_err(|error| login_error(error, settings.password.reveal()))?;
-        self.pending = false;
         if self.tls.is_some() {
             // implicit servers ask for these as well, though data on them is encrypted from the start (vsftpd: 522)
             self.require("PBSZ", b"PBSZ 0").await?;
@@ -157,13 +204,46 @@ fn login_error(error: SuppaError, password: &str) -> FtpError {
     }
 }
 
-/// 421, or 530 with words such as "too many": a limit, shared with other clients, and no fault of the password.
-fn refused_login(reply: Reply, step: &'static str) -> FtpError {
-    const LIMIT_WORDS: [&str; 6] = ["too many", "maximum", "max ", "limit", "connections", "sessions"];
-    match reply.code {
-        421 => FtpError::TooManyLogins(reply),
-        530 if LIMIT_WORDS.iter().any(|word| reply.mentions(word)) => FtpError::TooManyLogins(reply),
-        530 | 430 | 532 => FtpError::LoginRefused(reply),
-        _ => FtpError::Refused { step, reply },
+/// Whether there is nobody left to say QUIT to.
+fn closes(error: &SuppaError) -> bool {
+    !matches!(error, SuppaError::UnexpectedResponse(response) if Reply::from_body(response.body.clone()).code != 421)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{ListingMode, Password, Verify};
+    use crate::names::{RemotePath, ServerName};
+
+    fn settings(host: &str, timeout: Duration) -> ServerSettings {
+        ServerSettings {
+            name: ServerName::new("omc01").unwrap(),
+            host: host.to_owned(),
+            port: 21,
+            user: "mro".to_owned(),
+            password: Password::new("x"),
+            directories: vec![RemotePath::root()],
+            connections: 4,
+            timeout,
+            min_speed: 0,
+            tls: TlsMode::Off,
+            tls_ca_file: None,
+            encoding: encoding_rs::UTF_8,
+            listing: ListingMode::Auto,
+            verify: Verify::Auto,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_resolver_that_never_answers_fails_the_login_after_the_timeout() {
+        let resolver = Resolver::new(|_| {
+            loop {
+                std::thread::park();
+            }
+        });
+        let mut connector = Connector::new(settings("omc01.example", Duration::from_millis(50))).unwrap();
+        connector.resolver = Arc::new(resolver);
+        let error = connector.connect().await.err().unwrap();
+        assert_eq!(error.to_string(), "resolving the host: no answer for 50ms");
     }
 }

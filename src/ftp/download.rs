@@ -1,6 +1,9 @@
 //! Downloading one file: its bytes from an offset on, handed to the caller as they come.
 
+use tokio::time::Instant;
+
 use super::error::FtpError;
+use super::pace::Pace;
 use super::session::Session;
 use crate::names::RemotePath;
 
@@ -18,7 +21,8 @@ pub struct Received {
 }
 
 impl Session {
-    /// Fetches the file at `path` from byte `offset` on and passes every piece to `sink`.
+    /// Fetches the file at `path` from byte `offset` on and passes every piece to `sink`. `another` is asked at the
+    /// end of the data whether another file is fetched next, so that its port can be asked for early.
     ///
     /// # Errors
     ///
@@ -30,20 +34,28 @@ impl Session {
         path: &RemotePath,
         offset: u64,
         mut sink: impl FnMut(&[u8]) -> anyhow::Result<()>,
+        another: impl Fn() -> bool,
     ) -> Result<Received, FtpError> {
+        if another() {
+            self.learn_name().await?;
+        }
         let mut data = self.open_transfer("RETR", &[b"RETR ", path.wire()].concat(), offset).await?;
         let mut received = Received { bytes: 0, clean_end: true };
+        let mut pace = Pace::new(&self.speed);
         self.buffer.resize(BUFFER, 0);
         loop {
             let Self { buffer, timeout, .. } = self;
+            let began = Instant::now();
             let read = data.read("RETR", *timeout, buffer, &mut received.clean_end).await?;
+            let waited = began.elapsed();
             if read == 0 {
                 break;
             }
             sink(buffer.get(..read).unwrap_or_default())?;
             received.bytes += read as u64;
+            pace.took("RETR", waited, read)?;
         }
-        self.end_transfer("RETR", data).await?;
+        self.end_transfer("RETR", data, another()).await?;
         Ok(received)
     }
 }

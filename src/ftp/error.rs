@@ -65,6 +65,21 @@ pub enum FtpError {
         /// How it broke.
         cause: io::Error,
     },
+    /// A transfer or listing comes in, but below the lowest useful speed.
+    #[error(
+        "{step}: too slow: {bytes} bytes in {}, below min_speed of {least} bytes a second",
+        humantime::format_duration(Duration::from_secs(.over.as_secs()))
+    )]
+    TooSlow {
+        /// The command.
+        step: &'static str,
+        /// What came.
+        bytes: u64,
+        /// In this time.
+        over: Duration,
+        /// What should have come each second.
+        least: u64,
+    },
     /// A listing went over a limit, or the server cut it.
     #[error("listing incomplete: {0}")]
     ListingCut(String),
@@ -97,9 +112,18 @@ impl FtpError {
     pub fn blame(&self) -> Blame {
         match self {
             // 421 means that the server closes the connection (RFC 959 section 4.2)
-            Self::Refused { reply, .. } if reply.code == 421 => Blame::Connection,
-            Self::Refused { reply, .. } if reply.code == 530 => Blame::Connection,
-            Self::Refused { .. } | Self::ListingCut(_) | Self::ListingUnreadable(_) => Blame::Entry,
+            Self::Refused { reply, .. } if matches!(reply.code, 421 | 530) => {
+                if says_too_many(reply) {
+                    Blame::TooManyLogins
+                } else {
+                    Blame::Connection
+                }
+            }
+            // another connection would be as slow, and the next try resumes
+            Self::Refused { .. }
+            | Self::TooSlow { .. }
+            | Self::ListingCut(_)
+            | Self::ListingUnreadable(_) => Blame::Entry,
             Self::TooManyLogins(_) => Blame::TooManyLogins,
             Self::LoginRefused(_) => Blame::Login,
             Self::Local(_) => Blame::Local,
@@ -110,5 +134,105 @@ impl FtpError {
             | Self::Tls(_)
             | Self::Data { .. } => Blame::Connection,
         }
+    }
+}
+
+/// Words by which servers say that there is no room for another login.
+const LIMIT_WORDS: [&str; 11] = [
+    "too many",
+    "maximum",
+    "max ",
+    "limit",
+    "no more ",
+    "already connected",
+    "exceeded",
+    "connections allowed",
+    "users allowed",
+    "sessions allowed",
+    "logins allowed",
+];
+/// The same in Chinese, as it comes in UTF-8 or GBK: too many, full, upper limit, maximum.
+const CHINESE_LIMIT_WORDS: [&str; 4] = ["过多", "已满", "上限", "最大"];
+/// Words of refusals that are about the account all the same: "maximum login attempts (3) exceeded".
+const ACCOUNT_WORDS: [&str; 6] = ["attempt", "password", "incorrect", "failure", "failed", "anonymous"];
+
+/// What a refused greeting, USER or PASS is: a limit, which is shared with other clients and no fault of the password;
+/// an account that is not taken; or something else.
+pub(super) fn refused_login(reply: Reply, step: &'static str) -> FtpError {
+    let any = |words: &[&str]| words.iter().any(|word| reply.mentions(word));
+    let account = any(&ACCOUNT_WORDS);
+    let chinese = || {
+        let gbk = |word: &str| encoding_rs::GBK.encode(word).0.into_owned();
+        let holds = |bytes: &[u8]| reply.body.windows(bytes.len()).any(|window| window == bytes);
+        CHINESE_LIMIT_WORDS.iter().any(|word| holds(word.as_bytes()) || holds(&gbk(word)))
+    };
+    match reply.code {
+        421 | 530 if account => FtpError::LoginRefused(reply),
+        421 => FtpError::TooManyLogins(reply),
+        400..600 if any(&LIMIT_WORDS) || chinese() => FtpError::TooManyLogins(reply),
+        530 | 430 | 532 => FtpError::LoginRefused(reply),
+        _ => FtpError::Refused { step, reply },
+    }
+}
+
+/// The same of a 421 or 530 later on, where 421 mostly means that the connection was idle for too long.
+fn says_too_many(reply: &Reply) -> bool {
+    let of_limit = reply.mentions("too many") || reply.mentions("maximum");
+    of_limit && !reply.mentions("time") && !reply.mentions("idle")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reply(text: &str) -> Reply {
+        Reply::from_body(format!("{text}\r\n").into_bytes())
+    }
+
+    #[test]
+    fn limits_are_told_from_accounts_by_the_words_of_servers() {
+        let blame = |reply: Reply| refused_login(reply, "login").blame();
+        for limit in [
+            "421 Service not available.",
+            "421 There are too many connected users, please try later.",
+            "421 Too many connections (8) from this IP",
+            "530 Sorry, the maximum number of clients (2) for this user are already connected.",
+            "530 User access denied; limit of 5 users reached.",
+            "530 Too many users logged in, try again later",
+            "530 Only 3 connections allowed",
+            "530 no more sessions",
+            "550 too many users",
+            "530 用户数已满",
+            "530 连接数过多，请稍后再试",
+        ] {
+            assert_eq!(blame(reply(limit)), Blame::TooManyLogins, "{limit}");
+        }
+        let gbk = [&b"530 "[..], &encoding_rs::GBK.encode("已达最大连接数").0, b"\r\n"].concat();
+        assert_eq!(blame(Reply::from_body(gbk)), Blame::TooManyLogins);
+        for account in [
+            "530 Login incorrect.",
+            "530 Login incorrect: maximum login attempts (3) exceeded",
+            "421 Too many failed login attempts from this address.",
+            "530 This FTP server is anonymous only.",
+            "530 Non-anonymous sessions must use encryption.",
+            "530 用户名或密码错误",
+            "430 Invalid username",
+            "532 Need account",
+            "530 Login not allowed",
+        ] {
+            assert_eq!(blame(reply(account)), Blame::Login, "{account}");
+        }
+        assert_eq!(blame(reply("500 unknown command")), Blame::Entry);
+    }
+
+    #[test]
+    fn a_later_421_is_a_limit_only_where_it_says_so() {
+        let blame = |text| FtpError::Refused { step: "RETR", reply: reply(text) }.blame();
+        assert_eq!(blame("421 Too many connections from this address"), Blame::TooManyLogins);
+        assert_eq!(blame("530 maximum number of transfers"), Blame::TooManyLogins);
+        for idle in ["421 Timeout.", "421 Maximum idle time exceeded", "421 closing", "530 Please login"] {
+            assert_eq!(blame(idle), Blame::Connection, "{idle}");
+        }
+        assert_eq!(blame("550 too many"), Blame::Entry);
     }
 }

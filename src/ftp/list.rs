@@ -2,8 +2,14 @@
 //!
 //! LIST never gets a path: servers glob it, or take one that begins with a dash for options.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
+
+use siphasher::sip::SipHasher13;
+use tokio::time::Instant;
+
 use super::error::FtpError;
 use super::listing::{Entry, ListingParser, Summary};
+use super::pace::Pace;
 use super::reply::Reply;
 use super::session::{Data, Session};
 use crate::config::ListingMode;
@@ -11,6 +17,27 @@ use crate::names::RemotePath;
 
 /// Bytes read at a time.
 const CHUNK: usize = 32 * 1024;
+
+/// What a listing was, byte for byte. Its hash has a key of its own for each run of the program, so that no server can
+/// make two listings look the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fingerprint {
+    /// Of all its bytes.
+    pub hash: u64,
+    /// How many there are.
+    pub bytes: u64,
+}
+
+/// The key of the fingerprints of one server.
+#[derive(Debug)]
+pub(super) struct FingerprintKey(u64, u64);
+
+impl Default for FingerprintKey {
+    fn default() -> Self {
+        let random = RandomState::new();
+        Self(random.hash_one(0), random.hash_one(1))
+    }
+}
 
 /// A directory being listed. Dropped before [`Listing::finish`], its session is not reusable.
 pub struct Listing<'s> {
@@ -20,6 +47,13 @@ pub struct Listing<'s> {
     parser: ListingParser,
     step: &'static str,
     clean: bool,
+    pace: Pace,
+    hash: SipHasher13,
+    bytes: u64,
+    /// Read and not taken apart yet, see [`Listing::is_still`].
+    held: Vec<u8>,
+    /// How the reading of `held` ended.
+    broken: Option<FtpError>,
 }
 
 impl Session {
@@ -29,7 +63,7 @@ impl Session {
     ///
     /// [`FtpError::Refused`] where the directory cannot be entered; the session stays usable then.
     pub async fn list(&mut self, path: &RemotePath) -> Result<Listing<'_>, FtpError> {
-        let (data, parser, step) = match self.listing {
+        let opened = match self.listing {
             ListingMode::Mlsd => self.mlsd(path).await?,
             ListingMode::List => self.bare_list(path).await?,
             ListingMode::Auto if !self.shows_mlsd() => self.bare_list(path).await?,
@@ -39,23 +73,32 @@ impl Session {
                     self.learned.mlsd_refused.set(true);
                     self.bare_list(path).await?
                 }
-                outcome => outcome?,
+                outcome => {
+                    let (data, mut parser, step) = outcome?;
+                    if self.wants_comparison() {
+                        parser.collect_names();
+                    }
+                    (data, parser, step)
+                }
             },
         };
-        Ok(Listing { session: self, data, parser, step, clean: true })
+        Ok(Listing::of(self, opened))
     }
 
-    fn shows_mlsd(&self) -> bool {
+    /// Whether the server shows MLSD and nothing was found against it.
+    pub(super) fn shows_mlsd(&self) -> bool {
         self.learned.features.get().unwrap_or_default().mlsd && !self.learned.mlsd_refused.get()
     }
 
-    async fn mlsd(&mut self, path: &RemotePath) -> Result<Opened, FtpError> {
+    /// Begins to list a directory by MLSD, whose argument is the path.
+    pub(super) async fn mlsd(&mut self, path: &RemotePath) -> Result<Opened, FtpError> {
         let data = self.open_transfer("MLSD", &[b"MLSD ", path.wire()].concat(), 0).await?;
         Ok((Some(data), ListingParser::mlsd(self.encoding), "MLSD"))
     }
 
-    async fn bare_list(&mut self, path: &RemotePath) -> Result<Opened, FtpError> {
-        self.require("CWD", &[b"CWD ", path.wire()].concat()).await?;
+    /// Begins to list a directory by CWD and a LIST without argument.
+    pub(super) async fn bare_list(&mut self, path: &RemotePath) -> Result<Opened, FtpError> {
+        self.enter(path).await?;
         let data = match self.open_transfer("LIST", b"LIST", 0).await {
             Ok(data) => Some(data),
             // the directory was entered a moment ago: "no files found" of FileZilla Server, DrFTPD and others
@@ -67,20 +110,84 @@ impl Session {
 }
 
 /// A listing that has begun: its data connection, its parser and its command.
-type Opened = (Option<Data>, ListingParser, &'static str);
+pub(super) type Opened = (Option<Data>, ListingParser, &'static str);
+
+impl<'s> Listing<'s> {
+    pub(super) fn of(session: &'s mut Session, (data, parser, step): Opened) -> Self {
+        let pace = Pace::new(&session.speed);
+        let FingerprintKey(first, second) = session.learned.fingerprint_key;
+        let hash = SipHasher13::new_with_keys(first, second);
+        Self {
+            session,
+            data,
+            parser,
+            step,
+            clean: true,
+            pace,
+            hash,
+            bytes: 0,
+            held: Vec::new(),
+            broken: None,
+        }
+    }
+}
 
 impl Listing<'_> {
+    /// Reads on to the end, as long as it can be the listing of that fingerprint; whether it is. If not, what was read
+    /// is taken apart by [`Listing::next`], as if nothing had been read.
+    pub async fn is_still(&mut self, before: Fingerprint) -> bool {
+        while self.bytes <= before.bytes {
+            match self.read().await {
+                Ok(0) => return self.fingerprint() == before,
+                Ok(read) => {
+                    self.held.extend_from_slice(self.session.buffer.get(..read).unwrap_or_default());
+                }
+                Err(error) => {
+                    self.broken = Some(error);
+                    return false;
+                }
+            }
+        }
+        false
+    }
+
+    /// What was read so far; at its end, the whole listing.
+    #[must_use]
+    pub fn fingerprint(&self) -> Fingerprint {
+        Fingerprint { hash: self.hash.finish(), bytes: self.bytes }
+    }
+
+    async fn read(&mut self) -> Result<usize, FtpError> {
+        let Some(data) = &mut self.data else { return Ok(0) };
+        let session = &mut *self.session;
+        session.buffer.resize(session.buffer.len().max(CHUNK), 0);
+        let began = Instant::now();
+        let read = data.read(self.step, session.timeout, &mut session.buffer, &mut self.clean).await?;
+        if read > 0 {
+            self.pace.took(self.step, began.elapsed(), read)?;
+        }
+        self.hash.write(session.buffer.get(..read).unwrap_or_default());
+        self.bytes += read as u64;
+        Ok(read)
+    }
+
     /// Appends the next entries to `entries`; false at the end.
     ///
     /// # Errors
     ///
     /// When the connection breaks, or the listing goes over its bounds. Cancelled, the session is not reusable.
     pub async fn next(&mut self, entries: &mut Vec<Entry>) -> Result<bool, FtpError> {
-        let Some(data) = &mut self.data else { return Ok(false) };
-        let session = &mut *self.session;
-        session.buffer.resize(session.buffer.len().max(CHUNK), 0);
-        let read = data.read(self.step, session.timeout, &mut session.buffer, &mut self.clean).await?;
-        self.parser.feed(session.buffer.get(..read).unwrap_or_default(), entries);
+        let held = std::mem::take(&mut self.held);
+        let read = if held.is_empty() {
+            match self.broken.take() {
+                Some(error) => return Err(error),
+                None => self.read().await?,
+            }
+        } else {
+            held.len()
+        };
+        let bytes = if held.is_empty() { self.session.buffer.get(..read) } else { Some(held.as_slice()) };
+        self.parser.feed(bytes.unwrap_or_default(), entries);
         if self.parser.is_over_limit() {
             return Err(FtpError::ListingCut("it is larger than a listing may be".to_owned()));
         }
@@ -95,7 +202,7 @@ impl Listing<'_> {
     pub async fn finish(self, entries: &mut Vec<Entry>) -> Result<Summary, FtpError> {
         let summary = self.parser.finish(entries);
         if let Some(data) = self.data {
-            let reply = self.session.end_transfer(self.step, data).await?;
+            let reply = self.session.end_transfer(self.step, data, false).await?;
             complain(&reply, self.step)?;
         }
         match &summary.sample {

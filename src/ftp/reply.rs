@@ -92,10 +92,17 @@ fn code_of(line: &[u8]) -> (Option<[u8; 3]>, u8) {
     if valid && matches!(separator, b' ' | b'-' | b'\t' | 0) { (Some(code), separator) } else { (None, 0) }
 }
 
+/// suppaftp waits for a blank or `-` behind the code, where some servers have a tab or nothing.
 fn emit(line: &[u8], separator: u8, ready: &mut Vec<u8>) {
-    ready.extend_from_slice(line);
-    if separator == 0 {
-        ready.push(b' ');
+    let (code, text) = line.split_at_checked(3).unwrap_or((line, b""));
+    ready.extend_from_slice(code);
+    match separator {
+        0 => ready.push(b' '),
+        b'\t' => {
+            ready.push(b' ');
+            ready.extend_from_slice(text.get(1..).unwrap_or_default());
+        }
+        _ => ready.extend_from_slice(text),
     }
     ready.extend_from_slice(b"\r\n");
 }
@@ -251,6 +258,7 @@ mod tests {
     #[test]
     fn a_reply_without_text_gets_its_blank() {
         assert_eq!(repaired(b"226\r\n220\n"), "226 \r\n220 \r\n");
+        assert_eq!(repaired(b"226\tok\n"), "226 ok\r\n");
     }
 
     #[test]

@@ -19,19 +19,27 @@ use suppaftp::types::Response;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use super::ahead::EarlyPort;
 use super::connect::Learned;
 use super::error::FtpError;
+use super::pace::Speed;
 use super::reply::Reply;
-use super::transport::{ControlStream, Socket, Tls};
+use super::transport::{ControlStream, Outbox, Socket, Tls};
 use crate::config::ListingMode;
+use crate::names::RemotePath;
 
 /// A logged-in control connection. One operation at a time.
 pub struct Session {
     pub(super) client: ImplAsyncFtpStream<ControlStream>,
+    /// What is sent beside suppaftp.
+    pub(super) outbox: Outbox,
+    /// Opened by the server at the end of the transfer before.
+    pub(super) early_port: Option<EarlyPort>,
     /// Where the control connection leads, and so where every data connection goes.
     pub(super) peer: IpAddr,
     pub(super) tls: Option<Tls>,
     pub(super) timeout: Duration,
+    pub(super) speed: Speed,
     pub(super) encoding: &'static Encoding,
     pub(super) listing: ListingMode,
     pub(super) learned: Rc<Learned>,
@@ -117,7 +125,29 @@ impl Session {
         line: &[u8],
         offset: u64,
     ) -> Result<Data, FtpError> {
-        let stream = self.connect_data(step).await?;
+        let (stream, was_early) = self.connect_data(step).await?;
+        let opened = self.open_on(stream, step, line, offset).await;
+        match &opened {
+            Ok(_) if was_early => self.learned.early_passive.went_well(),
+            // a refusal is about the file, or about the login, unless it says that there is no data connection
+            Err(FtpError::Refused { reply, .. }) if !matches!(reply.code, 425 | 503) => {}
+            Err(error) if was_early => {
+                self.learned.early_passive.went_wrong(error);
+                self.pending = true;
+                return Err(out_of_step(step, error));
+            }
+            _ => {}
+        }
+        opened
+    }
+
+    async fn open_on(
+        &mut self,
+        stream: TcpStream,
+        step: &'static str,
+        line: &[u8],
+        offset: u64,
+    ) -> Result<Data, FtpError> {
         if offset > 0 {
             let reply = self.command("REST", format!("REST {offset}").as_bytes()).await?;
             if reply.code != 350 {
@@ -158,8 +188,14 @@ impl Session {
         }
     }
 
-    /// Closes the data connection and reads the final reply: vsftpd and ProFTPD send it only then.
-    pub(super) async fn end_transfer(&mut self, step: &'static str, data: Data) -> Result<Reply, FtpError> {
+    /// Closes the data connection and reads the final reply: vsftpd and ProFTPD send it only then. With `ask_early`
+    /// the port for the next transfer is asked for in the same round trip, where the server bears it.
+    pub(super) async fn end_transfer(
+        &mut self,
+        step: &'static str,
+        data: Data,
+        ask_early: bool,
+    ) -> Result<Reply, FtpError> {
         let Data { mut socket, early } = data;
         if let Socket::Tls(_) = socket {
             // close_notify, which vsftpd with TLS 1.3 insists on; a server that is gone already does not mind
@@ -169,19 +205,107 @@ impl Session {
         if let Some(reply) = early {
             return Ok(reply);
         }
-        let answer = within(step, self.timeout, self.client.read_response_in(&[])).await?;
-        let reply = reply_of(step, answer)?;
-        if !reply.is_done() {
-            // some servers send 426 and then 226: what follows cannot be told, so the session stays marked
-            return Err(FtpError::Refused { step, reply });
+        let extended = self.learned.extended_passive.get().filter(|_| ask_early);
+        let asked = extended.filter(|_| self.learned.early_passive.may_ask());
+        if let Some(extended) = asked {
+            self.outbox.push(passive_command(extended).0.as_bytes());
         }
-        self.pending = false;
-        Ok(reply)
+        let outcome = match self.next_reply(step).await {
+            Ok(reply) if reply.is_done() && !matches!(reply.code, 227 | 229) => Ok(reply),
+            // some servers send 426 and then 226: what follows cannot be told, so the session stays marked
+            Ok(reply) => Err(FtpError::Refused { step, reply }),
+            Err(error) => Err(error),
+        };
+        match (outcome, asked) {
+            (Ok(reply), None) => {
+                self.pending = false;
+                Ok(reply)
+            }
+            (Ok(reply), Some(extended)) => {
+                self.take_early_port(extended).await;
+                Ok(reply)
+            }
+            (Err(error), None) => Err(error),
+            (Err(error), Some(_)) => {
+                self.learned.early_passive.went_wrong(&error);
+                Err(out_of_step(step, &error))
+            }
+        }
     }
 
-    /// PASV (RFC 959) or EPSV (RFC 2428), then TCP to the control connection's peer.
-    async fn connect_data(&mut self, step: &'static str) -> Result<TcpStream, FtpError> {
+    /// Makes `path` the current directory, and asks for the port of the listing that follows in the same round trip
+    /// where the server handles one command after the other.
+    pub(super) async fn enter(&mut self, path: &RemotePath) -> Result<(), FtpError> {
+        let line = [b"CWD ", path.wire()].concat();
+        let extended = self.learned.extended_passive.get();
+        let together =
+            extended.filter(|_| self.early_port.is_none() && self.learned.early_passive.is_in_order());
+        let Some(extended) = together.filter(|_| is_one_line(&line)) else {
+            return self.require("CWD", &line).await.map(drop);
+        };
+        self.pending = true;
+        self.outbox.push(&line);
+        self.outbox.push(passive_command(extended).0.as_bytes());
+        let reply = self.next_reply("CWD").await?;
+        if reply.code == 421 {
+            return Err(FtpError::Refused { step: "CWD", reply });
+        }
+        self.take_early_port(extended).await;
+        match (self.pending, reply.is_done()) {
+            (true, _) => Err(out_of_step("CWD", &FtpError::Refused { step: "CWD", reply })),
+            (false, true) => Ok(()),
+            (false, false) => Err(FtpError::Refused { step: "CWD", reply }),
+        }
+    }
+
+    /// Reads the answer to the port that was asked for early. Whatever it is, the transfer before it has ended well;
+    /// a session that does not answer as it should stays marked.
+    async fn take_early_port(&mut self, extended: bool) {
+        let (step, code) = passive_command(extended);
+        let answer = self.next_reply(step).await;
+        let port = match &answer {
+            Ok(reply) if reply.code == code => passive_port(reply, extended),
+            _ => None,
+        };
+        match (port, answer) {
+            (Some(port), _) => {
+                self.early_port = Some(EarlyPort::new(port));
+                self.pending = false;
+            }
+            (None, Ok(reply)) => self.learned.early_passive.went_wrong(&reply),
+            (None, Err(error)) => self.learned.early_passive.went_wrong(&error),
+        }
+    }
+
+    async fn next_reply(&mut self, step: &'static str) -> Result<Reply, FtpError> {
+        reply_of(step, within(step, self.timeout, self.client.read_response_in(&[])).await?)
+    }
+
+    /// Asks a server that did not say in its greeting what it is, so that those which are known to answer out of
+    /// order are never asked early.
+    pub(super) async fn learn_name(&mut self) -> Result<(), FtpError> {
+        if self.learned.early_passive.wants_a_name() {
+            let reply = self.command("HELP", b"HELP").await?;
+            self.learned.early_passive.named(&String::from_utf8_lossy(&reply.body));
+            self.learned.early_passive.stays_unnamed();
+        }
+        Ok(())
+    }
+
+    /// PASV (RFC 959) or EPSV (RFC 2428), then TCP to the control connection's peer; whether the port was opened
+    /// early.
+    async fn connect_data(&mut self, step: &'static str) -> Result<(TcpStream, bool), FtpError> {
+        if let Some(port) = self.early_port.take().and_then(EarlyPort::usable) {
+            match self.connect_to(step, port).await {
+                Ok(stream) => return Ok((stream, true)),
+                Err(error) => self.learned.early_passive.went_wrong(&error),
+            }
+        }
         let port = self.passive_port(step).await?;
+        Ok((self.connect_to(step, port).await?, false))
+    }
+
+    async fn connect_to(&self, step: &'static str, port: u16) -> Result<TcpStream, FtpError> {
         let stream = within(step, self.timeout, TcpStream::connect(SocketAddr::new(self.peer, port))).await?;
         stream.map_err(|cause| FtpError::Data { step, cause })
     }
@@ -191,11 +315,10 @@ impl Session {
         let extended_first = self.learned.extended_passive.get().unwrap_or(self.peer.is_ipv6());
         let mut refusal = None;
         for extended in [extended_first, !extended_first] {
-            let (command, code): (&'static str, u16) = if extended { ("EPSV", 229) } else { ("PASV", 227) };
+            let (command, code) = passive_command(extended);
             let reply = self.command(command, command.as_bytes()).await?;
             let port = match reply.code == code {
-                true if extended => reply.epsv_port(),
-                true => reply.pasv_port(),
+                true => passive_port(&reply, extended),
                 false if reply.code / 100 != 5 => return Err(FtpError::Refused { step: command, reply }),
                 false => None,
             };
@@ -232,13 +355,35 @@ impl Data {
     }
 }
 
+/// The command that opens a data port, and the code of its answer.
+fn passive_command(extended: bool) -> (&'static str, u16) {
+    if extended { ("EPSV", 229) } else { ("PASV", 227) }
+}
+
+/// suppaftp looks at its own commands so.
+fn is_one_line(line: &[u8]) -> bool {
+    !line.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0))
+}
+
+fn passive_port(reply: &Reply, extended: bool) -> Option<u16> {
+    if extended { reply.epsv_port() } else { reply.pasv_port() }
+}
+
+/// What is wrong may be that replies and commands do not belong together: nothing is said against the file, and
+/// another session is tried.
+fn out_of_step(step: &'static str, error: &FtpError) -> FtpError {
+    FtpError::Lost { step, cause: io::Error::other(format!("after an early PASV: {error}")) }
+}
+
 /// Gives `work` as long as the server may be silent.
 pub(super) async fn within<T>(
     step: &'static str,
     after: Duration,
     work: impl Future<Output = T>,
 ) -> Result<T, FtpError> {
-    tokio::time::timeout(after, work).await.map_err(|_| FtpError::Timeout { step, after })
+    let done = tokio::time::timeout(after, work).await.map_err(|_| FtpError::Timeout { step, after })?;
+    crate::pulse::beat();
+    Ok(done)
 }
 
 /// suppaftp checks nothing for us: each reply comes as an answer, whatever its code.

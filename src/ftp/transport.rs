@@ -5,7 +5,7 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use rustls::ClientConfig;
@@ -104,10 +104,29 @@ impl AsyncWrite for Socket {
     }
 }
 
+/// Commands that are sent without suppaftp, which waits for a reply after each of its own. They leave when the
+/// next reply is read.
+#[derive(Debug, Clone, Default)]
+pub struct Outbox(Arc<Mutex<Vec<u8>>>);
+
+impl Outbox {
+    /// Sends `line` and its line end before the next reply is waited for.
+    pub fn push(&self, line: &[u8]) {
+        let mut queue = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        queue.extend_from_slice(line);
+        queue.extend_from_slice(b"\r\n");
+    }
+
+    fn take(&self) -> Vec<u8> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
 /// What suppaftp reads from and writes to.
 #[derive(Debug)]
 pub struct ControlStream {
     socket: Socket,
+    outbox: Outbox,
     repair: ReplyRepair,
     /// Repaired bytes that suppaftp has not read yet, from `taken` on.
     ready: Vec<u8>,
@@ -118,15 +137,31 @@ pub struct ControlStream {
 }
 
 impl ControlStream {
-    fn new(socket: Socket) -> Self {
+    fn new(socket: Socket, outbox: Outbox) -> Self {
         Self {
             socket,
+            outbox,
             repair: ReplyRepair::default(),
             ready: Vec::new(),
             taken: 0,
             outgoing: Vec::new(),
             sent: 0,
         }
+    }
+
+    /// Writes what is left of the command on its way out.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Some(rest) = self.outgoing.get(self.sent..).filter(|rest| !rest.is_empty()) {
+            match ready!(Pin::new(&mut self.socket).poll_write(cx, rest))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                written => self.sent += written,
+            }
+        }
+        // suppaftp never flushes; a TLS record must not wait for the next command
+        ready!(Pin::new(&mut self.socket).poll_flush(cx))?;
+        self.outgoing.clear();
+        self.sent = 0;
+        Poll::Ready(Ok(()))
     }
 
     fn give(&mut self, buf: &mut ReadBuf<'_>) -> bool {
@@ -146,6 +181,12 @@ impl ControlStream {
 impl AsyncRead for ControlStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if this.outgoing.is_empty() {
+            this.outgoing = this.outbox.take();
+        }
+        if !this.outgoing.is_empty() {
+            ready!(this.poll_send(cx))?;
+        }
         while !this.give(buf) && buf.remaining() > 0 {
             let mut space = [0_u8; READ_SIZE];
             let mut read = ReadBuf::new(&mut space);
@@ -162,20 +203,11 @@ impl AsyncRead for ControlStream {
 impl AsyncWrite for ControlStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        // whoever was told to wait comes again with the same command
         if this.outgoing.is_empty() {
             this.outgoing = undouble(buf);
-            this.sent = 0;
         }
-        // whoever was told to wait comes again with the same command
-        while let Some(rest) = this.outgoing.get(this.sent..).filter(|rest| !rest.is_empty()) {
-            match ready!(Pin::new(&mut this.socket).poll_write(cx, rest))? {
-                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                written => this.sent += written,
-            }
-        }
-        // suppaftp never flushes; a TLS record must not wait for the next command
-        ready!(Pin::new(&mut this.socket).poll_flush(cx))?;
-        this.outgoing.clear();
+        ready!(this.poll_send(cx))?;
         Poll::Ready(Ok(buf.len()))
     }
 
@@ -213,6 +245,8 @@ impl TokioTlsStream for ControlStream {
 pub struct ControlConnector {
     /// `None` exactly where the mode is off.
     pub tls: Option<(TlsMode, Tls)>,
+    /// What is sent beside suppaftp.
+    pub outbox: Outbox,
 }
 
 #[async_trait::async_trait]
@@ -224,10 +258,10 @@ impl AsyncTlsConnector for ControlConnector {
         match &self.tls {
             Some((TlsMode::Implicit, tls)) => {
                 let stream = tls.connect(stream).await.map_err(secure)?;
-                Ok(ControlStream::new(Socket::Tls(Box::new(stream))))
+                Ok(ControlStream::new(Socket::Tls(Box::new(stream)), self.outbox.clone()))
             }
-            Some((TlsMode::Explicit, tls)) => explicit(tls, stream).await,
-            _ => Ok(ControlStream::new(Socket::Plain(stream))),
+            Some((TlsMode::Explicit, tls)) => explicit(tls, stream, self.outbox.clone()).await,
+            _ => Ok(ControlStream::new(Socket::Plain(stream), self.outbox.clone())),
         }
     }
 }
@@ -243,8 +277,8 @@ fn prepare(stream: &TcpStream) -> io::Result<()> {
 }
 
 /// Greeting, AUTH TLS, handshake (RFC 4217 section 4). The greeting is handed on to suppaftp afterwards.
-async fn explicit(tls: &Tls, stream: TcpStream) -> FtpResult<ControlStream> {
-    let mut plain = ControlStream::new(Socket::Plain(stream));
+async fn explicit(tls: &Tls, stream: TcpStream, outbox: Outbox) -> FtpResult<ControlStream> {
+    let mut plain = ControlStream::new(Socket::Plain(stream), Outbox::default());
     let greeting = read_reply(&mut plain).await?;
     if !greeting.is_done() {
         return Err(refused(greeting));
@@ -260,7 +294,7 @@ async fn explicit(tls: &Tls, stream: TcpStream) -> FtpResult<ControlStream> {
         return Err(SuppaError::SecureError("the connection is encrypted already".to_owned()));
     };
     let stream = tls.connect(stream).await.map_err(secure)?;
-    let mut secured = ControlStream::new(Socket::Tls(Box::new(stream)));
+    let mut secured = ControlStream::new(Socket::Tls(Box::new(stream)), outbox);
     secured.ready = greeting.body;
     Ok(secured)
 }

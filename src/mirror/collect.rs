@@ -11,6 +11,7 @@ use crate::backoff::Backoff;
 use crate::exit_flag::{ExitWatch, Stopped};
 use crate::ftp::{Blame, FtpError};
 use crate::status::ServerState;
+use crate::{fault, pulse};
 
 /// Stored files may take so long to be recorded when the exit flag is raised; `stop` answers within 2 s.
 const FINISH_LIMIT: Duration = Duration::from_millis(1200);
@@ -20,6 +21,10 @@ const SETTLE_LIMIT: Duration = Duration::from_secs(60);
 const LONGEST_LOGIN_WAIT: Duration = Duration::from_secs(15 * 60);
 /// An unreachable server is tried at least this often, or each interval where that is longer.
 const LONGEST_CONNECT_WAIT: Duration = Duration::from_secs(60);
+
+/// So many refusals of every login in a row are everyday life: after a crash the server still counts the logins of
+/// before, and others hold theirs for a while.
+const QUIET_REFUSALS: u32 = 5;
 
 /// Scans the server until the exit flag is raised.
 pub async fn collect(server: &Server, exit: &ExitWatch) {
@@ -33,7 +38,7 @@ pub async fn collect(server: &Server, exit: &ExitWatch) {
         let pause = pause(server, &outcome, failures).saturating_sub(took);
         let state = if outcome.is_ok() { ServerState::Waiting } else { ServerState::Unreachable };
         server.progress.scan_ended(took, pause, state);
-        report(server, &outcome, took, pause, fault.as_deref());
+        report(server, &outcome, took, pause, (fault.as_deref(), failures));
         for gap in server.progress.lateness().check(chrono::Utc::now().timestamp_millis()) {
             log::warn!("server={} {gap} did not come in time", server.settings.name);
         }
@@ -43,17 +48,28 @@ pub async fn collect(server: &Server, exit: &ExitWatch) {
             break;
         }
     }
-    tokio::join!(server.finish_publishing(FINISH_LIMIT), server.log_out());
+    wind_up(server).await;
     server.progress.stopped();
 }
 
+/// Lets what was received whole be recorded, as long as a stop may wait, and logs out.
+pub async fn wind_up(server: &Server) {
+    tokio::join!(server.finish_publishing(FINISH_LIMIT), server.log_out());
+}
+
 async fn one_scan(server: &Server) -> Result<Tally, FtpError> {
+    let _under_way = pulse::task(|| "a scan".to_owned());
     if let Err(error) = server.guard.sweep().await {
         log::warn!("server={} cannot check the disk before the scan: {error:#}", server.settings.name);
     }
     server.progress.scan_started();
+    fault::hang_here("scan", server.settings.name.as_str()).await;
     let outcome = scan(server).await;
+    let recording = pulse::task(|| "recording what was fetched".to_owned());
     server.finish_publishing(SETTLE_LIMIT).await;
+    drop(recording);
+    let unrecorded = server.take_unrecorded();
+    let outcome = outcome.map(|tally| Tally { waiting: tally.waiting + unrecorded, ..tally });
     if let Ok(tally) = &outcome {
         if tally.failed_directories == 0 && tally.waiting == 0 {
             // every file of the server is recorded: what still lies in .partial belongs to none of them
@@ -82,7 +98,10 @@ fn note(server: &Server, tally: &Tally) {
         status.files_seen = tally.files;
         status.pending_files = tally.waiting;
         status.lines_not_understood = tally.not_understood;
-        if tally.failed_directories + tally.failed_files + tally.not_understood + tally.waiting == 0 {
+        status.cut_listings = tally.cut_listings;
+        status.incomplete_files = tally.incomplete;
+        let faults = tally.failed_directories + tally.failed_files + tally.not_understood;
+        if faults + tally.cut_listings + tally.waiting == 0 {
             status.last_error = None;
         }
     });
@@ -94,7 +113,7 @@ fn report(
     outcome: &Result<Tally, FtpError>,
     took: Duration,
     wait: Duration,
-    before: Option<&str>,
+    (before, failures): (Option<&str>, u32),
 ) {
     let name = &server.settings.name;
     match outcome {
@@ -118,7 +137,13 @@ fn report(
         }
         Err(error) => {
             let text = error.to_string();
-            let level = if before == Some(text.as_str()) { log::Level::Debug } else { log::Level::Warn };
+            let level = match error.blame() {
+                Blame::TooManyLogins if failures == 1 => log::Level::Info,
+                Blame::TooManyLogins if failures == QUIET_REFUSALS => log::Level::Warn,
+                Blame::TooManyLogins => log::Level::Debug,
+                _ if before == Some(text.as_str()) => log::Level::Debug,
+                _ => log::Level::Warn,
+            };
             // whole seconds, never too few
             let wait = humantime::format_duration(Duration::from_secs(wait.as_secs_f64().ceil() as u64));
             log::log!(level, "server={name} scan failed: {text}; next try in {wait}");

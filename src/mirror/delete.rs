@@ -42,6 +42,20 @@ fn try_delete(mirror: &Mirror, server: &ServerName, path: &RemotePath) -> io::Re
     Ok(Deleted::Removed { bytes: blocks.max(u64::from(size_of_stat(&stat) > 0)) })
 }
 
+/// Makes the deletion of the file at `path` durable. A file that came back after a power loss and is marked as evicted
+/// would lie there for ever.
+///
+/// # Errors
+///
+/// The system's, except that the directory does not exist.
+pub fn sync_deleted(mirror: &Mirror, server: &ServerName, path: &RemotePath) -> io::Result<()> {
+    let sync = || -> io::Result<()> { Ok(rustix::fs::fsync(home_of(mirror, server, path)?.0)?) };
+    match sync() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        done => done,
+    }
+}
+
 /// Whether the file at `path` is there.
 ///
 /// # Errors
@@ -90,6 +104,19 @@ mod tests {
         assert!(is_present(&mirror, &server, &path).unwrap());
         assert!(matches!(delete(&mirror, &server, &path).unwrap(), Deleted::Removed { bytes } if bytes > 0));
         assert!(!is_present(&mirror, &server, &path).unwrap());
+    }
+
+    #[test]
+    fn no_record_leads_outside_of_its_server() {
+        let folder = tempfile::tempdir().unwrap();
+        let mirror = Mirror::open(folder.path()).unwrap();
+        std::fs::create_dir_all(folder.path().join("omc01/a")).unwrap();
+        std::fs::write(folder.path().join("precious.zip"), b"theirs").unwrap();
+        for text in ["/../precious.zip", "/a/../../precious.zip", "/a/..", "/..", "/."] {
+            let path = RemotePath::from_parts(text.into(), text.into());
+            assert!(delete(&mirror, &ServerName::new("omc01").unwrap(), &path).is_err(), "{text}");
+        }
+        assert!(folder.path().join("precious.zip").is_file() && folder.path().join("omc01/a").is_dir());
     }
 
     #[test]

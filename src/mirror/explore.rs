@@ -8,18 +8,24 @@ use rustix::fs::AtFlags;
 use tokio::time::Instant;
 
 use super::jobs::{DirectoryJob, FileJob, Lineage};
+use super::loops::is_loop;
 use super::obtain::discard_known;
 use super::scan::Scan;
 use super::tree::make_component;
 use crate::facts::{FileFacts, Knowledge};
+use crate::ftp::list::Fingerprint;
 use crate::ftp::listing::{Entry, Kind, Summary};
 use crate::ftp::{FtpError, Session};
 use crate::names::{RemoteName, RemotePath};
 
 /// A tree is cut below this many directories; a server that lists a loop has no end otherwise.
 const MAX_DEPTH: usize = 256;
-/// Files that are looked up together.
-const LOOK_UP: usize = 1024;
+/// Directories that are queued together, and files that are looked up together.
+const TOGETHER: usize = 1024;
+
+/// Numbers of entries at which servers are known to cut a listing without a word: 10,000 lines, with or without those
+/// for the directory itself and its parent.
+const SUSPICIOUS: [u64; 2] = [9_998, 10_000];
 
 /// A directory under way.
 struct Directory<'s, 'v> {
@@ -27,14 +33,20 @@ struct Directory<'s, 'v> {
     job: &'s DirectoryJob,
     /// Its place in the mirror.
     home: OwnedFd,
+    /// Directories not queued yet, and what the server calls them.
+    subdirectories: Vec<(RemoteName, Option<u64>)>,
     /// Zips not looked up yet.
     zips: Vec<(RemoteName, FileFacts)>,
     /// Which part of the directory those are.
     part: u32,
+    /// Zips listed.
+    files: u64,
+    /// No directory was found in it and every zip is on record.
+    is_quiet: bool,
 }
 
-/// Lists the directory of `job`, and queues what is found. Entries are used as they come: fetching begins while
-/// the listing is still going on.
+/// Lists the directory of `job`, and queues what is found. Entries are used as they come, a thousand together:
+/// fetching begins while a long listing is still going on.
 ///
 /// # Errors
 ///
@@ -44,11 +56,84 @@ pub(super) async fn explore(
     session: &mut Session,
     job: &DirectoryJob,
 ) -> Result<(), FtpError> {
+    let server = scan.server;
+    let key = server.memory.borrow().key(&job.path);
+    if let Some(every) = server.quiet_directories
+        && let Some(files) = server.quiet.borrow().rests(key, every, Instant::now())
+    {
+        scan.count(files);
+        return Ok(());
+    }
+    let Some(mut walked) = walk(scan, session, job, key).await? else {
+        let files = server.quiet.borrow_mut().same_again(key, Instant::now());
+        scan.count(files);
+        return Ok(());
+    };
+    if walked.is_empty() && (job.depth == 0 || server.memory.borrow().was_filled(&job.path)) {
+        // the listing of one that is missing or forbidden may look the same
+        session.confirm_empty(&job.path).await?;
+    }
+    if session.loses_by_mlsd(&job.path, &walked.summary, job.depth == 0).await {
+        let (name, path) = (&server.settings.name, &job.path);
+        log::warn!("server={name} path={path}: MLSD leaves out what LIST shows; LIST is used from now on");
+        scan.tally.borrow_mut().files -= walked.files;
+        if let Some(again) = walk(scan, session, job, key).await? {
+            walked = again;
+        }
+    }
+    server.memory.borrow_mut().filled(&job.path, !walked.is_empty());
+    if walked.asks_for_nothing(job) {
+        server.quiet.borrow_mut().remember(key, walked.listing, walked.files, Instant::now());
+    }
+    scan.count(0);
+    report(scan, &job.path, &walked.summary);
+    Ok(())
+}
+
+/// What the listing of a directory amounted to.
+struct Walked {
+    summary: Summary,
+    /// Zips in it.
+    files: u64,
+    /// All of it.
+    listing: Fingerprint,
+    /// No directory was found in it and every zip is on record.
+    is_quiet: bool,
+}
+
+impl Walked {
+    fn is_empty(&self) -> bool {
+        self.summary.entries + lost(&self.summary) == 0
+    }
+
+    /// Whether the same listing again would be nothing to look into: nothing to fetch, to descend into or to tell.
+    fn asks_for_nothing(&self, job: &DirectoryJob) -> bool {
+        let tells = lost(&self.summary) > 0 || SUSPICIOUS.contains(&self.summary.entries);
+        self.is_quiet && !tells && !(job.depth == 0 && self.is_empty())
+    }
+}
+
+/// Lists the directory once. `None` where its listing is what it was when it asked for nothing.
+async fn walk(
+    scan: &Scan<'_>,
+    session: &mut Session,
+    job: &DirectoryJob,
+    key: u64,
+) -> Result<Option<Walked>, FtpError> {
     let mut listing = session.list(&job.path).await?;
-    let home = scan.server.mirror.make_directory(&job.path).map_err(|error| {
-        FtpError::Local(anyhow::Error::new(error).context("cannot make the directory in the mirror"))
-    })?;
-    let mut directory = Directory { scan, job, home, zips: Vec::new(), part: 0 };
+    let before = scan.server.quiet.borrow().listing(key);
+    if let Some(before) = before
+        && listing.is_still(before).await
+    {
+        if job.depth == 0 {
+            // any other is made when the one above it is listed
+            home(scan, job)?;
+        }
+        listing.finish(&mut Vec::new()).await?;
+        return Ok(None);
+    }
+    scan.server.quiet.borrow_mut().forget(key);
+    let mut directory = Directory::of(scan, job)?;
     let mut entries = Vec::new();
     loop {
         let more = listing.next(&mut entries).await;
@@ -58,47 +143,96 @@ pub(super) async fn explore(
             Ok(false) => break,
             Err(error) => {
                 // what came is true, and used
-                directory.look_up().await?;
+                directory.use_all(None).await?;
                 return Err(error);
             }
         }
     }
+    let fingerprint = listing.fingerprint();
     let verdict = listing.finish(&mut entries).await;
     directory.take(&mut entries).await?;
-    directory.look_up().await?;
-    let summary = verdict?;
-    scan.tally.borrow_mut().directories += 1;
-    report(scan, &job.path, &summary);
-    Ok(())
+    let known = verdict.as_ref().ok().filter(|summary| summary.is_telling && directory.is_untouched());
+    let known = known.map(|summary| summary.fingerprint);
+    if let Some(fingerprint) = known
+        && is_loop(session, scan.server.settings.encoding, job, fingerprint).await?
+    {
+        let above = "the same as a directory above it, and leads to itself again and again";
+        scan.complain(&job.path, &above, "not followed");
+    } else {
+        directory.use_all(known).await?;
+    }
+    let Directory { files, is_quiet, .. } = directory;
+    Ok(Some(Walked { summary: verdict?, files, listing: fingerprint, is_quiet }))
 }
 
-impl Directory<'_, '_> {
+/// The directory in the mirror, made where it is missing.
+fn home(scan: &Scan<'_>, job: &DirectoryJob) -> Result<OwnedFd, FtpError> {
+    scan.server.mirror.make_directory(&job.path).map_err(|error| {
+        FtpError::Local(anyhow::Error::new(error).context("cannot make the directory in the mirror"))
+    })
+}
+
+impl Scan<'_> {
+    /// Counts a directory that was listed, and zips of it that were not counted one by one.
+    fn count(&self, files: u64) {
+        let mut tally = self.tally.borrow_mut();
+        tally.directories += 1;
+        tally.files += files;
+    }
+}
+
+impl<'s, 'v> Directory<'s, 'v> {
+    /// Nothing of it yet; it is made in the mirror.
+    fn of(scan: &'s Scan<'v>, job: &'s DirectoryJob) -> Result<Self, FtpError> {
+        let (home, subdirectories, zips) = (home(scan, job)?, Vec::new(), Vec::new());
+        Ok(Self { scan, job, home, subdirectories, zips, part: 0, files: 0, is_quiet: true })
+    }
+
     async fn take(&mut self, entries: &mut Vec<Entry>) -> Result<(), FtpError> {
         for entry in entries.drain(..) {
             match entry.kind {
-                Kind::Directory => self.descend(&entry.name, entry.unique),
+                Kind::Directory => {
+                    self.is_quiet = false;
+                    self.subdirectories.push((entry.name, entry.unique));
+                }
                 // a link to a zip is fetched as the file it names; one to a directory is not followed
                 Kind::File | Kind::Link if entry.name.is_zip() => {
                     self.scan.tally.borrow_mut().files += 1;
+                    self.files += 1;
                     self.zips.push((entry.name, entry.facts));
                 }
                 Kind::File | Kind::Link => {}
             }
-            if self.zips.len() >= LOOK_UP {
-                self.look_up().await?;
+            if self.zips.len() >= TOGETHER || self.subdirectories.len() >= TOGETHER {
+                self.use_all(None).await?;
             }
         }
         Ok(())
     }
 
-    fn descend(&self, name: &RemoteName, unique: Option<u64>) {
+    /// Whether nothing of it was queued yet.
+    fn is_untouched(&self) -> bool {
+        self.part == 0
+    }
+
+    /// Queues what was taken; `listing` is its fingerprint where it is complete and tells anything.
+    async fn use_all(&mut self, listing: Option<u64>) -> Result<(), FtpError> {
+        let Self { job, .. } = self;
+        let lineage = Rc::new(Lineage { unique: job.unique, listing, above: job.above.clone() });
+        for (name, unique) in std::mem::take(&mut self.subdirectories) {
+            self.descend(&name, unique, &lineage);
+        }
+        self.look_up().await
+    }
+
+    fn descend(&self, name: &RemoteName, unique: Option<u64>, lineage: &Rc<Lineage>) {
         let Self { scan, job, .. } = self;
         let path = job.path.join(name);
         if job.depth + 1 > MAX_DEPTH {
             scan.complain(&path, &format!("deeper than {MAX_DEPTH} directories"), "the tree is cut here");
             return;
         }
-        if unique.is_some_and(|unique| Lineage::holds(job.lineage.as_ref(), unique)) {
+        if unique.is_some() && Lineage::upwards(Some(lineage)).any(|above| above.unique == unique) {
             scan.complain(&path, &"the same directory as one above it, by another name", "not followed");
             return;
         }
@@ -111,13 +245,9 @@ impl Directory<'_, '_> {
             return;
         }
         let key = scan.server.memory.borrow().key(&path);
-        let above = job.lineage.clone();
-        let lineage = match unique {
-            Some(unique) => Some(Rc::new(Lineage { unique, above })),
-            None => above,
-        };
         let (path, depth) = (Arc::new(path), job.depth + 1);
-        scan.jobs.add_directory(key, DirectoryJob { path, depth, lineage, tries: 0 });
+        let above = Some(Rc::clone(lineage));
+        scan.jobs.add_directory(key, DirectoryJob { path, depth, unique, above, tries: 0 });
     }
 
     /// Asks the records for the zips collected so far, unless they are what they were when all of them were known.
@@ -134,6 +264,8 @@ impl Directory<'_, '_> {
         let answers = server.records.look_up(&job.path, Arc::clone(&zips)).await?;
         let settled = answers.iter().all(|answer| *answer != Knowledge::New);
         server.memory.borrow_mut().settle(&job.path, part, &zips, settled);
+        self.is_quiet &= settled;
+        self.is_quiet &= settled;
         for ((name, facts), answer) in zips.iter().zip(answers) {
             match answer {
                 Knowledge::Known => self.known(name),
@@ -165,9 +297,11 @@ impl Directory<'_, '_> {
         let Self { scan, job, .. } = self;
         let path = job.path.join(name);
         scan.server.progress.lateness().seen(&path, &facts, chrono::Utc::now().timestamp_millis());
+        scan.unclaimed.borrow_mut().take(&path);
         let memory = scan.server.memory.borrow();
-        if !memory.may_try(&path, &facts, Instant::now()) {
+        if let Some(failure) = memory.waits(&path, &facts, Instant::now()) {
             scan.tally.borrow_mut().waiting += 1;
+            scan.incomplete(&path, failure);
             return;
         }
         let key = memory.key(&path);
@@ -177,10 +311,19 @@ impl Directory<'_, '_> {
     }
 }
 
-/// Lines and names that are not used are counted, and shown by one sample.
+/// What of the listing could not be used.
+fn lost(summary: &Summary) -> u64 {
+    summary.not_understood + summary.names_refused + summary.too_long
+}
+
+/// Lines and names that are not used are counted, and shown by one sample; so is a listing that may have been cut.
 fn report(scan: &Scan<'_>, path: &RemotePath, summary: &Summary) {
-    let Summary { not_understood, names_refused, too_long, .. } = summary;
-    let lost = not_understood + names_refused + too_long;
+    if SUSPICIOUS.contains(&summary.entries) {
+        scan.tally.borrow_mut().cut_listings += 1;
+        let text = format!("exactly {} entries, where some servers cut a listing unsaid", summary.entries);
+        scan.complain(path, &text, "what it shows is used");
+    }
+    let lost = lost(summary);
     if lost == 0 {
         return;
     }

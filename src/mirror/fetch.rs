@@ -10,9 +10,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::config::Verify;
 use crate::facts::FileFacts;
+use crate::ftp::reply::Reply;
 use crate::ftp::{FtpError, Session};
 use crate::names::RemotePath;
 use crate::quota::{Gauge, Hold};
+use crate::{fault, panics, pulse};
 
 use super::partial::{Partial, PartialName, remove};
 use super::tree::ServerMirror;
@@ -47,6 +49,9 @@ pub enum FetchError {
     /// `verify = "zip"` and no archive.
     #[error("not a readable zip archive: {0}")]
     NotReadable(String),
+    /// Put together from two contents, as far as can be told.
+    #[error("it changed while it was fetched, and what came is no readable zip archive: {0}")]
+    Mixed(String),
     /// No bytes at all; believed when a later scan sees the same.
     #[error("the file is empty; it is taken once two scans have seen it so")]
     Empty,
@@ -59,7 +64,7 @@ impl FetchError {
     /// Whether it looks as if the file is still being uploaded.
     #[must_use]
     pub fn is_unfinished(&self) -> bool {
-        matches!(self, Self::WrongSize { .. } | Self::CutZip | Self::Empty)
+        matches!(self, Self::WrongSize { .. } | Self::CutZip | Self::Mixed(_) | Self::Empty)
     }
 }
 
@@ -83,7 +88,7 @@ pub struct Fetched {
 }
 
 /// What to fetch and how sure to be.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Wanted<'a> {
     /// On the server.
     pub path: &'a RemotePath,
@@ -91,8 +96,12 @@ pub struct Wanted<'a> {
     pub facts: FileFacts,
     /// An earlier scan has seen it empty too.
     pub may_be_empty: bool,
+    /// It was tried before, with the same size and time, and could not be taken.
+    pub again: bool,
     /// How sure to be.
     pub verify: Verify,
+    /// Whether another file will be fetched on the same connection next, as it looks now.
+    pub another: &'a dyn Fn() -> bool,
 }
 
 /// Fetches a file into its partial file, resuming where that is safe, and proves it whole.
@@ -112,12 +121,14 @@ pub async fn fetch(
     let limit = wanted.facts.size.map_or(UNSIZED, |size| size.saturating_add(GROWTH));
     let mut partial = Partial::open(mirror, name, limit)?;
     let resumed = partial.length() > 0;
-    let clean_end = match transfer(session, wanted.path, &mut partial, hold).await {
-        // a server that does not resume: from the start then, on the same session
-        Err(FtpError::Refused { step: "REST", .. }) if resumed => {
+    let clean_end = match transfer(session, wanted, &mut partial, hold).await {
+        // a server that does not resume, or not here: from the start then, on the same session
+        Err(FtpError::Refused { step, reply })
+            if resumed && session.is_reusable() && no_rest(step, &reply) =>
+        {
             gauge.partial_gone(partial.length());
             partial.start_over()?;
-            transfer(session, wanted.path, &mut partial, hold).await?
+            transfer(session, wanted, &mut partial, hold).await?
         }
         outcome => outcome?,
     };
@@ -125,7 +136,9 @@ pub async fn fetch(
     let size = partial.length();
     let proof = async {
         prove_size(session, &wanted, size, clean_end, resumed).await?;
-        prove_content(&wanted, partial.file(), size).await
+        // what was put together from two transfers, or is larger or smaller than listed, may be of two contents
+        let doubtful = !wanted.again && (resumed || wanted.facts.size.is_some_and(|listed| listed != size));
+        prove_content(&wanted, partial.file(), size, doubtful).await
     };
     match proof.await {
         Ok(not_a_zip) => Ok(Fetched { partial: name, file: partial.into_file(), size, not_a_zip }),
@@ -139,19 +152,25 @@ pub async fn fetch(
     }
 }
 
+/// Whether this is the answer to REST, or to a RETR that came to nothing because of REST: refused for good.
+fn no_rest(step: &str, reply: &Reply) -> bool {
+    step == "REST" || (step == "RETR" && reply.code / 100 == 5)
+}
+
 async fn transfer(
     session: &mut Session,
-    path: &RemotePath,
+    wanted: Wanted<'_>,
     partial: &mut Partial,
     hold: &mut Hold,
 ) -> Result<bool, FtpError> {
     let offset = partial.length();
-    let received = session.fetch(path, offset, |bytes| {
+    let take = |bytes: &[u8]| {
         let before = partial.length();
         partial.append(bytes)?;
         hold.written(partial.length().saturating_sub(before));
         Ok(())
-    });
+    };
+    let received = session.fetch(wanted.path, offset, take, wanted.another);
     Ok(received.await?.clean_end)
 }
 
@@ -180,13 +199,25 @@ async fn prove_size(
 }
 
 /// Looks into the file as far as `verify` asks. Answers whether it is no zip archive and is taken all the same.
-async fn prove_content(wanted: &Wanted<'_>, file: &File, size: u64) -> Result<bool, FetchError> {
+/// A `doubtful` archive is read through whatever `verify` says, except that the size alone may count.
+async fn prove_content(
+    wanted: &Wanted<'_>,
+    file: &File,
+    size: u64,
+    doubtful: bool,
+) -> Result<bool, FetchError> {
     if size == 0 && wanted.verify != Verify::Zip {
         return if wanted.may_be_empty { Ok(false) } else { Err(FetchError::Empty) };
     }
     match wanted.verify {
         Verify::Size => Ok(false),
         Verify::Auto => match inspect(file, size)? {
+            ZipShape::Whole if doubtful => {
+                read_through(file.try_clone()?).await.map(|()| false).map_err(|error| match error {
+                    Unreadable::Disk(error) => error.into(),
+                    error => FetchError::Mixed(error.to_string()),
+                })
+            }
             ZipShape::Whole | ZipShape::Empty => Ok(false),
             ZipShape::Cut => Err(FetchError::CutZip),
             ZipShape::NotZip => Ok(true),
@@ -210,6 +241,16 @@ async fn read_through(file: File) -> Result<(), Unreadable> {
     }
     let stop = Arc::new(AtomicBool::new(false));
     let _guard = StopOnDrop(Arc::clone(&stop));
-    let reading = tokio::task::spawn_blocking(move || readable(&file, &|| stop.load(Ordering::Relaxed)));
+    // the other thread works for this one, and its signs of life are ours
+    let (owner, pulse) = (panics::owner(), pulse::own());
+    let reading = tokio::task::spawn_blocking(move || {
+        panics::own_thread(&owner);
+        fault::here("verify", &owner);
+        let goes_on = || {
+            pulse.iter().for_each(|pulse| pulse.beat());
+            stop.load(Ordering::Relaxed)
+        };
+        readable(&file, &goes_on)
+    });
     reading.await.unwrap_or_else(|panic| Err(Unreadable::Disk(io::Error::other(panic))))
 }

@@ -15,8 +15,12 @@ use crate::names::{RemoteName, RemotePath};
 
 /// Most files that wait to be fetched. Further ones are found again by the scan that follows at once.
 const MAX_FILES: usize = 20_000;
-/// Most directories of one scan.
+/// Most directories that wait to be listed, and most bytes of their paths: a million short ones, or fewer long ones.
 const MAX_DIRECTORIES: usize = 1_000_000;
+const MAX_DIRECTORY_BYTES: usize = 64 << 20;
+/// Most paths of one scan, those that are done included. A tree that grows below whoever lists it has no end
+/// otherwise, and each path is remembered for as long as its scan lasts.
+const MAX_PATHS: usize = 4_000_000;
 
 /// One piece of work for one connection.
 #[derive(Debug, Clone)]
@@ -34,33 +38,29 @@ pub struct DirectoryJob {
     pub path: Arc<RemotePath>,
     /// Directories between it and the configured one.
     pub depth: usize,
-    /// What the server calls it and the directories above it, where it tells.
-    pub lineage: Option<Rc<Lineage>>,
+    /// What the server calls it, where it tells; see [`crate::ftp::listing::Entry::unique`].
+    pub unique: Option<u64>,
+    /// The directories above it, as far as this scan went through them.
+    pub above: Option<Rc<Lineage>>,
     /// Failed tries on other connections in this scan.
     pub tries: u32,
 }
 
-/// The identity of a directory, and of those above it.
+/// A directory that others are below of, and those above it.
 #[derive(Debug)]
 pub struct Lineage {
-    /// See [`crate::ftp::listing::Entry::unique`].
-    pub unique: u64,
-    /// The nearest one above that has an identity.
+    /// What the server calls it, where it tells.
+    pub unique: Option<u64>,
+    /// What its listing amounted to, where that was known in time and tells anything.
+    pub listing: Option<u64>,
+    /// The one above it.
     pub above: Option<Rc<Lineage>>,
 }
 
 impl Lineage {
-    /// Whether `unique` is this directory or one above it.
-    #[must_use]
-    pub fn holds(lineage: Option<&Rc<Self>>, unique: u64) -> bool {
-        let mut next = lineage;
-        while let Some(directory) = next {
-            if directory.unique == unique {
-                return true;
-            }
-            next = directory.above.as_ref();
-        }
-        false
+    /// The directory itself and those above it, from below.
+    pub fn upwards(lineage: Option<&Rc<Self>>) -> impl Iterator<Item = &Self> {
+        std::iter::successors(lineage.map(Rc::as_ref), |directory| directory.above.as_deref())
     }
 }
 
@@ -97,6 +97,8 @@ pub struct Jobs {
 #[derive(Debug, Default)]
 struct State {
     directories: Vec<DirectoryJob>,
+    /// Of their paths.
+    directory_bytes: usize,
     files: VecDeque<FileJob>,
     /// Keys of everything that was ever put in, so that no path is worked on twice in a scan.
     taken: HashSet<u64>,
@@ -116,13 +118,13 @@ impl Jobs {
     /// Adds a directory under the number `key`; false when it was added before or there are too many.
     pub fn add_directory(&self, key: u64, job: DirectoryJob) -> bool {
         let mut state = self.state.borrow_mut();
-        if state.directories.len() >= MAX_DIRECTORIES {
-            state.directories_dropped += 1;
+        if state.has_no_room_for(&job) {
+            state.directories_dropped += u64::from(!state.taken.contains(&key));
             return false;
         }
         let new = state.taken.insert(key);
         if new {
-            state.directories.push(job);
+            state.push_directory(job);
             self.changed.notify_one();
         }
         new
@@ -133,7 +135,7 @@ impl Jobs {
         let mut state = self.state.borrow_mut();
         if state.held {
             state.unfetched += 1;
-        } else if state.files.len() >= MAX_FILES {
+        } else if state.files.len() >= MAX_FILES || state.taken.len() >= MAX_PATHS {
             state.overflowed = true;
             state.unfetched += 1;
         } else if state.taken.insert(key) {
@@ -146,7 +148,7 @@ impl Jobs {
     pub fn give_back(&self, job: Job) {
         let mut state = self.state.borrow_mut();
         match job {
-            Job::List(job) => state.directories.push(job),
+            Job::List(job) => state.push_directory(job),
             Job::Fetch(job) if state.held => {
                 drop(job);
                 state.unfetched += 1;
@@ -201,6 +203,13 @@ impl Jobs {
         self.changed.notify_one();
     }
 
+    /// Whether a connection that fetches now would be given another file next.
+    #[must_use]
+    pub fn another_file(&self) -> bool {
+        let state = self.state.borrow();
+        !state.ended && state.would_fetch(state.fetching.saturating_sub(1)) == Some(true)
+    }
+
     /// How many connections share the work.
     pub fn set_lanes(&self, lanes: usize) {
         self.state.borrow_mut().lanes = lanes;
@@ -236,6 +245,13 @@ impl Jobs {
         state.files.len() as u64 + state.unfetched
     }
 
+    /// Whether anything waits for a connection.
+    #[must_use]
+    pub fn are_waiting(&self) -> bool {
+        let state = self.state.borrow();
+        !state.files.is_empty() || !state.directories.is_empty()
+    }
+
     /// Whether there were more new files than fit, so that the next scan should follow at once.
     #[must_use]
     pub fn overflowed(&self) -> bool {
@@ -250,28 +266,47 @@ impl Jobs {
 }
 
 impl State {
-    /// Chooses by need: each kind keeps a connection as long as the other waits too.
-    fn pick(&mut self) -> Option<Job> {
+    /// Chooses by need: each kind keeps a connection as long as the other waits too. `None` where nothing waits.
+    fn would_fetch(&self, fetching: usize) -> Option<bool> {
         let (some_files, some_directories) = (!self.files.is_empty(), !self.directories.is_empty());
-        let fetch = match (some_files, some_directories) {
+        Some(match (some_files, some_directories) {
             (false, false) => return None,
             (true, false) => true,
             (false, true) => false,
             (true, true) if self.files.len() >= MAX_FILES / 2 => true,
             (true, true) if self.lanes <= 1 => self.listed_last,
-            (true, true) => {
-                self.listing > 0 && self.fetching <= self.listing.max(self.lanes.saturating_sub(2))
-            }
-        };
+            (true, true) => self.listing > 0 && fetching <= self.listing.max(self.lanes.saturating_sub(2)),
+        })
+    }
+
+    fn pick(&mut self) -> Option<Job> {
+        let fetch = self.would_fetch(self.fetching)?;
         self.listed_last = !fetch;
         if fetch {
             self.fetching += 1;
             self.files.pop_front().map(Job::Fetch)
         } else {
             self.listing += 1;
-            self.directories.pop().map(Job::List)
+            let job = self.directories.pop()?;
+            self.directory_bytes -= bytes_of(&job);
+            Some(Job::List(job))
         }
     }
+
+    fn push_directory(&mut self, job: DirectoryJob) {
+        self.directory_bytes += bytes_of(&job);
+        self.directories.push(job);
+    }
+
+    fn has_no_room_for(&self, job: &DirectoryJob) -> bool {
+        self.directories.len() >= MAX_DIRECTORIES
+            || self.directory_bytes + bytes_of(job) > MAX_DIRECTORY_BYTES
+            || self.taken.len() >= MAX_PATHS
+    }
+}
+
+fn bytes_of(job: &DirectoryJob) -> usize {
+    job.path.wire().len() + job.path.text().len()
 }
 
 #[cfg(test)]
@@ -280,7 +315,7 @@ mod tests {
     use std::time::Duration;
 
     fn directory() -> DirectoryJob {
-        DirectoryJob { path: Arc::new(RemotePath::root()), depth: 0, lineage: None, tries: 0 }
+        DirectoryJob { path: Arc::new(RemotePath::root()), depth: 0, unique: None, above: None, tries: 0 }
     }
 
     fn file() -> FileJob {
@@ -368,5 +403,32 @@ mod tests {
         let jobs = jobs(1, 0, MAX_FILES as u64 + 1);
         assert!(jobs.overflowed());
         assert_eq!(jobs.waiting_files(), MAX_FILES as u64 + 1);
+    }
+
+    #[test]
+    fn directories_that_wait_take_bounded_memory_however_long_their_paths_are() {
+        let jobs = jobs(1, 0, 0);
+        let text = "/x".repeat(1 << 20);
+        let long = Arc::new(RemotePath::from_parts(text.clone().into(), text));
+        let job = || DirectoryJob { path: Arc::clone(&long), depth: 0, unique: None, above: None, tries: 0 };
+        let most = MAX_DIRECTORY_BYTES / (4 << 20);
+        let taken = (0..2 * most as u64).filter(|key| jobs.add_directory(*key, job())).count();
+        assert_eq!((taken, jobs.directories_dropped()), (most, most as u64));
+        // one that is there already is not left out
+        assert!(!jobs.add_directory(0, job()));
+        assert_eq!(jobs.directories_dropped(), most as u64);
+        assert_eq!(kinds(&jobs, 1), "l");
+        assert!(jobs.add_directory(u64::MAX, job()), "there is room again");
+    }
+
+    #[test]
+    fn a_tree_that_grows_while_it_is_listed_has_an_end() {
+        let jobs = jobs(1, 0, 0);
+        // all but one were listed already
+        jobs.state.borrow_mut().taken.extend(1..MAX_PATHS as u64);
+        assert!(jobs.add_directory(0, directory()));
+        assert!(!jobs.add_directory(u64::MAX, directory()));
+        jobs.add_file(u64::MAX - 1, file());
+        assert!(jobs.overflowed() && jobs.directories_dropped() == 1);
     }
 }

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use tokio::time::Instant;
 
 use crate::backoff::Backoff;
@@ -13,6 +14,8 @@ use crate::names::{RemoteName, RemotePath};
 
 /// Most entries of each kind; beyond it the kind is forgotten and learnt anew.
 const MAX_ENTRIES: usize = 100_000;
+/// Longest reason that is kept of a failure, in characters.
+const MAX_REASON_CHARS: usize = 160;
 /// Longest wait between two tries of a file that does not change on the server.
 const LONGEST_WAIT: Duration = Duration::from_secs(15 * 60);
 
@@ -23,15 +26,25 @@ pub struct Memory {
     failures: HashMap<u64, Failure>,
     seen_empty: HashMap<u64, FileFacts>,
     settled: HashMap<(u64, u32), u64>,
+    /// Directories that held something when they were listed last.
+    filled: HashSet<u64>,
     said: HashSet<u64>,
     retry: Backoff,
 }
 
-#[derive(Debug)]
-struct Failure {
-    facts: FileFacts,
-    count: u32,
-    next_try: Instant,
+/// A file that was tried and could not be taken.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    /// As listed when it was tried last.
+    pub facts: FileFacts,
+    /// Tries in a row with these facts.
+    pub count: u32,
+    /// Not before, while the facts stay the same.
+    pub next_try: Instant,
+    /// When it was first tried, whatever the facts were then.
+    pub since: DateTime<Utc>,
+    /// Why it was not taken, as said to people.
+    pub reason: Box<str>,
 }
 
 impl Memory {
@@ -43,6 +56,7 @@ impl Memory {
             failures: HashMap::new(),
             seen_empty: HashMap::new(),
             settled: HashMap::new(),
+            filled: HashSet::new(),
             said: HashSet::new(),
             retry: Backoff { first: interval, most: LONGEST_WAIT },
         }
@@ -54,24 +68,33 @@ impl Memory {
         self.keys.hash_one(path.wire())
     }
 
-    /// Whether the file may be tried now: it never failed, its wait is over, or the server shows something new.
+    /// The failure for which the file is left alone now; `None` where it may be tried: it never failed, its wait is
+    /// over, or the server shows something new.
     #[must_use]
-    pub fn may_try(&self, path: &RemotePath, facts: &FileFacts, now: Instant) -> bool {
-        self.failures
-            .get(&self.key(path))
-            .is_none_or(|failure| now >= failure.next_try || !failure.facts.agrees_with(facts))
+    pub fn waits(&self, path: &RemotePath, facts: &FileFacts, now: Instant) -> Option<&Failure> {
+        let failure = self.failures.get(&self.key(path))?;
+        (now < failure.next_try && failure.facts.agrees_with(facts)).then_some(failure)
     }
 
-    /// The file failed with these facts. Answers how often it did so in a row, and how long it is left alone while
-    /// they stay the same.
-    pub fn failed(&mut self, path: &RemotePath, facts: FileFacts, now: Instant) -> (u32, Duration) {
+    /// Whether the file was tried before with these facts, and could not be taken.
+    #[must_use]
+    pub fn was_tried(&self, path: &RemotePath, facts: &FileFacts) -> bool {
+        self.failures.get(&self.key(path)).is_some_and(|failure| failure.facts == *facts)
+    }
+
+    /// The file failed with these facts, for this reason. Answers what is remembered of it, the wait included.
+    pub fn failed(&mut self, path: &RemotePath, facts: FileFacts, reason: &str, now: Instant) -> Failure {
         let key = self.key(path);
-        let before = self.failures.get(&key).filter(|failure| failure.facts.agrees_with(&facts));
-        let count = before.map_or(0, |failure| failure.count).saturating_add(1);
-        let wait = self.retry.after(count);
         make_room(&mut self.failures);
-        self.failures.insert(key, Failure { facts, count, next_try: now + wait });
-        (count, wait)
+        let before = self.failures.get(&key);
+        let same = before.filter(|failure| failure.facts.agrees_with(&facts));
+        let count = same.map_or(0, |failure| failure.count).saturating_add(1);
+        let since = before.map_or_else(Utc::now, |failure| failure.since);
+        let next_try = now + self.retry.after(count);
+        let reason = reason.chars().take(MAX_REASON_CHARS).collect();
+        let failure = Failure { facts, count, next_try, since, reason };
+        self.failures.insert(key, failure.clone());
+        failure
     }
 
     /// The file is downloaded, or gone.
@@ -111,6 +134,22 @@ impl Memory {
         }
     }
 
+    /// Whether the directory held something when it was listed last.
+    #[must_use]
+    pub fn was_filled(&self, directory: &RemotePath) -> bool {
+        self.filled.contains(&self.key(directory))
+    }
+
+    /// Notes whether the directory holds anything.
+    pub fn filled(&mut self, directory: &RemotePath, filled: bool) {
+        let key = self.key(directory);
+        if !filled {
+            self.filled.remove(&key);
+        } else if self.filled.len() < MAX_ENTRIES {
+            self.filled.insert(key);
+        }
+    }
+
     /// True the first time that `complaint` about `path` comes up, so that the log is not filled by each scan.
     pub fn first_time(&mut self, path: &RemotePath, complaint: &str) -> bool {
         if self.said.len() >= MAX_ENTRIES {
@@ -142,14 +181,33 @@ mod tests {
     fn a_failed_file_waits_ever_longer_and_is_tried_at_once_when_it_changes() {
         let mut memory = Memory::new(Duration::from_secs(60));
         let now = Instant::now();
-        let waits: Vec<u64> = (0..6).map(|_| memory.failed(&path(), size(1), now).1.as_secs()).collect();
-        assert_eq!(waits, [60, 120, 240, 480, 900, 900]);
-        assert!(!memory.may_try(&path(), &size(1), now + Duration::from_secs(899)));
-        assert!(memory.may_try(&path(), &size(1), now + Duration::from_secs(900)));
-        assert!(memory.may_try(&path(), &size(2), now));
-        assert_eq!(memory.failed(&path(), size(2), now), (1, Duration::from_secs(60)));
+        let mut wait = |size| (memory.failed(&path(), size, "cut", now).next_try - now).as_secs();
+        assert_eq!([(); 6].map(|()| wait(size(1))), [60, 120, 240, 480, 900, 900]);
+        assert!(memory.waits(&path(), &size(1), now + Duration::from_secs(899)).is_some());
+        assert!(memory.waits(&path(), &size(1), now + Duration::from_secs(900)).is_none());
+        assert!(memory.waits(&path(), &size(2), now).is_none());
+        assert_eq!(memory.failed(&path(), size(2), "cut", now).count, 1);
         memory.done(&path());
-        assert!(memory.may_try(&path(), &size(2), now));
+        assert!(memory.waits(&path(), &size(2), now).is_none());
+    }
+
+    #[test]
+    fn a_failed_file_is_remembered_since_its_first_try_and_with_its_last_reason() {
+        let mut memory = Memory::new(Duration::from_secs(60));
+        let now = Instant::now();
+        let first = memory.failed(&path(), size(1), "cut", now).since;
+        let last = memory.failed(&path(), size(2), &"x".repeat(1000), now);
+        assert_eq!((last.since, last.reason.len()), (first, MAX_REASON_CHARS));
+    }
+
+    #[test]
+    fn a_directory_is_known_to_have_held_something_until_it_is_empty() {
+        let mut memory = Memory::new(Duration::from_secs(60));
+        assert!(!memory.was_filled(&path()));
+        memory.filled(&path(), true);
+        assert!(memory.was_filled(&path()));
+        memory.filled(&path(), false);
+        assert!(!memory.was_filled(&path()));
     }
 
     #[test]

@@ -1,22 +1,28 @@
 //! The mirror of the servers: what is scanned, fetched, stored and deleted below `{root}`.
 //!
 //! - [`collect`]: scan after scan, from `start` to `stop`
-//! - [`scan`]: one scan; [`jobs`] are its work, `explore` lists a directory, `obtain` brings a file home
+//! - [`scan`]: one scan; [`jobs`] are its work, `explore` lists a directory, `loops` ends it in time,
+//!   `obtain` brings a file home
 //! - [`fetch`] and [`verify`]: bytes received and proved whole
 //! - [`partial`] and [`store`]: under way, and durable under the final name
 //! - [`delete`]: one file less, for the quota
 //! - [`tree`]: directories below `{root}`, opened without following links
 //! - [`server`] and [`memory`]: what outlives a scan; [`ports`]: what a scan asks of the rest
 
+mod budget;
 pub mod collect;
 pub mod delete;
 mod explore;
+mod fastest;
 pub mod fetch;
 pub mod jobs;
+mod lanes;
+mod loops;
 pub mod memory;
 mod obtain;
 pub mod partial;
 pub mod ports;
+pub mod quiet;
 pub mod scan;
 pub mod server;
 pub mod store;

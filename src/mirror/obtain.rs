@@ -1,16 +1,17 @@
 //! One new file of a scan: room for it, its bytes, and its way into the mirror and the records.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rustix::fs::AtFlags;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::fetch::{FetchError, Fetched, Wanted, fetch};
 use super::jobs::{FileJob, Job};
+use super::memory::Memory;
 use super::partial::{Leftovers, PartialName, remove, stat};
 use super::ports::{Records, Room};
 use super::scan::Scan;
@@ -18,8 +19,10 @@ use super::server::Server;
 use super::store::{Publisher, Staged, StoreError};
 use super::tree::{ServerMirror, open_directory, size_of_stat};
 use crate::facts::{Download, FileFacts};
+use crate::fault;
 use crate::ftp::{Blame, FtpError, Session};
 use crate::names::RemotePath;
+use crate::pulse;
 use crate::quota::{Gauge, Hold};
 use crate::status::Progress;
 
@@ -51,18 +54,22 @@ pub(super) async fn obtain(scan: &Scan<'_>, session: &mut Session, job: &FileJob
     }
     let may_be_empty = facts.size == Some(0) && scan.server.memory.borrow_mut().seen_empty(&path, facts);
     if facts.size == Some(0) && !may_be_empty {
-        scan.tally.borrow_mut().waiting += 1;
+        scan.file_empty(&path, facts);
         return Ok(());
     }
-    let wanted = Wanted { path: &path, facts, may_be_empty, verify: scan.server.settings.verify };
+    let again = scan.server.memory.borrow().was_tried(&path, &job.facts);
+    let verify = scan.server.settings.verify;
+    let another = || scan.jobs.another_file();
+    let wanted = Wanted { path: &path, facts, may_be_empty, again, verify, another: &another };
     let Some(mut hold) = room(scan, job, wanted).await else { return Ok(()) };
+    fault::hang_here("fetch", scan.server.settings.name.as_str()).await;
     match fetch(session, &scan.server.mirror, wanted, &mut hold, &scan.server.gauge).await {
         Ok(fetched) => {
             publish(scan, job, fetched, hold, turn);
             Ok(())
         }
         Err(error) => {
-            scan.server.leftovers.borrow_mut().add(PartialName::new(&path, facts));
+            keep_for_next_try(scan.server, PartialName::new(&path, facts));
             scan.not_fetched(job, error)
         }
     }
@@ -102,6 +109,18 @@ fn find_finished(
     }
 }
 
+/// Remembers what a broken transfer left, where there is something to resume. A server that shows other names in
+/// every scan, and sends nothing of them, must fill neither the memory nor the disk.
+fn keep_for_next_try(server: &Server, name: PartialName) {
+    match stat(&server.mirror, name) {
+        Some(stat) if stat.st_nlink == 1 && (stat.st_size == 0 || server.leftovers.borrow().is_full()) => {
+            discard(&server.mirror, &server.gauge, name, &stat);
+        }
+        Some(_) => server.leftovers.borrow_mut().add(name),
+        None => {}
+    }
+}
+
 fn discard(mirror: &ServerMirror, gauge: &Gauge, name: PartialName, stat: &rustix::fs::Stat) {
     match remove(mirror, name) {
         Ok(()) if stat.st_nlink == 1 => gauge.partial_gone(size_of_stat(stat)),
@@ -131,6 +150,30 @@ pub(super) fn discard_leftovers(server: &Server) {
     };
     for name in names {
         if let Some(stat) = stat(&server.mirror, name) {
+            discard(&server.mirror, &server.gauge, name, &stat);
+        }
+    }
+}
+
+/// The partial files of long ago, among which those are that no listing claims.
+pub(super) fn aged_leftovers(server: &Server) -> Leftovers {
+    Leftovers::read_aged(&server.mirror, SystemTime::now()).unwrap_or_else(|error| {
+        log::warn!("server={} cannot read .partial: {error}", server.settings.name);
+        Leftovers::default()
+    })
+}
+
+/// Removes partial files of long ago whose files no listing of a whole scan showed. Those of a directory that could
+/// not be listed are among them, which costs their bytes once more, should the directory come back.
+pub(super) fn discard_unclaimed(server: &Server, unclaimed: Leftovers) {
+    for name in unclaimed.into_names() {
+        server.leftovers.borrow_mut().forget(name);
+        if let Some(stat) = stat(&server.mirror, name) {
+            let size = size_of_stat(&stat);
+            log::info!(
+                "server={} removes the partial file {name} of {size} bytes: its file is gone from the server",
+                server.settings.name
+            );
             discard(&server.mirror, &server.gauge, name, &stat);
         }
     }
@@ -188,7 +231,8 @@ struct Way {
     mirror: Arc<ServerMirror>,
     gauge: Arc<Gauge>,
     progress: Arc<Progress>,
-    leftovers: Rc<RefCell<Leftovers>>,
+    memory: Rc<RefCell<Memory>>,
+    under_way: UnderWay,
     staged: Staged,
     download: Download,
     _hold: Hold,
@@ -214,37 +258,51 @@ fn publish(scan: &Scan<'_>, job: &FileJob, fetched: Fetched, hold: Hold, turn: O
         size,
         downloaded_at: chrono::Utc::now().timestamp_millis(),
     };
+    let (leftovers, stranded) = (Rc::clone(&server.leftovers), Rc::clone(&server.stranded));
+    let under_way = UnderWay { leftovers, stranded, partial, done: false };
     let way = Way {
         publisher: server.publisher.clone(),
         records: Rc::clone(&server.records),
         mirror: Arc::clone(&server.mirror),
         gauge: Arc::clone(&server.gauge),
         progress: Arc::clone(&server.progress),
-        leftovers: Rc::clone(&server.leftovers),
-        staged: Staged { mirror: Arc::clone(&server.mirror), partial, file, directory, name },
+        memory: Rc::clone(&server.memory),
+        under_way,
+        staged: Staged {
+            mirror: Arc::clone(&server.mirror),
+            partial,
+            file,
+            directory,
+            name,
+            pulse: pulse::own(),
+        },
         download,
         _hold: hold,
         _turn: turn,
     };
     let mut publishing = server.publishing.borrow_mut();
-    // those that are done already need not be remembered
+    // those that are done already need not be remembered; their panics were logged
     while publishing.try_join_next().is_some() {}
     publishing.spawn_local(way.go());
 }
 
 impl Way {
     async fn go(self) {
-        let Self { publisher, records, mirror, gauge, progress, leftovers, staged, download, _hold, _turn } =
-            self;
+        let Self { publisher, records, mirror, gauge, progress, memory, under_way, .. } = self;
+        let Self { staged, download, _hold, _turn, .. } = self;
         let (partial, size) = (staged.partial, download.size);
         let (server, path) = (download.server.clone(), download.directory.join(&download.name));
         let received_at = download.downloaded_at;
         let outcome = match publisher.store(staged).await {
-            Ok(()) => records.record(download).await,
+            Ok(()) => {
+                fault::hang_here("record", server.as_str()).await;
+                records.record(download).await
+            }
             Err(error) => Err(error.into()),
         };
         match outcome {
             Ok(()) => {
+                under_way.done();
                 // the proof of ownership has served; one that stays is removed by the next start
                 remove(&mirror, partial)
                     .unwrap_or_else(|error| log::warn!("server={server} path={path}: {error}"));
@@ -257,14 +315,48 @@ impl Way {
                 });
             }
             Err(error) => {
-                // the proof that the file is ours, should it have its final name already
-                leftovers.borrow_mut().add(partial);
-                let ours =
-                    error.is::<StoreError>() && matches!(error.downcast_ref(), Some(StoreError::NameTaken));
-                let level = if ours { log::Level::Warn } else { log::Level::Error };
-                log::log!(level, "server={server} path={path}: {error:#}; the next scan tries again");
-                progress.update(|status| status.last_error = Some(format!("{path}: {error:#}")));
+                // the proof that the file is ours, should it have its final name already, is kept
+                drop(under_way);
+                let text = format!("{error:#}");
+                let level = match error.downcast_ref() {
+                    Some(StoreError::NameTaken) => log::Level::Warn,
+                    Some(_) => log::Level::Error,
+                    // the keeper has said so, once for all files
+                    None => log::Level::Debug,
+                };
+                let first = memory.borrow_mut().first_time(&path, &text);
+                let level = if first { level } else { log::Level::Debug };
+                log::log!(level, "server={server} path={path}: {text}; the next scan tries again");
+                progress.update(|status| status.last_error = Some(format!("{path}: {text}")));
             }
+        }
+    }
+}
+
+/// A file between whole and recorded. Whatever ends its way before the record, a panic included, its partial file is
+/// noted as a leftover: it is the proof that the file is ours, should it have its final name already.
+struct UnderWay {
+    leftovers: Rc<RefCell<Leftovers>>,
+    stranded: Rc<Cell<u64>>,
+    partial: PartialName,
+    done: bool,
+}
+
+impl UnderWay {
+    fn done(mut self) {
+        self.done = true;
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        if self.done {
+            return;
+        }
+        self.stranded.set(self.stranded.get() + 1);
+        // never a second panic; borrowed by nobody, because each look is over before anything waits
+        if let Ok(mut leftovers) = self.leftovers.try_borrow_mut() {
+            leftovers.add(self.partial);
         }
     }
 }

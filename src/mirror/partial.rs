@@ -10,6 +10,7 @@ use std::fs::File;
 use std::hash::Hasher;
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
 use rustix::fs::{AtFlags, Mode, OFlags, Stat};
@@ -21,8 +22,14 @@ use crate::facts::{FileFacts, Modified, TimeSource};
 use crate::names::RemotePath;
 
 /// When a download is resumed, this much of what is there is fetched again and compared, because two contents may
-/// share size and time, and because after a power loss the end of an unsynced file may be empty.
+/// share size and time. Against a power loss it is no help: see `tree::Mirror::open`.
 const OVERLAP: u64 = 64 * 1024;
+
+/// A partial file that nobody wrote to for so long, and for whose path the server shows no file any more, is removed.
+const KEPT_UNCLAIMED: Duration = Duration::from_secs(24 * 3600);
+
+/// Files of one server whose broken transfers are remembered; of further ones nothing is kept, and they begin anew.
+const MAX_LEFTOVERS: usize = 100_000;
 
 /// The name of a partial file, and all it says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +46,9 @@ impl PartialName {
         Self { path_hash: path_hash(path), facts }
     }
 
-    fn parse(name: &str) -> Option<Self> {
+    /// What a name says; `None` where it is none of ours.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
         let mut parts = name.split('_');
         let (hash, size, time) = (parts.next()?, parts.next()?, parts.next()?);
         let path_hash = u128::from_str_radix(hash, 16).ok().filter(|_| hash.len() == 32)?;
@@ -51,7 +60,9 @@ impl PartialName {
             }),
             None => None,
         };
-        Some(Self { path_hash, facts: FileFacts { size, modified } })
+        let parsed = Self { path_hash, facts: FileFacts { size, modified } };
+        // what would be written otherwise is another file
+        (parsed.to_string() == name).then_some(parsed)
     }
 }
 
@@ -77,6 +88,12 @@ fn path_hash(path: &RemotePath) -> u128 {
     hasher.finish128().as_u128()
 }
 
+/// Whether a file in `.partial` is ours.
+#[must_use]
+pub fn is_partial_name(name: &str) -> bool {
+    PartialName::parse(name).is_some()
+}
+
 /// What an earlier run left in `.partial`, by path. Read once when a scanner starts.
 #[derive(Debug, Default)]
 pub struct Leftovers(HashMap<u128, Vec<PartialName>>);
@@ -95,10 +112,38 @@ impl Leftovers {
         Ok(Self(by_path))
     }
 
+    /// Reads those that nobody wrote to for a day. One that has its final name already proves that the file is ours,
+    /// and is no leftover in this sense.
+    ///
+    /// # Errors
+    ///
+    /// When the directory cannot be read.
+    pub fn read_aged(mirror: &ServerMirror, now: SystemTime) -> io::Result<Self> {
+        let mut all = Self::read(mirror)?;
+        let newest = now.checked_sub(KEPT_UNCLAIMED).and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+        let newest = newest.map_or(0, |since| since.as_secs());
+        let aged = |name: &PartialName| {
+            stat(mirror, *name).is_some_and(|stat| {
+                stat.st_nlink == 1 && u64::try_from(stat.st_mtime).is_ok_and(|at| at < newest)
+            })
+        };
+        all.0.retain(|_, names| {
+            names.retain(aged);
+            !names.is_empty()
+        });
+        Ok(all)
+    }
+
     /// Whether nothing is left over, which spares the look-ups.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Whether no more broken transfers are to be remembered.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.0.len() >= MAX_LEFTOVERS
     }
 
     /// Takes out what was left over for `path`.
@@ -111,6 +156,16 @@ impl Leftovers {
         let names = self.0.entry(name.path_hash).or_default();
         if !names.contains(&name) {
             names.push(name);
+        }
+    }
+
+    /// Forgets a partial file that is removed.
+    pub fn forget(&mut self, name: PartialName) {
+        if let Some(names) = self.0.get_mut(&name.path_hash) {
+            names.retain(|other| *other != name);
+            if names.is_empty() {
+                self.0.remove(&name.path_hash);
+            }
         }
     }
 
@@ -273,7 +328,11 @@ mod tests {
             let name = PartialName::new(&path("/a/b.zip"), facts);
             assert_eq!(PartialName::parse(&name.to_string()), Some(name));
         }
-        for foreign in ["", "x_1_2", "00_1_-", "README", "_-_-"] {
+        let ours = PartialName::new(&path("/a.zip"), unknown).to_string();
+        let longer = format!("{ours}_");
+        let foreign =
+            ["", "x_1_2", "00_1_-", "README", "_-_-", &longer, &ours.to_uppercase(), &format!("{ours}0")];
+        for foreign in foreign {
             assert_eq!(PartialName::parse(foreign), None, "{foreign}");
         }
     }

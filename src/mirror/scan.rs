@@ -1,31 +1,33 @@
 //! One scan of one server: the whole tree is listed, and what is new is fetched meanwhile.
 //!
-//! The server's connections work as lanes beside each other, each on one job at a time with one session, so that
-//! no lane ever waits for a second connection while it holds one. Dropping the scan at any point leaves partial
-//! files and nothing else; files that are being stored go on by themselves.
+//! The server's connections work on its jobs beside each other ([`super::lanes`]). Dropping the scan at any point
+//! leaves partial files and nothing else; files that are being stored go on by themselves.
 
 use std::cell::{Cell, RefCell};
 use std::fmt::Display;
 use std::sync::Arc;
 
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::explore::explore;
+use super::fetch::FetchError;
 use super::jobs::{DirectoryJob, Job, Jobs};
-use super::obtain::obtain;
+use super::lanes::Lanes;
+use super::memory::Failure;
+use super::obtain::{aged_leftovers, discard_unclaimed};
+use super::partial::Leftovers;
 use super::server::Server;
 use crate::facts::FileFacts;
-use crate::ftp::{Blame, FtpError, Session};
+use crate::ftp::{Blame, FtpError};
 use crate::names::RemotePath;
-use crate::status::ServerState;
+use crate::status::{IncompleteFile, ServerState, rfc3339};
 
 /// A job is given to another connection this often, when the one it was on breaks.
 const MAX_TRIES: u32 = 2;
 /// From this many failures on with the same size and time, an unfinished file is no longer taken for an upload.
 const UNFINISHED_TRIES: u32 = 4;
+/// Files that cannot be taken and are shown one by one; all of them are counted.
+const MAX_INCOMPLETE_SHOWN: usize = 5;
 /// Files received and not recorded yet. Bounds open files, and the work that a stop waits for.
 const MAX_PUBLISHING: usize = 64;
 
@@ -46,6 +48,10 @@ pub struct Tally {
     pub waiting: u64,
     /// Lines that no parser understood, and names that were refused.
     pub not_understood: u64,
+    /// Directories whose listing was cut, or looks as if it was.
+    pub cut_listings: u64,
+    /// New zips that were tried and could not be taken, in this scan or before.
+    pub incomplete: u64,
     /// There is more to fetch than one scan takes.
     pub overflowed: bool,
 }
@@ -56,14 +62,15 @@ pub(super) struct Scan<'s> {
     pub(super) jobs: Jobs,
     pub(super) tally: RefCell<Tally>,
     pub(super) publishing: Arc<Semaphore>,
-    /// Sessions in use or being made.
-    sessions: Cell<usize>,
+    /// Partial files from long ago that no listing of this scan has a file for, so far.
+    pub(super) unclaimed: RefCell<Leftovers>,
+    /// The first few of the files that cannot be taken.
+    incomplete: RefCell<Vec<IncompleteFile>>,
+    pub(super) lanes: Lanes,
     /// Transfers under way, for the state that `status` shows.
     transfers: Cell<usize>,
-    /// One login at a time until the first has succeeded: a refused password is tried once a scan, not four times.
-    login: Semaphore,
-    logged_in: Cell<bool>,
-    fatal: RefCell<Option<FtpError>>,
+    /// The server has answered in this scan.
+    reached: Cell<bool>,
 }
 
 /// Scans `server` once.
@@ -78,26 +85,27 @@ pub async fn scan(server: &Server) -> Result<Tally, FtpError> {
         jobs: Jobs::default(),
         tally: RefCell::default(),
         publishing: Arc::new(Semaphore::new(MAX_PUBLISHING)),
-        sessions: Cell::new(0),
+        unclaimed: RefCell::new(aged_leftovers(server)),
+        incomplete: RefCell::default(),
+        lanes: Lanes::default(),
         transfers: Cell::new(0),
-        login: Semaphore::new(1),
-        logged_in: Cell::new(false),
-        fatal: RefCell::new(None),
+        reached: Cell::new(false),
     };
     for path in &server.settings.directories {
         let key = server.memory.borrow().key(path);
-        let job = DirectoryJob { path: Arc::new(path.clone()), depth: 0, lineage: None, tries: 0 };
+        let path = Arc::new(path.clone());
+        let job = DirectoryJob { path, depth: 0, unique: None, above: None, tries: 0 };
         scan.jobs.add_directory(key, job);
     }
-    let lanes = server.lanes();
-    scan.jobs.set_lanes(lanes);
-    let mut lanes: FuturesUnordered<_> = (0..lanes).map(|_| scan.lane()).collect();
-    while lanes.next().await.is_some() {}
-    drop(lanes);
-    let Scan { jobs, tally, fatal, .. } = scan;
-    if let Some(error) = fatal.into_inner() {
+    scan.run_lanes().await;
+    server.log_out_superfluous().await;
+    server.show_connections(0);
+    let Scan { jobs, tally, lanes, unclaimed, incomplete, .. } = scan;
+    if let Some(error) = lanes.fatal.into_inner() {
         return Err(error);
     }
+    discard_unclaimed(server, unclaimed.into_inner());
+    server.progress.update(|status| status.incomplete = incomplete.into_inner());
     let mut tally = tally.into_inner();
     if jobs.directories_dropped() > 0 {
         let (name, dropped) = (&server.settings.name, jobs.directories_dropped());
@@ -109,118 +117,9 @@ pub async fn scan(server: &Server) -> Result<Tally, FtpError> {
     Ok(tally)
 }
 
-/// A lane's session. Sessions from an earlier scan may be dead without anybody's fault.
-struct Held<'s> {
-    session: Option<Session>,
-    /// Made in this scan, or proved alive in it.
-    fresh: bool,
-    server: &'s Server,
-}
-
-impl Drop for Held<'_> {
-    fn drop(&mut self) {
-        if let Some(session) = self.session.take() {
-            self.server.keep(session);
-        }
-    }
-}
-
 impl Scan<'_> {
-    /// Works until there is nothing left, or this connection cannot be had.
-    async fn lane(&self) {
-        let mut held = Held { session: None, fresh: false, server: self.server };
-        while let Some(job) = self.jobs.next().await {
-            let listed = matches!(job, Job::List(_));
-            let go_on = self.work(job, &mut held).await;
-            self.jobs.finished(listed);
-            self.update_progress();
-            if !go_on {
-                break;
-            }
-        }
-        if held.session.is_some() {
-            self.sessions.set(self.sessions.get() - 1);
-        }
-    }
-
-    /// Does one job; false when this lane has no connection and cannot get one.
-    async fn work(&self, job: Job, held: &mut Held<'_>) -> bool {
-        if held.session.is_none()
-            && let Err(error) = self.connect(held).await
-        {
-            self.jobs.give_back(job);
-            self.retire(error);
-            return false;
-        }
-        // none after a success means that the scan was given up meanwhile
-        let Some(session) = held.session.as_mut() else { return false };
-        let outcome = match &job {
-            Job::List(directory) => explore(self, session, directory).await,
-            Job::Fetch(file) => {
-                self.transferring(1);
-                let outcome = obtain(self, session, file).await;
-                self.transferring(-1);
-                outcome
-            }
-        };
-        let reusable = session.is_reusable();
-        if !reusable {
-            held.session = None;
-            self.sessions.set(self.sessions.get() - 1);
-        }
-        let stale = !std::mem::replace(&mut held.fresh, reusable);
-        match outcome {
-            Ok(()) => self.logged_in.set(true),
-            Err(error) => self.failed(job, error, stale),
-        }
-        true
-    }
-
-    /// Takes an idle session or logs in.
-    async fn connect(&self, held: &mut Held<'_>) -> Result<(), FtpError> {
-        if let Some(session) = self.server.take_idle() {
-            self.sessions.set(self.sessions.get() + 1);
-            held.session = Some(session);
-            held.fresh = false;
-            return Ok(());
-        }
-        // closed is impossible: the semaphore lives as long as the scan
-        let turn = if self.logged_in.get() { None } else { self.login.acquire().await.ok() };
-        if self.jobs.is_ended() {
-            return Ok(());
-        }
-        self.sessions.set(self.sessions.get() + 1);
-        let session = self.server.connector.connect().await.inspect_err(|_| {
-            self.sessions.set(self.sessions.get() - 1);
-        })?;
-        self.logged_in.set(true);
-        drop(turn);
-        held.session = Some(session);
-        held.fresh = true;
-        self.update_progress();
-        Ok(())
-    }
-
-    /// A lane gets no connection. Others go on with its work; without any other the scan is over.
-    fn retire(&self, error: FtpError) {
-        let others = self.sessions.get();
-        let name = &self.server.settings.name;
-        if others == 0 {
-            self.fatal.replace(Some(error));
-            self.jobs.end();
-            return;
-        }
-        if error.blame() == Blame::TooManyLogins {
-            self.server.grant(others);
-            log::info!("server={name} grants {others} logins and no more for now: {error}");
-        } else {
-            log::warn!("server={name} {error}; going on with {others} connections");
-        }
-        self.jobs.set_lanes(others);
-    }
-
     /// A job failed: another connection may help, or it is left for the next scan.
-    fn failed(&self, mut job: Job, error: FtpError, stale: bool) {
+    pub(super) fn failed(&self, mut job: Job, error: FtpError, stale: bool) {
         let (path, tries) = match &mut job {
             Job::List(directory) => ((*directory.path).clone(), &mut directory.tries),
             Job::Fetch(file) => (file.path(), &mut file.tries),
@@ -233,7 +132,11 @@ impl Scan<'_> {
         }
         match job {
             Job::List(_) => {
-                self.tally.borrow_mut().failed_directories += 1;
+                let cut = matches!(error, FtpError::ListingCut(_));
+                let mut tally = self.tally.borrow_mut();
+                tally.failed_directories += 1;
+                tally.cut_listings += u64::from(cut);
+                drop(tally);
                 self.complain(&path, &error, "the next scan tries again");
             }
             Job::Fetch(file) => self.file_failed(&path, file.facts, &error),
@@ -242,13 +145,13 @@ impl Scan<'_> {
 
     /// A file is not taken now. It waits for its next try, longer each time while the server shows the same.
     pub(super) fn file_failed(&self, path: &RemotePath, facts: FileFacts, error: &dyn Display) {
-        let (_, next) = self.postpone(path, facts);
+        let (_, next) = self.postpone(path, facts, error);
         self.complain(path, error, &next);
     }
 
     /// The same for a file that looks as if it is still being uploaded, which is everyday life unless it lasts.
     pub(super) fn file_unfinished(&self, path: &RemotePath, facts: FileFacts, error: &dyn Display) {
-        let (failures, next) = self.postpone(path, facts);
+        let (failures, next) = self.postpone(path, facts, error);
         if failures < UNFINISHED_TRIES {
             log::info!("server={} path={path}: {error}; {next}", self.server.settings.name);
         } else {
@@ -256,13 +159,42 @@ impl Scan<'_> {
         }
     }
 
+    /// A file is seen empty for the first time; the next scan believes it.
+    pub(super) fn file_empty(&self, path: &RemotePath, facts: FileFacts) {
+        self.tally.borrow_mut().waiting += 1;
+        let (since, next_try) = (chrono::Utc::now(), Instant::now() + self.server.interval);
+        let reason = FetchError::Empty.to_string().into();
+        self.incomplete(path, &Failure { facts, count: 1, next_try, since, reason });
+    }
+
     /// Answers how often the file failed in a row, and when it is tried again, in words.
-    fn postpone(&self, path: &RemotePath, facts: FileFacts) -> (u32, String) {
-        let (failures, wait) = self.server.memory.borrow_mut().failed(path, facts, Instant::now());
+    fn postpone(&self, path: &RemotePath, facts: FileFacts, error: &dyn Display) -> (u32, String) {
+        let now = Instant::now();
+        let failure = self.server.memory.borrow_mut().failed(path, facts, &error.to_string(), now);
         let mut tally = self.tally.borrow_mut();
         tally.failed_files += 1;
         tally.waiting += 1;
-        (failures, format!("next try in {}, or when it changes", humantime::format_duration(wait)))
+        drop(tally);
+        self.incomplete(path, &failure);
+        let wait = failure.next_try.saturating_duration_since(now);
+        (failure.count, format!("next try in {}, or when it changes", humantime::format_duration(wait)))
+    }
+
+    /// Counts a file that was tried and not taken, and shows it in `status` where it is one of the first few.
+    pub(super) fn incomplete(&self, path: &RemotePath, failure: &Failure) {
+        self.tally.borrow_mut().incomplete += 1;
+        let mut shown = self.incomplete.borrow_mut();
+        if shown.len() < MAX_INCOMPLETE_SHOWN {
+            let wait = failure.next_try.saturating_duration_since(Instant::now());
+            let wait = chrono::TimeDelta::from_std(wait).unwrap_or_default();
+            shown.push(IncompleteFile {
+                path: path.to_string(),
+                reason: failure.reason.to_string(),
+                tries: failure.count,
+                since: rfc3339(failure.since),
+                next_try: rfc3339(chrono::Utc::now() + wait),
+            });
+        }
     }
 
     /// A file is not taken now for a reason of our own; the next scan tries again, and finds it better at once.
@@ -280,19 +212,25 @@ impl Scan<'_> {
         self.server.progress.update(|status| status.last_error = Some(format!("{path}: {text}")));
     }
 
-    fn transferring(&self, change: isize) {
+    /// The server answers: the state that `status` shows may be taken from the work.
+    pub(super) fn reached(&self) {
+        self.reached.set(true);
+    }
+
+    pub(super) fn transferring(&self, change: isize) {
         self.transfers.set(self.transfers.get().saturating_add_signed(change));
         self.update_progress();
     }
 
     /// Brings the counters that `status` shows up to date.
-    fn update_progress(&self) {
+    pub(super) fn update_progress(&self) {
         let tally = self.tally.borrow();
         let pending = tally.waiting + self.jobs.waiting_files() + self.transfers.get() as u64;
         let state = if self.transfers.get() > 0 { ServerState::Downloading } else { ServerState::Scanning };
+        self.server.show_connections(self.lanes.sessions());
         self.server.progress.update(|status| {
             status.pending_files = pending;
-            if self.logged_in.get() {
+            if self.reached.get() {
                 status.state = state;
             }
         });

@@ -9,19 +9,19 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::budget::Budget;
 use super::memory::Memory;
 use super::partial::Leftovers;
 use super::ports::{DiskGuard, Records};
+use super::quiet::QuietDirectories;
 use super::store::Publisher;
 use super::tree::{Mirror, ServerMirror};
-use crate::config::ServerSettings;
+use crate::config::{ServerSettings, SyncSettings};
 use crate::ftp::{Connector, Session};
 use crate::quota::Gauge;
-use crate::status::Progress;
+use crate::status::{ConnectionStatus, Progress};
 
-/// After a server refused a login as one too many, so long it is left with the logins it granted.
-const LIMIT_MEMORY: Duration = Duration::from_secs(300);
-/// For logging out of all idle sessions at the end.
+/// For logging out of idle sessions.
 const QUIT_LIMIT: Duration = Duration::from_millis(300);
 
 /// What a scanner works with; see the module.
@@ -30,6 +30,8 @@ pub struct Server {
     pub settings: Arc<ServerSettings>,
     /// From the start of one scan to the start of the next.
     pub interval: Duration,
+    /// How often a directory is listed in which nothing has changed for long, where the operator allows less.
+    pub quiet_directories: Option<Duration>,
     /// Its part of the mirror.
     pub mirror: Arc<ServerMirror>,
     /// Bytes under way.
@@ -40,13 +42,17 @@ pub struct Server {
     pub(super) guard: Rc<dyn DiskGuard>,
     pub(super) publisher: Publisher,
     pub(super) connector: Connector,
-    pub(super) memory: RefCell<Memory>,
-    /// Shared with the files on their way into the records.
+    /// Where there was nothing to do.
+    pub(super) quiet: RefCell<QuietDirectories>,
+    /// Shared with the files on their way into the records, as are the next two.
+    pub(super) memory: Rc<RefCell<Memory>>,
     pub(super) leftovers: Rc<RefCell<Leftovers>>,
+    /// Fetched files that could not be stored or recorded since this was last asked.
+    pub(super) stranded: Rc<Cell<u64>>,
     /// Files being made durable and recorded; they are finished even when a scan is stopped.
     pub(super) publishing: RefCell<JoinSet<()>>,
+    pub(super) budget: RefCell<Budget>,
     idle: RefCell<Vec<Session>>,
-    granted: Cell<Option<(usize, Instant)>>,
 }
 
 /// The parts of the program that a [`Server`] is built on.
@@ -70,7 +76,7 @@ impl Server {
     /// When the mirror cannot be opened, or TLS has nobody to trust.
     pub fn new(
         settings: Arc<ServerSettings>,
-        interval: Duration,
+        sync: &SyncSettings,
         mirror: &Mirror,
         neighbours: Neighbours,
         progress: Arc<Progress>,
@@ -80,10 +86,14 @@ impl Server {
         Ok(Self {
             connector: Connector::new((*settings).clone())?,
             leftovers: Rc::new(RefCell::new(Leftovers::read(&own)?)),
-            memory: RefCell::new(Memory::new(interval)),
+            memory: Rc::new(RefCell::new(Memory::new(sync.interval))),
+            stranded: Rc::default(),
+            budget: RefCell::new(Budget::new(settings.connections, sync.interval)),
+            quiet: RefCell::default(),
             mirror: own,
             settings,
-            interval,
+            interval: sync.interval,
+            quiet_directories: sync.quiet_directories,
             gauge,
             progress,
             records,
@@ -91,7 +101,6 @@ impl Server {
             publisher,
             publishing: RefCell::default(),
             idle: RefCell::default(),
-            granted: Cell::new(None),
         })
     }
 
@@ -107,17 +116,18 @@ impl Server {
         }
     }
 
-    /// How many connections to use: as configured, or as many as the server granted lately.
-    pub(super) fn lanes(&self) -> usize {
-        match self.granted.get() {
-            Some((granted, until)) if Instant::now() < until => granted.clamp(1, self.settings.connections),
-            _ => self.settings.connections,
-        }
+    /// How many connections to use now.
+    pub(super) fn lanes(&self, now: Instant) -> usize {
+        self.budget.borrow().lanes(now)
     }
 
-    /// The server granted no more than `logins` at a time.
-    pub(super) fn grant(&self, logins: usize) {
-        self.granted.set(Some((logins.max(1), Instant::now() + LIMIT_MEMORY)));
+    /// Shows how many logins there are, of which `at_work` are in use by a scan.
+    pub(super) fn show_connections(&self, at_work: usize) {
+        let in_use = at_work + self.idle.borrow().len();
+        let granted = self.lanes(Instant::now());
+        self.progress.update(|status| {
+            status.connections = ConnectionStatus { in_use: in_use as u64, granted: granted as u64 };
+        });
     }
 
     /// Waits until every fetched file is recorded or given up, at most `limit`.
@@ -133,9 +143,30 @@ impl Server {
         }
     }
 
+    /// Files that were fetched and are not on record: those that failed since this was last asked, and those still on
+    /// their way. Their partial names are the proof that they are ours, and must stay.
+    pub(super) fn take_unrecorded(&self) -> u64 {
+        self.stranded.take() + self.publishing.borrow().len() as u64
+    }
+
+    /// Logs out of what is kept beyond the number that is used: others may want those logins.
+    pub(super) async fn log_out_superfluous(&self) {
+        let most = self.lanes(Instant::now());
+        let superfluous: Vec<_> = {
+            let mut idle = self.idle.borrow_mut();
+            let excess = idle.len().saturating_sub(most);
+            idle.drain(..excess).collect()
+        };
+        log_out(superfluous).await;
+    }
+
     /// Logs out everywhere, so that no stale login counts against the server's limit.
     pub(super) async fn log_out(&self) {
         let sessions = self.idle.take();
-        futures_util::future::join_all(sessions.into_iter().map(|session| session.quit(QUIT_LIMIT))).await;
+        log_out(sessions).await;
     }
+}
+
+async fn log_out(sessions: Vec<Session>) {
+    futures_util::future::join_all(sessions.into_iter().map(|session| session.quit(QUIT_LIMIT))).await;
 }

@@ -4,9 +4,14 @@
 //! and all unsynced directories above it synced. Only then may the file be recorded. The partial name stays as the
 //! proof of ownership until the record is committed, and is removed after that.
 //!
+//! A sync that fails is never simply repeated: the kernel tells of a lost write once, and a second sync would
+//! succeed without it. Data that could not be synced are fetched anew, and a name that could not be synced is taken
+//! back and given again.
+//!
 //! Files come in batches, because the waits of a journaling file system are shared: one commit of its journal makes
-//! many files durable. A file that comes alone does not wait for company. All of this blocks and runs on the
-//! publisher's own thread, never on a scanner's.
+//! many files durable. Within a step the syncs of a batch run beside each other, because each ends with a flush of
+//! the disk's cache, and flushes that wait at the same time become one. A file that comes alone does not wait for
+//! company. All of this blocks and runs on the publisher's own threads, never on a scanner's.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -14,20 +19,26 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::{Builder, scope};
 
 use anyhow::Context;
 use rustix::fs::{Advice, AtFlags, Stat, StatxFlags};
 use rustix::io::Errno;
 use tokio::sync::{mpsc, oneshot};
 
-use super::partial::{PartialName, stat};
-use super::tree::{ServerMirror, make_and_open};
+use super::partial::{PartialName, remove, stat};
+use super::tree::{ServerMirror, make_and_open, open_directory};
 use crate::names::{RemoteName, RemotePath};
+use crate::pulse::Pulse;
+use crate::{fault, panics};
 
 /// Most files that are made durable together. Bounds the wait of the first one of them.
 const MAX_BATCH: usize = 256;
 /// Jobs that wait for the publisher; beyond it scanners wait, which is the back pressure of a slow disk.
 const QUEUE: usize = 1024;
+/// Syncs that run beside each other. More win little: by then all of them wait for the same commit of the journal.
+const SYNCING: usize = 16;
 /// Directories that are remembered as synced. Beyond it all are forgotten, which costs a sync each.
 const MAX_REMEMBERED: usize = 100_000;
 
@@ -44,6 +55,8 @@ pub struct Staged {
     pub directory: Arc<RemotePath>,
     /// Its name on the server, and in the mirror.
     pub name: RemoteName,
+    /// Of the scan that waits for it.
+    pub pulse: Option<Arc<Pulse>>,
 }
 
 /// Why a file did not get its final name.
@@ -98,6 +111,7 @@ impl Publisher {
 
 fn run(mut receiver: mpsc::Receiver<Job>) {
     let mut durable = DurableDirectories::default();
+    panics::own_thread("publisher");
     while let Some(first) = receiver.blocking_recv() {
         let mut batch = vec![first];
         while batch.len() < MAX_BATCH
@@ -106,13 +120,35 @@ fn run(mut receiver: mpsc::Receiver<Job>) {
             batch.push(job);
         }
         let (staged, askers): (Vec<_>, Vec<_>) = batch.into_iter().map(|job| (job.staged, job.done)).unzip();
-        // a panic costs this batch, whose askers see it as an error, and not the thread
-        let stored =
-            catch_unwind(AssertUnwindSafe(|| store_batch(&staged, &mut durable))).unwrap_or_default();
+        let stored = store_shielded(&staged, &mut durable, &store_batch);
         for (asker, outcome) in askers.into_iter().zip(stored) {
             // an asker that was stopped finds the file by its partial name at the next start
             drop(asker.send(outcome));
         }
+    }
+}
+
+/// How a batch is stored: [`store_batch`].
+type Store<'a> = &'a dyn Fn(&[Staged], &mut DurableDirectories) -> Vec<Result<(), StoreError>>;
+
+/// Stores a batch. A panic costs the file that brought it and neither the others nor the thread: they are stored again
+/// one by one, which changes nothing for those that are stored already.
+fn store_shielded(
+    batch: &[Staged],
+    durable: &mut DurableDirectories,
+    store: Store<'_>,
+) -> Vec<Result<(), StoreError>> {
+    let stored = catch_unwind(AssertUnwindSafe(|| {
+        batch.iter().for_each(|staged| fault::here("store", staged.name.text()));
+        store(batch, durable)
+    }));
+    match (stored, batch) {
+        (Ok(outcomes), _) => outcomes,
+        (Err(_), [_]) => {
+            let words = panics::take_last().unwrap_or_else(|| "a panic".to_owned());
+            vec![Err(StoreError::Disk(anyhow::Error::msg(words)))]
+        }
+        (Err(_), _) => batch.chunks(1).flat_map(|one| store_shielded(one, durable, store)).collect(),
     }
 }
 
@@ -124,6 +160,11 @@ pub struct DurableDirectories(HashSet<Birth>);
 #[must_use]
 pub fn store_batch(batch: &[Staged], durable: &mut DurableDirectories) -> Vec<Result<(), StoreError>> {
     let mut outcomes: Vec<Result<(), StoreError>> = sync_data(batch).into_iter().map(|r| Ok(r?)).collect();
+    for (staged, outcome) in batch.iter().zip(&outcomes) {
+        if outcome.is_err() {
+            forget_data(staged);
+        }
+    }
     sync_partial_directories(batch, &mut outcomes);
     let mut homes = Homes::default();
     let mut touched = Vec::with_capacity(batch.len());
@@ -134,31 +175,58 @@ pub fn store_batch(batch: &[Staged], durable: &mut DurableDirectories) -> Vec<Re
             None
         }));
     }
-    let synced: Vec<bool> = homes.0.iter().map(|(_, _, home)| rustix::fs::fsync(home).is_ok()).collect();
-    for (home, outcome) in touched.into_iter().zip(&mut outcomes) {
-        if home.is_some_and(|home| synced.get(home) != Some(&true)) {
-            *outcome = Err(StoreError::Disk(anyhow::anyhow!("the directory cannot be synced")));
+    let synced = beside_each_other(&homes.0, |(_, _, home)| rustix::fs::fsync(home));
+    for ((staged, home), outcome) in batch.iter().zip(touched).zip(&mut outcomes) {
+        if let Some(Err(error)) = home.and_then(|home| synced.get(home)) {
+            take_back(staged);
+            *outcome = Err(disk(*error, "syncing the directory"));
         }
     }
     outcomes
 }
 
+fn disk(error: Errno, attempt: &'static str) -> StoreError {
+    StoreError::Disk(anyhow::Error::new(io::Error::from(error)).context(attempt))
+}
+
+/// After a failed sync nobody knows which bytes reached the disk: none of them is resumed from. A file that has its
+/// final name was synced before it got it.
+fn forget_data(staged: &Staged) {
+    let Staged { mirror, partial, .. } = staged;
+    if stat(mirror, *partial).is_some_and(|stat| stat.st_nlink == 1)
+        && let Err(error) = remove(mirror, *partial)
+    {
+        log::warn!("cannot remove the partial file {partial}, whose data could not be synced: {error}");
+    }
+}
+
+/// Takes the final name away again; the next try gives it anew, and syncs the directory with it.
+fn take_back(staged: &Staged) {
+    let Staged { mirror, partial, directory, name, .. } = staged;
+    let Ok(home) = open_directory(mirror.top(), directory) else { return };
+    if is_same_file(mirror, *partial, &home, name.text())
+        && let Err(error) = rustix::fs::unlinkat(&home, name.text(), AtFlags::empty())
+    {
+        log::warn!("cannot take {}'s name back, which could not be synced: {error}", directory.join(name));
+    }
+}
+
 /// The directories of a batch, each opened once and synced once.
 #[derive(Debug, Default)]
-struct Homes(Vec<(*const ServerMirror, Arc<RemotePath>, OwnedFd)>);
+struct Homes(Vec<(Arc<ServerMirror>, Arc<RemotePath>, OwnedFd)>);
 
 impl Homes {
     /// Which of them is the directory of `staged`, opened where it is not yet.
     fn of(&mut self, staged: &Staged, durable: &mut DurableDirectories) -> io::Result<usize> {
-        let mirror = Arc::as_ptr(&staged.mirror);
-        let same = |(other, path, _): &(*const ServerMirror, Arc<RemotePath>, OwnedFd)| {
-            *other == mirror && (Arc::ptr_eq(path, &staged.directory) || *path == staged.directory)
+        let same = |(other, path, _): &(Arc<ServerMirror>, Arc<RemotePath>, OwnedFd)| {
+            Arc::ptr_eq(other, &staged.mirror)
+                && (Arc::ptr_eq(path, &staged.directory) || *path == staged.directory)
         };
         if let Some(place) = self.0.iter().position(same) {
             return Ok(place);
         }
         let home = durable.open(&staged.mirror, &staged.directory)?;
-        self.0.push((mirror, Arc::clone(&staged.directory), home));
+        self.0.push((Arc::clone(&staged.mirror), Arc::clone(&staged.directory), home));
         Ok(self.0.len() - 1)
     }
 }
@@ -172,24 +240,62 @@ fn sync_data(batch: &[Staged]) -> Vec<anyhow::Result<()>> {
             rustix::fs::fadvise(&staged.file, 0, None, Advice::DontNeed).ok();
         }
     }
-    let sync = |staged: &Staged| rustix::fs::fdatasync(&staged.file).context("syncing the data");
-    batch.iter().map(sync).collect()
+    let sync = |staged: &Staged| {
+        let synced = rustix::fs::fdatasync(&staged.file).map_err(io::Error::from);
+        let synced = synced.context("syncing the data");
+        // the disk moves, which all of them wait for
+        batch.iter().filter_map(|staged| staged.pulse.as_ref()).for_each(|pulse| pulse.beat());
+        synced
+    };
+    beside_each_other(batch, sync)
 }
 
 fn sync_partial_directories(batch: &[Staged], outcomes: &mut [Result<(), StoreError>]) {
-    let mut synced: Vec<*const ServerMirror> = Vec::new();
-    for (staged, outcome) in batch.iter().zip(outcomes) {
-        let mirror = Arc::as_ptr(&staged.mirror);
-        if synced.contains(&mirror) {
-            continue;
-        }
-        match rustix::fs::fsync(staged.mirror.partial()) {
-            Ok(()) => synced.push(mirror),
-            Err(error) => {
-                *outcome = Err(StoreError::Disk(anyhow::Error::new(error).context("syncing .partial")))
-            }
+    let mut mirrors: Vec<&ServerMirror> = Vec::new();
+    let mut places = Vec::with_capacity(batch.len());
+    for Staged { mirror, .. } in batch {
+        let place = mirrors.iter().position(|other| std::ptr::eq(*other, &raw const **mirror));
+        places.push(place.unwrap_or(mirrors.len()));
+        if place.is_none() {
+            mirrors.push(mirror);
         }
     }
+    let synced = beside_each_other(&mirrors, |mirror| rustix::fs::fsync(mirror.partial()));
+    for (place, outcome) in places.into_iter().zip(outcomes) {
+        if let (Ok(()), Some(Err(error))) = (&outcome, synced.get(place)) {
+            *outcome = Err(disk(*error, "syncing .partial"));
+        }
+    }
+}
+
+/// Does `work` for each of `items` on several threads; the answers are in the order of the items.
+fn beside_each_other<I: Sync, T: Send>(items: &[I], work: impl Fn(&I) -> T + Sync) -> Vec<T> {
+    let next = AtomicUsize::new(0);
+    let take = || {
+        let mut answers = Vec::new();
+        loop {
+            let place = next.fetch_add(1, Ordering::Relaxed);
+            let Some(item) = items.get(place) else { return answers };
+            answers.push((place, work(item)));
+        }
+    };
+    let mut answers = scope(|threads| {
+        let helpers = 1..items.len().min(SYNCING);
+        // a thread that the system does not give is one helper less
+        let helpers: Vec<_> =
+            helpers.filter_map(|_| Builder::new().spawn_scoped(threads, take).ok()).collect();
+        let mut answers = take();
+        for helper in helpers {
+            match helper.join() {
+                Ok(more) => answers.extend(more),
+                // costs the whole batch, as a panic on this thread would
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        answers
+    });
+    answers.sort_by_key(|(place, _)| *place);
+    answers.into_iter().map(|(_, answer)| answer).collect()
 }
 
 /// Gives the file its final name. Answers which directory the caller must sync.
@@ -204,7 +310,7 @@ fn link(staged: &Staged, homes: &mut Homes, durable: &mut DurableDirectories) ->
         Ok(()) => Ok(place),
         Err(Errno::EXIST) if is_same_file(mirror, *partial, home.as_fd(), name.text()) => Ok(place),
         Err(Errno::EXIST) => Err(StoreError::NameTaken),
-        Err(error) => Err(StoreError::Disk(anyhow::Error::new(error).context("linking"))),
+        Err(error) => Err(disk(error, "linking")),
     }
 }
 
@@ -275,7 +381,7 @@ mod tests {
         let mut writing = Partial::open(mirror, partial, 1 << 20).unwrap();
         writing.append(content).unwrap();
         let file = writing.file().try_clone().unwrap();
-        Staged { mirror: Arc::clone(mirror), partial, file, directory, name }
+        Staged { mirror: Arc::clone(mirror), partial, file, directory, name, pulse: None }
     }
 
     fn mirror() -> (tempfile::TempDir, Arc<ServerMirror>) {
@@ -292,6 +398,20 @@ mod tests {
         assert!(store_batch(&batch, &mut DurableDirectories::default()).iter().all(Result::is_ok));
         assert_eq!(std::fs::read(folder.path().join("omc01/a/b/1.zip")).unwrap(), b"one");
         assert_eq!(std::fs::read(folder.path().join("omc01/2.zip")).unwrap(), b"two");
+    }
+
+    #[test]
+    fn a_panic_over_one_file_of_a_batch_costs_that_file_alone() {
+        let (folder, mirror) = mirror();
+        let batch = ["1.zip", "bad.zip", "2.zip"].map(|name| stage(&mirror, "/", name, b"content"));
+        let store = |batch: &[Staged], durable: &mut DurableDirectories| {
+            let outcomes = store_batch(batch, durable);
+            assert!(batch.iter().all(|staged| staged.name.text() != "bad.zip"), "this one panics");
+            outcomes
+        };
+        let outcomes = store_shielded(&batch, &mut DurableDirectories::default(), &store);
+        assert!(matches!(outcomes.as_slice(), [Ok(()), Err(StoreError::Disk(_)), Ok(())]), "{outcomes:?}");
+        assert_eq!(std::fs::read(folder.path().join("omc01/2.zip")).unwrap(), b"content");
     }
 
     #[test]

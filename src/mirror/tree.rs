@@ -5,20 +5,27 @@
 //! somebody put into the mirror leads outside.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
+use super::partial::is_partial_name;
+use crate::durable::make_directories;
 use crate::names::{RemotePath, ServerName};
 
 /// Work in progress lies here, beside the servers' directories and on the same file system.
 pub const PARTIAL_DIRECTORY: &str = ".partial";
 const LOCK_FILE: &str = ".lock";
-const DIRECTORY_MODE: Mode = Mode::from_raw_mode(0o755);
+/// Which boot of the machine wrote the partial files.
+const BOOT_FILE: &str = ".boot";
+/// Where Linux tells the boots of a machine apart.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+const DIRECTORY_MODE: u32 = 0o755;
 
 /// The mirror's root, locked against a second service.
 #[derive(Debug)]
@@ -43,7 +50,7 @@ impl Mirror {
     /// [`MirrorInUse`] (inside) when another service holds it; else what could not be made or opened.
     pub fn open(path: &Path) -> anyhow::Result<Self> {
         let shown = path.display();
-        std::fs::create_dir_all(path).with_context(|| format!("cannot make the mirror {shown}"))?;
+        make_directories(path, DIRECTORY_MODE).with_context(|| format!("cannot make the mirror {shown}"))?;
         let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root =
             rustix::fs::open(path, flags, Mode::empty()).with_context(|| format!("cannot open {shown}"))?;
@@ -57,7 +64,49 @@ impl Mirror {
             Err(Errno::WOULDBLOCK) => bail!(MirrorInUse(path.to_owned())),
             Err(error) => return Err(error).with_context(|| format!("cannot lock {shown}")),
         }
-        Ok(Self { path: path.to_owned(), root, partial, _lock: lock.into() })
+        let mirror = Self { path: path.to_owned(), root, partial, _lock: lock.into() };
+        let boot = std::fs::read_to_string(BOOT_ID).unwrap_or_default();
+        mirror.distrust_other_boots(boot.trim()).with_context(|| format!("cannot tidy {shown}/.partial"))?;
+        Ok(mirror)
+    }
+
+    /// Removes what is half downloaded where the machine was started anew since: after a power loss a file may have
+    /// its length and not its bytes. What has its final name was synced before it got it, and stays.
+    fn distrust_other_boots(&self, boot: &str) -> anyhow::Result<()> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let file = rustix::fs::openat(&self.partial, BOOT_FILE, flags, Mode::from_raw_mode(0o644))?;
+        let mut file = File::from(file);
+        let mut before = String::new();
+        file.read_to_string(&mut before)?;
+        // a machine that does not tell its boots apart has nothing to compare
+        if boot.is_empty() || before == boot {
+            return Ok(());
+        }
+        let mut removed = 0;
+        for server in names_in(self.partial.as_fd())? {
+            let Ok(directory) = open_component(self.partial.as_fd(), &server) else { continue };
+            for name in names_in(directory.as_fd())? {
+                let stat = rustix::fs::statat(&directory, name.as_str(), AtFlags::SYMLINK_NOFOLLOW)?;
+                if stat.st_nlink == 1 && is_partial_name(&name) {
+                    rustix::fs::unlinkat(&directory, name.as_str(), AtFlags::empty())?;
+                    removed += 1;
+                }
+            }
+        }
+        if removed > 0 {
+            log::info!(
+                "{removed} half downloaded files are from before the machine was started, and are fetched anew"
+            );
+        }
+        let noted = file
+            .set_len(0)
+            .and_then(|()| file.write_all_at(boot.as_bytes(), 0))
+            .and_then(|()| file.sync_all());
+        if let Err(error) = noted {
+            // the next start trusts nothing then, which costs work and no file
+            log::debug!("cannot note the boot of the machine beside the partial files: {error}");
+        }
+        Ok(())
     }
 
     /// Where the mirror lies, for messages.
@@ -173,7 +222,8 @@ fn descend(
 ///
 /// The system's, except that it exists.
 pub fn make_component(parent: BorrowedFd<'_>, name: &str) -> io::Result<()> {
-    match rustix::fs::mkdirat(parent, name, DIRECTORY_MODE) {
+    refuse_dots(name)?;
+    match rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(DIRECTORY_MODE)) {
         Ok(()) | Err(Errno::EXIST) => Ok(()),
         Err(error) => Err(error.into()),
     }
@@ -216,9 +266,17 @@ pub fn make_and_open(parent: BorrowedFd<'_>, name: &str) -> io::Result<OwnedFd> 
     }
 }
 
+/// Opens one component, which is a name and neither a way up nor a link: so one after the other stays below the
+/// first. `openat2` would promise the same, from Linux 5.6 on.
 fn open_component(parent: BorrowedFd<'_>, name: &str) -> Result<OwnedFd, Errno> {
+    refuse_dots(name)?;
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     rustix::fs::openat(parent, name, flags, Mode::empty())
+}
+
+/// Names of servers were checked long before; this holds for what else a path may be made of, such as the records.
+fn refuse_dots(name: &str) -> Result<(), Errno> {
+    if matches!(name, "" | "." | "..") { Err(Errno::INVAL) } else { Ok(()) }
 }
 
 #[cfg(test)]
@@ -258,12 +316,51 @@ mod tests {
     }
 
     #[test]
+    fn no_path_leads_up_whoever_put_it_together() {
+        let (folder, _mirror, server) = mirror();
+        for text in ["/..", "/../omc02", "/./a", "/a/../../up"] {
+            let path = RemotePath::from_parts(text.into(), text.into());
+            assert!(server.make_directory(&path).is_err(), "{text}");
+            assert!(open_directory(server.top(), &path).is_err(), "{text}");
+        }
+        assert!(!folder.path().join("omc02").is_dir() && !folder.path().join("up").is_dir());
+        assert!(make_component(server.top(), "..").is_err());
+    }
+
+    #[test]
     fn a_second_service_in_the_same_mirror_is_refused() {
         let (folder, mirror, _server) = mirror();
         let error = Mirror::open(folder.path()).unwrap_err();
         assert!(error.is::<MirrorInUse>(), "{error:#}");
         drop(mirror);
         Mirror::open(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn what_is_half_downloaded_is_not_trusted_after_the_machine_was_started_anew() {
+        let (folder, mirror, server) = mirror();
+        let name = |n: u32| format!("{n:032x}_10_5.1");
+        let place = folder.path().join(".partial/omc01");
+        let left = || {
+            let mut left = names_in(server.partial()).unwrap();
+            left.sort();
+            left
+        };
+        for n in [1, 2] {
+            std::fs::write(place.join(name(n)), b"half").unwrap();
+        }
+        std::fs::write(place.join("README"), b"of somebody").unwrap();
+        std::fs::hard_link(place.join(name(2)), folder.path().join("omc01/2.zip")).unwrap();
+        drop(mirror);
+        let mirror = Mirror::open(folder.path()).unwrap();
+        assert_eq!(left(), [name(1), name(2), "README".to_owned()], "the same boot");
+        mirror.distrust_other_boots("").unwrap();
+        assert_eq!(left().len(), 3, "nobody knows");
+        mirror.distrust_other_boots("another").unwrap();
+        assert_eq!(left(), [name(2), "README".to_owned()]);
+        std::fs::write(place.join(name(3)), b"half").unwrap();
+        mirror.distrust_other_boots("another").unwrap();
+        assert_eq!(left().len(), 3, "of this boot");
     }
 
     #[test]

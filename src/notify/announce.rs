@@ -31,6 +31,10 @@ const REFILL: usize = 64;
 /// Longest sleep without looking: a wake-up could be lost with a restarted keeper.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
+/// Between two tries to record the outcome of a call, whose records do not take it: the call is over, and another one
+/// in its place would repeat it.
+const RECORD_AGAIN: Backoff = Backoff { first: Duration::from_millis(500), most: Duration::from_secs(5) };
+
 /// The records, as the notifier needs them. Times are milliseconds since 1970-01-01T00:00:00Z.
 #[async_trait::async_trait(?Send)]
 pub trait Outbox {
@@ -113,8 +117,6 @@ struct Landed {
     notice: Notice,
     attempts: u32,
     outcome: Result<(), String>,
-    /// Whether the records took the outcome.
-    recorded: anyhow::Result<()>,
 }
 
 impl<'a> Desk<'a> {
@@ -127,7 +129,8 @@ impl<'a> Desk<'a> {
         if self.queue.is_empty() {
             match self.outbox.due(REFILL, self.flying.clone()).await {
                 Ok(due) => self.queue = due.into(),
-                Err(error) => log::error!("cannot read what is to be announced: {error:#}; trying again"),
+                // the keeper has said so, once
+                Err(error) => log::debug!("cannot read what is to be announced: {error:#}; trying again"),
             }
         }
         self.queue.pop_front()
@@ -154,33 +157,37 @@ impl<'a> Desk<'a> {
         }
     }
 
-    /// Calls, and records the outcome beside the other calls: the keeper then records several at once.
+    /// Calls, and records the outcome beside the other calls: the keeper then records several at once. Where the
+    /// records do not take it, that is tried until they do, and the call keeps its place among those under way: a
+    /// host is not called again and again because our own disk is full.
     fn call(&self, notice: Notice) -> impl Future<Output = Landed> + use<'a> {
         let url = announcement(&self.settings.url, &notice.server, &notice.path);
         let (caller, outbox) = (self.caller, self.outbox);
         async move {
             let outcome = caller.call(&url).await;
             let attempts = notice.attempts.saturating_add(1);
-            let recorded = match &outcome {
-                Ok(()) => outbox.delivered(vec![notice.id]).await,
-                Err(_) => {
-                    let wait = i64::try_from(RETRY.after(attempts).as_millis()).unwrap_or(i64::MAX / 2);
-                    outbox.postpone(notice.id, attempts, Utc::now().timestamp_millis() + wait).await
-                }
-            };
-            Landed { notice, attempts, outcome, recorded }
+            let wait = i64::try_from(RETRY.after(attempts).as_millis()).unwrap_or(i64::MAX / 2);
+            let again_at = Utc::now().timestamp_millis() + wait;
+            let mut tries = 0;
+            loop {
+                let recorded = match &outcome {
+                    Ok(()) => outbox.delivered(vec![notice.id]).await,
+                    Err(_) => outbox.postpone(notice.id, attempts, again_at).await,
+                };
+                let Err(error) = recorded else { break };
+                let (server, path) = (&notice.server, &notice.path);
+                log::debug!("server={server} path={path}: cannot record the call: {error:#}; trying again");
+                tries += 1;
+                tokio::time::sleep(RECORD_AGAIN.after(tries)).await;
+            }
+            Landed { notice, attempts, outcome }
         }
     }
 
     /// Draws the conclusions of a call. Answers how long to pause, where the host seems to be in trouble.
     fn take_back(&mut self, landed: Landed) -> Option<Duration> {
-        let Landed { notice: Notice { id, server, path, .. }, attempts, outcome, recorded } = landed;
+        let Landed { notice: Notice { id, server, path, .. }, attempts, outcome } = landed;
         self.flying.retain(|flying| *flying != id);
-        if let Err(error) = recorded {
-            log::error!(
-                "server={server} path={path}: cannot record the announcement: {error:#}; it will be repeated"
-            );
-        }
         let Err(reason) = outcome else {
             if self.trouble >= TROUBLE {
                 log::info!("the notify host answers again");
@@ -211,8 +218,9 @@ mod tests {
     use std::cell::{Cell, RefCell};
     use std::collections::BTreeMap;
 
+    /// Rows by id, and whether they can be written.
     #[derive(Default)]
-    struct Rows(RefCell<BTreeMap<i64, (u32, i64)>>);
+    struct Rows(RefCell<BTreeMap<i64, (u32, i64)>>, Cell<bool>);
 
     #[async_trait::async_trait(?Send)]
     impl Outbox for Rows {
@@ -233,6 +241,7 @@ mod tests {
             Ok(self.0.borrow().iter().filter(|(id, _)| !except.contains(id)).map(|(_, (_, at))| *at).min())
         }
         async fn delivered(&self, ids: Vec<i64>) -> anyhow::Result<()> {
+            anyhow::ensure!(!self.1.get(), "the disk is full");
             self.0.borrow_mut().retain(|id, _| !ids.contains(id));
             Ok(())
         }
@@ -289,7 +298,7 @@ mod tests {
     }
 
     fn rows(count: i64) -> Rows {
-        Rows(RefCell::new((1..=count).map(|id| (id, (0, 0))).collect()))
+        Rows(RefCell::new((1..=count).map(|id| (id, (0, 0))).collect()), Cell::new(false))
     }
 
     #[tokio::test]
@@ -298,6 +307,21 @@ mod tests {
         until(&rows, &host, || rows.0.borrow().is_empty()).await;
         assert_eq!(host.calls.borrow().len(), 200);
         assert_eq!(host.most_at_once.get(), 4);
+    }
+
+    #[tokio::test]
+    async fn a_call_whose_delivery_cannot_be_recorded_is_not_repeated() {
+        let (rows, host) = (rows(20), Host::default());
+        rows.1.set(true);
+        let began = Instant::now();
+        until(&rows, &host, || began.elapsed() > Duration::from_millis(700)).await;
+        assert_eq!(
+            (host.calls.borrow().len(), rows.0.borrow().len()),
+            (4, 20),
+            "as many as may be under way"
+        );
+        rows.1.set(false);
+        until(&rows, &host, || rows.0.borrow().is_empty()).await;
     }
 
     #[tokio::test]

@@ -1,8 +1,12 @@
 //! One call of the notify URL.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use awc::Client;
+use rustls::crypto::ring;
+use rustls::{ClientConfig, RootCertStore};
+use url::Url;
 
 use super::announce::Caller;
 
@@ -19,11 +23,14 @@ pub struct HttpCaller {
 }
 
 impl HttpCaller {
-    /// A client that gives each call `timeout`, from connecting to the end of the answer. Redirects are not
-    /// followed: a 3xx is not delivered.
+    /// A client for calls of `base` that gives each of them `timeout`, from connecting to the end of the answer.
+    /// Redirects are not followed: a 3xx is not delivered.
     #[must_use]
-    pub fn new(timeout: Duration) -> Self {
-        let connector = awc::Connector::new().timeout(timeout).conn_keep_alive(KEEP_ALIVE);
+    pub fn new(base: &Url, timeout: Duration) -> Self {
+        let mut connector = awc::Connector::new().timeout(timeout).conn_keep_alive(KEEP_ALIVE);
+        if base.scheme() == "https" {
+            connector = connector.rustls_0_23(Arc::new(trust_the_system()));
+        }
         let client = Client::builder()
             .connector(connector)
             .timeout(timeout)
@@ -32,6 +39,23 @@ impl HttpCaller {
             .finish();
         Self { client, timeout }
     }
+}
+
+/// TLS that trusts the system's roots. A system without any fails each call, and not the notifier.
+fn trust_the_system() -> ClientConfig {
+    let found = rustls_native_certs::load_native_certs();
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(found.certs);
+    if roots.is_empty() {
+        let reasons: Vec<String> = found.errors.iter().map(ToString::to_string).collect();
+        log::error!(
+            "the system has no root certificates ({}): no call by https can succeed",
+            reasons.join("; ")
+        );
+    }
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
+    let builder = builder.with_safe_default_protocol_versions().unwrap_or_else(|_| ClientConfig::builder());
+    builder.with_root_certificates(roots).with_no_client_auth()
 }
 
 #[async_trait::async_trait(?Send)]

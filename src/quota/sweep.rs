@@ -37,8 +37,8 @@ pub trait Evictions {
     async fn oldest(&self, announced: bool, after: i64, limit: usize) -> anyhow::Result<Vec<Present>>;
     /// Deletes the file; `None` where it was gone already, else the bytes that it took.
     fn delete(&self, file: &Present) -> io::Result<Option<u64>>;
-    /// Records that the files are gone.
-    async fn mark_evicted(&self, ids: Vec<i64>) -> anyhow::Result<()>;
+    /// Records that the files are gone, once a power loss cannot bring them back.
+    async fn mark_evicted(&self, gone: &[&Present]) -> anyhow::Result<()>;
 }
 
 /// How a sweep ended.
@@ -123,13 +123,13 @@ async fn evict(work: &dyn Evictions, cursor: &mut Cursor, missing: u64) -> anyho
             Ok(bytes) => {
                 log::debug!("server={server} path={path}: evicted");
                 freed = freed.saturating_add(bytes.unwrap_or(0));
-                gone.push(victim.id);
+                gone.push(victim);
             }
             Err(error) => log::warn!("server={server} path={path}: cannot evict: {error}; trying the next"),
         }
     }
     if !gone.is_empty() {
-        work.mark_evicted(gone).await?;
+        work.mark_evicted(&gone).await?;
     }
     Ok(Some(freed))
 }
@@ -186,8 +186,8 @@ mod tests {
             self.files.borrow_mut().retain(|f| f.id != file.id);
             Ok(Some(file.size))
         }
-        async fn mark_evicted(&self, ids: Vec<i64>) -> anyhow::Result<()> {
-            self.evicted.borrow_mut().extend(ids);
+        async fn mark_evicted(&self, gone: &[&Present]) -> anyhow::Result<()> {
+            self.evicted.borrow_mut().extend(gone.iter().map(|file| file.id));
             Ok(())
         }
     }

@@ -2,8 +2,9 @@
 //! refused is left byte for byte as it was.
 
 use std::ffi::OsString;
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,7 +12,9 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use rustix::fs::FallocateFlags;
 
+use super::place::Identity;
 use super::{OpenError, Records, outbox, present, read_totals, reader};
+use crate::durable::make_directories;
 
 /// "MROS" in the header of every record database, see schema.sql.
 const APPLICATION_ID: i64 = 1_297_239_891;
@@ -30,7 +33,7 @@ const CACHED_STATEMENTS: usize = 64;
 const RESERVE_BYTES: u64 = 256 * 1024;
 
 /// The owner writes, the group reads.
-const FILE_MODE: u32 = 0o640;
+pub(super) const FILE_MODE: u32 = 0o640;
 const DIRECTORY_MODE: u32 = 0o750;
 
 /// FULL: what a method has returned from survives a power cut. The page cache is the only memory that could
@@ -60,8 +63,10 @@ impl Records {
         let file = place(path)?;
         // before anything else touches the file: closing it would drop SQLite's locks of this process
         let lock = lock(&file)?;
+        never_begin_beside_a_log(&file, &lock)?;
         let connection = with_reserve(&lock, || open_locked(&file, busy_timeout))?;
-        Ok(Self { connection, file, _lock: lock })
+        let identity = Identity::of(&file).map_err(|error| OpenError::io(&file, "look at it", &error))?;
+        Ok(Self { connection, file, identity, rescue: None, _lock: lock })
     }
 }
 
@@ -80,6 +85,31 @@ fn open_locked(file: &Path, busy_timeout: Duration) -> Result<Connection, OpenEr
     })?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false).map_err(sorted)?;
     Ok(connection)
+}
+
+/// SQLite would delete the log of a database that is gone, and with it the latest records: whoever lost the file must
+/// decide. Without a log it was moved away in order, which is the way to begin anew, and is said.
+fn never_begin_beside_a_log(file: &Path, lock: &File) -> Result<(), OpenError> {
+    let length = |path: &Path| match fs::metadata(path) {
+        Ok(metadata) => Ok(metadata.len()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+        Err(error) => Err(OpenError::io(file, "look at it", &error)),
+    };
+    if length(file)? > 0 {
+        return Ok(());
+    }
+    if length(&beside(file, "-wal"))? > 0 {
+        return Err(OpenError::Lost { file: file.to_owned() });
+    }
+    // the room in the lock file is taken once the database is made
+    if lock.metadata().is_ok_and(|metadata| metadata.len() > 0) {
+        log::warn!(
+            "the record database {} was there before and is gone: an empty one is made, and all that the servers \
+             show counts as new",
+            file.display()
+        );
+    }
+    Ok(())
 }
 
 /// Without a write-ahead log every reader would stop the writer.
@@ -134,10 +164,7 @@ fn place(path: &Path) -> Result<PathBuf, OpenError> {
         return Err(OpenError::Other { file: path.to_owned(), detail });
     };
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    DirBuilder::new()
-        .recursive(true)
-        .mode(DIRECTORY_MODE)
-        .create(parent)
+    make_directories(parent, DIRECTORY_MODE)
         .map_err(|error| OpenError::io(path, "make its directory", &error))?;
     fs::canonicalize(path)
         .or_else(|_| fs::canonicalize(parent).map(|parent| parent.join(name)))
@@ -218,9 +245,14 @@ impl Header {
         })
     }
 
+    /// Whether nothing was put into the file yet.
+    fn is_new(&self) -> bool {
+        (self.application_id, self.version, self.tables) == (0, 0, 0)
+    }
+
     /// How many migrations the file has had; none where it is new.
     pub(super) fn version_for_writer(&self, file: &Path) -> Result<usize, OpenError> {
-        if (self.application_id, self.version, self.tables) == (0, 0, 0) {
+        if self.is_new() {
             return Ok(0);
         }
         let file = file.to_owned();
@@ -238,6 +270,9 @@ impl Header {
 
     /// Whether a reader, which changes nothing, can do with the file.
     pub(super) fn check_for_reader(&self, file: &Path) -> Result<(), OpenError> {
+        if self.is_new() {
+            return Err(OpenError::Unmade { file: file.to_owned() });
+        }
         if self.version_for_writer(file)? < MIGRATIONS.len() {
             let file = file.to_owned();
             return Err(OpenError::OlderVersion { file, found: self.version, known: known_version() });
@@ -314,6 +349,25 @@ mod tests {
         fs::write(place.file(), b"").unwrap();
         record_some(&mut place.open(), 3);
         assert_eq!(place.open().totals().unwrap().downloads(), 3);
+    }
+
+    #[test]
+    fn no_empty_database_is_made_beside_the_log_of_one_that_is_gone() {
+        let place = Place::new();
+        let mut records = place.open();
+        record_some(&mut records, 3);
+        let (file, log) = (place.directory().join("other.db"), place.directory().join("other.db-wal"));
+        fs::copy(beside(&place.file(), "-wal"), &log).unwrap();
+        let bytes = fs::read(&log).unwrap();
+        let lost = |file: &Path| matches!(Records::open(file), Err(OpenError::Lost { .. }));
+        assert!(lost(&file) && !file.is_file());
+        fs::write(&file, b"").unwrap();
+        assert!(lost(&file) && fs::read(&log).unwrap() == bytes);
+        fs::copy(place.file(), &file).unwrap();
+        assert_eq!(Records::open(&file).unwrap().totals().unwrap().downloads(), 3);
+        fs::remove_file(&file).unwrap();
+        fs::remove_file(&log).ok();
+        assert_eq!(Records::open(&file).unwrap().totals().unwrap().downloads(), 0, "moved away in order");
     }
 
     #[test]

@@ -14,6 +14,21 @@ pub enum OpenError {
         /// The database.
         file: PathBuf,
     },
+    /// The file is there and empty; only the reader says so, which has waited for the service to make it.
+    #[error("the record database {} holds no records yet: its service has not finished making it", .file.display())]
+    Unmade {
+        /// The database.
+        file: PathBuf,
+    },
+    /// The file is gone or empty, and SQLite's log of it is not: an empty one in its place would delete that.
+    #[error(
+        "the record database {} is gone, and records are left in its write-ahead log {}-wal: put the file or a \
+         backup of it back, or remove the log too to begin with an empty database", .file.display(), .file.display()
+    )]
+    Lost {
+        /// The database.
+        file: PathBuf,
+    },
     /// The file is no database, or one that cannot be read. A backup helps, or moving it away.
     #[error(
         "the record database {} is damaged ({detail}): it is left as it is; restore a backup of it, or move it \
@@ -102,7 +117,7 @@ impl OpenError {
             Trouble::ReadOnly => Self::ReadOnly { file, detail },
             Trouble::Damaged => Self::Damaged { file, detail },
             Trouble::Busy => Self::Locked { file },
-            Trouble::Other => Self::Other { file, detail },
+            Trouble::Other | Trouble::Replaced => Self::Other { file, detail },
         }
     }
 
@@ -135,6 +150,11 @@ impl RecordsError {
         Self { trouble: Trouble::of(error), attempt, file: file.to_owned(), source_text }
     }
 
+    /// Trouble that SQLite does not notice.
+    pub(super) fn told(attempt: &'static str, file: &Path, trouble: Trouble, source_text: String) -> Self {
+        Self { trouble, attempt, file: file.to_owned(), source_text }
+    }
+
     /// What kind of trouble it is.
     #[must_use]
     pub fn trouble(&self) -> Trouble {
@@ -153,11 +173,26 @@ pub enum Trouble {
     Damaged,
     /// Another program held the lock for longer than we wait: try again.
     Busy,
+    /// The file was deleted or replaced under our hands.
+    Replaced,
     /// Anything else.
     Other,
 }
 
 impl Trouble {
+    /// What becomes of it, for the log.
+    #[must_use]
+    pub fn outlook(self) -> &'static str {
+        match self {
+            Self::DiskFull => "nothing is lost: it goes on by itself once there is room",
+            Self::ReadOnly => "nothing is lost: it goes on by itself once the file can be written again",
+            Self::Damaged => "what cannot be read is left as it is: stop the service and restore a backup",
+            Self::Busy => "nothing is lost: it goes on by itself once the other program lets go",
+            Self::Replaced => "until then nothing is fetched, recorded or announced",
+            Self::Other => "nothing is lost: it is tried again and again",
+        }
+    }
+
     pub(super) fn of(error: &SqliteError) -> Self {
         match error {
             SqliteError::SqliteFailure(failure, _) | SqliteError::SqlInputError { error: failure, .. } => {

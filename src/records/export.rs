@@ -66,7 +66,7 @@ pub fn write_json(
 ) -> Result<(), ExportError> {
     let mut out = BufWriter::with_capacity(BUFFER, out);
     let written = records.for_each(server, &mut |row| {
-        serde_json::to_writer(&mut out, &Line::new(row))?;
+        crate::json::write(&mut out, &Line::new(row))?;
         out.write_all(b"\n")
     });
     until_the_reader_leaves(written.and_then(|()| Ok(out.flush()?)))

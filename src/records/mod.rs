@@ -12,6 +12,7 @@ mod export;
 mod fixtures;
 mod known;
 mod outbox;
+mod place;
 mod present;
 mod reader;
 
@@ -40,6 +41,10 @@ const CLOSE_TIMEOUT: Duration = Duration::from_millis(200);
 pub struct Records {
     connection: Connection,
     file: PathBuf,
+    /// Of the file that is open.
+    identity: place::Identity,
+    /// What became of the records when the file was found deleted or replaced.
+    rescue: Option<String>,
     /// Declared last, so that the database is closed before another service may open it.
     _lock: File,
 }
@@ -85,8 +90,11 @@ impl Records {
 
     /// Ends the use of the database and leaves one file where no reader holds it. Nothing is lost without it:
     /// every method has written before it returns.
-    pub fn close(self) {
-        let Self { connection, file, _lock } = self;
+    pub fn close(mut self) {
+        if let Err(error) = self.still_in_place("close the records") {
+            log::error!("{error}");
+        }
+        let Self { connection, file, _lock, .. } = self;
         let tidied = connection
             .busy_timeout(CLOSE_TIMEOUT)
             .and_then(|()| connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())));
@@ -102,6 +110,7 @@ impl Records {
         what: &'static str,
         work: impl FnOnce(&mut Connection) -> rusqlite::Result<T>,
     ) -> Result<T, RecordsError> {
+        self.still_in_place(what)?;
         work(&mut self.connection).map_err(|error| RecordsError::new(what, &self.file, &error))
     }
 

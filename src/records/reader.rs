@@ -5,6 +5,7 @@ use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Row, params};
@@ -17,6 +18,11 @@ use super::{
 };
 use crate::facts::Modified;
 use crate::names::{RemotePath, ServerName};
+
+/// How long the making of a database may take: a few writes of a service that was just started.
+const MADE_WITHIN: Duration = Duration::from_secs(2);
+/// Between two looks whether it is made.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// Rows in one snapshot, and in memory.
 const CHUNK: i64 = 1000;
@@ -59,6 +65,21 @@ impl RecordsReader {
     ///
     /// [`OpenError`].
     pub fn open(path: &Path) -> Result<Self, OpenError> {
+        Self::open_within(path, MADE_WITHIN)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "a command of its own, with nothing else to do meanwhile")]
+    fn open_within(path: &Path, limit: Duration) -> Result<Self, OpenError> {
+        let deadline = Instant::now() + limit;
+        loop {
+            match Self::try_open(path) {
+                Err(OpenError::Unmade { .. }) if Instant::now() < deadline => std::thread::sleep(LOOK_AGAIN),
+                opened => return opened,
+            }
+        }
+    }
+
+    fn try_open(path: &Path) -> Result<Self, OpenError> {
         let file = fs::canonicalize(path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => OpenError::Missing { file: path.to_owned() },
             _ => OpenError::io(path, "find it", &error),
@@ -490,12 +511,23 @@ mod tests {
     }
 
     #[test]
+    fn a_database_that_is_just_being_made_is_waited_for() {
+        let place = Place::new();
+        fs::write(place.file(), b"").unwrap();
+        let file = place.file();
+        let reading = thread::spawn(move || RecordsReader::open_within(&file, Duration::from_secs(20)));
+        record_some(&mut place.open(), 3);
+        let mut reader = reading.join().unwrap().unwrap();
+        assert!(ids(&mut reader, None).len() <= 3);
+    }
+
+    #[test]
     fn the_reader_refuses_what_it_cannot_read_and_says_why() {
         let place = Place::new();
-        let open = || RecordsReader::open(&place.file()).unwrap_err();
+        let open = || RecordsReader::open_within(&place.file(), Duration::ZERO).unwrap_err();
         assert!(matches!(open(), OpenError::Missing { .. }));
         fs::write(place.file(), b"").unwrap();
-        assert!(matches!(open(), OpenError::OlderVersion { found: 0, known: 1, .. }));
+        assert!(matches!(open(), OpenError::Unmade { .. }));
         assert!(fs::read(place.file()).unwrap().is_empty());
         fs::write(place.file(), b"no database at all, but some text that is long enough").unwrap();
         assert!(matches!(open(), OpenError::Damaged { .. }));

@@ -1,11 +1,13 @@
 //! How many connections there are, how long they live, and what a server costs that refuses, hangs or is gone.
 
-use std::net::SocketAddr;
+use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use crate::steps::{
     SOON, content, error_shown, faultless, logged, names, one, put, ready, recorded, rescanned, shown, with,
 };
+use crate::support::net::{Acceptor, Waited};
 use crate::support::scripted::{
     CONNECT, Ending, File, Journal, Limit, LimitAt, Manner, Rule, ScriptedServer, passive,
 };
@@ -318,6 +320,75 @@ fn a_slow_transfer_is_not_silence() {
     recorded(&service, 1);
     faultless(&service);
     assert_eq!(ftp.retrs("/1.zip"), 1);
+}
+
+#[test]
+fn a_transfer_below_the_lowest_useful_speed_is_given_up_and_resumed_later() {
+    let ftp = ScriptedServer::start();
+    let whole = noise(1, 20_000);
+    put(&ftp, "/a/slow.zip", whole.clone());
+    put(&ftp, "/b/2.zip", zip(2, 2000));
+    // 1000 bytes a second, over twice the timeout
+    ftp.rule(Rule::on("RETR").about("/a/slow.zip").once().trickle(50, Duration::from_millis(50)));
+    let service = with(&ftp, &[("timeout", "'300ms'"), ("min_speed", "'10kB'")]).started().run();
+    error_shown(&service, "RETR: too slow");
+    assert!(logged(&service, "below min_speed of 10000 bytes a second; next try in").len() == 1);
+    recorded(&service, 2);
+    faultless(&service);
+    assert_eq!(content(&service, "omc01/a/slow.zip"), whole);
+    let second =
+        ftp.journal(|journal| journal.retrs.iter().rfind(|retr| retr.path == b"/a/slow.zip").cloned());
+    assert!(second.unwrap().offset > 0, "it is resumed");
+    assert_eq!((ftp.retrs("/a/slow.zip"), ftp.retrs("/b/2.zip")), (2, 1));
+}
+
+#[test]
+fn without_a_lowest_speed_a_trickle_is_taken_as_long_as_it_lasts() {
+    let ftp = ScriptedServer::start();
+    put(&ftp, "/1.zip", noise(1, 2000));
+    // 10 bytes a time, 60 a second
+    ftp.rule(Rule::on("RETR").trickle(10, Duration::from_millis(16)));
+    let service = with(&ftp, &[("timeout", "'300ms'"), ("min_speed", "0")]).started().run();
+    recorded(&service, 1);
+    faultless(&service);
+    assert_eq!(ftp.retrs("/1.zip"), 1);
+}
+
+#[test]
+fn a_listing_below_the_lowest_useful_speed_is_given_up_and_costs_itself_alone() {
+    let ftp = ScriptedServer::start();
+    put(&ftp, "/a/1.zip", zip(1, 2000));
+    put(&ftp, "/b/2.zip", zip(2, 2000));
+    ftp.rule(Rule::on("MLSD").about("/a").trickle(1, Duration::from_millis(100)));
+    let service = with(&ftp, &[("timeout", "'300ms'")]).started().run();
+    error_shown(&service, "MLSD: too slow");
+    recorded(&service, 1);
+    assert_eq!(names(&service), ["omc01/b/2.zip"]);
+    ftp.behave();
+    recorded(&service, 2);
+    faultless(&service);
+}
+
+#[test]
+fn a_greeting_that_trickles_without_end_fails_after_the_timeout() {
+    let trickling = Acceptor::start(IpAddr::V4(Ipv4Addr::LOCALHOST), |connection| {
+        while connection.stream.as_ref().write_all(b"220-").is_ok() {
+            if connection.gate.pause(Duration::from_millis(50)) == Waited::Gone {
+                break;
+            }
+        }
+    });
+    let alive = ScriptedServer::start();
+    put(&alive, "/1.zip", zip(1, 2000));
+    let setup = Setup::new()
+        .server(Server::at("trickling", trickling.addr()).key("timeout", "'500ms'"))
+        .server(Server::scripted("omc01", &alive));
+    let service = setup.started().run();
+    recorded(&service, 1);
+    service.wait_for(SOON, "it is given up", |service| {
+        let error = service.server_status("trickling")["last_error"].clone();
+        error.as_str().is_some_and(|error| error.contains("no answer for 500ms"))
+    });
 }
 
 // -- how servers speak ---------------------------------------------------------------------------------------

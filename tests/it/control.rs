@@ -1,5 +1,6 @@
 //! The control socket and `ctl`: who may use it, what it answers, and that no client hinders another.
 
+use std::fs::Permissions;
 use std::io::{Read, Write};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
@@ -179,6 +180,110 @@ fn a_client_that_says_nothing_hinders_nobody() {
     assert!(answer.contains("\"running\":false"), "{answer}");
     assert_eq!(service.terminate(Duration::from_secs(5)).code(), Some(0), "nor the end");
     drop(silent);
+}
+
+#[test]
+fn a_crowd_of_silent_clients_makes_room_for_one_that_asks() {
+    let ftp = ScriptedServer::start();
+    let service = one(&ftp).run();
+    ready(&service);
+    let path = socket(&service);
+    // more than are served at a time, and more than were ever let in
+    let mut silent: Vec<_> = (0..150).map(|_| UnixStream::connect(&path).unwrap()).collect();
+    let asked = Instant::now();
+    ok(&ctl(&service, &["start"]));
+    assert!(
+        asked.elapsed() < Duration::from_secs(8),
+        "{:?}: nobody waits until they are given up",
+        asked.elapsed()
+    );
+    // those that came last still have their place
+    let last = silent.last_mut().unwrap();
+    last.write_all(b"help\n").unwrap();
+    last.set_read_timeout(Some(SOON)).unwrap();
+    let mut answer = String::new();
+    last.read_to_string(&mut answer).unwrap();
+    assert!(answer.contains("status --json"), "{answer}");
+}
+
+#[test]
+fn of_two_services_that_start_on_one_socket_at_once_one_is_refused() {
+    let ftp = ScriptedServer::start();
+    let common = tempfile::tempdir().unwrap();
+    let path = common.path().join("control.sock");
+    let socket = format!("[control]\nsocket = '{}'\n", path.display());
+    // left by a service that was killed, so that both are tempted to replace it
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    let mut services: Vec<Service> = (0..4).map(|_| one(&ftp).toml(&socket).run()).collect();
+    for round in 0..4 {
+        let said = |service: &Service, words: &str| {
+            service.lines(Stream::Stderr).iter().any(|line| line.contains(words))
+        };
+        for service in &services {
+            service.wait_for(SOON, "it runs or is refused", |service| {
+                said(service, "is ready") || said(service, "another mrosync")
+            });
+        }
+        let (ready, mut refused): (Vec<_>, Vec<_>) =
+            services.iter_mut().partition(|service| said(service, "is ready"));
+        assert_eq!((ready.len(), refused.len()), (1, 3), "round {round}");
+        assert!(refused.iter_mut().all(|service| service.wait_exit(SOON).code() == Some(2)));
+        assert!(tell(&path, b"help\n").is_some_and(|answer| answer.contains("start")));
+        assert_eq!(std::fs::symlink_metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
+        services.iter_mut().for_each(Service::kill);
+        services.iter_mut().for_each(Service::restart);
+    }
+}
+
+#[test]
+fn a_socket_is_not_put_where_others_could_replace_it() {
+    let ftp = ScriptedServer::start();
+    for (mode, owner, refusal, warning) in [
+        (0o755, None, None, false),
+        (0o1777, None, None, false),
+        (0o775, None, None, true),
+        (0o777, None, Some("can be written by everybody (mode 0777)"), false),
+        (0o755, Some(12345), Some("belongs to another user (uid 12345)"), false),
+    ] {
+        if owner.is_some() && !rustix::process::geteuid().is_root() {
+            // only root can give a directory away
+            continue;
+        }
+        let setup = one(&ftp);
+        let directory = setup.directory().join("run");
+        std::fs::create_dir(&directory).unwrap();
+        std::fs::set_permissions(&directory, Permissions::from_mode(mode)).unwrap();
+        std::os::unix::fs::chown(&directory, owner, None).unwrap();
+        let socket = directory.join("control.sock");
+        let mut service = setup.toml(&format!("[control]\nsocket = '{}'\n", socket.display())).run();
+        match refusal {
+            Some(why) => {
+                assert_eq!(service.wait_exit(SOON).code(), Some(2), "{mode:o}");
+                service.wait_line(Stream::Stderr, SOON, "the directory is named", |line| {
+                    line.contains("control.socket: ") && line.contains(why)
+                });
+                assert!(socket.symlink_metadata().is_err());
+            }
+            None => {
+                ready(&service);
+                let warned = |line: &String| line.contains("WARN") && line.contains("can replace the socket");
+                assert_eq!(service.lines(Stream::Stderr).iter().any(warned), warning, "{mode:o}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_service_that_ends_leaves_the_socket_of_another_alone() {
+    let ftp = ScriptedServer::start();
+    let mut first = one(&ftp).run();
+    ready(&first);
+    let path = socket(&first);
+    std::fs::remove_file(&path).unwrap();
+    let second = one(&ftp).toml(&format!("[control]\nsocket = '{}'\n", path.display())).run();
+    ready(&second);
+    assert_eq!(first.terminate(SOON).code(), Some(0));
+    assert!(tell(&path, b"help\n").is_some_and(|answer| answer.contains("start")));
 }
 
 #[test]

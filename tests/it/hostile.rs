@@ -6,7 +6,11 @@ use std::os::unix::fs::symlink;
 use crate::steps::{
     SOON, content, error_shown, faultless, logged, names, one, put, recorded, rescanned, shown, with,
 };
-use crate::support::scripted::{Rule, ScriptedServer};
+use crate::support::certificates::Certificate;
+use crate::support::daemons::{Daemon, Kind, Options, Tls};
+use crate::support::notify::{Answer, NotifyStub};
+use crate::support::scripted::{CONNECT, ListStyle, MlsdLinks, Rule, ScriptedServer};
+use crate::support::service::{Server, Setup, Stream};
 use crate::support::zips::zip;
 
 #[test]
@@ -239,6 +243,63 @@ fn a_loop_is_seen_by_the_identity_that_mlsd_shows() {
 }
 
 #[test]
+fn a_loop_that_nothing_tells_is_cut_where_the_way_leads_to_the_same_listing_again() {
+    // as pyftpdlib without `unique`, and as IIS shows junctions
+    for mlsd in [true, false] {
+        let ftp = ScriptedServer::start();
+        ftp.manner(|manner| {
+            manner.mlsd_in_feat = mlsd;
+            (manner.mlsd_links, manner.list_style) = (MlsdLinks::Followed, ListStyle::Dos);
+        });
+        put(&ftp, "/1.zip", zip(1, 2000));
+        put(&ftp, "/a/2.zip", zip(2, 2000));
+        put(&ftp, "/a/b/3.zip", zip(3, 2000));
+        ftp.edit(|tree| {
+            tree.link("/a/top", "/");
+            tree.link("/a/b/up", "..");
+            tree.link("/a/b/self", ".");
+        });
+        // else LIST, which shows no sizes of links but directories, would be compared with MLSD
+        let listing = if mlsd { "'mlsd'" } else { "'list'" };
+        let mut service = with(&ftp, &[("listing", listing)]).started().run();
+        recorded(&service, 3);
+        rescanned(&ftp, 2);
+        assert_eq!(names(&service), ["omc01/1.zip", "omc01/a/2.zip", "omc01/a/b/3.zip"]);
+        assert_eq!((ftp.count("RETR"), shown(&service, "scans").as_u64() > Some(1)), (3, true));
+        for link in ["omc01/a/top", "omc01/a/b/up", "omc01/a/b/self"] {
+            let below = fs::read_dir(service.root().join(link)).unwrap().count();
+            assert_eq!(below, 0, "{link}");
+        }
+        let told = logged(&service, "leads to itself again and again");
+        assert_eq!(told.iter().filter(|line| line.contains("WARN")).count(), 3, "{told:#?}");
+        // what comes later is found, and not by way of the loop
+        // (beside a scan it might come between the two listings that are compared)
+        assert!(service.command("stop").starts_with("ok"));
+        put(&ftp, "/a/4.zip", zip(4, 2000));
+        assert!(service.command("start").starts_with("ok"));
+        recorded(&service, 4);
+        rescanned(&ftp, 2);
+        assert_eq!(names(&service).len(), 4);
+    }
+}
+
+#[test]
+fn an_honest_tree_that_holds_copies_of_itself_is_mirrored_completely() {
+    let ftp = ScriptedServer::start();
+    // the same file of the same time and a directory of the same name, six levels deep, and two alike side by side
+    let levels: Vec<String> = (0..6).map(|level| "/x".repeat(level)).collect();
+    levels.iter().for_each(|level| put(&ftp, format!("{level}/same.zip"), zip(1, 2000)));
+    for side in ["/l/s1", "/l/s2"] {
+        put(&ftp, format!("{side}/same.zip"), zip(1, 2000));
+        put(&ftp, format!("{side}/x/same.zip"), zip(1, 2000));
+    }
+    let service = one(&ftp).started().run();
+    recorded(&service, levels.len() + 4);
+    faultless(&service);
+    assert!(logged(&service, "not followed").is_empty());
+}
+
+#[test]
 fn a_line_that_is_too_long_costs_itself_alone() {
     let ftp = ScriptedServer::start();
     put(&ftp, "/1.zip", zip(1, 2000));
@@ -279,4 +340,133 @@ fn a_reply_without_end_takes_no_memory_without_end() {
     assert!(service.peak_memory() < 200 << 20, "{} bytes", service.peak_memory());
     ftp.behave();
     recorded(&service, 1);
+}
+
+/// Whether something in `text` moves a cursor, ends a line or turns the direction of writing.
+fn misleads(text: &str) -> bool {
+    let mark = |c: char| matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.chars().any(|c| mark(c) || (c.is_control() && c != '\n'))
+}
+
+#[test]
+fn nothing_that_a_server_says_reaches_a_terminal_as_a_command() {
+    const NAME: &str = "\u{1b}]0;x\u{7}\u{1b}[2J\u{9b}2J\u{7f}\u{85}\u{2028}\u{202e}gpj\u{2066}";
+    let (ftp, host) = (ScriptedServer::start(), NotifyStub::start());
+    // a good one, one that is no zip, one that is refused with words of its own; and lines that are none
+    put(&ftp, format!("/d{NAME}/good{NAME}.zip"), zip(1, 2000));
+    put(&ftp, format!("/d{NAME}/odd{NAME}.zip"), "no zip");
+    put(&ftp, format!("/bad{NAME}.zip"), zip(2, 2000));
+    ftp.rule(Rule::on(CONNECT).reply(format!("220-{NAME}\r\n220 {NAME}\r\n")));
+    ftp.rule(Rule::on("RETR").about(format!("/bad{NAME}.zip")).reply(format!("550 no{NAME}\r\n")));
+    ftp.make_directory("/junk");
+    ftp.rule(Rule::on("MLSD").about("/junk").content(format!("{NAME}\r\n{NAME}\r\n")));
+    ftp.make_directory("/shut");
+    ftp.rule(Rule::on("MLSD").about("/shut").reply(format!("550 shut{NAME}\r\n")));
+    host.answer(Answer::Raw(format!("HTTP/1.1 500 {NAME}\r\nX: {NAME}\r\n\r\n{NAME}").into_bytes()));
+    let mut service = one(&ftp).notify(&host.url()).started().run();
+    recorded(&service, 2);
+    error_shown(&service, "");
+    rescanned(&ftp, 2);
+    host.wait_for(SOON, "calls", |calls| calls.len() >= 2);
+    assert!(service.command("stop").starts_with("ok"));
+    let said = [service.lines(Stream::Stderr), service.lines(Stream::Stdout)].concat();
+    for words in ["550 no\\u{1b}]0;x", "550 shut\\u{1b}", "first line: \\u{1b}", "no zip archive"] {
+        assert!(said.iter().any(|line| line.contains(words)), "{words}: {said:#?}");
+    }
+    let mut shown: Vec<String> = said;
+    for (command, arguments) in [
+        ("ctl", &["status"][..]),
+        ("ctl", &["status", "--json"]),
+        ("records", &[]),
+        ("records", &["--format", "json"]),
+        ("check", &[]),
+    ] {
+        let output = service.mrosync(&[command], arguments);
+        shown.push(String::from_utf8(output.stdout).unwrap());
+        shown.push(String::from_utf8(output.stderr).unwrap());
+    }
+    for text in &shown {
+        assert!(!misleads(text), "{text:?}");
+    }
+    // the data itself is as it was: programs get the name back
+    let paths: Vec<_> = service.records().into_iter().map(|record| record["path"].clone()).collect();
+    assert!(paths.contains(&format!("/d{NAME}/good{NAME}.zip").into()), "{paths:?}");
+    assert!(names(&service).contains(&format!("omc01/d{NAME}/good{NAME}.zip")));
+}
+
+#[test]
+fn no_cell_of_csv_begins_with_what_a_server_says() {
+    let ftp = ScriptedServer::start();
+    for (n, name) in ["=cmd|' /C calc'!A0", "+1", "-1", "@SUM(A1)", "\t=1", "\"=1", ",=1"].iter().enumerate()
+    {
+        put(&ftp, format!("/{name}.zip"), zip(n as u64, 2000));
+    }
+    let service = one(&ftp).started().run();
+    recorded(&service, 7);
+    let output = service.mrosync(&["records"], &["--format", "csv"]);
+    let mut reader = csv::Reader::from_reader(&output.stdout[..]);
+    let rows: Vec<csv::StringRecord> = reader.records().map(Result::unwrap).collect();
+    assert_eq!(rows.len(), 7);
+    for cell in rows.iter().flatten() {
+        assert!(!cell.starts_with(['=', '+', '-', '@', '\t', '\r']), "a spreadsheet would run {cell:?}");
+    }
+}
+
+#[test]
+fn no_variable_of_the_environment_turns_the_verification_of_certificates_off() {
+    let options = Options { tls: Tls::Explicit, certificate: Certificate::Boxed, ..Options::default() };
+    let (Some(daemon), Some(other)) =
+        (Daemon::start(Kind::Vsftpd, &options), Daemon::start(Kind::Vsftpd, &options))
+    else {
+        return;
+    };
+    let server = Server::daemon("omc01", &daemon, Tls::Explicit);
+    let trusting = Setup::new().server(server.clone());
+    let check = trusting.command(&["check"]).output().unwrap();
+    assert!(String::from_utf8_lossy(&check.stdout).contains("ok      server omc01"), "{check:?}");
+    let wrong = server.key("tls_ca_file", &format!("'{}'", other.trust.display()));
+    let mut setup = Setup::new().server(wrong);
+    for (name, value) in [
+        ("MROSYNC_TLS_VERIFY", "false"),
+        ("MROSYNC_INSECURE", "1"),
+        ("SSL_VERIFY", "0"),
+        ("SSL_NO_VERIFY", "1"),
+        ("GIT_SSL_NO_VERIFY", "1"),
+        ("NODE_TLS_REJECT_UNAUTHORIZED", "0"),
+        ("PYTHONHTTPSVERIFY", "0"),
+        ("CURL_CA_BUNDLE", ""),
+        ("SSL_CERT_FILE", "/dev/null"),
+        ("SSL_CERT_DIR", "/nonexistent"),
+        // the authority of the environment adds nothing to a file that is named
+        ("REQUESTS_CA_BUNDLE", &daemon.trust.display().to_string()),
+    ] {
+        setup = setup.env(name, value);
+    }
+    let check = setup.command(&["check"]).output().unwrap();
+    let said = String::from_utf8_lossy(&check.stdout).into_owned();
+    let line = said.lines().find(|line| line.contains("server omc01")).unwrap();
+    assert!(line.starts_with("failed") && line.contains("certificate"), "{said}");
+    // and one that sounds as if it did is no key
+    for name in ["MROSYNC_DEFAULTS__TLS_VERIFY", "MROSYNC_DEFAULTS__INSECURE", "MROSYNC_TLS__VERIFY"] {
+        let check = trusting.command(&["check"]).env(name, "false").output().unwrap();
+        assert_eq!(check.status.code(), Some(2), "{name}: {check:?}");
+    }
+}
+
+#[test]
+fn a_certificate_file_without_a_certificate_is_refused_at_the_start() {
+    let ftp = ScriptedServer::start();
+    for content in ["", "garbage\n", "-----BEGIN CERTIFICATE-----\n?\n-----END CERTIFICATE-----\n"] {
+        let setup = Setup::new();
+        let path = setup.directory().join("ca.pem");
+        fs::write(&path, content).unwrap();
+        let server = Server::scripted("omc01", &ftp).key("tls", "'explicit'");
+        let mut service =
+            setup.server(server.key("tls_ca_file", &format!("'{}'", path.display()))).started().run();
+        assert_eq!(service.wait_exit(SOON).code(), Some(2), "{content:?}");
+        service.wait_line(Stream::Stderr, SOON, "the key and the file are named", |line| {
+            line.contains("servers[0] (omc01).tls_ca_file: ") && line.contains("ca.pem")
+        });
+    }
+    assert_eq!(ftp.connections(), 0);
 }

@@ -49,6 +49,7 @@ fn a_listing_that_the_server_cut_is_reported_and_what_it_shows_is_fetched() {
         let service = one(&ftp).started().run();
         recorded(&service, 3);
         error_shown(&service, "/a: listing incomplete: 226");
+        service.wait_for(SOON, "it is counted", |service| shown(service, "cut_listings") == 1);
         assert!(!logged(&service, "truncated").is_empty());
         ftp.behave();
         faultless(&service);
@@ -131,6 +132,142 @@ fn mlsd_that_is_shown_and_not_known_gives_way_to_list_for_good() {
     }
 }
 
+/// The root lists these zips by MLSD, for as long as the rule holds.
+fn shows_by_mlsd(names: &[&str]) -> Rule {
+    let size = zip(0, 2000).len();
+    let lines = names.iter().map(|name| format!("type=file;size={size};modify=20261123030000; {name}\r\n"));
+    Rule::on("MLSD").about("/").content(lines.collect::<String>())
+}
+
+#[test]
+fn mlsd_that_leaves_out_what_list_shows_gives_way_to_list_for_good() {
+    // entries that are lost, and all of them
+    for shown in [&["1.zip", "3.zip"][..], &[]] {
+        let ftp = ScriptedServer::start();
+        (1..=3).for_each(|n| put(&ftp, format!("/{n}.zip"), zip(n, 2000)));
+        put(&ftp, "/d/4.zip", zip(4, 2000));
+        ftp.rule(shows_by_mlsd(shown));
+        let service = with(&ftp, &[("connections", "1")]).started().run();
+        recorded(&service, 4);
+        let before = ftp.count("MLSD");
+        rescanned(&ftp, 2);
+        assert!(before <= 2 && ftp.count("MLSD") == before, "{before} {}", ftp.count("MLSD"));
+        faultless(&service);
+        assert_eq!((shown_files(&service), ftp.count("RETR")), (4, 4));
+        let told = logged(&service, "MLSD leaves out what LIST shows");
+        assert!(told.len() == 1 && told[0].contains("WARN"), "{told:?}");
+    }
+}
+
+fn shown_files(service: &crate::support::service::Service) -> u64 {
+    shown(service, "files_seen").as_u64().unwrap()
+}
+
+#[test]
+fn mlsd_that_loses_the_seventeenth_entry_is_found_out_in_the_first_large_directory() {
+    let ftp = ScriptedServer::start();
+    let size = zip(0, 2000).len();
+    let mut lines = String::new();
+    for n in 1..=25 {
+        put(&ftp, format!("/d/{n:02}.zip"), zip(n, 2000));
+        if n != 17 {
+            lines += &format!("type=file;size={size};modify=20261123030000; {n:02}.zip\r\n");
+        }
+    }
+    ftp.rule(Rule::on("MLSD").about("/d").content(lines));
+    let service = one(&ftp).started().run();
+    recorded(&service, 25);
+    faultless(&service);
+}
+
+#[test]
+fn mlsd_is_compared_with_list_once_and_kept_where_it_shows_as_much() {
+    let same = |_: &ScriptedServer| {};
+    let less = |ftp: &ScriptedServer| ftp.rule(Rule::on("LIST").content("total 0\r\n"));
+    // a file came while the first listing was on its way: it is in the second and third, and all later ones
+    let grows = |ftp: &ScriptedServer| ftp.rule(shows_by_mlsd(&["1.zip"]).once());
+    let refused = |ftp: &ScriptedServer| ftp.rule(Rule::on("LIST").reply("502 no\r\n"));
+    let silent = |ftp: &ScriptedServer| ftp.rule(Rule::on("LIST").hang());
+    type Prepare<'a> = &'a dyn Fn(&ScriptedServer);
+    let cases: [(&str, Prepare); 5] = [
+        ("the same", &same),
+        ("LIST shows less", &less),
+        ("a file comes", &grows),
+        ("LIST is refused", &refused),
+        ("LIST hangs", &silent),
+    ];
+    for (what, prepare) in cases {
+        let ftp = ScriptedServer::start();
+        (1..=2).for_each(|n| put(&ftp, format!("/{n}.zip"), zip(n, 2000)));
+        put(&ftp, "/d/3.zip", zip(3, 2000));
+        prepare(&ftp);
+        let service = with(&ftp, &[("timeout", "'500ms'")]).started().run();
+        recorded(&service, 3);
+        faultless(&service);
+        rescanned(&ftp, 3);
+        assert_eq!(ftp.count("LIST"), 1, "{what}");
+        assert!(ftp.count("MLSD") > 6, "{what}");
+        assert!(logged(&service, "leaves out").is_empty(), "{what}");
+    }
+}
+
+#[test]
+fn a_directory_that_seems_to_have_become_empty_is_entered_before_that_is_believed() {
+    let ftp = ScriptedServer::start();
+    three(&ftp);
+    let service = one(&ftp).started().run();
+    recorded(&service, 3);
+    // missing or forbidden, and answered with an empty success
+    ftp.rule(Rule::on("MLSD").about("/a").content(""));
+    ftp.rule(Rule::on("CWD").about("/a").reply("550 Permission denied.\r\n"));
+    error_shown(&service, "/a: CWD: 550 Permission denied.");
+    assert_eq!(names(&service).len(), 3, "nothing is deleted");
+    ftp.behave();
+    faultless(&service);
+    // empty in earnest: asked once
+    let entered = || ftp.commands().iter().filter(|line| *line == "CWD /a/b").count();
+    let before = entered();
+    ftp.remove("/a/b/3.zip");
+    rescanned(&ftp, 3);
+    assert_eq!(entered(), before + 1);
+    faultless(&service);
+    assert_eq!(names(&service).len(), 3);
+}
+
+#[test]
+fn a_configured_directory_that_is_missing_and_answered_with_an_empty_listing_is_a_fault() {
+    let ftp = ScriptedServer::start();
+    three(&ftp);
+    ftp.make_directory("/none");
+    ftp.rule(Rule::on("CWD").about("/none").reply("550 Failed to change directory.\r\n"));
+    let service = with(&ftp, &[("directories", "['/none', '/a']")]).started().run();
+    error_shown(&service, "/none: CWD: 550");
+    recorded(&service, 2);
+}
+
+#[test]
+fn a_number_of_entries_at_which_servers_cut_listings_is_reported_though_nothing_says_so() {
+    for (count, cut) in [(9_998, 1), (10_000, 1), (10_001, 0)] {
+        let ftp = ScriptedServer::start();
+        put(&ftp, "/big/1.zip", zip(1, 2000));
+        let size = zip(1, 2000).len();
+        let others = (1..count).map(|n| format!("type=file;size=1; {n}.xml\r\n"));
+        let listing = others.chain([format!("type=file;size={size}; 1.zip\r\n")]).collect::<String>();
+        ftp.rule(Rule::on("MLSD").about("/big").content(listing));
+        let service = one(&ftp).started().run();
+        recorded(&service, 1);
+        service.wait_for(SOON, "the end of a scan", |service| shown(service, "scans") != 0);
+        assert_eq!(shown(&service, "cut_listings"), cut, "{count}");
+        let told = logged(&service, "where some servers cut a listing");
+        assert_eq!(told.iter().filter(|line| line.contains("WARN")).count() as u64, cut, "{told:?}");
+        if cut == 1 {
+            error_shown(&service, &format!("/big: exactly {count} entries"));
+        } else {
+            faultless(&service);
+        }
+    }
+}
+
 #[test]
 fn every_shape_of_feat_tells_whether_there_is_mlsd() {
     let with_mlsd = [
@@ -159,7 +296,10 @@ fn every_shape_of_feat_tells_whether_there_is_mlsd() {
         recorded(&service, 3);
         faultless(&service);
         let other = if verb == "MLSD" { "LIST" } else { "MLSD" };
-        assert!(ftp.count(verb) > 0 && ftp.count(other) == 0, "{reply}: {verb} {}", ftp.count(verb));
+        rescanned(&ftp, 1);
+        // where MLSD is shown, it is compared with LIST once
+        let once = usize::from(verb == "MLSD");
+        assert!(ftp.count(verb) > 1 && ftp.count(other) == once, "{reply}: {verb} {}", ftp.count(verb));
     }
 }
 

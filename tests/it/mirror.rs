@@ -98,6 +98,72 @@ fn what_an_interrupted_download_left_goes_when_the_server_has_the_file_no_more()
     assert_eq!(names(&service), ["omc01/other.zip"]);
 }
 
+/// Sets the time at which all partial files were written to back by two days.
+fn age_partials(service: &Service) {
+    let then = std::time::SystemTime::now() - std::time::Duration::from_secs(2 * 24 * 3600);
+    let home = service.root().join(".partial/omc01");
+    for entry in fs::read_dir(home).unwrap() {
+        let file = fs::File::options().write(true).open(entry.unwrap().path()).unwrap();
+        file.set_modified(then).unwrap();
+    }
+}
+
+#[test]
+fn what_is_left_of_a_vanished_file_goes_after_a_day_though_the_server_never_comes_to_rest() {
+    let ftp = ScriptedServer::start();
+    for name in ["gone", "also-gone", "there"] {
+        put(&ftp, format!("/{name}.zip"), zip(1, 300_000));
+    }
+    put(&ftp, "/bad/1.zip", zip(2, 2000));
+    ftp.rule(Rule::on("RETR").stall(100_000));
+    // a directory that fails for ever, so that no scan can say what belongs to nothing
+    ftp.rule(Rule::on("MLSD").about("/bad").reply("550 no\r\n"));
+    let mut service = with(&ftp, &[("timeout", "'60s'")]).started().run();
+    service.wait_for(SOON, "three parts", |service| {
+        service.partial().values().filter(|size| **size == 100_000).count() == 3
+    });
+    service.kill();
+    age_partials(&service);
+    ftp.edit(|tree| {
+        tree.remove("/gone.zip");
+        tree.remove("/also-gone.zip");
+    });
+    ftp.behave();
+    ftp.rule(Rule::on("MLSD").about("/bad").reply("550 no\r\n"));
+    // one that was written to a moment ago, of a file that is gone as well
+    let young = service.root().join(".partial/omc01").join(format!("{}_2000_-", "0".repeat(32)));
+    fs::write(&young, [0; 500]).unwrap();
+    service.restart();
+    recorded(&service, 1);
+    let left = |service: &Service| service.partial().into_values().collect::<Vec<_>>() == [500];
+    service.wait_for(SOON, "the parts of vanished files are gone", left);
+    assert_eq!(
+        ftp.journal(|journal| journal.retrs.last().unwrap().offset),
+        100_000 - 50_000,
+        "it is resumed"
+    );
+    assert_eq!(logged(&service, "its file is gone from the server").len(), 2);
+    rescanned(&ftp, 2);
+    assert!(left(&service));
+    // and the service counts what is left
+    let whole = zip(1, 300_000).len() as u64;
+    assert_eq!(service.status()["disk"]["mirror_bytes"], whole + 500);
+}
+
+#[test]
+fn files_that_appear_late_with_old_times_and_in_any_place_are_found() {
+    let ftp = ScriptedServer::start();
+    ftp.put("/MR/2026/new.zip", File::new(zip(1, 2000)).modified(1_795_000_000));
+    let service = one(&ftp).started().run();
+    recorded(&service, 1);
+    // written long ago and moved here now, beside what is newer, and above and below it
+    for (n, path) in ["/MR/2026/old.zip", "/old.zip", "/MR/2001/01/old.zip"].iter().enumerate() {
+        ftp.put(path, File::new(zip(2 + n as u64, 2000)).modified(1_000_000_000 + n as i64));
+        recorded(&service, 2 + n);
+    }
+    assert_eq!(ftp.count("RETR"), 4);
+}
+
 #[test]
 fn a_downloaded_file_is_not_fetched_again_after_a_restart() {
     let ftp = ScriptedServer::start();

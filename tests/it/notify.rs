@@ -348,3 +348,19 @@ fn the_counters_tell_what_waits_what_failed_and_what_was_cancelled() {
     service.wait_for(SOON, "scans", |service| service.server_status("omc01")["scans"].as_u64() > Some(2));
     assert_eq!(notify.calls().len(), before, "and not after a restart either");
 }
+
+#[test]
+fn a_system_without_root_certificates_announces_by_http_and_says_why_it_cannot_by_https() {
+    let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
+    put(&ftp, 2);
+    let bare =
+        |setup: Setup| setup.env("SSL_CERT_FILE", "/nowhere/roots.pem").env("SSL_CERT_DIR", "/nowhere");
+    let service = run(bare(to(&ftp, &notify)));
+    counted(&service, "delivered", 2);
+    let service = run(bare(to(&ftp, &notify)).notify(&notify.url().replace("http:", "https:")));
+    service.wait_line(Stream::Stderr, SOON, "the reason", |line| line.contains("no root certificates"));
+    service.wait_for(SOON, "a failed call", |service| {
+        service.status()["notify"]["failed_attempts"].as_u64() > Some(0)
+    });
+    assert!(!service.lines(Stream::Stderr).iter().any(|line| line.contains("panicked")));
+}

@@ -1,12 +1,9 @@
 //! The disk guard: what goes, in which order, what never goes, and what happens when nothing is left that could.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
-use tempfile::TempDir;
-
+use crate::support::disk::SmallDisk;
 use crate::support::notify::{Answer, NotifyStub};
 use crate::support::scripted::{File, Rule, ScriptedServer};
 use crate::support::service::{Server, Service, Setup, Stream};
@@ -75,66 +72,6 @@ fn mirrored(service: &Service) -> Vec<String> {
 
 fn count_lines(service: &Service, wanted: &str) -> usize {
     service.lines(Stream::Stderr).iter().filter(|line| line.contains(wanted)).count()
-}
-
-/// A file system of a few MiB in memory; it is unmounted when it is dropped, so it is declared before the service.
-struct SmallDisk {
-    mounted_on: TempDir,
-}
-
-impl SmallDisk {
-    /// `None` where this process may not mount, which is said.
-    fn mount(mebibytes: usize) -> Option<Self> {
-        let mounted_on = tempfile::tempdir().unwrap();
-        let size = format!("size={mebibytes}m");
-        let outcome =
-            Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(mounted_on.path()).output();
-        match outcome {
-            Ok(output) if output.status.success() => Some(Self { mounted_on }),
-            Ok(output) => {
-                println!("left out: cannot mount: {}", String::from_utf8_lossy(&output.stderr).trim());
-                None
-            }
-            Err(error) => {
-                println!("left out: cannot mount: {error}");
-                None
-            }
-        }
-    }
-
-    fn path(&self) -> &Path {
-        self.mounted_on.path()
-    }
-
-    /// Puts the mirror of a service on it.
-    fn holds(&self, setup: Setup) -> Setup {
-        let root = setup.directory().join("sync");
-        fs::remove_dir(&root).unwrap();
-        std::os::unix::fs::symlink(self.path(), &root).unwrap();
-        setup
-    }
-
-    /// A file of somebody else.
-    fn foreign(&self, name: &str, bytes: usize) -> PathBuf {
-        let path = self.path().join(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(&path, vec![7; bytes]).unwrap();
-        path
-    }
-
-    /// Takes the last free byte.
-    fn fill(&self) -> PathBuf {
-        let path = self.path().join("filler");
-        let mut file = fs::File::create(&path).unwrap();
-        while std::io::Write::write(&mut file, &[7; 4096]).is_ok_and(|bytes| bytes > 0) {}
-        path
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        Command::new("umount").arg("--lazy").arg(self.path()).status().ok();
-    }
 }
 
 #[test]
@@ -280,10 +217,10 @@ fn a_file_larger_than_everything_evicts_nothing_and_hinders_nobody() {
 
 #[test]
 fn above_max_used_percent_the_oldest_goes_before_the_next_is_fetched() {
-    let Some(disk) = SmallDisk::mount(8) else { return };
+    let Some(disk) = SmallDisk::tmpfs(8) else { return };
     let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
     let setup = one(&ftp).notify(&notify.url()).toml("[quota]\nmax_used_percent = 50");
-    let service = run(disk.holds(setup));
+    let service = run(disk.holds_root(setup));
     for path in ["/d.zip", "/c.zip", "/b.zip", "/a.zip"] {
         download(&ftp, &service, path, File::new(zip(1, 900_000)));
     }
@@ -311,10 +248,10 @@ fn above_max_used_percent_the_oldest_goes_before_the_next_is_fetched() {
 
 #[test]
 fn data_of_others_above_the_limit_holds_downloads_until_it_is_gone() {
-    let Some(disk) = SmallDisk::mount(8) else { return };
+    let Some(disk) = SmallDisk::tmpfs(8) else { return };
     let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
     let setup = one(&ftp).notify(&notify.url()).toml("[quota]\nmax_used_percent = 60");
-    let service = run(disk.holds(setup));
+    let service = run(disk.holds_root(setup));
     download(&ftp, &service, "/ours.zip", File::new(zip(1, 500_000)));
     let foreign = disk.foreign("omc01/theirs.zip", 5 * MIB);
     let log = disk.foreign("var/log", MIB);
@@ -340,9 +277,9 @@ fn data_of_others_above_the_limit_holds_downloads_until_it_is_gone() {
 
 #[test]
 fn a_disk_without_a_free_byte_loses_nothing_and_recovers() {
-    let Some(disk) = SmallDisk::mount(8) else { return };
+    let Some(disk) = SmallDisk::tmpfs(8) else { return };
     let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
-    let service = run(disk.holds(one(&ftp).notify(&notify.url())));
+    let service = run(disk.holds_root(one(&ftp).notify(&notify.url())));
     download(&ftp, &service, "/small.zip", File::new(zip(1, 3000)));
     let big = zip(2, 3 * MIB);
     ftp.rule(Rule::on("RETR").about("/big.zip").stall(MIB as u64).once());

@@ -49,11 +49,6 @@ impl Tap {
         self.acceptor.addr()
     }
 
-    /// How often this command came.
-    pub fn count(&self, command: &str) -> usize {
-        self.commands().iter().filter(|line| *line == command).count()
-    }
-
     /// All commands so far.
     pub fn commands(&self) -> Vec<String> {
         let said = calm(self.said.lock());
@@ -87,7 +82,7 @@ fn relay(connection: &Connection, addr: SocketAddr, said: &Mutex<Vec<u8>>) -> st
     Ok(())
 }
 
-fn put(root: &Path, path: impl AsRef<std::ffi::OsStr>, content: &[u8]) {
+pub fn put(root: &Path, path: impl AsRef<std::ffi::OsStr>, content: &[u8]) {
     let path = root.join(path.as_ref());
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     for directory in path.ancestors().skip(1).take_while(|directory| directory.starts_with(root)) {
@@ -378,6 +373,65 @@ fn a_slow_transfer_from_proftpd_is_resumed_after_a_stop() {
     let Some(daemon) = Daemon::start(Kind::Proftpd, &Options::default()) else { return };
     put(&daemon.root, ".ftpaccess", b"TransferRate RETR 1000\n");
     resumes(&daemon);
+}
+
+/// A process that writes a file in twelve pieces, a moment between them, and renames it where `done` is given.
+fn upload(from: &Path, to: &Path, done: Option<&Path>) -> std::process::Child {
+    let script = r#"
+        size=$(stat -c %s "$1"); piece=$((size / 12 + 1)); n=0
+        while [ $((n * piece)) -lt "$size" ]; do
+            tail -c +$((n * piece + 1)) "$1" | head -c "$piece" >> "$2"
+            n=$((n + 1)); sleep 0.3
+        done
+        if [ -n "$3" ]; then mv "$2" "$3"; fi
+    "#;
+    std::process::Command::new("sh")
+        .args(["-c", script, "upload"])
+        .args([from, to, done.unwrap_or(Path::new(""))])
+        .spawn()
+        .expect("a shell")
+}
+
+#[test]
+fn slow_uploads_to_vsftpd_end_whole_written_in_place_or_renamed_or_over_another() {
+    let Some(daemon) = Daemon::start(Kind::Vsftpd, &Options::default()) else { return };
+    let (whole, other) = (zip(1, 600_000), zip(2, 400_000));
+    let elsewhere = tempfile::tempdir().unwrap();
+    let source = elsewhere.path().join("whole");
+    std::fs::write(&source, &whole).unwrap();
+    let at = |name: &str| daemon.root.join("up").join(name);
+    put(&daemon.root, "up/cut.zip", &other[..300_000]);
+    put(&daemon.root, "up/over.zip", &other[..300_000]);
+    let service = run(Setup::new().server(Server::daemon("omc01", &daemon, Tls::Off)));
+    service.wait_for(SOON, "two are incomplete", |service| {
+        service.server_status("omc01")["incomplete_files"] == 2
+    });
+    let uploads = [
+        upload(&source, &at("in-place.zip"), None),
+        upload(&source, &at("tmp.zip.tmp"), Some(&at("renamed.zip"))),
+        upload(&source, &at("over.zip.part"), Some(&at("over.zip"))),
+    ];
+    service.wait_for(SOON, "the uploads are fetched", |service| {
+        let taken = service.mirrored();
+        assert!(taken.values().all(|size| *size == whole.len() as u64), "{taken:?}");
+        taken.len() == 3
+    });
+    for mut upload in uploads {
+        assert!(upload.wait().unwrap().success());
+    }
+    let told = service.lines(Stream::Stderr);
+    assert!(
+        told.iter().any(|line| line.contains("in-place.zip") && line.contains("has no end")),
+        "{told:#?}"
+    );
+    for name in ["in-place", "renamed", "over"] {
+        let local = std::fs::read(service.root().join(format!("omc01/up/{name}.zip"))).unwrap();
+        assert!(local == whole, "{name}");
+    }
+    service.wait_for(SOON, "one is left", |service| service.server_status("omc01")["incomplete_files"] == 1);
+    let status = service.server_status("omc01");
+    assert_eq!(status["changed_files"], 0, "{status}");
+    assert_eq!(status["incomplete"][0]["path"], "/up/cut.zip");
 }
 
 #[test]

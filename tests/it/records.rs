@@ -205,27 +205,38 @@ fn odd_names_come_through_every_format() {
     assert!(!table.chars().any(|character| character.is_control() && character != '\n'), "{table:?}");
 }
 
-/// A database with so many records, and the setup that names it.
-fn with_many_records(count: i64) -> Setup {
-    let setup = Setup::new().server(Server::at("omc01", "127.0.0.1:1".parse().unwrap()));
-    let directory = Arc::new(RemotePath::from_text("/a/rather/long/directory/of/exports", UTF_8).unwrap());
-    let download = |at: i64| Download {
+/// A download with a name that tells its number.
+fn download(at: i64) -> Download {
+    Download {
         server: ServerName::new("omc01").unwrap(),
-        directory: Arc::clone(&directory),
+        directory: Arc::new(RemotePath::from_text("/a/rather/long/directory/of/exports", UTF_8).unwrap()),
         name: RemoteName::from_wire(format!("{at:09}.zip").as_bytes(), UTF_8).unwrap(),
         facts: FileFacts::default(),
         size: 10,
         downloaded_at: at,
-    };
-    let mut records = Records::open(&setup.directory().join("records.db")).unwrap();
+    }
+}
+
+/// A server that nobody has.
+fn nobody() -> Setup {
+    Setup::new().server(Server::at("omc01", "127.0.0.1:1".parse().unwrap()))
+}
+
+/// Gives a service a database with so many records of omc01.
+pub fn with_many_records(setup: Setup, count: i64) -> Setup {
+    // made elsewhere: a process that another test starts at this moment may hold its lock a little longer
+    let elsewhere = tempfile::tempdir().unwrap();
+    let file = elsewhere.path().join("records.db");
+    let mut records = Records::open(&file).unwrap();
     records.record(&(1..=count).map(download).collect::<Vec<_>>()).unwrap();
     records.close();
+    std::fs::copy(file, setup.directory().join("records.db")).unwrap();
     setup
 }
 
 #[test]
 fn a_reader_who_leaves_early_is_no_fault() {
-    let setup = with_many_records(5000);
+    let setup = with_many_records(nobody(), 5000);
     for (format, first) in [("json", "000000001.zip"), ("csv", "server,path"), ("table", "SERVER")] {
         let mut command = setup.command(&["records", "--format", format]);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -240,7 +251,7 @@ fn a_reader_who_leaves_early_is_no_fault() {
 
 #[test]
 fn all_of_many_records_are_told_while_the_service_writes_more() {
-    let setup = with_many_records(5000);
+    let setup = with_many_records(nobody(), 5000);
     let ftp = ScriptedServer::start();
     for n in 0..100 {
         ftp.put(format!("/{n}.zip"), File::new(zip(n, 1000)));
@@ -251,6 +262,83 @@ fn all_of_many_records_are_told_while_the_service_writes_more() {
     assert_eq!(seen.lines().count(), 5000);
     assert!(paths(&seen).is_sorted());
     recorded(&service, 5100);
+}
+
+#[test]
+fn a_reader_who_takes_its_time_neither_hinders_the_writer_nor_lets_the_log_grow() {
+    const MANY: i64 = 30_000;
+    /// Of its -wal file: SQLite empties it at 4 MiB, unless somebody reads an old state of it.
+    const LONGEST_LOG: u64 = 6 << 20;
+    let setup = with_many_records(nobody(), MANY);
+    let file = setup.directory().join("records.db");
+    let mut writer = Records::open(&file).unwrap();
+    let mut command = setup.command(&["records", "--format", "json"]);
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    // it has begun, and its pipe is full from here on
+    assert!(lines.next().unwrap().unwrap().contains("000000001.zip"));
+    let log = setup.directory().join("records.db-wal");
+    let mut written = 0;
+    for at in MANY + 1..MANY + 601 {
+        writer.record(&[download(at)]).unwrap();
+        written += 1;
+        let length = std::fs::metadata(&log).unwrap().len();
+        assert!(length < LONGEST_LOG, "{length} bytes after {written} commits");
+    }
+    assert_eq!(child.try_wait().unwrap(), None, "it still reads");
+    assert_eq!(lines.count() as i64 + 1, MANY, "all that there was when it began, once");
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn a_backup_that_is_taken_while_the_service_writes_is_whole() {
+    let ftp = ScriptedServer::start();
+    let service = one(&ftp).started().run();
+    service.wait_line(Stream::Stderr, SOON, "it is ready", |line| line.contains("ready"));
+    for round in 0..5 {
+        for n in 0..20 {
+            ftp.put(format!("/{round}/{n}.zip"), File::new(zip(n, 1000)));
+        }
+        let before = service.records().len();
+        let copy = service.directory().join(format!("backup-{round}.db"));
+        // as `sqlite3 .backup` does it: a few pages at a time, and anew whenever somebody has written
+        let source = rusqlite::Connection::open(service.database()).unwrap();
+        let mut target = rusqlite::Connection::open(&copy).unwrap();
+        let backup = rusqlite::backup::Backup::new(&source, &mut target).unwrap();
+        backup.run_to_completion(3, Duration::from_millis(1), None).unwrap();
+        drop(backup);
+        let sound: String = target.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+        assert_eq!(sound, "ok");
+        drop(target);
+        let mut copy = Records::open(&copy).unwrap();
+        let downloads = copy.totals().unwrap().downloads() as usize;
+        assert!(downloads >= before, "{downloads} of {before}");
+        assert_eq!(copy.present_after(None, 1000).unwrap().len(), downloads);
+    }
+    recorded(&service, 100);
+}
+
+#[test]
+fn asked_at_any_moment_of_the_very_first_start_it_never_takes_the_database_for_a_foreign_one() {
+    let ftp = ScriptedServer::start();
+    let mut service = one(&ftp).run();
+    for _ in 0..10 {
+        service.kill();
+        for ending in ["", "-wal", "-shm", ".lock"] {
+            std::fs::remove_file(format!("{}{ending}", service.database().display())).ok();
+        }
+        service.restart();
+        let mut asked = 0;
+        loop {
+            let output = service.mrosync(&["records"], &["--format", "json"]);
+            if output.status.success() {
+                break;
+            }
+            asked += 1;
+            let error = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(error.contains("makes it when it first runs") && asked < 1000, "{error}");
+        }
+    }
 }
 
 #[test]

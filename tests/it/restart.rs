@@ -133,7 +133,8 @@ fn the_interval_counts_from_the_start_of_one_scan_to_the_start_of_the_next() {
     let ftp = ScriptedServer::start();
     ftp.rule(Rule::on("MLSD").delay(Duration::from_millis(700)));
     let _service = one(&ftp).interval("1s").started().run();
-    let times = listed_at(&ftp, 5);
+    // five by MLSD; at first contact the root is listed by LIST as well, to compare
+    let times = listed_at(&ftp, 6);
     let gaps = gaps(&times);
     // from the end it would be 1.7 s each time; a slow machine may be late now and then
     assert!(gaps.iter().any(|gap| *gap < Duration::from_millis(1500)), "{gaps:?}");
@@ -247,4 +248,36 @@ fn the_database_of_another_program_is_refused_and_left_as_it_is() {
     connection.execute_batch("CREATE TABLE cats (name TEXT); INSERT INTO cats VALUES ('Tom');").unwrap();
     drop(connection);
     assert_refused(&mut service, &ftp, &["records.db", "another program"]);
+}
+
+#[test]
+fn a_second_service_on_the_same_mirror_database_or_socket_says_so_and_ends_with_2() {
+    let ftp = ScriptedServer::start();
+    let service = one(&ftp).run();
+    service.wait_line(Stream::Stderr, SOON, "it is ready", |line| line.contains("is ready"));
+    let home = service.directory().canonicalize().unwrap();
+    let links = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink(&home, links.path().join("link")).unwrap();
+    let (linked, relative) = (links.path().join("link"), std::path::PathBuf::from("."));
+    let cases = [
+        ("sync", "root", "sync", "another mrosync works in"),
+        ("records", "path", "records.db", "in use by another running service"),
+        ("control", "socket", "control.sock", "another mrosync listens on"),
+    ];
+    for (table, key, name, words) in cases {
+        for place in [&home, &linked, &relative] {
+            // everything else is its own
+            let toml = format!("[{table}]\n{key} = '{}'", place.join(name).display());
+            let output = one(&ftp).toml(&toml).command(&["run"]).current_dir(&home).output().unwrap();
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(2), "{toml}: {said}");
+            assert!(said.contains(words), "{toml}: {said}");
+        }
+    }
+    // a file of the same name elsewhere, linked to the database itself
+    std::os::unix::fs::symlink(service.database(), links.path().join("other.db")).unwrap();
+    let toml = format!("[records]\npath = '{}'", links.path().join("other.db").display());
+    let output = one(&ftp).toml(&toml).command(&["run"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert_eq!(service.status()["running"], false, "the first one is still there");
 }

@@ -150,3 +150,47 @@ fn a_file_that_comes_in_many_pieces_is_whole_in_the_end() {
     rescanned(&ftp, 1);
     assert!(service.partial().is_empty());
 }
+
+#[test]
+fn bytes_that_all_came_before_a_bad_verdict_are_kept_and_need_a_good_one() {
+    let closings = ["426 Connection closed.\r\n", "451 Local error.\r\n", "550 Read error.\r\n", ""];
+    std::thread::scope(|scope| {
+        for closing in closings {
+            scope.spawn(move || end_comes_again(closing));
+        }
+    });
+}
+
+fn end_comes_again(closing: &str) {
+    let whole = zip(1, 400_000);
+    let ftp = ScriptedServer::start();
+    put(&ftp, "/1.zip", whole.clone());
+    ftp.rule(Rule::on("RETR").times(2).closing(closing));
+    let service = with(&ftp, &[("timeout", "'2s'")]).started().run();
+    recorded(&service, 1);
+    assert!(content(&service, "omc01/1.zip") == whole);
+    let retrs = retrs(&ftp);
+    assert_eq!(retrs.len(), 3, "each try needs its own success: {closing}");
+    // from the second on only the end is fetched and compared
+    for retr in &retrs[1..] {
+        assert_eq!(retr.offset, whole.len() as u64 - OVERLAP, "{closing}");
+        assert!(retr.sent <= OVERLAP, "{closing}");
+    }
+    faultless(&service);
+}
+
+#[test]
+fn a_server_that_takes_rest_and_then_refuses_to_begin_there_gives_the_whole_file() {
+    for refusal in ["554 Restart not meaningful.\r\n", "550 Cannot restart.\r\n"] {
+        let whole = zip(1, 400_000);
+        let ftp = half(whole.clone());
+        ftp.rule(Rule::on("RETR").after(1).once().reply(refusal));
+        let mut service = one(&ftp).started().run();
+        has_half(&service);
+        service.restart();
+        recorded(&service, 1);
+        assert!(content(&service, "omc01/1.zip") == whole, "{refusal}");
+        assert_eq!(retrs(&ftp).last().map(|retr| retr.offset), Some(0), "{refusal}");
+        faultless(&service);
+    }
+}

@@ -14,6 +14,7 @@ mod mlsd;
 mod unix;
 mod unix_date;
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::mem;
 
 use chrono::{DateTime, Utc};
@@ -30,6 +31,9 @@ pub const MAX_ENTRIES: u64 = 1_000_000;
 
 /// Most bytes of one listing: a million entries with long names.
 pub const MAX_LISTING_BYTES: u64 = 256 * 1024 * 1024;
+
+/// Most names of one listing that are collected to compare them with another.
+pub const MAX_NAMES: usize = 20_000;
 
 /// Longest sample of a line or name in a [`Summary`], in characters.
 const MAX_SAMPLE_CHARS: usize = 120;
@@ -49,7 +53,7 @@ pub struct Entry {
 }
 
 /// What a directory entry is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// A directory.
     Directory,
@@ -80,6 +84,13 @@ pub struct Summary {
     pub too_long: u64,
     /// Whether the listing passed [`MAX_ENTRIES`] or [`MAX_LISTING_BYTES`]; what came later was not read.
     pub over_limit: bool,
+    /// A number made of all entries in their order: names, kinds, sizes and times. The same listing has the same.
+    pub fingerprint: u64,
+    /// Of each entry that can be mirrored, a number made of its name and whether it is a directory; where they were
+    /// asked for ([`ListingParser::collect_names`]) and are at most [`MAX_NAMES`].
+    pub names: Option<Vec<u64>>,
+    /// At least one file came with size and time, without which equal fingerprints say little.
+    pub is_telling: bool,
 }
 
 /// What one line says; `None` in its place means not understood.
@@ -108,6 +119,7 @@ pub struct ListingParser {
     pending: Vec<u8>,
     bytes: u64,
     summary: Summary,
+    fingerprint: DefaultHasher,
 }
 
 impl ListingParser {
@@ -125,7 +137,19 @@ impl ListingParser {
     }
 
     fn new(format: Format, encoding: &'static Encoding) -> Self {
-        Self { format, encoding, pending: Vec::new(), bytes: 0, summary: Summary::default() }
+        Self {
+            format,
+            encoding,
+            pending: Vec::new(),
+            bytes: 0,
+            summary: Summary::default(),
+            fingerprint: DefaultHasher::new(),
+        }
+    }
+
+    /// Has the names collected, for [`Summary::names`].
+    pub fn collect_names(&mut self) {
+        self.summary.names = Some(Vec::new());
     }
 
     /// Takes the next bytes, cut anywhere, and appends what is complete and worth mirroring: directories, and
@@ -152,6 +176,7 @@ impl ListingParser {
     /// Ends the listing, with a last line that has no line end if there is one.
     pub fn finish(mut self, entries: &mut Vec<Entry>) -> Summary {
         self.take_pending(entries);
+        self.summary.fingerprint = self.fingerprint.finish();
         self.summary
     }
 
@@ -217,6 +242,8 @@ impl ListingParser {
         facts: FileFacts,
         entries: &mut Vec<Entry>,
     ) {
+        (name, kind, facts).hash(&mut self.fingerprint);
+        self.summary.is_telling |= kind == Kind::File && facts.size.is_some() && facts.modified.is_some();
         // the name is allocated and checked only where somebody wants it
         if kind != Kind::Directory && !is_zip(name) {
             self.count_entry();
@@ -226,11 +253,23 @@ impl ListingParser {
             Ok(name) => {
                 self.count_entry();
                 if !self.summary.over_limit {
+                    self.collect(&name, kind);
                     entries.push(Entry { name, kind, facts, unique });
                 }
             }
             Err(refusal) => self.refuse(name, refusal),
         }
+    }
+
+    fn collect(&mut self, name: &RemoteName, kind: Kind) {
+        let Some(names) = &mut self.summary.names else { return };
+        if names.len() == MAX_NAMES {
+            self.summary.names = None;
+            return;
+        }
+        let mut hasher = DefaultHasher::new();
+        (name.wire(), kind == Kind::Directory).hash(&mut hasher);
+        names.push(hasher.finish());
     }
 
     fn count_entry(&mut self) {
@@ -461,14 +500,47 @@ mod tests {
         let text = b"\r\n\n  \r\ntype=dir; a\r\ntype=dir; b\ntype=dir; c\r\r\n\ntype=dir; d";
         let (entries, summary) = parse(ListingParser::mlsd(UTF_8), text);
         assert_eq!(names(&entries), ["a", "b", "c", "d"]);
-        assert_eq!(summary, Summary { lines: 4, entries: 4, ..Summary::default() });
+        let Summary { fingerprint, is_telling, .. } = summary;
+        assert_eq!(summary, Summary { lines: 4, entries: 4, fingerprint, is_telling, ..Summary::default() });
     }
 
     #[test]
     fn an_empty_listing_is_empty_and_a_total_alone_as_well() {
-        assert_eq!(parse(parser(list()), b""), (vec![], Summary::default()));
+        let (entries, summary) = parse(parser(list()), b"");
+        let fingerprint = summary.fingerprint;
+        assert_eq!((entries, summary), (vec![], Summary { fingerprint, ..Summary::default() }));
         let (entries, summary) = parse(parser(list()), b"total 0\r\n");
         assert_eq!((entries.len(), summary.entries, summary.not_understood), (0, 0, 0));
+    }
+
+    #[test]
+    fn a_fingerprint_tells_names_kinds_sizes_times_and_order() {
+        let of = |text: &str| parse(ListingParser::mlsd(UTF_8), text.as_bytes()).1.fingerprint;
+        let first = "type=file;size=1;modify=20261123030000; a.xml\ntype=dir; d\n";
+        assert_eq!(of(first), of(first));
+        for other in [
+            first.replace("a.xml", "b.xml"),
+            first.replace("type=dir", "type=file"),
+            first.replace("size=1", "size=2"),
+            first.replace("030000", "030001"),
+            "type=dir; d\ntype=file;size=1;modify=20261123030000; a.xml\n".to_owned(),
+        ] {
+            assert_ne!(of(first), of(&other), "{other}");
+        }
+        let is_telling = |text: &str| parse(ListingParser::mlsd(UTF_8), text.as_bytes()).1.is_telling;
+        assert!(is_telling(first) && !is_telling("type=file;size=1; a.zip\ntype=dir; d\n"));
+    }
+
+    #[test]
+    fn names_are_collected_where_they_are_asked_for_and_not_too_many() {
+        let names = |count: usize| {
+            let mut parser = ListingParser::mlsd(UTF_8);
+            parser.collect_names();
+            let lines = (0..count).map(|n| format!("type=file;size=1; {n}.zip\ntype=file; {n}.xml\n"));
+            parse(parser, lines.collect::<String>().as_bytes()).1.names.map(|names| names.len())
+        };
+        assert_eq!((names(0), names(3), names(MAX_NAMES + 1)), (Some(0), Some(3), None));
+        assert_eq!(parse(ListingParser::mlsd(UTF_8), b"type=dir; a\n").1.names, None);
     }
 
     #[test]

@@ -8,6 +8,7 @@
 pub mod certificates;
 pub mod chromium;
 pub mod daemons;
+pub mod disk;
 pub mod http;
 pub mod net;
 pub mod notify;
@@ -15,6 +16,7 @@ pub mod processes;
 pub mod raw;
 pub mod scripted;
 pub mod service;
+pub mod tls;
 pub mod unftp;
 pub mod wait;
 pub mod zips;

@@ -214,7 +214,7 @@ where
         let listener = match &door {
             Door::Open(listener) => listener,
             Door::Shut(listener) => {
-                accept_for(listener, LOOK_UP_EVERY).ok();
+                turn_away(listener);
                 continue;
             }
         };
@@ -244,7 +244,12 @@ enum Door {
 impl Door {
     fn opened(self) -> Self {
         match self {
-            Self::Open(listener) | Self::Shut(listener) => Self::Open(listener),
+            Self::Open(listener) => Self::Open(listener),
+            Self::Shut(listener) => {
+                // whoever came while it was shut, and may be gone since, is not served now
+                turn_away(&listener);
+                Self::Open(listener)
+            }
         }
     }
 
@@ -253,6 +258,13 @@ impl Door {
             Self::Open(listener) | Self::Shut(listener) => Self::Shut(listener),
         }
     }
+}
+
+/// Drops everybody who waits to be accepted.
+fn turn_away(listener: &TcpListener) {
+    listener.set_nonblocking(true).expect("a listener that does not block");
+    while listener.accept().is_ok() {}
+    listener.set_nonblocking(false).expect("a listener that blocks");
 }
 
 /// What was locked, even where a test panicked meanwhile: its servers still have to end in order.

@@ -102,6 +102,11 @@ impl NotifyStub {
         self.shared.lock().next.extend(answers);
     }
 
+    /// Forgets the answers meant for the next calls.
+    pub fn behave(&self) {
+        self.shared.lock().next.clear();
+    }
+
     /// Lets go on what hangs at this moment.
     pub fn release(&self) {
         self.acceptor.release();

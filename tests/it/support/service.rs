@@ -63,9 +63,14 @@ impl Service {
 
     /// Writes a line to the console and does not wait for anything.
     pub fn send(&mut self, line: &str) {
+        self.send_bytes(format!("{line}\n").as_bytes());
+    }
+
+    /// Writes bytes to the console as they are.
+    pub fn send_bytes(&mut self, bytes: &[u8]) {
         let stdin = self.stdin.as_mut().expect("standard input was closed before");
-        stdin.write_all(format!("{line}\n").as_bytes()).expect("a line for the console");
-        stdin.flush().expect("a line for the console");
+        stdin.write_all(bytes).expect("bytes for the console");
+        stdin.flush().expect("bytes for the console");
     }
 
     /// Writes a console command and returns the line that answers it, which begins with `ok` or `failed`.
@@ -112,9 +117,19 @@ impl Service {
         }
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Whether it runs.
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().is_ok_and(|status| status.is_none())
+    }
+
+    /// Starts it without this environment variable from the next time on.
+    pub fn forget_env(&mut self, name: &str) {
+        self.environment.retain(|(other, _)| other != name);
     }
 
     /// Starts it again with the same directories; kills it first where it still runs. The lines of before are gone.

@@ -12,6 +12,8 @@ pub struct Journal {
     pub commands: Vec<Command>,
     /// Each RETR that began to send.
     pub retrs: Vec<Retr>,
+    /// Commands that came before the final reply of a listing was sent.
+    pub early_at_listings: usize,
     /// The most connections that clients had open at one time.
     pub max_open: usize,
     /// Logins that succeeded.
@@ -36,6 +38,8 @@ pub struct Command {
     pub connection: u64,
     /// When its line was complete.
     pub at: Instant,
+    /// Whether another one had arrived behind it.
+    pub more: bool,
     /// The verb in capitals.
     pub verb: String,
     /// What follows the first blank.
@@ -55,6 +59,8 @@ pub struct Retr {
     pub offset: u64,
     /// Bytes given to the kernel.
     pub sent: u64,
+    /// Commands that came before its final reply was sent.
+    pub early: usize,
     /// When it began.
     pub began: Instant,
     /// When it was over, however it ended.
@@ -77,6 +83,14 @@ impl Journal {
         let is_listing = |command: &&Command| matches!(command.verb.as_str(), "LIST" | "MLSD");
         let commands = self.commands.iter().filter(is_listing);
         commands.filter(|command| command.path.as_deref() == Some(path.as_ref())).count()
+    }
+
+    /// How often the second verb was there already when the first one, the command before it on that connection, was
+    /// taken up.
+    pub fn arrived_together(&self, first: &str, second: &str) -> usize {
+        let of = |connection| self.commands.iter().filter(move |command| command.connection == connection);
+        let pairs = self.connections.keys().flat_map(|id| of(*id).zip(of(*id).skip(1)));
+        pairs.filter(|(a, b)| a.verb == first && b.verb == second && a.more).count()
     }
 
     /// All commands as text, such as `RETR /a.zip`.

@@ -38,6 +38,10 @@ pub struct Manner {
     /// The final reply comes only after the client has closed its side of the data connection, as from vsftpd and
     /// ProFTPD.
     pub waits_for_client_close: bool,
+    /// Commands that come before the final reply of a transfer are answered before it, as by libunftp.
+    pub side_by_side: bool,
+    /// Before the final reply of a transfer.
+    pub closing_latency: Duration,
     /// Before each answer.
     pub latency: Duration,
 }
@@ -168,6 +172,8 @@ impl Default for Manner {
             commands_per_connection: None,
             empty_listing: None,
             waits_for_client_close: true,
+            side_by_side: false,
+            closing_latency: Duration::ZERO,
             latency: Duration::ZERO,
         }
     }

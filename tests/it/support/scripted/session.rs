@@ -93,17 +93,42 @@ impl<'a> Session<'a> {
             if self.manner(|manner| manner.commands_per_connection).is_some_and(|most| commands > most) {
                 return Err(Gone);
             }
-            let command = self.understand(&line);
-            let about = command.path.clone().unwrap_or_else(|| command.argument.clone());
-            let acts = self.acts(&command.verb, &about);
-            self.ticket = self.gate.ticket();
-            let (verb, argument) = (command.verb.clone(), command.argument.clone());
-            self.shared.note(|journal| journal.commands.push(command));
-            self.wait(self.manner(|manner| manner.latency))?;
-            if !self.act(&acts)? {
-                self.answer(&verb, &argument, &about, &acts)?;
+            self.obey(&line)?;
+        }
+    }
+
+    fn obey(&mut self, line: &[u8]) -> Step {
+        let command = self.understand(line);
+        let about = command.path.clone().unwrap_or_else(|| command.argument.clone());
+        let acts = self.acts(&command.verb, &about);
+        self.ticket = self.gate.ticket();
+        let (verb, argument) = (command.verb.clone(), command.argument.clone());
+        self.shared.note(|journal| journal.commands.push(command));
+        self.wait(self.manner(|manner| manner.latency))?;
+        if !self.act(&acts)? {
+            self.answer(&verb, &argument, &about, &acts)?;
+        } else if verb == "RETR" {
+            // refused: what REST had said is forgotten
+            (self.restart_at, self.passive) = (0, None);
+        }
+        Ok(())
+    }
+
+    /// Before the final reply of a transfer: the commands that are here already. Answers how many there are.
+    pub(super) fn look_for_early(&mut self) -> Result<usize, Gone> {
+        self.wait(self.manner(|manner| manner.closing_latency))?;
+        self.control.set_read_timeout(Some(Duration::from_millis(1))).map_err(gone)?;
+        let mut chunk = [0; 4096];
+        let read = self.control.as_ref().read(&mut chunk).unwrap_or(0);
+        self.unread.extend_from_slice(&chunk[..read]);
+        let early = self.unread.iter().filter(|byte| **byte == b'\n').count();
+        if self.manner(|manner| manner.side_by_side) {
+            for _ in 0..early {
+                let line = self.read_line()?;
+                self.obey(&line)?;
             }
         }
+        Ok(early)
     }
 
     fn greet(&mut self) -> Step {
@@ -228,7 +253,8 @@ impl<'a> Session<'a> {
             "LIST" | "MLSD" => Some(self.path(&argument)),
             _ => None,
         };
-        Command { connection: self.id, at: Instant::now(), verb, argument, path }
+        let more = self.unread.contains(&b'\n');
+        Command { connection: self.id, at: Instant::now(), more, verb, argument, path }
     }
 
     fn path(&self, argument: &[u8]) -> Vec<u8> {

@@ -51,6 +51,9 @@ impl Session<'_> {
                 _ => listing::mlsd(tree, directory, manner.mlsd_links),
             };
             let empty = manner.empty_listing.clone().filter(|_| is_empty);
+            // a rule that says what comes may show directories that nobody made
+            let told = acts.data.iter().any(|fault| matches!(fault, DataFault::Content(_)));
+            let bytes = bytes.or_else(|| told.then(Vec::new));
             (verb == "LIST" || manner.mlsd_works, empty, bytes)
         };
         if !works {
@@ -81,6 +84,7 @@ impl Session<'_> {
             path: path.to_vec(),
             offset,
             sent: 0,
+            early: 0,
             began: Instant::now(),
             ended: None,
         };
@@ -106,6 +110,11 @@ impl Session<'_> {
             self.finish(&data);
         }
         drop(data);
+        let early = self.look_for_early()?;
+        self.shared.note(|journal| match retr {
+            Some(place) => journal.retrs[place].early = early,
+            None => journal.early_at_listings += early,
+        });
         let success = acts.closing.as_deref().unwrap_or(b"226 Transfer complete.\r\n");
         match sent {
             Sent::All | Sent::Cut(Ending::Success) => self.send(success),

@@ -1,0 +1,172 @@
+//! Asking for the next data port early: PASV goes out at the end of a file's data, without waiting for the final
+//! reply, so that both replies come in the same round trip.
+//!
+//! RFC 959 lets a server read no command before it has answered the one before, and nearly all do so. Some handle
+//! commands side by side, and their replies come in any order. So this is done only where a server seems to bear it, and
+//! never again on a server whose replies did not fit once: the session is thrown away then, and the file is fetched
+//! again. Runs on the thread of the server's scanner.
+
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
+/// A port that nobody connected to for so long is not used any more: the server may have closed it.
+const KEPT: Duration = Duration::from_secs(5);
+/// So often it must have gone well on a server whose name says nothing, one session at a time.
+const TRIALS: u32 = 4;
+/// A trial that was never finished, because its session was dropped, ends then.
+const TRIAL_LASTS: Duration = Duration::from_secs(60);
+/// Servers that answer in order whenever the command comes. Tried.
+const IN_ORDER: [&str; 4] = ["vsftpd", "proftpd", "pure-ftpd", "pyftpdlib"];
+/// Servers that handle commands side by side.
+const SIDE_BY_SIDE: [&str; 1] = ["libunftp"];
+
+/// What is known of a server: whether it bears the early PASV.
+#[derive(Debug, Default)]
+pub(super) struct Bearing(Cell<State>);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum State {
+    /// Its greeting was not seen yet, or said nothing.
+    #[default]
+    Unnamed,
+    /// One session asks for it.
+    BeingAsked,
+    /// It told nothing of itself that helps; each trial counts.
+    Trying {
+        left: u32,
+        since: Option<Instant>,
+    },
+    Bears,
+    Never,
+}
+
+impl Bearing {
+    /// Reads what the server calls itself in its greeting or in its help.
+    pub(super) fn named(&self, words: &str) {
+        if !matches!(self.0.get(), State::Unnamed | State::BeingAsked) {
+            return;
+        }
+        let words = words.to_ascii_lowercase();
+        let says = |names: &[&str]| names.iter().any(|name| words.contains(name));
+        if says(&SIDE_BY_SIDE) {
+            self.0.set(State::Never);
+        } else if says(&IN_ORDER) {
+            self.0.set(State::Bears);
+        }
+    }
+
+    /// Whether the caller should ask the server what it is. Only the first one is told so.
+    pub(super) fn wants_a_name(&self) -> bool {
+        let wants = self.0.get() == State::Unnamed;
+        if wants {
+            self.0.set(State::BeingAsked);
+        }
+        wants
+    }
+
+    /// The server was asked and gave no name that is known here.
+    pub(super) fn stays_unnamed(&self) {
+        if self.0.get() == State::BeingAsked {
+            self.0.set(State::Trying { left: TRIALS, since: None });
+        }
+    }
+
+    /// Whether it is sure that the server handles one command after the other.
+    pub(super) fn is_in_order(&self) -> bool {
+        self.0.get() == State::Bears
+    }
+
+    /// Whether the next port may be asked for early now.
+    pub(super) fn may_ask(&self) -> bool {
+        match self.0.get() {
+            State::Bears => true,
+            State::Trying { left, since } if since.is_none_or(|since| since.elapsed() > TRIAL_LASTS) => {
+                self.0.set(State::Trying { left, since: Some(Instant::now()) });
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The replies came as they should, and the port led to a transfer.
+    pub(super) fn went_well(&self) {
+        match self.0.get() {
+            State::Trying { left: 0 | 1, .. } => self.0.set(State::Bears),
+            State::Trying { left, .. } => self.0.set(State::Trying { left: left - 1, since: None }),
+            _ => {}
+        }
+    }
+
+    /// Something did not fit: never again.
+    pub(super) fn went_wrong(&self, what: &dyn std::fmt::Display) {
+        if self.0.replace(State::Never) != State::Never {
+            log::info!(
+                "a server does not bear an early PASV ({what}); it is asked for ports in turn from now on"
+            );
+        }
+    }
+}
+
+/// A data port that the server opened before it was needed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct EarlyPort {
+    port: u16,
+    told: Instant,
+}
+
+impl EarlyPort {
+    pub(super) fn new(port: u16) -> Self {
+        Self { port, told: Instant::now() }
+    }
+
+    /// The port, unless it is too old to be relied on.
+    pub(super) fn usable(self) -> Option<u16> {
+        (self.told.elapsed() < KEPT).then_some(self.port)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_is_known_by_name_is_believed() {
+        for greeting in [
+            "(vsFTPd 3.0.3)",
+            "ProFTPD Server (Debian)",
+            "Welcome to Pure-FTPd [TLS]",
+            "pyftpdlib 2.2.0 ready.",
+        ] {
+            let bearing = Bearing::default();
+            bearing.named(greeting);
+            assert!(bearing.may_ask() && bearing.may_ask(), "{greeting}");
+        }
+        let bearing = Bearing::default();
+        bearing.named("214-Help:\n Powered by libunftp: 0.24.0");
+        bearing.stays_unnamed();
+        assert!(!bearing.may_ask());
+    }
+
+    #[test]
+    fn an_unknown_server_is_tried_by_one_session_at_a_time_until_it_has_proved_itself() {
+        let bearing = Bearing::default();
+        bearing.named("220 ready");
+        assert!(bearing.wants_a_name() && !bearing.wants_a_name() && !bearing.may_ask());
+        bearing.stays_unnamed();
+        for _ in 0..TRIALS {
+            assert!(bearing.may_ask() && !bearing.may_ask());
+            bearing.went_well();
+        }
+        assert!(bearing.may_ask() && bearing.may_ask());
+    }
+
+    #[test]
+    fn what_went_wrong_once_is_never_tried_again() {
+        let bearing = Bearing::default();
+        bearing.named("vsFTPd");
+        bearing.went_wrong(&"500");
+        bearing.named("vsFTPd");
+        bearing.went_well();
+        assert!(!bearing.may_ask());
+    }
+}

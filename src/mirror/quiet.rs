@@ -1,0 +1,104 @@
+//! Directories in which a scan found nothing to do: as long as their listing is the same byte for byte, it is not even
+//! taken apart. Lives with the scanner; what is forgotten costs work, never a file.
+//!
+//! Only directories without directories in them are remembered, with every zip of theirs on record and every line
+//! understood. So an equal listing says that nothing is to be fetched, retried, told or descended into.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::ftp::list::Fingerprint;
+
+/// Most directories that are remembered of a server, some fifty bytes each. Further ones are taken apart each time.
+const MAX_DIRECTORIES: usize = 200_000;
+/// Longest listing that is remembered. It has to be kept until its end shows whether it is the same.
+const MAX_LISTING: u64 = 256 * 1024;
+/// A directory must have been the same in so many scans before it is visited less often.
+const SCANS: u32 = 10;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct QuietDirectories(HashMap<u64, Quiet>);
+
+#[derive(Debug)]
+struct Quiet {
+    listing: Fingerprint,
+    files: u64,
+    /// Scans in a row that found it the same.
+    scans: u32,
+    listed: Instant,
+}
+
+impl QuietDirectories {
+    /// The listing of directory `key` when there was nothing to do, where that is remembered.
+    #[must_use]
+    pub fn listing(&self, key: u64) -> Option<Fingerprint> {
+        self.0.get(&key).map(|quiet| quiet.listing)
+    }
+
+    /// The listing was the same again. Answers how many zips are in it.
+    pub fn same_again(&mut self, key: u64, now: Instant) -> u64 {
+        let Some(quiet) = self.0.get_mut(&key) else { return 0 };
+        quiet.scans = quiet.scans.saturating_add(1);
+        quiet.listed = now;
+        quiet.files
+    }
+
+    /// There is nothing to do in the directory while its listing stays so.
+    pub fn remember(&mut self, key: u64, listing: Fingerprint, files: u64, now: Instant) {
+        let room = self.0.len() < MAX_DIRECTORIES || self.0.contains_key(&key);
+        if listing.bytes <= MAX_LISTING && room {
+            self.0.insert(key, Quiet { listing, files, scans: 0, listed: now });
+        } else {
+            self.forget(key);
+        }
+    }
+
+    /// The listing is another one now.
+    pub fn forget(&mut self, key: u64) {
+        self.0.remove(&key);
+    }
+
+    /// How many zips are in a directory that need not be listed in this scan: it has been the same for long, and was
+    /// listed within `every`.
+    #[must_use]
+    pub fn rests(&self, key: u64, every: Duration, now: Instant) -> Option<u64> {
+        let quiet = self.0.get(&key)?;
+        (quiet.scans >= SCANS && now.duration_since(quiet.listed) < every).then_some(quiet.files)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LISTING: Fingerprint = Fingerprint { hash: 1, bytes: 100 };
+
+    #[test]
+    fn a_directory_rests_only_after_many_scans_without_anything_new_and_only_for_so_long() {
+        let (mut quiet, now, every) = (QuietDirectories::default(), Instant::now(), Duration::from_secs(600));
+        quiet.remember(1, LISTING, 7, now);
+        for _ in 0..SCANS {
+            assert_eq!(quiet.rests(1, every, now), None);
+            assert_eq!(quiet.same_again(1, now), 7);
+        }
+        assert_eq!(quiet.rests(1, every, now + Duration::from_secs(599)), Some(7));
+        assert_eq!(quiet.rests(1, every, now + every), None);
+        quiet.remember(1, Fingerprint { hash: 2, bytes: 100 }, 8, now);
+        assert_eq!(quiet.rests(1, every, now), None);
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let (mut quiet, now) = (QuietDirectories::default(), Instant::now());
+        quiet.remember(1, Fingerprint { hash: 1, bytes: MAX_LISTING + 1 }, 7, now);
+        assert_eq!(quiet.listing(1), None);
+        (0..=MAX_DIRECTORIES as u64).for_each(|key| quiet.remember(key, LISTING, 1, now));
+        assert_eq!(quiet.0.len(), MAX_DIRECTORIES);
+        // those that are remembered are kept, and may change
+        quiet.remember(0, Fingerprint { hash: 9, bytes: 1 }, 2, now);
+        assert_eq!(quiet.listing(0), Some(Fingerprint { hash: 9, bytes: 1 }));
+    }
+}

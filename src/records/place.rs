@@ -1,0 +1,101 @@
+//! Whether the database still lies where it was opened.
+//!
+//! SQLite goes on writing to a file that was deleted or replaced under its hands, and all of that would be gone with the
+//! process. So nothing is read or written any more then, and the records are saved beside the place once.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rusqlite::Connection;
+
+use super::connect::{FILE_MODE, beside};
+use super::{Records, RecordsError, Trouble};
+use crate::durable::sync_above;
+
+/// What tells a file from any other that may take its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Identity {
+    device: u64,
+    inode: u64,
+}
+
+impl Identity {
+    pub(super) fn of(file: &Path) -> io::Result<Self> {
+        fs::metadata(file).map(|metadata| Self { device: metadata.dev(), inode: metadata.ino() })
+    }
+}
+
+impl Records {
+    /// Makes sure that the name of the database still means the file that is open.
+    pub(super) fn still_in_place(&mut self, attempt: &'static str) -> Result<(), RecordsError> {
+        if Identity::of(&self.file).is_ok_and(|now| now == self.identity) {
+            return Ok(());
+        }
+        let Self { connection, file, rescue, .. } = self;
+        let saved = rescue.get_or_insert_with(|| match save(connection, file) {
+            Ok(copy) => format!("all records were saved to {}", copy.display()),
+            Err(error) => format!("the records could not be saved: {error:#}"),
+        });
+        let text = format!(
+            "it was deleted or replaced while the service runs; {saved}: put it back, or stop the service and put \
+             the copy in its place"
+        );
+        Err(RecordsError::told(attempt, file, Trouble::Replaced, text))
+    }
+}
+
+/// Writes what the open connection sees into a file of its own. An earlier copy is never overwritten.
+fn save(connection: &Connection, file: &Path) -> anyhow::Result<PathBuf> {
+    let copy = beside(file, ".rescued");
+    // empty and ours, so that SQLite need not make it readable for others
+    OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(&copy)?;
+    let path = copy.to_str().ok_or_else(|| anyhow::anyhow!("its path is not UTF-8"))?;
+    connection.execute("VACUUM INTO ?1", [path])?;
+    File::open(&copy)?.sync_all()?;
+    sync_above(&copy)?;
+    Ok(copy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixtures::{Place, download, record_some};
+    use super::*;
+
+    #[test]
+    fn a_database_that_is_deleted_or_replaced_is_saved_and_not_written_to_any_more() {
+        for replaced in [false, true] {
+            let place = Place::new();
+            let mut records = place.open();
+            record_some(&mut records, 5);
+            let aside = place.directory().join("aside.db");
+            fs::rename(place.file(), &aside).unwrap();
+            if replaced {
+                fs::write(place.file(), b"").unwrap();
+            }
+            for _ in 0..2 {
+                let error = records.record(&[download("x.zip", 1)]).unwrap_err();
+                assert_eq!(error.trouble(), Trouble::Replaced);
+                assert!(error.to_string().contains("records.db.rescued"), "{error}");
+            }
+            assert_eq!(records.totals().unwrap_err().trouble(), Trouble::Replaced);
+            let mut copy = Records::open(&beside(&place.file(), ".rescued")).unwrap();
+            assert_eq!(copy.totals().unwrap().downloads(), 5);
+            fs::rename(&aside, place.file()).unwrap();
+            records.record(&[download("x.zip", 1)]).unwrap();
+            assert_eq!(records.totals().unwrap().downloads(), 6);
+        }
+    }
+
+    #[test]
+    fn what_was_written_last_is_saved_at_the_end() {
+        let place = Place::new();
+        let mut records = place.open();
+        record_some(&mut records, 5);
+        fs::remove_file(place.file()).unwrap();
+        records.close();
+        let mut copy = Records::open(&beside(&place.file(), ".rescued")).unwrap();
+        assert_eq!(copy.totals().unwrap().downloads(), 5);
+    }
+}
