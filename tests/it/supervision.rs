@@ -205,7 +205,9 @@ fn a_process_that_was_stopped_for_a_while_takes_no_scan_for_hung() {
     let ftp = ScriptedServer::start();
     ftp.rule(Rule::on("RETR").trickle(200, Duration::from_millis(50)));
     ftp.put("/large.zip", File::new(zip(1, 60_000)));
-    let setup = Setup::new().server(Server::scripted("omc01", &ftp)).env("MROSYNC_STUCK_AFTER_MS", "2000");
+    // the server's own silence is not what this is about
+    let server = Server::scripted("omc01", &ftp).key("timeout", "'60s'");
+    let setup = Setup::new().server(server).env("MROSYNC_STUCK_AFTER_MS", "2000");
     let service = setup.started().run();
     ftp.wait_for(SOON, "it comes", |journal| journal.retrs.first().is_some_and(|retr| retr.sent > 1000));
     service.signal(Signal::STOP);
