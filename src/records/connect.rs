@@ -238,10 +238,12 @@ pub(super) struct Header {
 impl Header {
     /// Reads the header and the schema, and with that learns whether the file is a database at all.
     pub(super) fn read(connection: &Connection) -> rusqlite::Result<Self> {
+        // all of it as of one moment: a service may be making the database just now
+        let snapshot = connection.unchecked_transaction()?;
         Ok(Self {
-            application_id: connection.pragma_query_value(None, "application_id", |row| row.get(0))?,
-            version: connection.pragma_query_value(None, "user_version", |row| row.get(0))?,
-            tables: connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?,
+            application_id: snapshot.pragma_query_value(None, "application_id", |row| row.get(0))?,
+            version: snapshot.pragma_query_value(None, "user_version", |row| row.get(0))?,
+            tables: snapshot.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?,
         })
     }
 
