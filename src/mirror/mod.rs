@@ -26,5 +26,6 @@ pub mod quiet;
 pub mod scan;
 pub mod server;
 pub mod store;
+mod sync;
 pub mod tree;
 pub mod verify;

@@ -10,17 +10,15 @@
 //!
 //! Files come in batches, because the waits of a journaling file system are shared: one commit of its journal makes
 //! many files durable. Within a step the syncs of a batch run beside each other, because each ends with a flush of
-//! the disk's cache, and flushes that wait at the same time become one. A file that comes alone does not wait for
-//! company. All of this blocks and runs on the publisher's own threads, never on a scanner's.
+//! the disk's cache, and flushes that wait at the same time become one; for many files it is a single sync of the file
+//! system ([`super::sync`]). A file that comes alone does not wait for company. All of this blocks and runs on the publisher's own threads, never on a scanner's.
 
 use std::collections::HashSet;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread::{Builder, scope};
 
 use anyhow::Context;
 use rustix::fs::{Advice, AtFlags, Stat, StatxFlags};
@@ -28,6 +26,7 @@ use rustix::io::Errno;
 use tokio::sync::{mpsc, oneshot};
 
 use super::partial::{PartialName, remove, stat};
+use super::sync::{WholeSync, beside_each_other};
 use super::tree::{ServerMirror, make_and_open, open_directory};
 use crate::names::{RemoteName, RemotePath};
 use crate::pulse::Pulse;
@@ -37,8 +36,6 @@ use crate::{fault, panics};
 const MAX_BATCH: usize = 256;
 /// Jobs that wait for the publisher; beyond it scanners wait, which is the back pressure of a slow disk.
 const QUEUE: usize = 1024;
-/// Syncs that run beside each other. More win little: by then all of them wait for the same commit of the journal.
-const SYNCING: usize = 16;
 /// Directories that are remembered as synced. Beyond it all are forgotten, which costs a sync each.
 const MAX_REMEMBERED: usize = 100_000;
 
@@ -154,28 +151,45 @@ fn store_shielded(
 
 /// Directories whose own names are known to be on disk, so that they are synced once and not for each file.
 #[derive(Debug, Default)]
-pub struct DurableDirectories(HashSet<Birth>);
+pub struct DurableDirectories {
+    known: HashSet<Birth>,
+    /// Those that will be known after the sync that the batch under way ends with.
+    coming: Vec<Birth>,
+    whole: WholeSync,
+}
 
 /// Makes a batch of files durable under their final names; one outcome for each, in order.
 #[must_use]
 pub fn store_batch(batch: &[Staged], durable: &mut DurableDirectories) -> Vec<Result<(), StoreError>> {
-    let mut outcomes: Vec<Result<(), StoreError>> = sync_data(batch).into_iter().map(|r| Ok(r?)).collect();
+    let Some(Staged { mirror, .. }) = batch.first() else { return Vec::new() };
+    // all of them lie on one file system, or they could not be linked
+    let place = mirror.partial();
+    let whole = durable.whole.suits(batch.len(), place);
+    let synced = if whole { sync_whole(batch, &mut durable.whole, place) } else { sync_data(batch) };
+    let mut outcomes: Vec<Result<(), StoreError>> = synced.into_iter().map(|synced| Ok(synced?)).collect();
     for (staged, outcome) in batch.iter().zip(&outcomes) {
         if outcome.is_err() {
             forget_data(staged);
         }
     }
-    sync_partial_directories(batch, &mut outcomes);
+    if !whole {
+        sync_partial_directories(batch, &mut outcomes);
+    }
     let mut homes = Homes::default();
     let mut touched = Vec::with_capacity(batch.len());
     for (staged, outcome) in batch.iter().zip(&mut outcomes) {
-        let home = if outcome.is_ok() { link(staged, &mut homes, durable).map(Some) } else { Ok(None) };
+        let home =
+            if outcome.is_ok() { link(staged, &mut homes, durable, whole).map(Some) } else { Ok(None) };
         touched.push(home.unwrap_or_else(|error| {
             *outcome = Err(error);
             None
         }));
     }
-    let synced = beside_each_other(&homes.0, |(_, _, home)| rustix::fs::fsync(home));
+    let synced = if whole {
+        vec![durable.sync_whole(place); homes.0.len()]
+    } else {
+        beside_each_other(&homes.0, |(_, _, home)| rustix::fs::fsync(home))
+    };
     for ((staged, home), outcome) in batch.iter().zip(touched).zip(&mut outcomes) {
         if let Some(Err(error)) = home.and_then(|home| synced.get(home)) {
             take_back(staged);
@@ -217,7 +231,7 @@ struct Homes(Vec<(Arc<ServerMirror>, Arc<RemotePath>, OwnedFd)>);
 
 impl Homes {
     /// Which of them is the directory of `staged`, opened where it is not yet.
-    fn of(&mut self, staged: &Staged, durable: &mut DurableDirectories) -> io::Result<usize> {
+    fn of(&mut self, staged: &Staged, durable: &mut DurableDirectories, whole: bool) -> io::Result<usize> {
         let same = |(other, path, _): &(Arc<ServerMirror>, Arc<RemotePath>, OwnedFd)| {
             Arc::ptr_eq(other, &staged.mirror)
                 && (Arc::ptr_eq(path, &staged.directory) || *path == staged.directory)
@@ -225,10 +239,19 @@ impl Homes {
         if let Some(place) = self.0.iter().position(same) {
             return Ok(place);
         }
-        let home = durable.open(&staged.mirror, &staged.directory)?;
+        let home = durable.open(&staged.mirror, &staged.directory, whole)?;
         self.0.push((Arc::clone(&staged.mirror), Arc::clone(&staged.directory), home));
         Ok(self.0.len() - 1)
     }
+}
+
+/// Data and partial names of all files to the disk at once.
+fn sync_whole(batch: &[Staged], whole: &mut WholeSync, place: BorrowedFd<'_>) -> Vec<anyhow::Result<()>> {
+    let synced = whole.sync(place);
+    // the disk moves, which all of them wait for
+    batch.iter().filter_map(|staged| staged.pulse.as_ref()).for_each(|pulse| pulse.beat());
+    let synced = |_| synced.map_err(io::Error::from).context("syncing the file system");
+    batch.iter().map(synced).collect()
 }
 
 /// Data to the disk: first the writing of all files is begun, then each is waited for.
@@ -268,41 +291,17 @@ fn sync_partial_directories(batch: &[Staged], outcomes: &mut [Result<(), StoreEr
     }
 }
 
-/// Does `work` for each of `items` on several threads; the answers are in the order of the items.
-fn beside_each_other<I: Sync, T: Send>(items: &[I], work: impl Fn(&I) -> T + Sync) -> Vec<T> {
-    let next = AtomicUsize::new(0);
-    let take = || {
-        let mut answers = Vec::new();
-        loop {
-            let place = next.fetch_add(1, Ordering::Relaxed);
-            let Some(item) = items.get(place) else { return answers };
-            answers.push((place, work(item)));
-        }
-    };
-    let mut answers = scope(|threads| {
-        let helpers = 1..items.len().min(SYNCING);
-        // a thread that the system does not give is one helper less
-        let helpers: Vec<_> =
-            helpers.filter_map(|_| Builder::new().spawn_scoped(threads, take).ok()).collect();
-        let mut answers = take();
-        for helper in helpers {
-            match helper.join() {
-                Ok(more) => answers.extend(more),
-                // costs the whole batch, as a panic on this thread would
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
-        }
-        answers
-    });
-    answers.sort_by_key(|(place, _)| *place);
-    answers.into_iter().map(|(_, answer)| answer).collect()
-}
-
-/// Gives the file its final name. Answers which directory the caller must sync.
-fn link(staged: &Staged, homes: &mut Homes, durable: &mut DurableDirectories) -> Result<usize, StoreError> {
+/// Gives the file its final name. Answers which directory the caller must sync; if `whole`, that sync is one of the
+/// whole file system.
+fn link(
+    staged: &Staged,
+    homes: &mut Homes,
+    durable: &mut DurableDirectories,
+    whole: bool,
+) -> Result<usize, StoreError> {
     let Staged { mirror, partial, directory, name, .. } = staged;
     let place = homes
-        .of(staged, durable)
+        .of(staged, durable, whole)
         .with_context(|| format!("cannot open the directory {directory} of the mirror"))?;
     let Some((_, _, home)) = homes.0.get(place) else { return Err(StoreError::Gone) };
     let partial_name = partial.to_string();
@@ -315,23 +314,40 @@ fn link(staged: &Staged, homes: &mut Homes, durable: &mut DurableDirectories) ->
 }
 
 impl DurableDirectories {
-    /// Opens `directory`, makes what is missing, and syncs the names of all directories on the way.
-    fn open(&mut self, mirror: &ServerMirror, directory: &RemotePath) -> io::Result<OwnedFd> {
+    /// Opens `directory`, makes what is missing, and syncs the names of all directories on the way, or leaves that to
+    /// the sync of the `whole` file system that follows.
+    fn open(&mut self, mirror: &ServerMirror, directory: &RemotePath, whole: bool) -> io::Result<OwnedFd> {
         let mut handle: Option<OwnedFd> = None;
         for component in directory.components() {
             let parent = handle.as_ref().map_or(mirror.top(), AsFd::as_fd);
             let child = make_and_open(parent, component)?;
             let birth = Birth::of(&child)?;
-            if !birth.is_some_and(|birth| self.0.contains(&birth)) {
-                rustix::fs::fsync(parent)?;
-                if self.0.len() >= MAX_REMEMBERED {
-                    self.0.clear();
+            if !birth.is_some_and(|birth| self.known.contains(&birth)) {
+                if whole {
+                    self.coming.extend(birth);
+                } else {
+                    rustix::fs::fsync(parent)?;
+                    self.remember(birth);
                 }
-                self.0.extend(birth);
             }
             handle = Some(child);
         }
         handle.map_or_else(|| mirror.top().try_clone_to_owned(), Ok)
+    }
+
+    /// Makes all names durable that were given so far, those of directories included.
+    fn sync_whole(&mut self, place: BorrowedFd<'_>) -> Result<(), Errno> {
+        let coming = std::mem::take(&mut self.coming);
+        self.whole.sync(place)?;
+        self.remember(coming);
+        Ok(())
+    }
+
+    fn remember(&mut self, births: impl IntoIterator<Item = Birth>) {
+        if self.known.len() >= MAX_REMEMBERED {
+            self.known.clear();
+        }
+        self.known.extend(births);
     }
 }
 
