@@ -142,6 +142,8 @@ mod tests {
             assert!(bearing.may_ask() && bearing.may_ask(), "{greeting}");
         }
         let bearing = Bearing::default();
+        bearing.named("220 welcome");
+        assert!(bearing.wants_a_name());
         bearing.named("214-Help:\n Powered by libunftp: 0.24.0");
         bearing.stays_unnamed();
         assert!(!bearing.may_ask());

@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     fn file(bytes: u64, worst_ms: u64) -> Minute {
-        Minute { files: 1, bytes, measured: 1, waited_ms: worst_ms, worst_ms, ..Minute::default() }
+        Minute { minute: 0, files: 1, bytes, measured: 1, waited_ms: worst_ms, worst_ms, announced: 1 }
     }
 
     #[test]
@@ -83,8 +83,18 @@ mod tests {
         minutes.add_to(&mut sums, 120_000);
         minutes.add_to(&mut sums, 120_000);
         let first =
-            Minute { minute: 1, files: 4, bytes: 60, measured: 4, waited_ms: 16, worst_ms: 5, announced: 0 };
-        assert_eq!((sums.len(), sums[&1]), (2, first));
+            Minute { minute: 1, files: 4, bytes: 60, measured: 4, waited_ms: 16, worst_ms: 5, announced: 4 };
+        assert_eq!((sums.len(), sums[&1], minutes.0.len()), (2, first, 2));
+    }
+
+    #[test]
+    fn after_the_clock_was_set_back_the_newest_minute_counts() {
+        let mut minutes = Minutes::default();
+        minutes.add(600_000, file(10, 5));
+        minutes.add(60_000, file(20, 3));
+        let mut sums = BTreeMap::new();
+        minutes.add_to(&mut sums, 600_000);
+        assert_eq!((sums.len(), sums[&10].files, sums[&10].bytes), (1, 2, 30));
     }
 
     #[test]

@@ -81,13 +81,16 @@ mod tests {
     #[test]
     fn old_waits_and_those_beyond_the_limit_are_forgotten_but_stay_in_the_sums() {
         let mut waits = Waits::default();
-        waits.add(0, 60_000);
+        // enough of them for the slowest of a hundred to be among them, were they counted
+        for _ in 0..20 {
+            waits.add(0, 60_000);
+        }
         for n in 0..MAX_FILES as i64 {
             waits.add(n, n + 1000);
         }
-        assert_eq!(waits.status(2000).p99_seconds, Some(1.0), "the first is beyond the limit");
+        assert_eq!(waits.status(2000).p99_seconds, Some(1.0), "the first are beyond the limit");
         let status = waits.status(LOOK_BACK_MS * 2);
-        assert_eq!((status.p99_seconds, status.files), (None, MAX_FILES as u64 + 1));
+        assert_eq!((status.p99_seconds, status.files), (None, MAX_FILES as u64 + 20));
     }
 
     #[test]

@@ -265,7 +265,6 @@ impl<'s, 'v> Directory<'s, 'v> {
         let settled = answers.iter().all(|answer| *answer != Knowledge::New);
         server.memory.borrow_mut().settle(&job.path, part, &zips, settled);
         self.is_quiet &= settled;
-        self.is_quiet &= settled;
         for ((name, facts), answer) in zips.iter().zip(answers) {
             match answer {
                 Knowledge::Known => self.known(name),

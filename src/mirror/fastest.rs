@@ -233,6 +233,30 @@ mod tests {
         assert!(used.iter().filter(|lanes| **lanes < 4).count() < 120, "{used:?}");
     }
 
+    /// Whether a rival wins in a trial of these rates, of the present number and of the rival in turn.
+    fn fewer_win(rates: [f64; TRIAL]) -> bool {
+        Trial { rival: 3, rates: rates.to_vec() }.wins(FEWER)
+    }
+
+    #[test]
+    fn a_rival_wins_only_where_the_present_number_is_even_and_every_pair_says_so() {
+        assert!(fewer_win([100.0; TRIAL]));
+        assert!(!fewer_win([100.0, 98.0, 100.0, 98.0, 100.0, 98.0, 100.0]), "a little slower all the time");
+        assert!(!fewer_win([100.0, 200.0, 100.0, 90.0, 100.0, 200.0, 100.0]), "slower once");
+        assert!(!fewer_win([100.0, 200.0, 79.0, 200.0, 100.0, 200.0, 100.0]), "uneven");
+    }
+
+    #[test]
+    fn one_good_epoch_of_the_rival_is_not_enough() {
+        // fewer are as good in the first epoch of each trial, and worse in the others
+        let rate = |lanes: usize, second: u64| {
+            if lanes == 4 || (second / 5).is_multiple_of(6) { 1000.0 } else { 700.0 }
+        };
+        let (used, _) = drive(&mut Fastest::default(), 4, 90, rate);
+        assert!(used[30..].contains(&3), "there was a trial: {used:?}");
+        assert_eq!(used[60..].iter().filter(|lanes| **lanes < 4).count(), 0, "{used:?}");
+    }
+
     #[test]
     fn a_number_found_is_left_when_the_server_changes_and_forgotten_after_an_hour() {
         let mut fastest = Fastest::default();

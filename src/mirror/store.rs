@@ -431,6 +431,12 @@ mod tests {
     }
 
     #[test]
+    fn what_is_done_side_by_side_is_answered_in_order() {
+        let items: Vec<u64> = (0..100).collect();
+        assert_eq!(beside_each_other(&items, |item| item * 2), (0..200).step_by(2).collect::<Vec<_>>());
+    }
+
+    #[test]
     fn storing_again_after_a_crash_changes_nothing() {
         let (folder, mirror) = mirror();
         let batch = [stage(&mirror, "/", "1.zip", b"one")];

@@ -354,6 +354,33 @@ mod tests {
     }
 
     #[test]
+    fn the_header_is_read_as_of_one_moment_however_often_it_changes_meanwhile() {
+        let place = Place::new();
+        fs::write(place.file(), b"").unwrap();
+        let made = format!(
+            "BEGIN; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 1; \
+                            CREATE TABLE downloads (id); COMMIT;"
+        );
+        let unmade =
+            "BEGIN; PRAGMA application_id = 0; PRAGMA user_version = 0; DROP TABLE downloads; COMMIT;";
+        let writer = connect(&place.file(), BUSY_TIMEOUT).unwrap();
+        writer.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF;").unwrap();
+        let reader = connect(&place.file(), BUSY_TIMEOUT).unwrap();
+        let writing = std::thread::spawn(move || {
+            for _ in 0..500 {
+                writer.execute_batch(&made).unwrap();
+                writer.execute_batch(unmade).unwrap();
+            }
+        });
+        while !writing.is_finished() {
+            let Header { application_id, version, tables } = Header::read(&reader).unwrap();
+            let of_one_moment = [(0, 0, 0), (APPLICATION_ID, 1, 1)];
+            assert!(of_one_moment.contains(&(application_id, version, tables)));
+        }
+        writing.join().unwrap();
+    }
+
+    #[test]
     fn no_empty_database_is_made_beside_the_log_of_one_that_is_gone() {
         let place = Place::new();
         let mut records = place.open();

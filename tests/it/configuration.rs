@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::support::notify::NotifyStub;
 use crate::support::scripted::{File, Rule, ScriptedServer};
 use crate::support::service::{Server, Service, Setup, Stream};
+use crate::support::wait::output_within;
 use crate::support::zips::zip;
 
 /// For what takes a moment: the machine may be slow, and everything else runs beside it.
@@ -35,7 +36,7 @@ fn recorded(service: &Service, count: usize) {
 
 /// Runs to the end, which must be its own: an unusable start ends at once.
 fn output(command: &mut Command) -> Output {
-    command.stdin(Stdio::null()).output().unwrap()
+    output_within(SOON, command)
 }
 
 /// Asserts exit status 2 and gives back what standard error says.

@@ -13,6 +13,7 @@ use crate::support::disk::SmallDisk;
 use crate::support::notify::NotifyStub;
 use crate::support::scripted::{File, ScriptedServer};
 use crate::support::service::{Server, Service, Setup, Stream};
+use crate::support::wait::try_obtain;
 use crate::support::zips::zip;
 
 /// For what takes a moment: the machine may be slow, and everything else runs beside it.
@@ -125,6 +126,8 @@ fn a_first_start_without_a_free_byte_for_the_records_waits_for_room() {
         assert_eq!(service.terminate(Duration::from_secs(5)).code(), Some(0));
         service.restart();
         waits(&service);
+        // it looks once a second
+        try_obtain(Duration::from_secs(3), || None::<()>);
         assert_eq!(ftp.connections(), 0, "nothing is scanned without records");
         fs::remove_file(filler).unwrap();
         ready(&service);

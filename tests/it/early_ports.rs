@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::steps::{content, faultless, logged, one, put, recorded, rescanned, with};
 use crate::support::daemons::{Daemon, Kind, Options, Tls};
+use crate::support::raw::RawClient;
 use crate::support::scripted::{CONNECT, Rule, ScriptedServer, passive};
 use crate::support::service::{Server, Service, Setup};
 use crate::support::unftp::Unftp;
@@ -182,6 +183,9 @@ fn real_daemons_bear_it_and_libunftp_is_spared() {
         assert_eq!(given_up, [""; 0], "{kind:?} {tls:?}");
     }
     let unftp = Unftp::start();
+    // it may answer in order by chance, so what counts is that it says what it is
+    let help = RawClient::log_in(unftp.addr(), "anonymous", "a@b").tell("HELP");
+    assert!(help.contains("libunftp"), "{help}");
     (0..FILES).for_each(|n| unftp.put(&format!("/{}/{n}.zip", n % 2), &zip(n, 2000)));
     let service = Setup::new().server(Server::anonymous("omc01", &unftp)).interval("1h").started().run();
     all_is_there(&service);

@@ -8,6 +8,7 @@ use crate::support::scripted::{
     CONNECT, Ending, File, Limit, LimitAt, MlsdLinks, Rest, Rule, ScriptedServer,
 };
 use crate::support::service::{Server, Service, Setup, Stream};
+use crate::support::wait::output_within;
 use crate::support::zips::{noise, zip};
 
 /// For what takes a moment: the machine may be slow, and everything else runs beside it.
@@ -326,7 +327,7 @@ fn the_control_socket_is_the_owners_alone_and_a_second_service_is_refused() {
     let socket = sockets.into_iter().find(|path| path.extension().is_some_and(|end| end == "sock")).unwrap();
     assert_eq!(std::fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o600);
     let mut again = again;
-    let second = again.stdin(std::process::Stdio::null()).output().unwrap();
+    let second = output_within(SOON, &mut again);
     assert_eq!(second.status.code(), Some(2), "{}", String::from_utf8_lossy(&second.stderr));
     assert!(service.command("Start ").starts_with("ok") && service.command("start").starts_with("ok"));
     assert!(service.command("frobnicate").starts_with("failed: unknown command frobnicate"));

@@ -1,6 +1,6 @@
 //! Directories in which nothing happens: cheap to look at, and never overlooked when something does happen.
 
-use crate::steps::{SOON, content, faultless, names, one, put, recorded, rescanned, shown};
+use crate::steps::{SOON, content, faultless, logged, names, one, put, recorded, rescanned, shown};
 use crate::support::scripted::{Ending, Rule, ScriptedServer};
 use crate::support::service::{Server, Setup};
 use crate::support::zips::zip;
@@ -76,6 +76,7 @@ fn a_listing_that_breaks_off_where_it_was_the_same_so_far_fails_its_scan_alone()
     ftp.rule(Rule::on("MLSD").about("/1").cut(40, Ending::Aborted).times(3));
     let listed = ftp.listings("/1");
     ftp.wait_for(SOON, "further scans", |journal| journal.listings_of("/1") > listed + 4);
+    assert!(!logged(&service, "path=/1: MLSD: 426").is_empty(), "it was taken for the same as before");
     put(&ftp, "/1/10.zip", zip(10, 1000));
     recorded(&service, 10);
     faultless(&service);

@@ -119,6 +119,8 @@ fn a_stop_in_the_middle_of_any_step_leaves_no_connection_that_is_one_answer_late
         assert!(service.command("start").starts_with("ok"));
         nothing_is_mixed_up(&service, 4);
         assert_eq!(ftp.connections(), 2, "{verb}");
+        let last = ftp.journal(|journal| journal.lines_of(1)).pop().unwrap_or_default();
+        assert!(last.starts_with(verb), "{verb}: {last} was sent where an answer was still to come");
         // a connection in the midst of something is closed without a word: ABOR is answered in too many ways
         rescanned(&ftp, 1);
         assert_eq!(ftp.count("ABOR"), 0);

@@ -8,6 +8,7 @@ use rusqlite::Connection;
 use crate::support::notify::NotifyStub;
 use crate::support::scripted::{File, Rule, ScriptedServer};
 use crate::support::service::{Server, Service, Setup, Stream};
+use crate::support::wait::output_within;
 use crate::support::zips::{noise, zip};
 
 /// For what takes a moment: the machine may be slow, and everything else runs beside it.
@@ -268,7 +269,8 @@ fn a_second_service_on_the_same_mirror_database_or_socket_says_so_and_ends_with_
         for place in [&home, &linked, &relative] {
             // everything else is its own
             let toml = format!("[{table}]\n{key} = '{}'", place.join(name).display());
-            let output = one(&ftp).toml(&toml).command(&["run"]).current_dir(&home).output().unwrap();
+            let setup = one(&ftp).toml(&toml);
+            let output = output_within(SOON, setup.command(&["run"]).current_dir(&home));
             let said = String::from_utf8_lossy(&output.stderr);
             assert_eq!(output.status.code(), Some(2), "{toml}: {said}");
             assert!(said.contains(words), "{toml}: {said}");
@@ -277,7 +279,7 @@ fn a_second_service_on_the_same_mirror_database_or_socket_says_so_and_ends_with_
     // a file of the same name elsewhere, linked to the database itself
     std::os::unix::fs::symlink(service.database(), links.path().join("other.db")).unwrap();
     let toml = format!("[records]\npath = '{}'", links.path().join("other.db").display());
-    let output = one(&ftp).toml(&toml).command(&["run"]).output().unwrap();
+    let output = output_within(SOON, &mut one(&ftp).toml(&toml).command(&["run"]));
     assert_eq!(output.status.code(), Some(2), "{output:?}");
     assert_eq!(service.status()["running"], false, "the first one is still there");
 }

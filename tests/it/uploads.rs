@@ -68,6 +68,7 @@ fn a_file_that_is_renamed_over_an_unfinished_one_is_taken_and_over_a_taken_one_i
     put(&ftp, "/taken.zip", taken.clone());
     let service = one(&ftp).started().run();
     recorded(&service, 1);
+    service.wait_for(SOON, "the other is not taken", |service| shown(service, "incomplete_files") == 1);
     let (first, second) = (zip(3, 9_000 - 500), zip(4, 30_000));
     ftp.put("/unfinished.zip", File::new(first.clone()).modified(LATER));
     ftp.put("/taken.zip", File::new(second).modified(LATER));

@@ -1,5 +1,6 @@
 //! Waiting for something to become true, with a limit, for whatever has no condition variable to wait on.
 
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 /// Between two looks: short against the limits of tests, long against the cost of a look.
@@ -30,6 +31,19 @@ pub fn try_obtain<T>(limit: Duration, mut probe: impl FnMut() -> Option<T>) -> O
         }
         rest();
     }
+}
+
+/// The output of a program that is expected to end at once; panics with what it said where it still runs at the
+/// limit.
+#[track_caller]
+pub fn output_within(limit: Duration, command: &mut Command) -> Output {
+    let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the program");
+    let ended = try_obtain(limit, || child.try_wait().expect("the state of the program"));
+    child.kill().ok();
+    let output = child.wait_with_output().expect("its output");
+    assert!(ended.is_some(), "it still runs after {limit:?}: {}", String::from_utf8_lossy(&output.stderr));
+    output
 }
 
 #[expect(
