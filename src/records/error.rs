@@ -1,9 +1,13 @@
 //! What can go wrong with the record database, sorted by what the caller does about it.
 
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use rusqlite::{Error as SqliteError, ErrorCode, ffi};
+
+use super::connect::beside;
 
 /// Why the record database could not be opened. Whatever the reason, an existing file is left as it was.
 #[derive(Debug, thiserror::Error)]
@@ -111,8 +115,9 @@ pub enum OpenError {
 impl OpenError {
     /// Sorts what SQLite said while `file` was opened.
     pub(super) fn sqlite(file: &Path, error: &SqliteError) -> Self {
-        let (file, detail) = (file.to_owned(), error.to_string());
-        match Trouble::of(error) {
+        let (trouble, detail) = sort(file, error);
+        let file = file.to_owned();
+        match trouble {
             Trouble::DiskFull => Self::DiskFull { file },
             Trouble::ReadOnly => Self::ReadOnly { file, detail },
             Trouble::Damaged => Self::Damaged { file, detail },
@@ -146,8 +151,8 @@ pub struct RecordsError {
 
 impl RecordsError {
     pub(super) fn new(attempt: &'static str, file: &Path, error: &SqliteError) -> Self {
-        let source_text = error.to_string();
-        Self { trouble: Trouble::of(error), attempt, file: file.to_owned(), source_text }
+        let (trouble, source_text) = sort(file, error);
+        Self { trouble, attempt, file: file.to_owned(), source_text }
     }
 
     /// Trouble that SQLite does not notice.
@@ -160,6 +165,22 @@ impl RecordsError {
     pub fn trouble(&self) -> Trouble {
         self.trouble
     }
+}
+
+/// The trouble and its words. A file system that turned read-only under an open file, as ext4 does when it meets an
+/// error, is a mere error of the disk to SQLite; what it is shows when anything about a file is changed.
+fn sort(file: &Path, error: &SqliteError) -> (Trouble, String) {
+    match Trouble::of(error) {
+        Trouble::Other | Trouble::DiskFull if is_read_only(file) => {
+            (Trouble::ReadOnly, format!("{error}: its file system is read-only"))
+        }
+        trouble => (trouble, error.to_string()),
+    }
+}
+
+fn is_read_only(file: &Path) -> bool {
+    let touched = File::open(beside(file, ".lock")).and_then(|lock| lock.set_modified(SystemTime::now()));
+    touched.is_err_and(|error| error.kind() == io::ErrorKind::ReadOnlyFilesystem)
 }
 
 /// The kinds of trouble that call for different measures.

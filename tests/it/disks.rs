@@ -78,6 +78,38 @@ fn all_is_well(service: &Service, count: usize) {
 }
 
 #[test]
+fn a_disk_of_the_records_that_turns_read_only_is_named_while_running_and_at_the_start() {
+    let Some(disk) = SmallDisk::ext4(MIB) else { return };
+    let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
+    put(&ftp, 0..2);
+    let mut service = records_on(one(&ftp, &notify), disk.path()).started().run();
+    ready(&service);
+    all_is_well(&service, 2);
+    // what ext4 does by itself when it meets an error
+    if !disk.remount("abort") {
+        return;
+    }
+    put(&ftp, 2..5);
+    service.wait_line(Stream::Stderr, SOON, "it is told", |line| {
+        line.contains("ERROR") && line.contains("records.db") && line.contains("read-only")
+    });
+    service.wait_for(SOON, "they are stored", |service| service.mirrored().len() == 5);
+    scanned(&service, 3);
+    assert_eq!(said(&service, "ERROR"), 1);
+    assert_eq!(service.server_status("omc01")["pending_files"], 3);
+    service.restart();
+    assert_eq!(service.wait_exit(SOON).code(), Some(1));
+    service.wait_line(Stream::Stderr, SOON, "why it does not start", |line| {
+        line.contains("records.db") && line.to_lowercase().contains("read-only")
+    });
+    disk.mount_again();
+    service.restart();
+    ready(&service);
+    all_is_well(&service, 5);
+    assert_eq!((ftp.count("RETR"), notify.calls().len()), (5, 5));
+}
+
+#[test]
 fn while_the_disk_of_the_records_is_full_files_are_kept_and_recorded_once_there_is_room() {
     for disk in SmallDisk::all(MIB) {
         let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());

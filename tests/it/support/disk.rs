@@ -13,7 +13,7 @@ use super::service::Setup;
 pub struct SmallDisk {
     mounted_on: TempDir,
     /// What a loop device shows as a disk.
-    _image: Option<tempfile::NamedTempFile>,
+    image: Option<tempfile::NamedTempFile>,
 }
 
 impl SmallDisk {
@@ -22,7 +22,7 @@ impl SmallDisk {
         let mounted_on = tempfile::tempdir().unwrap();
         let size = format!("size={mebibytes}m");
         succeeded(Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(mounted_on.path()))?;
-        Some(Self { mounted_on, _image: None })
+        Some(Self { mounted_on, image: None })
     }
 
     /// With a journal, as most servers have; `None` where there are no loop devices.
@@ -32,12 +32,26 @@ impl SmallDisk {
         // else some blocks are kept for root, who runs the tests
         succeeded(Command::new("mkfs.ext4").args(["-q", "-F", "-m", "0"]).arg(image.path()))?;
         succeeded(Command::new("mount").args(["-o", "loop"]).arg(image.path()).arg(mounted_on.path()))?;
-        Some(Self { mounted_on, _image: Some(image) })
+        Some(Self { mounted_on, image: Some(image) })
     }
 
     /// One of each kind that can be had.
     pub fn all(mebibytes: u64) -> Vec<Self> {
         [Self::tmpfs(mebibytes), Self::ext4(mebibytes)].into_iter().flatten().collect()
+    }
+
+    /// Changes how it is mounted; false where that cannot be had.
+    pub fn remount(&self, options: &str) -> bool {
+        let options = format!("remount,{options}");
+        succeeded(Command::new("mount").args(["-o", &options]).arg(self.path())).is_some()
+    }
+
+    /// Takes it away and brings it back, as a repair would; nothing on it may be open.
+    pub fn mount_again(&self) {
+        let image = self.image.as_ref().expect("a disk that outlives its mount");
+        succeeded(Command::new("umount").arg(self.path())).expect("nothing is open on it");
+        let mount = Command::new("mount").args(["-o", "loop"]).arg(image.path()).arg(self.path()).status();
+        assert!(mount.is_ok_and(|status| status.success()));
     }
 
     /// Where it is mounted.
