@@ -5,7 +5,7 @@
 //! - [`list`] and [`listing`]: one directory as entries, whatever dialect the server speaks
 //! - [`compare`]: whether a listing can be believed
 //! - [`download`]: one file as bytes, resumed where that is safe
-//! - [`resolve`](mod@resolve) and [`pace`](mod@pace): host names, and the lowest useful speed
+//! - `resolve` and `pace`: host names, and the lowest useful speed
 //! - [`reply`] and [`transport`]: what lies beneath suppaftp, which carries the control connection
 //! - [`tls`]: whom to trust
 

@@ -11,7 +11,8 @@
 //! Files come in batches, because the waits of a journaling file system are shared: one commit of its journal makes
 //! many files durable. Within a step the syncs of a batch run beside each other, because each ends with a flush of
 //! the disk's cache, and flushes that wait at the same time become one; for many files it is a single sync of the file
-//! system ([`super::sync`]). A file that comes alone does not wait for company. All of this blocks and runs on the publisher's own threads, never on a scanner's.
+//! system (`mirror/sync.rs`). A file that comes alone does not wait for company. All of this blocks and runs on the
+//! publisher's own threads, never on a scanner's.
 
 use std::collections::HashSet;
 use std::fs::File;
