@@ -31,8 +31,9 @@ start() {
   local line
   line=$(sed -n 's/^ExecStart=//p' "$root/usr/lib/systemd/system/mrosync.service")
   inside install -d -o mrosync -g mrosync /var/lib/mrosync /var/log/mrosync /run/mrosync
+  # not by the function: its process would get the signal, and not the service
   # shellcheck disable=SC2086
-  as_service $line </dev/null &
+  chroot --userspec=mrosync:mrosync "$root" $line </dev/null &
   service=$!
   until_true "the service answers" as_service mrosync ctl status
 }
