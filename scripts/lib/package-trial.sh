@@ -49,7 +49,7 @@ mount -t proc proc "$root/proc"
 mount -t devtmpfs dev "$root/dev" 2>/dev/null || mount --bind /dev "$root/dev"
 
 echo "== install"
-inside dpkg --install /root/first.deb
+inside dpkg --install /srv/first.deb
 for file in usr/bin/mrosync usr/lib/systemd/system/mrosync.service usr/share/man/man1/mrosync.1.gz \
   usr/share/bash-completion/completions/mrosync usr/share/zsh/vendor-completions/_mrosync \
   usr/share/fish/vendor_completions.d/mrosync.fish etc/logrotate.d/mrosync; do
@@ -95,7 +95,7 @@ configuration=$(sha256sum <"$root/etc/mrosync/mrosync.toml")
 records=$(as_service mrosync records --format json)
 
 echo "== upgrade"
-inside dpkg --install --force-confold /root/next.deb
+inside dpkg --install --force-confold /srv/next.deb
 [[ $(inside dpkg-query --show --showformat '${Version}' mrosync) == *-2 ]] || said "it is not upgraded"
 [[ $(sha256sum <"$root/etc/mrosync/mrosync.toml") == "$configuration" ]] || said "the configuration is lost"
 [[ $(as_service mrosync records --format json) == "$records" ]] || said "the records are lost"
