@@ -23,6 +23,8 @@ use crate::fault;
 use crate::mirror::delete::{Deleted, delete, is_present, sync_deleted};
 use crate::mirror::ports::Room;
 use crate::mirror::tree::Mirror;
+use crate::quota::allowance::allowable;
+use crate::quota::plan::{Load, room};
 use crate::quota::sweep::{Evictions, Present, make_room};
 use crate::quota::{Gauge, Swept, Usage};
 use crate::records::PresentFile;
@@ -153,7 +155,10 @@ impl Work {
         fault::hang_here("warden", "warden").await;
         let Warden { limits, gauge, .. } = &self.warden;
         Ok(match make_room(limits, gauge, self, bytes).await? {
-            Swept::Fits => Room::Granted(gauge.hold(bytes)),
+            Swept::Fits => {
+                let hold = gauge.hold(bytes);
+                Room::Granted { hold, allowance: self.allowance() }
+            }
             Swept::Busy => Room::Busy,
             Swept::TooLarge => Room::TooLarge,
             Swept::Full => {
@@ -164,6 +169,14 @@ impl Work {
     }
 
     /// Says once that downloads are held, and once that they go on.
+    /// What the asker may use next without asking.
+    fn allowance(&self) -> u64 {
+        let Warden { limits, gauge, totals, view, .. } = &self.warden;
+        let mirror = totals.get().present_bytes.saturating_add(gauge.partial());
+        let load = |usage| Load { usage, mirror, reserved: gauge.reserved() };
+        view.usage().map_or(0, |usage| allowable(room(limits, &load(usage))))
+    }
+
     fn note(&self, held: bool) {
         if self.warden.view.held.swap(held, Ordering::Relaxed) == held {
             return;

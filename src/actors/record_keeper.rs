@@ -4,9 +4,11 @@
 //! or a failed start the process ends with status 1: without the records nothing can be promised.
 //!
 //! Writes are gathered: whatever has arrived when the mailbox is empty is committed together, so that one sync of
-//! the disk serves many files, and a file that comes alone does not wait.
+//! the disk serves many files. A file that comes alone does not wait; what follows a commit closely is gathered for
+//! some milliseconds.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use actix::{Actor, AsyncContext, Context, Handler, Message, ResponseFuture};
 use chrono::Utc;
@@ -15,7 +17,12 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use crate::facts::{Download, FileFacts, Knowledge};
 use crate::fault;
 use crate::names::{RemoteName, RemotePath, ServerName};
-use crate::records::{Notice, PresentFile, Records, RecordsError, Totals, Trouble};
+use crate::records::{Notice, PresentFile, Records, RecordsError, Totals, Trouble, Writes};
+
+/// From one commit to the next, unless so many writes wait.
+const GATHER: Duration = Duration::from_millis(10);
+/// Writes that do not wait for more.
+const FULL: usize = 32;
 
 /// A zip is safe on disk: record it. Answered once the record is, too.
 #[derive(Debug, Message)]
@@ -126,6 +133,8 @@ impl SharedTotals {
 pub struct RecordKeeper {
     /// None once it was flushed.
     records: Option<Records>,
+    /// When the last commit ended.
+    committed: Option<Instant>,
     gathered: Vec<(Write, oneshot::Sender<anyhow::Result<()>>)>,
     totals: SharedTotals,
     outbox_grew: Arc<Notify>,
@@ -173,6 +182,7 @@ impl RecordKeeper {
         totals.set(records.totals()?);
         Ok(Self {
             records: Some(records),
+            committed: None,
             gathered: Vec::new(),
             totals,
             outbox_grew,
@@ -220,9 +230,13 @@ impl RecordKeeper {
 
     fn gather(&mut self, write: Write, context: &mut Context<Self>) -> ResponseFuture<anyhow::Result<()>> {
         let (done, answer) = oneshot::channel();
-        if self.gathered.is_empty() {
+        let since = self.committed.map_or(GATHER, |at| at.elapsed());
+        match self.gathered.len() {
             // comes after whatever is in the mailbox now
-            context.notify(Commit);
+            0 if since >= GATHER => context.notify(Commit),
+            0 => drop(context.notify_later(Commit, GATHER - since)),
+            FULL => context.notify(Commit),
+            _ => {}
         }
         self.gathered.push((write, done));
         Box::pin(
@@ -232,34 +246,41 @@ impl RecordKeeper {
 
     fn commit(&mut self) {
         fault::here("keeper", "keeper");
-        let mut downloads = Vec::new();
-        let mut delivered = Vec::new();
+        let mut writes = Writes { delivered_at: Utc::now().timestamp_millis(), ..Writes::default() };
         let (mut downloading, mut delivering) = (Vec::new(), Vec::new());
         for (write, asker) in std::mem::take(&mut self.gathered) {
             match write {
                 Write::Download(download) => {
-                    downloads.push(download);
+                    writes.downloads.push(download);
                     downloading.push(asker);
                 }
                 Write::Delivered(ids) => {
-                    delivered.extend(ids);
+                    writes.delivered.extend(ids);
                     delivering.push(asker);
                 }
             }
         }
-        if !downloads.is_empty() {
-            let outcome = self.with(Work::Record, |records| records.record(&downloads).map(drop));
-            if outcome.is_ok() {
-                self.outbox_grew.notify_one();
+        let both = !downloading.is_empty() && !delivering.is_empty();
+        if both && self.with(Work::Record, |records| records.commit(&writes)).is_ok() {
+            self.outbox_grew.notify_one();
+            answer(downloading, &Ok(()));
+            answer(delivering, &Ok(()));
+        } else {
+            // alone, or because one kind may go on while the other fails
+            if !downloading.is_empty() {
+                let outcome = self.with(Work::Record, |records| records.record(&writes.downloads).map(drop));
+                if outcome.is_ok() {
+                    self.outbox_grew.notify_one();
+                }
+                answer(downloading, &outcome);
             }
-            answer(downloading, &outcome);
+            if !delivering.is_empty() {
+                let (ids, at) = (&writes.delivered, writes.delivered_at);
+                let outcome = self.with(Work::Deliver, |records| records.mark_delivered(ids, at).map(drop));
+                answer(delivering, &outcome);
+            }
         }
-        if !delivered.is_empty() {
-            let now = Utc::now().timestamp_millis();
-            let outcome =
-                self.with(Work::Deliver, |records| records.mark_delivered(&delivered, now).map(drop));
-            answer(delivering, &outcome);
-        }
+        self.committed = Some(Instant::now());
         self.refresh_totals();
     }
 }
@@ -308,7 +329,10 @@ impl Handler<Commit> for RecordKeeper {
     type Result = ();
 
     fn handle(&mut self, _: Commit, _: &mut Context<Self>) {
-        self.commit();
+        // a full hand was committed before its time
+        if !self.gathered.is_empty() {
+            self.commit();
+        }
     }
 }
 

@@ -23,7 +23,7 @@ use crate::fault;
 use crate::ftp::{Blame, FtpError, Session};
 use crate::names::RemotePath;
 use crate::pulse;
-use crate::quota::{Gauge, Hold};
+use crate::quota::{Allowance, Gauge, Hold};
 use crate::status::Progress;
 
 /// How long to wait before asking again for room that downloads under way hold.
@@ -201,12 +201,18 @@ fn adopt(
 /// Waits for room; `None` when the file is left for a later scan.
 async fn room(scan: &Scan<'_>, job: &FileJob, wanted: Wanted<'_>) -> Option<Hold> {
     let path = wanted.path;
-    let partial = PartialName::new(path, wanted.facts);
-    let there = stat(&scan.server.mirror, partial).map_or(0, |stat| size_of_stat(&stat));
     let size = wanted.facts.size.unwrap_or(0);
+    if scan.server.allowance.borrow_mut().take(size) {
+        return Some(scan.server.gauge.hold(size));
+    }
+    let there = stat(&scan.server.mirror, PartialName::new(path, wanted.facts));
+    let there = there.map_or(0, |stat| size_of_stat(&stat));
     for _ in 0..ROOM_TRIES {
         match scan.server.guard.make_room(size.saturating_sub(there)).await {
-            Ok(Room::Granted(hold)) => return Some(hold),
+            Ok(Room::Granted { hold, allowance }) => {
+                scan.server.allowance.replace(Allowance::of(allowance));
+                return Some(hold);
+            }
             Ok(Room::Busy) => tokio::time::sleep(ROOM_PAUSE).await,
             Ok(Room::Held) => break,
             Ok(Room::TooLarge) => {

@@ -24,7 +24,12 @@ pub trait Records {
 #[derive(Debug)]
 pub enum Room {
     /// It does, and its room is held.
-    Granted(Hold),
+    Granted {
+        /// What was asked for.
+        hold: Hold,
+        /// So many bytes more may be used next without asking.
+        allowance: u64,
+    },
     /// Not yet: downloads under way take the room, and may be evicted once they are finished.
     Busy,
     /// Other data fills the disk: nothing is fetched for now.

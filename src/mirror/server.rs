@@ -18,7 +18,7 @@ use super::store::Publisher;
 use super::tree::{Mirror, ServerMirror};
 use crate::config::{ServerSettings, SyncSettings};
 use crate::ftp::{Connector, Session};
-use crate::quota::Gauge;
+use crate::quota::{Allowance, Gauge};
 use crate::status::{ConnectionStatus, Progress};
 
 /// For logging out of idle sessions.
@@ -49,6 +49,7 @@ pub struct Server {
     pub(super) leftovers: Rc<RefCell<Leftovers>>,
     /// Fetched files that could not be stored or recorded since this was last asked.
     pub(super) stranded: Rc<Cell<u64>>,
+    pub(super) allowance: RefCell<Allowance>,
     /// Files being made durable and recorded; they are finished even when a scan is stopped.
     pub(super) publishing: RefCell<JoinSet<()>>,
     pub(super) budget: RefCell<Budget>,
@@ -99,6 +100,7 @@ impl Server {
             records,
             guard,
             publisher,
+            allowance: RefCell::default(),
             publishing: RefCell::default(),
             idle: RefCell::default(),
         })

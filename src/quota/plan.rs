@@ -23,6 +23,14 @@ pub fn shortage(limits: &QuotaSettings, load: &Load, wanted: u64) -> u64 {
     of_disk.max(of_mirror)
 }
 
+/// Bytes that may come before either limit is reached.
+#[must_use]
+pub fn room(limits: &QuotaSettings, load: &Load) -> u64 {
+    let on_disk = disk_limit(limits, &load.usage).saturating_sub(load.usage.used);
+    let in_mirror = limits.max_bytes.map_or(u64::MAX, |max| max.saturating_sub(load.mirror));
+    on_disk.min(in_mirror).saturating_sub(load.reserved)
+}
+
 /// The most bytes that may be used on the file system.
 fn disk_limit(limits: &QuotaSettings, usage: &Usage) -> u64 {
     let total = usage.used.saturating_add(usage.available);
@@ -63,6 +71,22 @@ mod tests {
         let both = limits(60.0, Some(100));
         assert_eq!(shortage(&both, &load(0, 1000, 100, 0), 30), 30);
         assert_eq!(shortage(&both, &load(650, 350, 100, 0), 30), 80);
+    }
+
+    #[test]
+    fn the_room_is_what_still_comes_without_a_shortage() {
+        for (max_bytes, used, mirror, reserved) in [
+            (None, 500, 0, 60),
+            (Some(100), 0, 30, 5),
+            (Some(100), 590, 30, 5),
+            (None, 700, 0, 0),
+            (Some(9), 0, 10, 0),
+        ] {
+            let (limits, load) = (limits(60.0, max_bytes), load(used, 1000 - used, mirror, reserved));
+            let fits = room(&limits, &load);
+            assert!(fits == 0 || shortage(&limits, &load, fits) == 0);
+            assert!(shortage(&limits, &load, fits + 1) > 0);
+        }
     }
 
     #[test]

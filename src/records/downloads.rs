@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use rusqlite::{Connection, OptionalExtension, named_params, params};
 
+use super::outbox::deliver;
 use super::{Download, Records, RecordsError, modified_columns, storable};
 use crate::facts::FileFacts;
 
@@ -37,7 +38,30 @@ const SHOWN_OTHERWISE: &str = "INSERT INTO last_listed VALUES (?1, ?2, ?3, ?4, ?
 /// All of the above, to be prepared when the database is opened.
 pub(super) const STATEMENTS: [&str; 5] = [FIND, FIND_DIRECTORY, INSERT_DIRECTORY, INSERT, SHOWN_OTHERWISE];
 
+/// What is written with one sync of the disk.
+#[derive(Debug, Default)]
+pub struct Writes {
+    /// To be recorded.
+    pub downloads: Vec<Download>,
+    /// Records whose notices were delivered.
+    pub delivered: Vec<i64>,
+    /// When, in milliseconds since 1970.
+    pub delivered_at: i64,
+}
+
 impl Records {
+    /// Records downloads and marks notices as delivered, all of it or, where it fails, nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`RecordsError`].
+    pub fn commit(&mut self, writes: &Writes) -> Result<(), RecordsError> {
+        self.write("record downloads and deliveries", |transaction| {
+            writes.downloads.iter().try_for_each(|file| insert(transaction, file).map(drop))?;
+            deliver(transaction, &writes.delivered, writes.delivered_at).map(drop)
+        })
+    }
+
     /// Records downloads, all of them or, where it fails, none. Their notices are due at once.
     ///
     /// # Errors

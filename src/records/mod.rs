@@ -27,7 +27,7 @@ use crate::facts::{FileFacts, Modified, TimeSource};
 use crate::names::{RemotePath, ServerName};
 
 pub use crate::facts::{Download, Knowledge, Notice};
-pub use downloads::Recorded;
+pub use downloads::{Recorded, Writes};
 pub use error::{OpenError, RecordsError, Trouble};
 pub use export::{ExportError, newest_json, write_csv, write_json, write_table};
 pub use present::{Evicted, PresentFile};

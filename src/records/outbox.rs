@@ -78,10 +78,7 @@ impl Records {
     ///
     /// [`RecordsError`]; none is marked then.
     pub fn mark_delivered(&mut self, ids: &[i64], at: i64) -> Result<usize, RecordsError> {
-        self.write("mark notices as delivered", |transaction| {
-            let mut deliver = transaction.prepare_cached(DELIVERED)?;
-            ids.iter().map(|id| deliver.execute(params![id, at])).sum()
-        })
+        self.write("mark notices as delivered", |transaction| deliver(transaction, ids, at))
     }
 
     /// Keeps that a notice failed `attempts` times and is due again at `next_attempt_at` (unix milliseconds,
@@ -96,6 +93,12 @@ impl Records {
             postpone.execute(params![id, attempts, next_attempt_at]).map(drop)
         })
     }
+}
+
+/// Marks notices as delivered, and says how many that changed.
+pub(super) fn deliver(connection: &Connection, ids: &[i64], at: i64) -> rusqlite::Result<usize> {
+    let mut deliver = connection.prepare_cached(DELIVERED)?;
+    ids.iter().map(|id| deliver.execute(params![id, at])).sum()
 }
 
 /// Looks at an entry of the index.
