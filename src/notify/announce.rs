@@ -29,7 +29,7 @@ const TROUBLE: u32 = 8;
 /// Between two probes.
 const PROBE: Backoff = Backoff { first: Duration::from_millis(500), most: Duration::from_secs(15) };
 /// Rows asked for at a time. Few, so that a file evicted meanwhile is seldom announced.
-const REFILL: usize = 64;
+const REFILL: usize = 128;
 /// Outcomes that may wait to be recorded while other calls go on: so many calls a crash may repeat beside those under
 /// way. Without it a synced commit would be paid for every few calls.
 const UNMARKED: usize = 64;
@@ -79,14 +79,19 @@ pub async fn announce(
     let mut desk = Desk::new(settings, outbox, caller);
     let mut calls = FuturesUnordered::new();
     let mut marks = FuturesUnordered::new();
+    // beside the calls, so that they do not stand still for it
+    let mut refill = None;
     let mut resume = Instant::now();
     loop {
         let ending = wakers.exit.is_raised();
         if ending && desk.flying.is_empty() {
             return;
         }
+        if !ending && refill.is_none() && desk.wants_more() {
+            refill = Some(Box::pin(desk.refill()));
+        }
         while !ending && desk.may_call(calls.len()) && Instant::now() >= resume {
-            let Some(notice) = desk.next().await else { break };
+            let Some(notice) = desk.queue.pop_front() else { break };
             desk.flying.push(notice.id);
             calls.push(desk.call(notice));
         }
@@ -101,7 +106,11 @@ pub async fn announce(
                 marks.push(desk.mark(landed));
             }
             Some(marked) = marks.next() => desk.take_back(marked),
-            () = wakers.grew.notified(), if !ending => desk.nothing_until = None,
+            found = or_never(refill.as_mut()) => {
+                refill = None;
+                desk.take_in(found);
+            }
+            () = wakers.grew.notified(), if !ending => desk.grew(),
             () = wakers.exit.raised(), if !ending => {}
             () = tokio::time::sleep_until(wake), if idle => {}
         }
@@ -118,6 +127,8 @@ struct Desk<'a> {
     flying: Vec<i64>,
     /// The outbox was asked, and holds nothing that is due before.
     nothing_until: Option<Instant>,
+    /// The outbox grew since it was asked last.
+    grew_meanwhile: bool,
     /// Failures in a row.
     trouble: u32,
     /// Outcomes that the records do not take.
@@ -129,6 +140,12 @@ struct Landed {
     notice: Notice,
     attempts: u32,
     outcome: Result<(), String>,
+}
+
+/// What the outbox said.
+enum Found {
+    Due(Vec<Notice>),
+    Nothing { until: Instant },
 }
 
 /// A call whose outcome is on record.
@@ -146,6 +163,7 @@ impl<'a> Desk<'a> {
             queue: VecDeque::new(),
             flying: Vec::new(),
             nothing_until: None,
+            grew_meanwhile: false,
             trouble: 0,
             unrecordable: Rc::default(),
         }
@@ -158,39 +176,42 @@ impl<'a> Desk<'a> {
         calls < allowed && self.flying.len() < allowed + UNMARKED && self.unrecordable.get() == 0
     }
 
-    /// The next notice that is due, if any.
-    async fn next(&mut self) -> Option<Notice> {
+    /// Whether the outbox should be asked for more.
+    fn wants_more(&self) -> bool {
         let known_empty = self.nothing_until.is_some_and(|until| Instant::now() < until);
-        if self.queue.is_empty() && !known_empty {
-            self.nothing_until = None;
-            match self.outbox.due(REFILL, self.flying.clone()).await {
-                Ok(due) if due.is_empty() => self.nothing_until = Some(self.next_due().await),
-                Ok(due) => self.queue = due.into(),
+        self.queue.len() < REFILL / 2 && !known_empty
+    }
+
+    /// Asks for more notices.
+    fn refill(&mut self) -> impl Future<Output = Found> + use<'a> {
+        self.grew_meanwhile = false;
+        let outbox = self.outbox;
+        let mut except = self.flying.clone();
+        except.extend(self.queue.iter().map(|notice| notice.id));
+        async move {
+            match outbox.due(REFILL, except.clone()).await {
+                Ok(due) if due.is_empty() => Found::Nothing { until: next_due(outbox, except).await },
+                Ok(due) => Found::Due(due),
                 Err(error) => {
                     // the keeper has said so, once
                     log::debug!("cannot read what is to be announced: {error:#}; trying again");
-                    self.nothing_until = Some(Instant::now() + RETRY.first);
+                    Found::Nothing { until: Instant::now() + RETRY.first }
                 }
             }
         }
-        self.queue.pop_front()
     }
 
-    /// When the first of those is due that are not due now.
-    async fn next_due(&self) -> Instant {
-        let latest = Instant::now() + LOOK_AGAIN;
-        match self.outbox.next_at(self.flying.clone()).await {
-            Ok(None) => latest,
-            Ok(Some(at)) => {
-                let wait = u64::try_from(at - Utc::now().timestamp_millis()).unwrap_or(0);
-                // never at once: a row that is due and cannot be read must not turn the loop into a spin
-                latest.min(Instant::now() + Duration::from_millis(wait.max(10)))
-            }
-            Err(error) => {
-                log::debug!("cannot read when to announce next: {error:#}");
-                Instant::now() + RETRY.first
-            }
+    fn take_in(&mut self, found: Found) {
+        match found {
+            Found::Due(due) => self.queue.extend(due),
+            Found::Nothing { until } if !self.grew_meanwhile => self.nothing_until = Some(until),
+            Found::Nothing { .. } => {}
         }
+    }
+
+    fn grew(&mut self) {
+        self.nothing_until = None;
+        self.grew_meanwhile = true;
     }
 
     /// When to look again, without a call under way that ends before.
@@ -242,7 +263,7 @@ impl<'a> Desk<'a> {
         self.flying.retain(|flying| *flying != marked.id);
         if !marked.delivered {
             // it is due again, at a time of its own
-            self.nothing_until = None;
+            self.grew();
         }
     }
 
@@ -269,6 +290,31 @@ impl<'a> Desk<'a> {
         }
         let level = if self.trouble < TROUBLE { log::Level::Warn } else { log::Level::Debug };
         log::log!(level, "server={server} path={path}: announcing failed: {reason}; next try in {wait}");
+    }
+}
+
+/// Waits for `work`, where there is any.
+async fn or_never<F: Future + Unpin>(work: Option<&mut F>) -> F::Output {
+    match work {
+        Some(work) => work.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// When the first of those is due that are not due now.
+async fn next_due(outbox: &dyn Outbox, except: Vec<i64>) -> Instant {
+    let latest = Instant::now() + LOOK_AGAIN;
+    match outbox.next_at(except).await {
+        Ok(None) => latest,
+        Ok(Some(at)) => {
+            let wait = u64::try_from(at - Utc::now().timestamp_millis()).unwrap_or(0);
+            // never at once: a row that is due and cannot be read must not turn the loop into a spin
+            latest.min(Instant::now() + Duration::from_millis(wait.max(10)))
+        }
+        Err(error) => {
+            log::debug!("cannot read when to announce next: {error:#}");
+            Instant::now() + RETRY.first
+        }
     }
 }
 
