@@ -22,7 +22,7 @@ use crate::records::{Notice, PresentFile, Records, RecordsError, Totals, Trouble
 /// From one commit to the next, unless so many writes wait.
 const GATHER: Duration = Duration::from_millis(10);
 /// Writes that do not wait for more.
-const FULL: usize = 32;
+const FULL: usize = 64;
 
 /// A zip is safe on disk: record it. Answered once the record is, too.
 #[derive(Debug, Message)]

@@ -29,10 +29,10 @@ const TROUBLE: u32 = 8;
 /// Between two probes.
 const PROBE: Backoff = Backoff { first: Duration::from_millis(500), most: Duration::from_secs(15) };
 /// Rows asked for at a time. Few, so that a file evicted meanwhile is seldom announced.
-const REFILL: usize = 128;
+const REFILL: usize = 256;
 /// Outcomes that may wait to be recorded while other calls go on: so many calls a crash may repeat beside those under
 /// way. Without it a synced commit would be paid for every few calls.
-const UNMARKED: usize = 64;
+const UNMARKED: usize = 256;
 /// Longest sleep without looking: a wake-up could be lost with a restarted keeper.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
