@@ -26,7 +26,7 @@ use crate::control::socket::{ControlSocket, SocketInUse, UnsafeDirectory};
 use crate::control::{Command, Request, Requests, console, render};
 use crate::exit_flag::ExitFlag;
 use crate::lateness;
-use crate::mirror::store::Publisher;
+use crate::mirror::publisher::Publisher;
 use crate::mirror::tree::{Mirror, MirrorInUse};
 use crate::names::Printable;
 use crate::overview::Overview;

@@ -4,7 +4,7 @@
 //! - [`scan`]: one scan; [`jobs`] are its work, `explore` lists a directory, `loops` ends it in time,
 //!   `obtain` brings a file home
 //! - [`fetch`] and [`verify`]: bytes received and proved whole
-//! - [`partial`] and [`store`]: under way, and durable under the final name
+//! - [`partial`], [`store`] and [`publisher`]: under way, durable under the final name, many at a time
 //! - [`delete`]: one file less, for the quota
 //! - [`tree`]: directories below `{root}`, opened without following links
 //! - [`server`] and [`memory`]: what outlives a scan; [`ports`]: what a scan asks of the rest
@@ -22,6 +22,7 @@ pub mod memory;
 mod obtain;
 pub mod partial;
 pub mod ports;
+pub mod publisher;
 pub mod quiet;
 pub mod scan;
 pub mod server;

@@ -10,33 +10,25 @@
 //!
 //! Files come in batches, because the waits of a journaling file system are shared: one commit of its journal makes
 //! many files durable. Within a step the syncs of a batch run beside each other, because each ends with a flush of
-//! the disk's cache, and flushes that wait at the same time become one; for many files it is a single sync of the file
-//! system (`mirror/sync.rs`). A file that comes alone does not wait for company. All of this blocks and runs on the
-//! publisher's own threads, never on a scanner's.
+//! the disk's cache, and flushes that wait at the same time become one. Many files share syncs of the whole file system
+//! instead: see `mirror/publisher.rs`, on whose thread all of this blocks, and `mirror/sync.rs`.
 
 use std::collections::HashSet;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use anyhow::Context;
 use rustix::fs::{Advice, AtFlags, Stat, StatxFlags};
 use rustix::io::Errno;
-use tokio::sync::{mpsc, oneshot};
 
 use super::partial::{PartialName, remove, stat};
 use super::sync::{WholeSync, beside_each_other};
 use super::tree::{ServerMirror, make_and_open, open_directory};
 use crate::names::{RemoteName, RemotePath};
 use crate::pulse::Pulse;
-use crate::{fault, panics};
 
-/// Most files that are made durable together. Bounds the wait of the first one of them.
-const MAX_BATCH: usize = 256;
-/// Jobs that wait for the publisher; beyond it scanners wait, which is the back pressure of a slow disk.
-const QUEUE: usize = 1024;
 /// Directories that are remembered as synced. Beyond it all are forgotten, which costs a sync each.
 const MAX_REMEMBERED: usize = 100_000;
 
@@ -71,85 +63,6 @@ pub enum StoreError {
     Gone,
 }
 
-/// The way to the publisher's thread.
-#[derive(Debug, Clone)]
-pub struct Publisher(mpsc::Sender<Job>);
-
-#[derive(Debug)]
-struct Job {
-    staged: Staged,
-    done: oneshot::Sender<Result<(), StoreError>>,
-}
-
-impl Publisher {
-    /// Starts the thread. It ends when the last clone of the publisher is dropped.
-    ///
-    /// # Errors
-    ///
-    /// When the system gives no thread.
-    pub fn start() -> io::Result<Self> {
-        let (sender, receiver) = mpsc::channel(QUEUE);
-        std::thread::Builder::new().name("publisher".to_owned()).spawn(move || run(receiver))?;
-        Ok(Self(sender))
-    }
-
-    /// Makes `staged` durable under its final name.
-    ///
-    /// Cancelled, the file is stored all the same; its partial name tells the next run so.
-    ///
-    /// # Errors
-    ///
-    /// As [`StoreError`] says; the partial file is still there then.
-    pub async fn store(&self, staged: Staged) -> Result<(), StoreError> {
-        let (done, answer) = oneshot::channel();
-        self.0.send(Job { staged, done }).await.map_err(|_| StoreError::Gone)?;
-        answer.await.map_err(|_| StoreError::Gone)?
-    }
-}
-
-fn run(mut receiver: mpsc::Receiver<Job>) {
-    let mut durable = DurableDirectories::default();
-    panics::own_thread("publisher");
-    while let Some(first) = receiver.blocking_recv() {
-        let mut batch = vec![first];
-        while batch.len() < MAX_BATCH
-            && let Ok(job) = receiver.try_recv()
-        {
-            batch.push(job);
-        }
-        let (staged, askers): (Vec<_>, Vec<_>) = batch.into_iter().map(|job| (job.staged, job.done)).unzip();
-        let stored = store_shielded(&staged, &mut durable, &store_batch);
-        for (asker, outcome) in askers.into_iter().zip(stored) {
-            // an asker that was stopped finds the file by its partial name at the next start
-            drop(asker.send(outcome));
-        }
-    }
-}
-
-/// How a batch is stored: [`store_batch`].
-type Store<'a> = &'a dyn Fn(&[Staged], &mut DurableDirectories) -> Vec<Result<(), StoreError>>;
-
-/// Stores a batch. A panic costs the file that brought it and neither the others nor the thread: they are stored again
-/// one by one, which changes nothing for those that are stored already.
-fn store_shielded(
-    batch: &[Staged],
-    durable: &mut DurableDirectories,
-    store: Store<'_>,
-) -> Vec<Result<(), StoreError>> {
-    let stored = catch_unwind(AssertUnwindSafe(|| {
-        batch.iter().for_each(|staged| fault::here("store", staged.name.text()));
-        store(batch, durable)
-    }));
-    match (stored, batch) {
-        (Ok(outcomes), _) => outcomes,
-        (Err(_), [_]) => {
-            let words = panics::take_last().unwrap_or_else(|| "a panic".to_owned());
-            vec![Err(StoreError::Disk(anyhow::Error::msg(words)))]
-        }
-        (Err(_), _) => batch.chunks(1).flat_map(|one| store_shielded(one, durable, store)).collect(),
-    }
-}
-
 /// Directories whose own names are known to be on disk, so that they are synced once and not for each file.
 #[derive(Debug, Default)]
 pub struct DurableDirectories {
@@ -159,38 +72,28 @@ pub struct DurableDirectories {
     whole: WholeSync,
 }
 
-/// Makes a batch of files durable under their final names; one outcome for each, in order.
+/// Makes a batch of files durable under their final names, each by syncs of its own; one outcome for each, in order.
 #[must_use]
 pub fn store_batch(batch: &[Staged], durable: &mut DurableDirectories) -> Vec<Result<(), StoreError>> {
-    let Some(Staged { mirror, .. }) = batch.first() else { return Vec::new() };
-    // all of them lie on one file system, or they could not be linked
-    let place = mirror.partial();
-    let whole = durable.whole.suits(batch.len(), place);
-    let synced = if whole { sync_whole(batch, &mut durable.whole, place) } else { sync_data(batch) };
-    let mut outcomes: Vec<Result<(), StoreError>> = synced.into_iter().map(|synced| Ok(synced?)).collect();
+    let mut outcomes: Vec<Result<(), StoreError>> =
+        sync_data(batch).into_iter().map(|synced| Ok(synced?)).collect();
     for (staged, outcome) in batch.iter().zip(&outcomes) {
         if outcome.is_err() {
             forget_data(staged);
         }
     }
-    if !whole {
-        sync_partial_directories(batch, &mut outcomes);
-    }
+    sync_partial_directories(batch, &mut outcomes);
     let mut homes = Homes::default();
     let mut touched = Vec::with_capacity(batch.len());
     for (staged, outcome) in batch.iter().zip(&mut outcomes) {
         let home =
-            if outcome.is_ok() { link(staged, &mut homes, durable, whole).map(Some) } else { Ok(None) };
+            if outcome.is_ok() { link(staged, &mut homes, durable, false).map(Some) } else { Ok(None) };
         touched.push(home.unwrap_or_else(|error| {
             *outcome = Err(error);
             None
         }));
     }
-    let synced = if whole {
-        vec![durable.sync_whole(place); homes.0.len()]
-    } else {
-        beside_each_other(&homes.0, |(_, _, home)| rustix::fs::fsync(home))
-    };
+    let synced = beside_each_other(&homes.0, |(_, _, home)| rustix::fs::fsync(home));
     for ((staged, home), outcome) in batch.iter().zip(touched).zip(&mut outcomes) {
         if let Some(Err(error)) = home.and_then(|home| synced.get(home)) {
             take_back(staged);
@@ -200,7 +103,35 @@ pub fn store_batch(batch: &[Staged], durable: &mut DurableDirectories) -> Vec<Re
     outcomes
 }
 
-fn disk(error: Errno, attempt: &'static str) -> StoreError {
+/// Gives files their final names, whose data are durable. The names are durable only after the next
+/// [`sync_together`].
+pub(super) fn link_batch(batch: &[Staged], durable: &mut DurableDirectories) -> Vec<Result<(), StoreError>> {
+    let mut homes = Homes::default();
+    batch.iter().map(|staged| link(staged, &mut homes, durable, true).map(drop)).collect()
+}
+
+/// One sync of the file system, after which the names of the files `linked` and the data of the files `written` are
+/// durable; the partial names of the latter, too. If it fails, nothing is known of any of them: their names are taken
+/// back, and data that no name proves is forgotten.
+pub(super) fn sync_together(
+    linked: &[&Staged],
+    written: &[Staged],
+    durable: &mut DurableDirectories,
+) -> Result<(), Errno> {
+    let Some(Staged { mirror, .. }) = linked.first().copied().or(written.first()) else { return Ok(()) };
+    // all of them lie on one file system, or they could not be linked
+    let synced = durable.sync_whole(mirror.partial());
+    // the disk moves, which all of them wait for
+    let all = linked.iter().copied().chain(written);
+    all.filter_map(|staged| staged.pulse.as_ref()).for_each(|pulse| pulse.beat());
+    if synced.is_err() {
+        linked.iter().for_each(|staged| take_back(staged));
+        written.iter().for_each(|staged| forget_data(staged));
+    }
+    synced
+}
+
+pub(super) fn disk(error: Errno, attempt: &'static str) -> StoreError {
     StoreError::Disk(anyhow::Error::new(io::Error::from(error)).context(attempt))
 }
 
@@ -244,15 +175,6 @@ impl Homes {
         self.0.push((Arc::clone(&staged.mirror), Arc::clone(&staged.directory), home));
         Ok(self.0.len() - 1)
     }
-}
-
-/// Data and partial names of all files to the disk at once.
-fn sync_whole(batch: &[Staged], whole: &mut WholeSync, place: BorrowedFd<'_>) -> Vec<anyhow::Result<()>> {
-    let synced = whole.sync(place);
-    // the disk moves, which all of them wait for
-    batch.iter().filter_map(|staged| staged.pulse.as_ref()).for_each(|pulse| pulse.beat());
-    let synced = |_| synced.map_err(io::Error::from).context("syncing the file system");
-    batch.iter().map(synced).collect()
 }
 
 /// Data to the disk: first the writing of all files is begun, then each is waited for.
@@ -315,6 +237,11 @@ fn link(
 }
 
 impl DurableDirectories {
+    /// Whether so many files, of which this is one, are better synced together than one by one.
+    pub(super) fn suits(&mut self, files: usize, one: &Staged) -> bool {
+        self.whole.suits(files, one.mirror.partial())
+    }
+
     /// Opens `directory`, makes what is missing, and syncs the names of all directories on the way, or leaves that to
     /// the sync of the `whole` file system that follows.
     fn open(&mut self, mirror: &ServerMirror, directory: &RemotePath, whole: bool) -> io::Result<OwnedFd> {
@@ -383,15 +310,28 @@ fn is_same_file(mirror: &ServerMirror, partial: PartialName, home: impl AsFd, na
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod fixtures {
+    use encoding_rs::UTF_8;
+
     use super::*;
     use crate::facts::FileFacts;
     use crate::mirror::partial::Partial;
     use crate::mirror::tree::Mirror;
     use crate::names::ServerName;
-    use encoding_rs::UTF_8;
 
-    fn stage(mirror: &Arc<ServerMirror>, directory: &str, name: &str, content: &[u8]) -> Staged {
+    impl DurableDirectories {
+        /// Takes the file system for one of those that are synced as a whole.
+        pub(in crate::mirror) fn synced_as_a_whole() -> Self {
+            Self { whole: WholeSync::anywhere(), ..Self::default() }
+        }
+    }
+
+    pub(in crate::mirror) fn stage(
+        mirror: &Arc<ServerMirror>,
+        directory: &str,
+        name: &str,
+        content: &[u8],
+    ) -> Staged {
         let directory = Arc::new(RemotePath::from_text(directory, UTF_8).unwrap());
         let name = RemoteName::from_wire(name.as_bytes(), UTF_8).unwrap();
         let partial = PartialName::new(&directory.join(&name), FileFacts::default());
@@ -401,12 +341,18 @@ mod tests {
         Staged { mirror: Arc::clone(mirror), partial, file, directory, name, pulse: None }
     }
 
-    fn mirror() -> (tempfile::TempDir, Arc<ServerMirror>) {
+    pub(in crate::mirror) fn mirror() -> (tempfile::TempDir, Arc<ServerMirror>) {
         let folder = tempfile::tempdir().unwrap();
         let mirror = Mirror::open(folder.path()).unwrap();
         let server = Arc::new(mirror.server(&ServerName::new("omc01").unwrap()).unwrap());
         (folder, server)
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fixtures::{mirror, stage};
+    use super::*;
 
     #[test]
     fn a_batch_gets_its_final_names() {
@@ -415,20 +361,6 @@ mod tests {
         assert!(store_batch(&batch, &mut DurableDirectories::default()).iter().all(Result::is_ok));
         assert_eq!(std::fs::read(folder.path().join("omc01/a/b/1.zip")).unwrap(), b"one");
         assert_eq!(std::fs::read(folder.path().join("omc01/2.zip")).unwrap(), b"two");
-    }
-
-    #[test]
-    fn a_panic_over_one_file_of_a_batch_costs_that_file_alone() {
-        let (folder, mirror) = mirror();
-        let batch = ["1.zip", "bad.zip", "2.zip"].map(|name| stage(&mirror, "/", name, b"content"));
-        let store = |batch: &[Staged], durable: &mut DurableDirectories| {
-            let outcomes = store_batch(batch, durable);
-            assert!(batch.iter().all(|staged| staged.name.text() != "bad.zip"), "this one panics");
-            outcomes
-        };
-        let outcomes = store_shielded(&batch, &mut DurableDirectories::default(), &store);
-        assert!(matches!(outcomes.as_slice(), [Ok(()), Err(StoreError::Disk(_)), Ok(())]), "{outcomes:?}");
-        assert_eq!(std::fs::read(folder.path().join("omc01/2.zip")).unwrap(), b"content");
     }
 
     #[test]
@@ -466,15 +398,5 @@ mod tests {
         let outcomes = store_batch(&batch, &mut DurableDirectories::default());
         assert!(matches!(outcomes.as_slice(), [Err(StoreError::Disk(_)), Ok(())]), "{outcomes:?}");
         assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 0);
-    }
-
-    #[tokio::test]
-    async fn the_publisher_answers_each_asker() {
-        let (folder, mirror) = mirror();
-        let publisher = Publisher::start().unwrap();
-        let names: Vec<String> = (0..50).map(|n| format!("{n}.zip")).collect();
-        let jobs = names.iter().map(|name| publisher.store(stage(&mirror, "/d", name, b"x")));
-        assert!(futures_util::future::join_all(jobs).await.iter().all(Result::is_ok));
-        assert_eq!(std::fs::read_dir(folder.path().join("omc01/d")).unwrap().count(), 50);
     }
 }

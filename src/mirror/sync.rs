@@ -104,6 +104,14 @@ pub(super) fn beside_each_other<I: Sync, T: Send>(items: &[I], work: impl Fn(&I)
 }
 
 #[cfg(test)]
+impl WholeSync {
+    /// Takes every file system for a known one.
+    pub(super) fn anywhere() -> Self {
+        Self { suits: Some(true), avoided_until: None }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -122,7 +130,7 @@ mod tests {
         let proc = std::fs::File::open("/proc").unwrap();
         let mut whole = WholeSync::default();
         assert!(!whole.suits(WORTH_IT, proc.as_fd()));
-        let mut known = WholeSync { suits: Some(true), avoided_until: None };
+        let mut known = WholeSync::anywhere();
         assert!(known.suits(WORTH_IT, proc.as_fd()) && !known.suits(WORTH_IT - 1, proc.as_fd()));
         known.avoided_until = Some(Instant::now() + AVOID);
         assert!(!known.suits(WORTH_IT, proc.as_fd()));
