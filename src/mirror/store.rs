@@ -126,7 +126,7 @@ pub(super) fn sync_together(
     all.filter_map(|staged| staged.pulse.as_ref()).for_each(|pulse| pulse.beat());
     if synced.is_err() {
         linked.iter().for_each(|staged| take_back(staged));
-        written.iter().for_each(|staged| forget_data(staged));
+        written.iter().for_each(forget_data);
     }
     synced
 }
