@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use actix::{Actor, Addr, Context, Handler, Message, ResponseFuture};
 use anyhow::Context as _;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::record_keeper::{MarkEvicted, OldestPresent, PresentAfter, RecordKeeper, SharedTotals};
@@ -76,8 +77,8 @@ pub struct Warden {
     pub keeper: Addr<RecordKeeper>,
     /// The sums of the records.
     pub totals: SharedTotals,
-    /// The limits.
-    pub limits: QuotaSettings,
+    /// The limits, as they are now.
+    pub limits: watch::Receiver<QuotaSettings>,
     /// Bytes under way.
     pub gauge: Arc<Gauge>,
     /// What `status` shows.
@@ -143,7 +144,8 @@ impl Work {
         if gauge.holds() == 0 {
             gauge.set_partial(mirror.partial_bytes()?);
         }
-        let swept = make_room(limits, gauge, self, 0).await?;
+        let limits = *limits.borrow();
+        let swept = make_room(&limits, gauge, self, 0).await?;
         self.note(swept == Swept::Full);
         self.audit().await
     }
@@ -152,7 +154,8 @@ impl Work {
         let _turn = self.turn.lock().await;
         fault::hang_here("warden", "warden").await;
         let Warden { limits, gauge, .. } = &self.warden;
-        Ok(match make_room(limits, gauge, self, bytes).await? {
+        let limits = *limits.borrow();
+        Ok(match make_room(&limits, gauge, self, bytes).await? {
             Swept::Fits => Room::Granted(gauge.hold(bytes)),
             Swept::Busy => Room::Busy,
             Swept::TooLarge => Room::TooLarge,
