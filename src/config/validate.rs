@@ -417,7 +417,7 @@ mod tests {
             .lines()
             .filter_map(|line| line.trim_start_matches(['#', ' ']).split_once(" = ").map(|(key, _)| key))
             .collect();
-        for key in "root interval quiet_directories max_used_percent max_bytes url timeout concurrency path socket level file \
+        for key in "root interval quiet_directories max_used_percent max_bytes url timeout concurrency path socket level format file \
                     connections tls tls_ca_file encoding listing verify name host port user password \
                     password_file password_env directories"
             .split_whitespace()

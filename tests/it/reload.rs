@@ -326,10 +326,10 @@ fn what_cannot_change_is_named_and_waits_for_the_next_start() {
     }
     put(&ftp, "/b.zip", zip(2, 1000));
     service.wait_for(SOON, "the old mirror goes on", |service| service.mirrored().len() == 2);
-    assert!(!service.directory().join("other").exists() && !service.directory().join("other.db").exists());
+    let is_there = |service: &Service, name: &str| service.directory().join(name).try_exists().unwrap();
+    assert!(!is_there(&service, "other") && !is_there(&service, "other.db"));
     service.restart();
-    service
-        .wait_for(SOON, "the new mirror", |service| service.directory().join("other/omc01/b.zip").exists());
+    service.wait_for(SOON, "the new mirror", |service| is_there(service, "other/omc01/b.zip"));
 }
 
 #[test]
