@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -12,6 +13,7 @@ use crate::support::http::ask;
 use crate::support::notify::NotifyStub;
 use crate::support::scripted::{File, Rule, ScriptedServer};
 use crate::support::service::{Server, Service, Setup, Stream};
+use crate::support::wait::eventually;
 use crate::support::zips::{noise, zip};
 use crate::web::page;
 
@@ -243,6 +245,7 @@ fn a_server_that_is_removed_in_the_middle_of_a_file_resumes_it_when_it_is_added_
 fn a_stopped_service_is_changed_too_and_begins_with_what_it_is_then() {
     let [one, two] = [1, 2].map(|_| ScriptedServer::start());
     let mut service = with(&[Server::scripted("omc01", &one)]).run();
+    ready(&service);
     let answer = reload(&mut service, &[Server::scripted("omc02", &two)]);
     assert_eq!(answer, "ok: 1 server added, 1 removed");
     assert_eq!(service.server_status("omc02")["state"], "stopped");
@@ -404,7 +407,7 @@ fn a_stop_does_not_wait_behind_a_reload() {
     service.configure(1, &list(std::slice::from_ref(&two)));
     // the reload waits for the blocked one
     service.signal(Signal::HUP);
-    service.wait_line(Stream::Stderr, SOON, "it has begun", |line| line.contains("SIGHUP"));
+    service.wait_for(SOON, "it has begun", |service| names(service) == ["omc02"]);
     let asked = Instant::now();
     let answer = service.command("stop");
     assert!(asked.elapsed() < Duration::from_millis(2500), "{:?}", asked.elapsed());
@@ -412,6 +415,28 @@ fn a_stop_does_not_wait_behind_a_reload() {
     service.wait_for(SOON, "the other has ended", |service| {
         service.server_status("omc02")["state"] == "stopped"
     });
+}
+
+#[test]
+fn closing_the_terminal_ends_it_in_good_order() {
+    let ftp = ScriptedServer::start();
+    let log = tempfile::tempdir().unwrap();
+    let log = log.path().join("log");
+    let setup =
+        with(&[Server::scripted("omc01", &ftp)]).toml(&format!("[log]\nfile = '{}'\n", log.display()));
+    let run = setup.command(&["run"]);
+    let words = std::iter::once(run.get_program()).chain(run.get_args()).map(|word| word.to_string_lossy());
+    let line: Vec<String> = words.map(|word| format!("'{word}'")).collect();
+    // script(1) gives it a terminal, which is gone with script
+    let mut script = Command::new("script");
+    let script = script.args(["--quiet", "--command", &format!("exec {}", line.join(" ")), "/dev/null"]);
+    let mut terminal =
+        script.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("script, of Debian's bsdutils");
+    let logged = |words: &str| fs::read_to_string(&log).is_ok_and(|text| text.contains(words));
+    eventually(SOON, "it is ready", || logged("is ready"));
+    terminal.kill().unwrap();
+    terminal.wait().unwrap();
+    eventually(SOON, "it has ended", || logged("the terminal is gone: ending") && logged(" ended"));
 }
 
 /// The status page that is served last.
