@@ -365,11 +365,13 @@ fn twenty_reloads_in_quick_succession_leak_neither_threads_nor_files_nor_memory(
     goes_on(&service, "omc01");
     let leaks = |service: &Service| {
         let now = service.threads_and_files();
-        now.0 > threads || now.1 > files
+        // how many idle logins and waiting threads there are differs from moment to moment; each reload would leave one
+        now.0 >= threads + 10 || now.1 >= files + 10
     };
     // threads that wait for more work leave after some seconds
-    service
-        .wait_for(SOON, &format!("at most {threads} threads and {files} files"), |service| !leaks(service));
+    service.wait_for(SOON, &format!("hardly more than {threads} threads and {files} files"), |service| {
+        !leaks(service)
+    });
     let grown = service.status()["process"]["memory_bytes"].as_u64().unwrap().saturating_sub(memory);
     assert!(grown < 6 << 20, "{grown} bytes more than before");
 }
