@@ -1,47 +1,29 @@
-//! `mrosync run`: the parts are built last to first, each knowing only those it hands work to; then commands and
-//! signals are served until the end, which goes the other way round.
+//! `mrosync run`: from what is opened to how it ended. `service` is the parts at work, `reload` changes them while
+//! they run.
 
-use std::collections::HashMap;
+mod fleet;
+mod reload;
+mod service;
+mod signals;
+
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
+use std::time::Duration;
 
 use actix_rt::System;
 use anyhow::Context;
 use rustix::io::Errno;
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{Notify, mpsc};
 
-use crate::actors::notifier::{Notifier, Told};
-use crate::actors::quota_warden::{DiskView, QuotaWarden, Warden};
-use crate::actors::record_keeper::{Flush, Ping, RecordKeeper, SharedTotals};
-use crate::actors::scanner::{Begin, Plan};
-use crate::actors::supervisor::{IsRunning, Start, Stop, Supervisor};
-use crate::actors::{Address, shielded, start, start_apart};
-use crate::config::{RecordsSettings, ServerSettings, Settings};
-use crate::control::command::{HELP, answer_line};
+use crate::config::Settings;
 use crate::control::socket::{ControlSocket, SocketInUse, UnsafeDirectory};
-use crate::control::{Command, Request, Requests, console, render};
-use crate::exit_flag::ExitFlag;
-use crate::lateness;
-use crate::mirror::publisher::Publisher;
+use crate::logging::RunLog;
 use crate::mirror::tree::{Mirror, MirrorInUse};
-use crate::names::Printable;
-use crate::overview::Overview;
-use crate::quota::Gauge;
+use crate::panics;
 use crate::records::{OpenError, Records};
-use crate::status::Progress;
-use crate::systemd;
-use crate::web::{self, AddressInUse, Door, Page};
-use crate::{fault, panics};
+use crate::web::{AddressInUse, Door};
 
-/// A SIGTERM is answered within 5 s: the stop takes up to 2 s of them, calls under way and the flush the rest.
-const LANDING_LIMIT: Duration = Duration::from_secs(1);
-const FLUSH_LIMIT: Duration = Duration::from_millis(1500);
-/// For the answer to `quit` to be shown before the process ends.
-const LAST_WORDS: Duration = Duration::from_millis(100);
+use service::Service;
+use signals::Signals;
 
 /// Between two looks whether a full disk has room.
 const ROOM_PAUSE: Duration = Duration::from_secs(1);
@@ -66,27 +48,41 @@ pub enum Refused {
     Failed(#[from] anyhow::Error),
 }
 
+/// What the service is started with.
+pub struct Launch {
+    /// Validated.
+    pub settings: Settings,
+    /// Where they come from, to be read again on request; none means the usual file.
+    pub files: Vec<PathBuf>,
+    /// The log that has begun.
+    pub log: RunLog,
+    /// Start scanning at once.
+    pub start: bool,
+}
+
 /// Runs the service until it is told to end.
 ///
 /// # Errors
 ///
 /// When it cannot begin; nothing was changed then but directories and files made.
-pub fn run(settings: Settings, start_now: bool) -> Result<Ended, Refused> {
+pub fn run(launch: Launch) -> Result<Ended, Refused> {
     raise_open_files();
     panics::own_thread("main");
     let system = System::new();
     let ended = system.block_on(async move {
         let mut signals = Signals::listen().context("cannot listen for signals")?;
+        let settings = &launch.settings;
         let opening = tokio::select! {
-            opened = open_places(&settings) => opened?,
-            name = signals.next() => {
+            opened = open_places(settings) => opened?,
+            name = signals.next_end() => {
                 log::info!("{name}: ending");
                 return Ok(Ended::Well);
             }
         };
         let (mirror, records, socket) = opening;
         let door = settings.web.clone().map(Door::open).transpose().map_err(in_use_or_failed)?;
-        let service = Service::build(settings, mirror, records)?;
+        let start_now = launch.start;
+        let service = Service::build(launch, mirror, records)?;
         service.serve(signals, (socket, door), start_now).await
     });
     // not dropped, which would wait for a look at a file system that does not answer; the process ends next
@@ -147,274 +143,4 @@ fn raise_open_files() {
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
         log::debug!("cannot raise the limit of open files: {error}");
     }
-}
-
-/// The running parts.
-struct Service {
-    supervisor: Address<Supervisor>,
-    keeper: Address<RecordKeeper>,
-    /// Held so that it is not ended.
-    _notifier: Address<Notifier>,
-    /// Ends the announcing.
-    notifier_exit: ExitFlag,
-    /// Closes when the announcing has ended.
-    announcing: mpsc::Receiver<()>,
-    overview: Arc<Overview>,
-    /// The database, for those who read beside the keeper.
-    records: PathBuf,
-    /// Closes when the keeper is gone.
-    keeper_alive: mpsc::Receiver<()>,
-}
-
-impl Service {
-    fn build(settings: Settings, mirror: Mirror, records: Records) -> anyhow::Result<Self> {
-        let Settings { sync, quota, notify, records: RecordsSettings { path: database }, servers, .. } =
-            settings;
-        let (mirror, gauge) = (Arc::new(mirror), Arc::new(Gauge::default()));
-        gauge.set_partial(mirror.partial_bytes().context("cannot measure the partial files")?);
-        let (totals, outbox_grew) = (SharedTotals::default(), Arc::new(Notify::new()));
-        let (alive, keeper_alive) = mpsc::channel(1);
-        let keeper = RecordKeeper::new(records, totals.clone(), Arc::clone(&outbox_grew), alive)?;
-        let keeper = start_apart("keeper", move || keeper);
-        let failed_attempts = Arc::new(AtomicU64::new(0));
-        let (notifier_exit, exit) = ExitFlag::new();
-        let (running, announcing) = mpsc::channel(1);
-        let progress: Vec<_> = servers.iter().map(|server| Arc::new(Progress::new(&server.name))).collect();
-        let (keeper_of_notices, told) =
-            (keeper.clone(), count_calls(&progress, Arc::clone(&failed_attempts)));
-        let notifier = start_apart("notifier", move || {
-            Notifier::new(notify, keeper_of_notices, outbox_grew, told, Begin { exit, running })
-        });
-        remember_lateness(&database, &progress);
-        let view = Arc::new(DiskView::default());
-        let warden = Warden {
-            mirror: Arc::clone(&mirror),
-            keeper: keeper.clone(),
-            totals: totals.clone(),
-            limits: quota,
-            gauge: Arc::clone(&gauge),
-            view: Arc::clone(&view),
-        };
-        let warden = start_apart("warden", move || QuotaWarden::new(warden));
-        let publisher = Publisher::start().context("cannot start the publisher")?;
-        let plan = |(settings, progress): (ServerSettings, &Arc<Progress>)| Plan {
-            settings: Arc::new(settings),
-            sync: sync.clone(),
-            mirror: Arc::clone(&mirror),
-            keeper: keeper.clone(),
-            warden: warden.clone(),
-            publisher: publisher.clone(),
-            gauge: Arc::clone(&gauge),
-            progress: Arc::clone(progress),
-            pulse: Arc::default(),
-        };
-        let plans = servers.into_iter().zip(&progress).map(plan).collect();
-        let supervisor = start(Supervisor::new(plans));
-        let before = totals.get();
-        let started = Instant::now();
-        let overview = Overview {
-            started,
-            before,
-            totals,
-            view,
-            gauge,
-            limits: quota,
-            mirror,
-            failed_attempts,
-            progress,
-        };
-        let (overview, _notifier) = (Arc::new(overview), notifier);
-        Ok(Self {
-            supervisor,
-            keeper,
-            _notifier,
-            notifier_exit,
-            announcing,
-            overview,
-            records: database,
-            keeper_alive,
-        })
-    }
-
-    async fn serve(
-        mut self,
-        mut signals: Signals,
-        (socket, door): (ControlSocket, Option<Door>),
-        start_now: bool,
-    ) -> Result<Ended, Refused> {
-        let (requests, mut asked) = Requests::new();
-        console::start(requests.clone()).context("cannot start the console")?;
-        let _page = door.map(|door| self.open_page(door, requests.clone())).transpose()?;
-        log::info!("mrosync {} is ready", env!("CARGO_PKG_VERSION"));
-        let (keeper, supervisor) = (self.keeper.clone(), self.supervisor.clone());
-        let is_alive =
-            || async { keeper.send(Ping).await.is_ok() && supervisor.send(IsRunning).await.is_ok() };
-        let overview = Arc::clone(&self.overview);
-        let (watching, describing) =
-            (systemd::watch(is_alive), systemd::describe(move || render::sentence(&overview.progress())));
-        let readying = ready(requests.clone(), start_now);
-        let serving = async { tokio::join!(socket.serve(requests), readying, watching, describing) };
-        tokio::pin!(serving);
-        let farewell = loop {
-            tokio::select! {
-                _ = &mut serving => {}
-                name = signals.next() => {
-                    log::info!("{name}: ending");
-                    break None;
-                }
-                _ = self.keeper_alive.recv() => {
-                    log::error!("the records are lost; the service ends, and its next start goes on");
-                    self.command(Command::Stop).await;
-                    return Ok(Ended::RecordsLost);
-                }
-                Some(request) = asked.recv() => match request.command {
-                    Command::Quit => break Some(request.answer),
-                    _ => self.answer(request),
-                },
-            }
-        };
-        systemd::stopping();
-        let stopped = self.command(Command::Stop).await;
-        // calls under way land and are recorded, or they would be repeated at the next start
-        self.notifier_exit.raise();
-        if tokio::time::timeout(LANDING_LIMIT, self.announcing.recv()).await.is_err() {
-            log::warn!("calls to the notify host are still under way; they are repeated at the next start");
-        }
-        if self.keeper.send(Flush).timeout(FLUSH_LIMIT).await.is_err() {
-            log::error!("the records were not closed in time; nothing that was confirmed is lost");
-        }
-        log::info!("ended");
-        if let Some(farewell) = farewell {
-            // whoever asked may have gone
-            drop(farewell.send(stopped));
-            // lets the console and the socket pass it on
-            drop(tokio::time::timeout(LAST_WORDS, &mut serving).await);
-        }
-        Ok(Ended::Well)
-    }
-
-    /// The status page, on threads of its own.
-    fn open_page(&self, door: Door, requests: Requests) -> anyhow::Result<Page> {
-        let keeper = self.keeper.clone();
-        let alive = move || -> std::pin::Pin<Box<dyn Future<Output = bool> + Send>> {
-            let keeper = keeper.clone();
-            Box::pin(async move { keeper.send(Ping).await.is_ok() })
-        };
-        let servers = self.overview.progress.clone();
-        door.serve(web::Parts { requests, alive: Arc::new(alive), servers, records: self.records.clone() })
-    }
-
-    /// Answers beside the main loop, so that `status` never waits behind a `stop`.
-    fn answer(&self, request: Request) {
-        let (supervisor, overview) = (self.supervisor.clone(), Arc::clone(&self.overview));
-        actix_rt::spawn(async move {
-            let answer =
-                shielded(async move { perform(&supervisor, &overview, request.command).await }).await;
-            let answer = answer.unwrap_or_else(|panic| format!("failed: {}", Printable(&panic)));
-            // whoever asked may have gone
-            drop(request.answer.send(answer));
-        });
-    }
-
-    async fn command(&self, command: Command) -> String {
-        perform(&self.supervisor, &self.overview, command).await
-    }
-}
-
-/// Says that the service is ready once it answers commands, which this asks it as everybody does; then starts.
-async fn ready(requests: Requests, start_now: bool) {
-    drop(requests.ask(Command::Help).await);
-    systemd::ready();
-    if start_now {
-        // a failure is logged where it happens
-        drop(requests.ask(Command::Start).await);
-    }
-}
-
-/// Counts the notifier's calls: the failed ones together, and how late the others are for each server.
-fn count_calls(progress: &[Arc<Progress>], failed: Arc<AtomicU64>) -> Told {
-    let by_name = by_name(progress);
-    Arc::new(move |notice, delivered| {
-        if !delivered {
-            failed.fetch_add(1, Ordering::Relaxed);
-        } else if let Some(progress) = by_name.get(notice.server.as_str()) {
-            progress.lateness().announced(notice.downloaded_at, chrono::Utc::now().timestamp_millis());
-        }
-    })
-}
-
-/// Tells the servers' lateness what the records know. Without it, it is learnt anew.
-fn remember_lateness(records: &Path, progress: &[Arc<Progress>]) {
-    let by_name = by_name(progress);
-    let begun = lateness::remember(records, move |row| {
-        if let Some(progress) = by_name.get(row.server.as_str()) {
-            progress.lateness().remembered(&row.path, row.downloaded_at);
-        }
-    });
-    begun.unwrap_or_else(|error| log::warn!("cannot read the records beside the service: {error}"));
-}
-
-fn by_name(progress: &[Arc<Progress>]) -> HashMap<String, Arc<Progress>> {
-    progress.iter().map(|progress| (progress.name().to_owned(), Arc::clone(progress))).collect()
-}
-
-async fn perform(supervisor: &Address<Supervisor>, overview: &Overview, command: Command) -> String {
-    fault::hang_here("command", &command.to_string()).await;
-    match command {
-        Command::Start => {
-            let outcome = supervisor.send(Start).await;
-            answer_line(&outcome.unwrap_or_else(|error| Err(error.to_string())))
-        }
-        Command::Stop | Command::Quit => {
-            let outcome = supervisor.send(Stop).await;
-            answer_line(&outcome.unwrap_or_else(|error| Err(error.to_string())))
-        }
-        Command::Help => HELP.to_owned(),
-        Command::Status { json } => {
-            let running = supervisor.send(IsRunning).await.unwrap_or(false);
-            let status = overview.status(running).await;
-            if json {
-                crate::json::to_string(&status).unwrap_or_else(|error| format!("failed: {error}"))
-            } else {
-                render::status(&status)
-            }
-        }
-    }
-}
-
-/// The signals that end the service: SIGHUP too, which a closed terminal sends, unless `nohup` had it ignored.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Option<Signal>,
-}
-
-impl Signals {
-    fn listen() -> std::io::Result<Self> {
-        let hangup = if hangup_is_ignored() { None } else { Some(signal(SignalKind::hangup())?) };
-        let (terminate, interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-        Ok(Self { terminate, interrupt, hangup })
-    }
-
-    async fn next(&mut self) -> &'static str {
-        let Self { terminate, interrupt, hangup } = self;
-        let hangup = async {
-            match hangup {
-                Some(signal) => signal.recv().await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            _ = terminate.recv() => "SIGTERM",
-            _ = interrupt.recv() => "SIGINT",
-            _ = hangup => "SIGHUP",
-        }
-    }
-}
-
-/// As the kernel tells in proc(5): a mask of the ignored signals, of which SIGHUP is the first.
-fn hangup_is_ignored() -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
 }

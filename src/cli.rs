@@ -51,6 +51,8 @@ pub enum CtlCommand {
         /// As JSON instead of text.
         json: bool,
     },
+    /// Read the configuration again.
+    Reload,
 }
 
 /// How records are printed.
@@ -184,6 +186,11 @@ enum Action {
         #[arg(long)]
         json: bool,
     },
+    /// Read the configuration again, and change what has changed; everything else runs on
+    Reload {
+        #[command(flatten)]
+        config: Config,
+    },
 }
 
 impl Action {
@@ -192,6 +199,7 @@ impl Action {
             Self::Start { config } => (config, CtlCommand::Start),
             Self::Stop { config } => (config, CtlCommand::Stop),
             Self::Status { config, json } => (config, CtlCommand::Status { json }),
+            Self::Reload { config } => (config, CtlCommand::Reload),
         }
     }
 }
@@ -242,6 +250,7 @@ mod tests {
             ("ctl start", Command::Ctl(CtlCommand::Start)),
             ("ctl stop", Command::Ctl(CtlCommand::Stop)),
             ("ctl status", Command::Ctl(CtlCommand::Status { json: false })),
+            ("ctl reload", Command::Ctl(CtlCommand::Reload)),
             ("ctl status --json", Command::Ctl(CtlCommand::Status { json: true })),
             ("records", records(None, RecordsFormat::Table)),
             ("records --format table", records(None, RecordsFormat::Table)),

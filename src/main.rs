@@ -1,12 +1,13 @@
 //! The command `mrosync`: arguments in, exit status out.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::exit;
 
-use mrosync::app::{self, Ended, Refused};
+use mrosync::app::{self, Ended, Launch, Refused};
 use mrosync::cli::{self, Command, CtlCommand, Invocation, RecordsFormat};
 use mrosync::config::{self, Loaded, Settings};
+use mrosync::control::command::REFUSED;
 use mrosync::control::{self, client};
 use mrosync::names::Printable;
 use mrosync::records::{self, RecordsReader};
@@ -24,29 +25,38 @@ fn main() {
     let Loaded { settings, warnings } = match config::load(&config) {
         Ok(loaded) => loaded,
         Err(faults) => {
+            // of its own configuration the service is the judge
+            if let (Command::Ctl(CtlCommand::Reload), Some(socket)) =
+                (&command, config::control_socket(&config))
+            {
+                exit(ctl(&socket, CtlCommand::Reload));
+            }
             complain(&faults);
             exit(UNUSABLE);
         }
     };
     // ended here and not by returning: a look-up of a host name in another thread may hang for minutes
     exit(match command {
-        Command::Run { start } => run(settings, &warnings, start),
+        Command::Run { start } => run(settings, config, &warnings, start),
         Command::Check => run_check(&settings, &warnings),
         Command::Ctl(command) => ctl(&settings.control.socket, command),
         Command::Records { server, format } => records(&settings.records.path, server.as_deref(), format),
     });
 }
 
-fn run(settings: Settings, warnings: &[String], start: bool) -> i32 {
-    if let Err(error) = logging::init(&settings.log) {
-        complain(&format!("{error:#}"));
-        return FAILED;
-    }
+fn run(settings: Settings, files: Vec<PathBuf>, warnings: &[String], start: bool) -> i32 {
+    let log = match logging::init(&settings.log) {
+        Ok(log) => log,
+        Err(error) => {
+            complain(&format!("{error:#}"));
+            return FAILED;
+        }
+    };
     logging::log_panics();
     for warning in warnings {
         log::warn!("{warning}");
     }
-    match app::run(settings, start) {
+    match app::run(Launch { settings, files, log, start }) {
         Ok(Ended::Well) => DONE,
         Ok(Ended::RecordsLost) => FAILED,
         Err(refused) => {
@@ -70,11 +80,16 @@ fn ctl(socket: &Path, command: CtlCommand) -> i32 {
         CtlCommand::Start => control::Command::Start,
         CtlCommand::Stop => control::Command::Stop,
         CtlCommand::Status { json } => control::Command::Status { json },
+        CtlCommand::Reload => control::Command::Reload { lines: true },
     };
     match client::ask(socket, command) {
         Ok(answer) => {
             let shown = writeln!(std::io::stdout(), "{answer}");
-            if answer.starts_with("failed") || shown.is_err() { FAILED } else { DONE }
+            match answer {
+                answer if answer.starts_with(REFUSED) => UNUSABLE,
+                answer if answer.starts_with("failed") || shown.is_err() => FAILED,
+                _ => DONE,
+            }
         }
         Err(error) => {
             complain(&format!("{error:#}"));

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use sysinfo::{MemoryRefreshKind, ProcessRefreshKind, ProcessesToUpdate, System};
+use tokio::sync::watch;
 
 use crate::actors::quota_warden::DiskView;
 use crate::actors::record_keeper::SharedTotals;
@@ -12,7 +13,7 @@ use crate::config::QuotaSettings;
 use crate::mirror::tree::Mirror;
 use crate::quota::{Gauge, Usage};
 use crate::records::Totals;
-use crate::status::{DiskStatus, NotifyStatus, ProcessStatus, Progress, ServerStatus, ServiceStatus};
+use crate::status::{DiskStatus, NotifyStatus, ProcessStatus, Roster, ServerStatus, ServiceStatus};
 
 /// A file system that does not answer in this time is shown as it was measured last.
 const MEASURE_LIMIT: Duration = Duration::from_millis(500);
@@ -29,21 +30,21 @@ pub struct Overview {
     pub view: Arc<DiskView>,
     /// Bytes under way.
     pub gauge: Arc<Gauge>,
-    /// The limits.
-    pub limits: QuotaSettings,
+    /// The limits, as they are now.
+    pub limits: watch::Receiver<QuotaSettings>,
     /// To measure the disk.
     pub mirror: Arc<Mirror>,
     /// Failed calls since the process began.
     pub failed_attempts: Arc<AtomicU64>,
-    /// The servers, in the configuration's order.
-    pub progress: Vec<Arc<Progress>>,
+    /// The servers.
+    pub servers: Arc<Roster>,
 }
 
 impl Overview {
     /// What each server's scanner does.
     #[must_use]
     pub fn progress(&self) -> Vec<ServerStatus> {
-        self.progress.iter().map(|progress| progress.snapshot()).collect()
+        self.servers.all().iter().map(|progress| progress.snapshot()).collect()
     }
 
     /// The status now.
@@ -57,14 +58,14 @@ impl Overview {
         if let Ok(Ok(Ok(usage))) = tokio::time::timeout(MEASURE_LIMIT, measuring).await {
             self.view.measured(usage);
         }
-        let (now, before) = (self.totals.get(), &self.before);
+        let (now, before, limits) = (self.totals.get(), &self.before, *self.limits.borrow());
         ServiceStatus {
             running,
             uptime_seconds: (self.started.elapsed().as_secs_f64() * 10.0).round() / 10.0,
             disk: DiskStatus {
                 used_percent: self.view.usage().map(|usage| (usage.percent() * 10.0).round() / 10.0),
-                max_used_percent: self.limits.max_used_percent,
-                max_bytes: self.limits.max_bytes,
+                max_used_percent: limits.max_used_percent,
+                max_bytes: limits.max_bytes,
                 mirror_bytes: now.present_bytes.saturating_add(self.gauge.partial()),
                 evicted_files: now.evicted_files.saturating_sub(before.evicted_files),
                 evicted_bytes: now.evicted_bytes.saturating_sub(before.evicted_bytes),

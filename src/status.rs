@@ -1,6 +1,6 @@
 //! What `status` shows: counters that each part keeps for itself, so that asking never waits for a part that hangs.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, Utc};
@@ -216,8 +216,19 @@ impl Progress {
             status.scans += 1;
             status.last_scan_seconds = Some((took.as_secs_f64() * 1000.0).round() / 1000.0);
             status.state = state;
-            status.next_scan = chrono::TimeDelta::from_std(wait).ok().map(|wait| rfc3339(Utc::now() + wait));
         });
+        self.waits(wait);
+    }
+
+    /// The next scan begins after `wait`.
+    pub fn waits(&self, wait: Duration) {
+        let next = chrono::TimeDelta::from_std(wait).ok().map(|wait| rfc3339(Utc::now() + wait));
+        self.update(|status| status.next_scan = next);
+    }
+
+    /// Other settings hold from now on: what went wrong with those of before says nothing of them.
+    pub fn changed(&self) {
+        self.update(|status| status.last_error = None);
     }
 
     /// The exit flag was raised and everything has ended.
@@ -227,6 +238,35 @@ impl Progress {
             status.next_scan = None;
             status.connections.in_use = 0;
         });
+    }
+}
+
+/// The servers' counters, in the configuration's order, which a reload may change.
+#[derive(Debug, Default)]
+pub struct Roster(RwLock<Arc<[Arc<Progress>]>>);
+
+impl Roster {
+    /// These servers.
+    #[must_use]
+    pub fn new(servers: Vec<Arc<Progress>>) -> Self {
+        Self(RwLock::new(servers.into()))
+    }
+
+    /// All of them as of now.
+    #[must_use]
+    pub fn all(&self) -> Arc<[Arc<Progress>]> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The server of this name.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<Arc<Progress>> {
+        self.all().iter().find(|server| server.name() == name).cloned()
+    }
+
+    /// From now on it is these.
+    pub fn replace(&self, servers: Vec<Arc<Progress>>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = servers.into();
     }
 }
 

@@ -1,4 +1,4 @@
-//! What systemd is told: that the service is ready, what it does, that it is alive, and that it is ending
+//! What systemd is told: that the service is ready or reads its configuration again, what it does, that it is alive, and that it is ending
 //! (sd_notify(3)). Without systemd, nothing.
 
 use std::future::Future;
@@ -12,6 +12,15 @@ const SENTENCE_EVERY: Duration = Duration::from_secs(5);
 /// Ready for commands.
 pub fn ready() {
     tell(NotifyState::Ready);
+}
+
+/// The configuration is read again; [`ready`] follows.
+pub fn reloading() {
+    // the time says to which request this belongs (sd_notify(3))
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => tell_all(&[NotifyState::Reloading, now]),
+        Err(error) => log::debug!("cannot tell systemd: {error}"),
+    }
 }
 
 /// On the way to the end.
@@ -65,8 +74,12 @@ pub async fn watch<F: Future<Output = bool>>(is_alive: impl Fn() -> F) {
 }
 
 fn tell(state: NotifyState<'_>) {
+    tell_all(&[state]);
+}
+
+fn tell_all(states: &[NotifyState<'_>]) {
     // no systemd is no fault; a systemd that does not listen cannot be helped from here
-    if let Err(error) = sd_notify::notify(&[state]) {
+    if let Err(error) = sd_notify::notify(states) {
         log::debug!("cannot tell systemd: {error}");
     }
 }

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Parser;
-use mrosync::app::{self, Ended};
+use mrosync::app::{self, Ended, Launch};
 use mrosync::config::{self, Settings};
 use mrosync::control::{Command, client};
 use mrosync::logging;
@@ -93,9 +93,11 @@ fn play(options: &Options, runtime: &Runtime, signals: Signals, place: &Place) -
     runtime.spawn(progress::tell(socket.clone(), made.clone()));
     runtime.spawn(quit_at_the_end(options.limit, signals, socket));
 
-    logging::init(&settings.log)?;
+    let log = logging::init(&settings.log)?;
     logging::log_panics();
-    if app::run(settings, true)? == Ended::RecordsLost {
+    if app::run(Launch { settings, files: vec![place.configuration()], log, start: true })?
+        == Ended::RecordsLost
+    {
         bail!("the service lost its records");
     }
     let totals = RecordsReader::open(&records)?.totals()?;

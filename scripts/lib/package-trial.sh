@@ -102,12 +102,35 @@ inside dpkg --install --force-confold /srv/next.deb
 inside cp /srv/ftp/MR/first.zip /srv/ftp/MR/second.zip
 start
 until_true "the next zip is recorded" recorded 2
-end
 [[ $(as_service mrosync records --format json | head -n 1) == "$records" ]] || said "it was fetched again"
 
 echo "== rotate"
+# no systemd runs in here: this passes on what systemctl would
+mkdir -p "$root/usr/local/bin"
+cat >"$root/usr/local/bin/systemctl" <<STAND_IN
+#!/bin/sh
+[ "\$*" = "kill --signal=HUP mrosync.service" ] && kill -HUP $service
+STAND_IN
+chmod 755 "$root/usr/local/bin/systemctl"
+log=$root/var/log/mrosync/mrosync.log
 inside logrotate --force /etc/logrotate.d/mrosync
-[[ -s $root/var/log/mrosync/mrosync.log.1 ]] || said "the log was not rotated"
+rm "$root/usr/local/bin/systemctl"
+[[ -s $log.1 ]] || said "the log was not rotated"
+until_true "the log is opened again" grep "the configuration is read again: 1 server untouched" "$log"
+rotated=$(wc -c <"$log.1")
+
+echo "== reload by the unit's command line"
+cat >>"$root/etc/mrosync/mrosync.toml" <<'CONF'
+[[servers]]
+name = "omc02"
+host = "127.0.0.1"
+port = 2121
+CONF
+# shellcheck disable=SC2046
+as_service $(sed -n 's/^ExecReload=//p' "$root/usr/lib/systemd/system/mrosync.service")
+until_true "the new server's zips are recorded" recorded 4
+end
+[[ $(wc -c <"$log.1") -eq $rotated ]] || said "the old log was written to"
 
 echo "== purge"
 inside dpkg --purge mrosync

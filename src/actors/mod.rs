@@ -21,6 +21,7 @@ pub mod notifier;
 pub mod quota_warden;
 pub mod record_keeper;
 pub mod scanner;
+mod slot;
 pub mod supervisor;
 
 use std::future::Future;

@@ -5,11 +5,13 @@
 //! database. It works from the start of the process to its end: `stop` ends the scanners, and what they recorded is
 //! announced all the same.
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::{Actor, Addr, Context};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::record_keeper::{Delivered, DueNotices, NextNoticeAt, Postpone, RecordKeeper};
 use super::scanner::Begin;
@@ -19,7 +21,7 @@ use crate::config::NotifySettings;
 use crate::exit_flag::Stopped;
 use crate::facts::Notice;
 use crate::fault;
-use crate::notify::announce::{Outbox, Wakers, announce};
+use crate::notify::announce::{Caller, Outbox, Wakers, announce};
 use crate::notify::deliver::HttpCaller;
 use crate::pulse::seconds;
 
@@ -30,7 +32,7 @@ pub type Told = Arc<dyn Fn(&Notice, bool) + Send + Sync>;
 
 /// See the module.
 pub struct Notifier {
-    settings: NotifySettings,
+    settings: watch::Receiver<NotifySettings>,
     keeper: Addr<RecordKeeper>,
     outbox_grew: Arc<Notify>,
     told: Told,
@@ -42,7 +44,7 @@ impl Notifier {
     /// A notifier that begins when it is started, and ends with the flag of `begin`.
     #[must_use]
     pub fn new(
-        settings: NotifySettings,
+        settings: watch::Receiver<NotifySettings>,
         keeper: Addr<RecordKeeper>,
         outbox_grew: Arc<Notify>,
         told: Told,
@@ -65,7 +67,7 @@ impl Actor for Notifier {
             let (grew, told) = (Arc::clone(&grew), Arc::clone(&told));
             async move {
                 fault::hang_here("announce", "notifier").await;
-                let caller = HttpCaller::new(&settings.url, settings.timeout);
+                let caller = CurrentCaller::new(settings.clone());
                 announce(&settings, &outbox, &caller, &Wakers { grew: &grew, exit: &exit }, &*told).await;
             }
         };
@@ -82,6 +84,36 @@ impl Actor for Notifier {
             }
             drop(running);
         })));
+    }
+}
+
+/// Calls by the settings of the moment.
+struct CurrentCaller {
+    settings: watch::Receiver<NotifySettings>,
+    made: RefCell<(NotifySettings, Rc<HttpCaller>)>,
+}
+
+impl CurrentCaller {
+    fn new(settings: watch::Receiver<NotifySettings>) -> Self {
+        let now = settings.borrow().clone();
+        let caller = Rc::new(HttpCaller::new(&now.url, now.timeout));
+        Self { settings, made: RefCell::new((now, caller)) }
+    }
+
+    /// The caller for the next call, made anew where the settings have changed.
+    fn current(&self) -> Rc<HttpCaller> {
+        let (now, mut made) = (self.settings.borrow(), self.made.borrow_mut());
+        if made.0 != *now {
+            *made = (now.clone(), Rc::new(HttpCaller::new(&now.url, now.timeout)));
+        }
+        Rc::clone(&made.1)
+    }
+}
+
+#[async_trait::async_trait(?Send)]
+impl Caller for CurrentCaller {
+    async fn call(&self, url: &str) -> Result<(), String> {
+        self.current().call(url).await
     }
 }
 

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use actix::{Actor, Addr, Context, Handler, Message, ResponseFuture};
 use anyhow::Context as _;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::record_keeper::{MarkEvicted, OldestPresent, PresentAfter, RecordKeeper, SharedTotals};
@@ -78,8 +79,8 @@ pub struct Warden {
     pub keeper: Addr<RecordKeeper>,
     /// The sums of the records.
     pub totals: SharedTotals,
-    /// The limits.
-    pub limits: QuotaSettings,
+    /// The limits, as they are now.
+    pub limits: watch::Receiver<QuotaSettings>,
     /// Bytes under way.
     pub gauge: Arc<Gauge>,
     /// What `status` shows.
@@ -145,7 +146,8 @@ impl Work {
         if gauge.holds() == 0 {
             gauge.set_partial(mirror.partial_bytes()?);
         }
-        let swept = make_room(limits, gauge, self, 0).await?;
+        let limits = *limits.borrow();
+        let swept = make_room(&limits, gauge, self, 0).await?;
         self.note(swept == Swept::Full);
         self.audit().await
     }
@@ -154,7 +156,8 @@ impl Work {
         let _turn = self.turn.lock().await;
         fault::hang_here("warden", "warden").await;
         let Warden { limits, gauge, .. } = &self.warden;
-        Ok(match make_room(limits, gauge, self, bytes).await? {
+        let limits = *limits.borrow();
+        Ok(match make_room(&limits, gauge, self, bytes).await? {
             Swept::Fits => {
                 let hold = gauge.hold(bytes);
                 Room::Granted { hold, allowance: self.allowance() }
@@ -174,7 +177,7 @@ impl Work {
         let Warden { limits, gauge, totals, view, .. } = &self.warden;
         let mirror = totals.get().present_bytes.saturating_add(gauge.partial());
         let load = |usage| Load { usage, mirror, reserved: gauge.reserved() };
-        view.usage().map_or(0, |usage| allowable(room(limits, &load(usage))))
+        view.usage().map_or(0, |usage| allowable(room(&limits.borrow(), &load(usage))))
     }
 
     fn note(&self, held: bool) {

@@ -11,8 +11,7 @@ use std::time::Duration;
 
 use actix::{Actor, Addr, Context, Handler, Message};
 use anyhow::bail;
-use chrono::Utc;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::quota_warden::{MakeRoom, QuotaWarden, Sweep};
 use super::record_keeper::{DownloadedFile, LookUp, RecordKeeper};
@@ -30,7 +29,7 @@ use crate::mirror::tree::Mirror;
 use crate::names::{RemoteName, RemotePath, ServerName};
 use crate::pulse::{self, Pulse, Verdict, seconds};
 use crate::quota::Gauge;
-use crate::status::{Progress, ServerState, rfc3339};
+use crate::status::{Progress, ServerState};
 
 const RESTART: Backoff = Backoff { first: Duration::from_secs(1), most: Duration::from_secs(300) };
 /// How often a scan is looked at for signs of life; nothing against the limit.
@@ -51,8 +50,10 @@ pub struct Begin {
 pub struct Plan {
     /// The server.
     pub settings: Arc<ServerSettings>,
-    /// How often, and where to.
-    pub sync: SyncSettings,
+    /// A number for the certificates that it trusts, where the settings name a file of them.
+    pub certificates: Option<u64>,
+    /// How often, as of now.
+    pub sync: watch::Receiver<SyncSettings>,
     /// Where files go.
     pub mirror: Arc<Mirror>,
     /// Who knows which are new.
@@ -67,6 +68,14 @@ pub struct Plan {
     pub progress: Arc<Progress>,
     /// Whether it lives.
     pub pulse: Arc<Pulse>,
+}
+
+impl Plan {
+    /// Whether it is the same server with the same settings.
+    #[must_use]
+    pub fn is_as(&self, other: &Self) -> bool {
+        self.settings == other.settings && self.certificates == other.certificates
+    }
 }
 
 /// See the module.
@@ -111,8 +120,8 @@ async fn scan_until(plan: Plan, begin: Begin) {
         plan.progress.update(|status| {
             status.state = ServerState::Unreachable;
             status.last_error = Some(fault);
-            status.next_scan = chrono::TimeDelta::from_std(wait).ok().map(|wait| rfc3339(Utc::now() + wait));
         });
+        plan.progress.waits(wait);
         if exit.guard(tokio::time::sleep(wait)).await == Err(Stopped) {
             break;
         }
@@ -145,11 +154,11 @@ async fn live(plan: &Plan, exit: &ExitWatch) -> anyhow::Result<()> {
 }
 
 fn make(plan: Plan) -> anyhow::Result<Server> {
-    let Plan { settings, sync, mirror, keeper, warden, publisher, gauge, progress, pulse: _ } = plan;
+    let Plan { settings, sync, mirror, keeper, warden, publisher, gauge, progress, .. } = plan;
     let records = Rc::new(KeeperRecords { keeper, server: settings.name.clone() });
     let guard = Rc::new(WardenGuard(warden));
     let neighbours = Neighbours { records, guard, publisher, gauge };
-    Server::new(settings, &sync, &mirror, neighbours, progress)
+    Server::new(settings, sync, &mirror, neighbours, progress)
 }
 
 /// Ends when the scan under way has shown no sign of life for too long.

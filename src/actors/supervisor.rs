@@ -1,30 +1,26 @@
-//! `Supervisor` starts and stops all scanners.
+//! `Supervisor` starts and stops the scanners, and changes which there are.
 //!
 //! Told by: console, control socket, signals. Waits for: the scanners, never longer than a stop may take. Thread:
 //! the main one, from where it sees scanners whose own thread is blocked: they are named, because nobody can end
 //! them, and go on by themselves should their thread move again.
 
 use std::cell::{Cell, RefCell};
-use std::future::Future;
+use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{Actor, Addr, Arbiter, Context, Handler, Message, ResponseFuture};
-use tokio::sync::{Mutex, mpsc};
+use actix::{Actor, Context, Handler, Message, ResponseFuture};
+use futures_util::future::join_all;
+use tokio::sync::Mutex;
 
 use super::AbortOnDrop;
-use super::scanner::{Begin, FtpScanner, Plan};
-use crate::exit_flag::ExitFlag;
-use crate::pulse::{self, Verdict, seconds};
+use super::scanner::Plan;
+use super::slot::{Begun, Leaving, Slot};
+use crate::fault;
 use crate::status::ServerState;
-use crate::{fault, panics};
 
 /// `stop` is promised to answer within 2 s; what has not ended then is named, and ends when it can.
 const STOP_LIMIT: Duration = Duration::from_millis(1900);
-/// For a scanner's thread to take a message. One that is late begins all the same, unless it is stopped before; one
-/// that is known to be blocked is not waited for.
-const BEGIN_LIMIT: Duration = Duration::from_secs(5);
 /// How often the scanners are looked at for signs of life.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -38,82 +34,72 @@ pub struct Start;
 #[rtype(result = "Result<String, String>")]
 pub struct Stop;
 
+/// Have these scanners from now on. Those of equal settings are left alone, the others end or begin, and the answer
+/// comes once they have. One change follows another: whoever sends it waits for the answer before.
+#[derive(Message)]
+#[rtype(result = "Changed")]
+pub struct Change(pub Vec<Plan>);
+
 /// Whether the scanners are started.
 #[derive(Debug, Message)]
 #[rtype(result = "bool")]
 pub struct IsRunning;
 
+/// What a change did, by the names of the servers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Changed {
+    /// New ones.
+    pub added: Vec<String>,
+    /// Those that are no more.
+    pub removed: Vec<String>,
+    /// Those with other settings than before.
+    pub changed: Vec<String>,
+    /// How many were left alone.
+    pub untouched: usize,
+    /// Those that have not ended in time, and end when they can.
+    pub late: Vec<String>,
+}
+
 /// See the module.
 pub struct Supervisor {
-    slots: Rc<RefCell<Vec<Slot>>>,
-    /// Between a start and its stop. Held while either is under way, so that they follow one another.
-    run: Rc<Mutex<Option<Run>>>,
-    /// The same for whoever does not want to wait.
-    started: Rc<Cell<bool>>,
+    state: Rc<State>,
     watch: Option<AbortOnDrop<()>>,
 }
 
-/// One server's place: the scanner may be lost to a panic and is made anew then, on the same thread.
-struct Slot {
-    plan: Plan,
-    arbiter: Arbiter,
-    scanner: Addr<FtpScanner>,
-    /// The last look found its thread blocked; two in a row are believed, as by the scanner itself.
-    suspected: bool,
-    /// Its thread is blocked, and the log has said so.
-    blocked: bool,
-}
-
-/// One start, until it is stopped.
-struct Run {
-    flag: ExitFlag,
-    /// For scanners that are made anew.
-    begin: Begin,
-    /// Ends when every scanner has ended.
-    running: mpsc::Receiver<()>,
+struct State {
+    slots: RefCell<Vec<Slot>>,
+    /// Scanners that were taken out and may not have ended yet.
+    leaving: RefCell<Vec<Leaving>>,
+    /// Between a start and its stop. Held while either is under way, so that they follow one another.
+    started: Mutex<bool>,
+    /// The same for whoever does not want to wait.
+    is_started: Cell<bool>,
 }
 
 impl Supervisor {
     /// A supervisor with one scanner for each plan, each on an arbiter of its own.
     #[must_use]
     pub fn new(plans: Vec<Plan>) -> Self {
-        let slot = |plan: Plan| {
-            let arbiter = Arbiter::new();
-            let scanner = spawn(&plan, &arbiter);
-            Slot { plan, arbiter, scanner, suspected: false, blocked: false }
+        let slots = plans.into_iter().map(|plan| Slot::new(plan, None)).collect();
+        let state = State {
+            slots: RefCell::new(slots),
+            leaving: RefCell::default(),
+            started: Mutex::new(false),
+            is_started: Cell::new(false),
         };
-        let slots = plans.into_iter().map(slot).collect();
-        let slots = Rc::new(RefCell::new(slots));
-        Self { slots, run: Rc::default(), started: Rc::default(), watch: None }
+        Self { state: Rc::new(state), watch: None }
     }
-}
-
-fn spawn(plan: &Plan, arbiter: &Arbiter) -> Addr<FtpScanner> {
-    let plan = plan.clone();
-    FtpScanner::start_in_arbiter(&arbiter.handle(), move |_| {
-        panics::own_thread(&format!("server={}", plan.settings.name));
-        pulse::adopt(Arc::clone(&plan.pulse));
-        FtpScanner::new(plan)
-    })
 }
 
 impl Actor for Supervisor {
     type Context = Context<Self>;
 
     fn started(&mut self, _: &mut Context<Self>) {
-        let (slots, run) = (Rc::clone(&self.slots), Rc::clone(&self.run));
+        let state = Rc::clone(&self.state);
         self.watch = Some(AbortOnDrop(actix_rt::spawn(async move {
             loop {
                 tokio::time::sleep(LOOK_EVERY).await;
-                // a start or stop under way looks after the scanners itself
-                let begin = run.try_lock().ok().and_then(|run| run.as_ref().map(|run| run.begin.clone()));
-                for slot in slots.borrow_mut().iter_mut() {
-                    slot.look_for_life();
-                    if let Some(begin) = begin.as_ref().filter(|_| !slot.scanner.connected()) {
-                        // sent already, and nobody waits for the answer
-                        drop(slot.begin(begin));
-                    }
-                }
+                state.look();
             }
         })));
     }
@@ -123,33 +109,8 @@ impl Handler<Start> for Supervisor {
     type Result = ResponseFuture<Result<String, String>>;
 
     fn handle(&mut self, _: Start, _: &mut Context<Self>) -> Self::Result {
-        let (slots, run, started) = (Rc::clone(&self.slots), Rc::clone(&self.run), Rc::clone(&self.started));
-        Box::pin(async move {
-            let mut run = run.lock().await;
-            if run.is_some() {
-                return Ok("already started".to_owned());
-            }
-            let (flag, exit) = ExitFlag::new();
-            let (running, ended) = mpsc::channel(1);
-            let begin = Begin { exit, running };
-            let sent: Vec<_> = slots.borrow_mut().iter_mut().map(|slot| slot.begin(&begin)).collect();
-            let begun = futures_util::future::join_all(sent).await;
-            *run = Some(Run { flag, begin, running: ended });
-            started.set(true);
-            fault::here("supervisor", "supervisor");
-            let slots = slots.borrow();
-            let late = slots.iter().zip(begun).filter(|(_, begun)| !begun).map(|(slot, _)| slot.name());
-            let late: Vec<&str> = late.collect();
-            log::info!("started {} servers", slots.len() - late.len());
-            if late.is_empty() {
-                return Ok(format!("started {} servers", slots.len()));
-            }
-            let (count, names) = (slots.len(), late.join(", "));
-            let said =
-                format!("{} of {count} scanners did not start: {names}; they will when they can", late.len());
-            log::error!("{said}");
-            Err(said)
-        })
+        let state = Rc::clone(&self.state);
+        Box::pin(async move { state.start().await })
     }
 }
 
@@ -157,29 +118,17 @@ impl Handler<Stop> for Supervisor {
     type Result = ResponseFuture<Result<String, String>>;
 
     fn handle(&mut self, _: Stop, _: &mut Context<Self>) -> Self::Result {
-        let (slots, run, started) = (Rc::clone(&self.slots), Rc::clone(&self.run), Rc::clone(&self.started));
-        Box::pin(async move {
-            let mut run = run.lock().await;
-            let Some(Run { flag, begin, mut running }) = run.take() else {
-                return Ok("already stopped".to_owned());
-            };
-            started.set(false);
-            // or the channel would not end
-            drop(begin);
-            flag.raise();
-            // nothing is ever sent: the end of the channel is the message
-            let ended = tokio::time::timeout(STOP_LIMIT, running.recv()).await.is_ok();
-            let slots = slots.borrow();
-            if ended {
-                log::info!("stopped {} servers", slots.len());
-                return Ok(format!("stopped {} servers", slots.len()));
-            }
-            let late =
-                slots.iter().filter(|slot| slot.plan.progress.snapshot().state != ServerState::Stopped);
-            let names: Vec<&str> = late.map(Slot::name).collect();
-            log::error!("still stopping: {}", names.join(", "));
-            Err(format!("still stopping: {}", names.join(", ")))
-        })
+        let state = Rc::clone(&self.state);
+        Box::pin(async move { state.stop().await })
+    }
+}
+
+impl Handler<Change> for Supervisor {
+    type Result = ResponseFuture<Changed>;
+
+    fn handle(&mut self, Change(plans): Change, _: &mut Context<Self>) -> Self::Result {
+        let state = Rc::clone(&self.state);
+        Box::pin(async move { state.change(plans).await })
     }
 }
 
@@ -187,58 +136,148 @@ impl Handler<IsRunning> for Supervisor {
     type Result = bool;
 
     fn handle(&mut self, _: IsRunning, _: &mut Context<Self>) -> Self::Result {
-        self.started.get()
+        self.state.is_started.get()
     }
 }
 
-impl Slot {
-    fn name(&self) -> &str {
-        self.plan.settings.name.as_str()
-    }
-
-    /// Sends `begin`, and tells whether the scanner has taken it in time. The message stays with one that is late; a
-    /// task of its own waits for it, because an asker who stops waiting takes an unread message back.
-    fn begin(&mut self, begin: &Begin) -> impl Future<Output = bool> + use<> {
-        let sent = actix_rt::spawn(self.scanner().send(begin.clone()));
-        let limit = if self.blocked { Duration::ZERO } else { BEGIN_LIMIT };
-        async move { matches!(tokio::time::timeout(limit, sent).await, Ok(Ok(Ok(())))) }
-    }
-
-    /// Names a scanner whose thread is blocked, once, and says when it moves again.
-    fn look_for_life(&mut self) {
-        let Plan { settings, pulse, progress, .. } = &self.plan;
-        let name = &settings.name;
-        let verdict = pulse::judge(pulse.silence(), pulse::limit(settings.timeout));
-        let suspected = matches!(verdict, Verdict::Blocked(_));
-        let seen_before = std::mem::replace(&mut self.suspected, suspected);
-        match verdict {
-            Verdict::Blocked(silence) if seen_before && !self.blocked => {
-                let (silence, under_way) = (seconds(silence), pulse.under_way());
-                let fault = format!(
-                    "its thread is blocked: no sign of life for {silence}, under way: {under_way}; it cannot be \
-                     ended, and goes on when it can"
-                );
-                log::error!("server={name} {fault}");
-                progress.update(|status| {
-                    status.state = ServerState::Unreachable;
-                    status.last_error = Some(fault);
-                });
-                self.blocked = true;
+impl State {
+    fn look(&self) {
+        // a start or stop under way looks after the scanners itself
+        let started = self.started.try_lock().is_ok_and(|started| *started);
+        for slot in self.slots.borrow_mut().iter_mut() {
+            slot.look_for_life();
+            if started {
+                slot.begin_if_lost();
             }
-            Verdict::Alive if self.blocked => {
-                log::warn!("server={name} its thread moves again");
-                self.blocked = false;
-            }
-            _ => {}
         }
+        self.leaving.borrow_mut().retain(|leaving| !leaving.has_ended());
     }
 
-    /// The scanner, made anew if it was lost.
-    fn scanner(&mut self) -> Addr<FtpScanner> {
-        if !self.scanner.connected() {
-            log::error!("server={} its scanner was lost; a new one is made", self.name());
-            self.scanner = spawn(&self.plan, &self.arbiter);
+    async fn start(&self) -> Result<String, String> {
+        let mut started = self.started.lock().await;
+        if *started {
+            return Ok("already started".to_owned());
         }
-        self.scanner.clone()
+        let sent: Vec<_> =
+            self.slots.borrow_mut().iter_mut().map(|slot| (slot.name(), slot.begin())).collect();
+        *started = true;
+        let count = sent.len();
+        let late = late_of(sent).await;
+        self.is_started.set(true);
+        fault::here("supervisor", "supervisor");
+        log::info!("started {} servers", count - late.len());
+        if late.is_empty() {
+            return Ok(format!("started {count} servers"));
+        }
+        let said = format!(
+            "{} of {count} scanners did not start: {}; they will when they can",
+            late.len(),
+            late.join(", ")
+        );
+        log::error!("{said}");
+        Err(said)
     }
+
+    async fn stop(&self) -> Result<String, String> {
+        let mut started = self.started.lock().await;
+        if !*started {
+            return Ok("already stopped".to_owned());
+        }
+        *started = false;
+        self.is_started.set(false);
+        let mut endings: Vec<_> = self.slots.borrow_mut().iter_mut().filter_map(Slot::end).collect();
+        endings.extend(self.leaving.borrow().iter().map(Leaving::ending));
+        let ended = tokio::time::timeout(STOP_LIMIT, join_all(endings)).await.is_ok();
+        let slots = self.slots.borrow();
+        if ended {
+            log::info!("stopped {} servers", slots.len());
+            return Ok(format!("stopped {} servers", slots.len()));
+        }
+        let late = slots.iter().filter(|slot| slot.plan.progress.snapshot().state != ServerState::Stopped);
+        let mut names: BTreeSet<String> = late.map(Slot::name).collect();
+        names.extend(self.late_leaving());
+        let names = Vec::from_iter(names);
+        log::error!("still stopping: {}", names.join(", "));
+        Err(format!("still stopping: {}", names.join(", ")))
+    }
+
+    async fn change(&self, plans: Vec<Plan>) -> Changed {
+        let started = self.started.lock().await;
+        let (mut changed, arriving) = self.exchange(plans, *started);
+        // a stop, and a start, need not wait for those that end
+        drop(started);
+        let endings: Vec<_> = self.leaving.borrow().iter().map(Leaving::ending).collect();
+        if tokio::time::timeout(STOP_LIMIT, join_all(endings)).await.is_err() {
+            changed.late = self.late_leaving();
+            log::error!("still stopping: {}", changed.late.join(", "));
+        }
+        let started = self.started.lock().await;
+        self.leaving.borrow_mut().retain(|leaving| !leaving.has_ended());
+        let mut sent = arriving;
+        for slot in self.slots.borrow_mut().iter_mut().filter(|slot| slot.changes) {
+            slot.renew();
+            if *started {
+                sent.push((slot.name(), slot.begin()));
+            }
+        }
+        drop(started);
+        let late = late_of(sent).await;
+        if !late.is_empty() {
+            log::error!("scanners did not start: {}; they will when they can", late.join(", "));
+        }
+        changed
+    }
+
+    /// Puts the plans in the place of those of before. New scanners begin; those of servers that are gone or have other
+    /// settings are told to end.
+    fn exchange(&self, plans: Vec<Plan>, started: bool) -> (Changed, Vec<(String, Begun)>) {
+        let (mut slots, mut leaving) = (self.slots.borrow_mut(), self.leaving.borrow_mut());
+        let mut before: HashMap<String, Slot> = slots.drain(..).map(|slot| (slot.name(), slot)).collect();
+        let (mut changed, mut sent) = (Changed::default(), Vec::new());
+        for plan in plans {
+            let name = plan.settings.name.to_string();
+            let slot = match before.remove(&name) {
+                Some(slot) if slot.plan.is_as(&plan) => {
+                    changed.untouched += 1;
+                    slot
+                }
+                Some(mut slot) => {
+                    leaving.extend(slot.change(plan));
+                    changed.changed.push(name);
+                    slot
+                }
+                None => {
+                    // a scanner of this name that has not ended yet keeps its thread, so that there are never two
+                    let arbiter = leaving.iter_mut().find_map(|gone| gone.arbiter_of(&name));
+                    let mut slot = Slot::new(plan, arbiter);
+                    if started {
+                        sent.push((name.clone(), slot.begin()));
+                    }
+                    changed.added.push(name);
+                    slot
+                }
+            };
+            slots.push(slot);
+        }
+        changed.removed = before.keys().cloned().collect();
+        changed.removed.sort();
+        leaving.extend(before.into_values().map(Slot::leave));
+        (changed, sent)
+    }
+
+    fn late_leaving(&self) -> Vec<String> {
+        self.leaving
+            .borrow()
+            .iter()
+            .filter(|leaving| !leaving.has_ended())
+            .map(|leaving| leaving.name.clone())
+            .collect()
+    }
+}
+
+/// The names of those who have not begun in time.
+async fn late_of(sent: Vec<(String, Begun)>) -> Vec<String> {
+    let (names, begun): (Vec<_>, Vec<_>) = sent.into_iter().unzip();
+    let begun = join_all(begun).await;
+    names.into_iter().zip(begun).filter(|(_, begun)| !begun).map(|(name, _)| name).collect()
 }

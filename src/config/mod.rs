@@ -52,6 +52,15 @@ fn load_from(files: &[PathBuf], environment: &sources::Environment) -> Result<Lo
     validate::validate(sources::merge(files, environment), environment)
 }
 
+/// `control.socket` alone, for asking the running service about a configuration that has faults elsewhere: it is the
+/// service that judges it. `None` where that key is not to be had.
+#[must_use]
+pub fn control_socket(files: &[PathBuf]) -> Option<PathBuf> {
+    let default = [PathBuf::from(DEFAULT_FILE)];
+    let files = if files.is_empty() { &default } else { files };
+    validate::control_socket(sources::merge(files, &std::env::vars_os().collect()))
+}
+
 /// Everything that an operator decides, validated.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -74,7 +83,7 @@ pub struct Settings {
 }
 
 /// Where the mirror lies and how often servers are scanned.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct SyncSettings {
     /// The mirror: `{root}/{server name}{remote path}`.
     pub root: PathBuf,
@@ -85,7 +94,7 @@ pub struct SyncSettings {
 }
 
 /// How much the mirror may take.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct QuotaSettings {
     /// Of the file system that holds the mirror, as df counts it: used / (used + available), in percent.
     pub max_used_percent: f64,
@@ -94,7 +103,7 @@ pub struct QuotaSettings {
 }
 
 /// The call for each downloaded file.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct NotifySettings {
     /// `GET {url}?file=…`; a query of its own is kept.
     pub url: Url,
@@ -105,21 +114,21 @@ pub struct NotifySettings {
 }
 
 /// The record database.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct RecordsSettings {
     /// The SQLite file; its directory is made when missing.
     pub path: PathBuf,
 }
 
 /// The control socket.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ControlSettings {
     /// A Unix socket; its directory is made when missing.
     pub socket: PathBuf,
 }
 
 /// The status page and what programs read there.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct WebSettings {
     /// Where to listen; outside of loopback only with a token.
     pub listen: SocketAddr,
@@ -130,16 +139,29 @@ pub struct WebSettings {
 }
 
 /// The run log.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct LogSettings {
     /// The most detailed level that is written.
     pub level: log::LevelFilter,
     /// Beside standard error, the file that is appended to.
     pub file: Option<PathBuf>,
+    /// What a line looks like, in both.
+    pub format: LogFormat,
+}
+
+/// What a line of the log looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// `2026-11-23T03:00:05.123Z INFO  [mirror::scan] server=omc01 …`
+    #[default]
+    Text,
+    /// One JSON object.
+    Json,
 }
 
 /// One FTP server, completed by `[defaults]`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ServerSettings {
     /// Its directory below the mirror's root.
     pub name: ServerName,

@@ -54,6 +54,14 @@ pub(super) fn validate(merged: Merged, environment: &Environment) -> Result<Load
     }
 }
 
+/// `control.socket`, unless it has a fault itself, or a file could not be read that may hold it.
+pub(super) fn control_socket(merged: Merged) -> Option<PathBuf> {
+    let Merged { mut table, complete, .. } = merged;
+    let mut faults = ConfigFaults::default();
+    let control = read_control(&mut table, &mut faults);
+    (complete && faults.faults().is_empty()).then_some(control.socket)
+}
+
 fn read_sync(table: &mut Table, faults: &mut ConfigFaults) -> SyncSettings {
     let mut section = take_section(table, "sync", faults);
     let root = section.read("root", leaf::path);
@@ -108,8 +116,9 @@ fn read_log(table: &mut Table, faults: &mut ConfigFaults) -> LogSettings {
     let mut section = take_section(table, "log", faults);
     let level = section.read("level", leaf::level);
     let file = section.read("file", leaf::path);
+    let format = section.read("format", leaf::word);
     section.finish(faults);
-    LogSettings { level: level.unwrap_or(LevelFilter::Info), file }
+    LogSettings { level: level.unwrap_or(LevelFilter::Info), file, format: format.unwrap_or_default() }
 }
 
 fn read_defaults(table: &mut Table, faults: &mut ConfigFaults) -> Shared {
@@ -408,7 +417,7 @@ mod tests {
             .lines()
             .filter_map(|line| line.trim_start_matches(['#', ' ']).split_once(" = ").map(|(key, _)| key))
             .collect();
-        for key in "root interval quiet_directories max_used_percent max_bytes url timeout concurrency path socket level file \
+        for key in "root interval quiet_directories max_used_percent max_bytes url timeout concurrency path socket level format file \
                     connections tls tls_ca_file encoding listing verify name host port user password \
                     password_file password_env directories"
             .split_whitespace()

@@ -17,6 +17,11 @@ pub enum Command {
         /// As JSON on one line instead of a table.
         json: bool,
     },
+    /// Read the configuration again.
+    Reload {
+        /// Faults come one a line instead of on the line of the answer.
+        lines: bool,
+    },
     /// List the commands.
     Help,
     /// End the service.
@@ -25,7 +30,7 @@ pub enum Command {
 
 /// A line that is none of the commands.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("failed: unknown command {}; the commands are start, stop, status, help and quit", Printable(.0))]
+#[error("failed: unknown command {}; the commands are start, stop, status, reload, help and quit", Printable(.0))]
 pub struct UnknownCommand(String);
 
 /// The answer to `help`.
@@ -33,6 +38,7 @@ pub const HELP: &str = "\
 start    start scanning all servers (also: statr)
 stop     stop scanning; what is half downloaded is resumed by the next start
 status   show what every server does; 'status --json' for programs
+reload   read the configuration again, and change what has changed; everything else runs on
 help     show this
 quit     stop, and end the service (also: exit)";
 
@@ -49,6 +55,8 @@ impl FromStr for Command {
             ["stop"] => Ok(Self::Stop),
             ["status"] => Ok(Self::Status { json: false }),
             ["status", "--json"] => Ok(Self::Status { json: true }),
+            ["reload"] => Ok(Self::Reload { lines: false }),
+            ["reload", "--lines"] => Ok(Self::Reload { lines: true }),
             ["help"] => Ok(Self::Help),
             ["quit" | "exit"] => Ok(Self::Quit),
             _ => Err(UnknownCommand(line.trim().chars().take(80).collect())),
@@ -64,10 +72,23 @@ impl fmt::Display for Command {
             Self::Stop => "stop",
             Self::Status { json: false } => "status",
             Self::Status { json: true } => "status --json",
+            Self::Reload { lines: false } => "reload",
+            Self::Reload { lines: true } => "reload --lines",
             Self::Help => "help",
             Self::Quit => "quit",
         })
     }
+}
+
+/// What the answer to `reload` begins with where the configuration has faults.
+pub const REFUSED: &str = "failed: the configuration is refused";
+
+/// The answer to `reload` where the configuration has faults: one line, or a line for each of them below the first.
+#[must_use]
+pub fn refused(faults: &[String], lines: bool) -> String {
+    let (between, separator) = if lines { ("\n", "\n") } else { (": ", "; ") };
+    let faults: Vec<String> = faults.iter().map(|fault| Printable(fault).to_string()).collect();
+    format!("{REFUSED}, the old one stays in force{between}{}", faults.join(separator))
 }
 
 /// The one line that answers `start`, `stop` and `quit`, whatever the reason holds.
@@ -91,6 +112,8 @@ mod tests {
             ("Stop", Command::Stop),
             ("status", Command::Status { json: false }),
             ("status  --JSON", Command::Status { json: true }),
+            ("reload", Command::Reload { lines: false }),
+            ("Reload --lines", Command::Reload { lines: true }),
             ("help", Command::Help),
             ("exit", Command::Quit),
             ("quit", Command::Quit),
@@ -105,6 +128,14 @@ mod tests {
         let error = "st\u{1b}op now\n".parse::<Command>().unwrap_err().to_string();
         assert!(error.starts_with("failed: unknown command st\\u{1b}op now;"), "{error}");
         assert!("x".repeat(5000).parse::<Command>().unwrap_err().to_string().len() < 200);
+    }
+
+    #[test]
+    fn faults_are_told_on_one_line_or_one_a_line() {
+        let faults = ["a.b: is\nwrong".to_owned(), "c: too".to_owned()];
+        let answer = "failed: the configuration is refused, the old one stays in force";
+        assert_eq!(refused(&faults, false), format!("{answer}: a.b: is\\nwrong; c: too"));
+        assert_eq!(refused(&faults, true), format!("{answer}\na.b: is\\nwrong\nc: too"));
     }
 
     #[test]

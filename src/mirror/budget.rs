@@ -67,9 +67,14 @@ impl Budget {
             refusals: 0,
             failed_logins: 0,
             next_login: None,
-            after_password: Backoff { first: interval, most: LONGEST_LOGIN_WAIT.max(interval) },
+            after_password: after_password(interval),
             fastest: Fastest::default(),
         }
+    }
+
+    /// From now on a refused password is tried again after `interval` at first.
+    pub(super) fn follow(&mut self, interval: Duration) {
+        self.after_password = after_password(interval);
     }
 
     /// How many connections to use now: one at least, and one more than granted where that is due.
@@ -136,6 +141,10 @@ impl Budget {
         self.fastest.observe(sample, most);
         self.fastest.number(sample.at, most) != before
     }
+}
+
+fn after_password(interval: Duration) -> Backoff {
+    Backoff { first: interval, most: LONGEST_LOGIN_WAIT.max(interval) }
 }
 
 #[cfg(test)]

@@ -42,9 +42,8 @@ pub async fn collect(server: &Server, exit: &ExitWatch) {
         for gap in server.progress.lateness().check(chrono::Utc::now().timestamp_millis()) {
             log::warn!("server={} {gap} did not come in time", server.settings.name);
         }
-        fault = outcome.err().map(|error| error.to_string());
-        let due = started + took + pause;
-        if exit.guard(tokio::time::sleep_until(due)).await == Err(Stopped) {
+        fault = outcome.as_ref().err().map(ToString::to_string);
+        if exit.guard(until_next(server, started, &outcome, failures)).await == Err(Stopped) {
             break;
         }
     }
@@ -62,6 +61,7 @@ async fn one_scan(server: &Server) -> Result<Tally, FtpError> {
     if let Err(error) = server.guard.sweep().await {
         log::warn!("server={} cannot check the disk before the scan: {error:#}", server.settings.name);
     }
+    server.follow_interval();
     server.progress.scan_started();
     fault::hang_here("scan", server.settings.name.as_str()).await;
     let outcome = scan(server).await;
@@ -80,9 +80,29 @@ async fn one_scan(server: &Server) -> Result<Tally, FtpError> {
     outcome
 }
 
+/// Waits for the time of the next scan, which moves with the interval.
+async fn until_next(server: &Server, started: Instant, outcome: &Result<Tally, FtpError>, failures: u32) {
+    let mut sync = server.sync.clone();
+    sync.mark_unchanged();
+    loop {
+        let wait = pause(server, outcome, failures).saturating_sub(started.elapsed());
+        let changed = async {
+            // nobody is left who could change it
+            if sync.changed().await.is_err() {
+                std::future::pending().await
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(wait) => return,
+            () = changed => {}
+        }
+        server.progress.waits(pause(server, outcome, failures).saturating_sub(started.elapsed()));
+    }
+}
+
 /// From the start of this scan to the start of the next.
 fn pause(server: &Server, outcome: &Result<Tally, FtpError>, failures: u32) -> Duration {
-    let interval = server.interval;
+    let interval = server.interval();
     let longest = match outcome {
         Ok(tally) if tally.overflowed && tally.fetched > 0 => return Duration::ZERO,
         Ok(_) => return interval,

@@ -58,7 +58,7 @@ pub(super) async fn explore(
 ) -> Result<(), FtpError> {
     let server = scan.server;
     let key = server.memory.borrow().key(&job.path);
-    if let Some(every) = server.quiet_directories
+    if let Some(every) = server.quiet_directories()
         && let Some(files) = server.quiet.borrow().rests(key, every, Instant::now())
     {
         scan.count(files);

@@ -62,6 +62,11 @@ impl Memory {
         }
     }
 
+    /// From now on files are tried again after `interval` at first.
+    pub fn follow(&mut self, interval: Duration) {
+        self.retry.first = interval;
+    }
+
     /// A number for a path that other paths do not have, as far as a server can arrange it.
     #[must_use]
     pub fn key(&self, path: &RemotePath) -> u64 {

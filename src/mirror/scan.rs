@@ -162,7 +162,7 @@ impl Scan<'_> {
     /// A file is seen empty for the first time; the next scan believes it.
     pub(super) fn file_empty(&self, path: &RemotePath, facts: FileFacts) {
         self.tally.borrow_mut().waiting += 1;
-        let (since, next_try) = (chrono::Utc::now(), Instant::now() + self.server.interval);
+        let (since, next_try) = (chrono::Utc::now(), Instant::now() + self.server.interval());
         let reason = FetchError::Empty.to_string().into();
         self.incomplete(path, &Failure { facts, count: 1, next_try, since, reason });
     }

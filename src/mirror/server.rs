@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -28,10 +29,8 @@ const QUIT_LIMIT: Duration = Duration::from_millis(300);
 pub struct Server {
     /// As configured.
     pub settings: Arc<ServerSettings>,
-    /// From the start of one scan to the start of the next.
-    pub interval: Duration,
-    /// How often a directory is listed in which nothing has changed for long, where the operator allows less.
-    pub quiet_directories: Option<Duration>,
+    /// How often it is scanned; may change at any time.
+    pub sync: watch::Receiver<SyncSettings>,
     /// Its part of the mirror.
     pub mirror: Arc<ServerMirror>,
     /// Bytes under way.
@@ -77,24 +76,24 @@ impl Server {
     /// When the mirror cannot be opened, or TLS has nobody to trust.
     pub fn new(
         settings: Arc<ServerSettings>,
-        sync: &SyncSettings,
+        sync: watch::Receiver<SyncSettings>,
         mirror: &Mirror,
         neighbours: Neighbours,
         progress: Arc<Progress>,
     ) -> anyhow::Result<Self> {
         let own = Arc::new(mirror.server(&settings.name)?);
         let Neighbours { records, guard, publisher, gauge } = neighbours;
+        let interval = sync.borrow().interval;
         Ok(Self {
             connector: Connector::new((*settings).clone())?,
             leftovers: Rc::new(RefCell::new(Leftovers::read(&own)?)),
-            memory: Rc::new(RefCell::new(Memory::new(sync.interval))),
+            memory: Rc::new(RefCell::new(Memory::new(interval))),
             stranded: Rc::default(),
-            budget: RefCell::new(Budget::new(settings.connections, sync.interval)),
+            budget: RefCell::new(Budget::new(settings.connections, interval)),
             quiet: RefCell::default(),
             mirror: own,
             settings,
-            interval: sync.interval,
-            quiet_directories: sync.quiet_directories,
+            sync,
             gauge,
             progress,
             records,
@@ -104,6 +103,23 @@ impl Server {
             publishing: RefCell::default(),
             idle: RefCell::default(),
         })
+    }
+
+    /// From the start of one scan to the start of the next.
+    pub(super) fn interval(&self) -> Duration {
+        self.sync.borrow().interval
+    }
+
+    /// How often a directory is listed in which nothing has changed for long, where the operator allows less.
+    pub(super) fn quiet_directories(&self) -> Option<Duration> {
+        self.sync.borrow().quiet_directories
+    }
+
+    /// Waits that begin with the interval follow it.
+    pub(super) fn follow_interval(&self) {
+        let interval = self.interval();
+        self.memory.borrow_mut().follow(interval);
+        self.budget.borrow_mut().follow(interval);
     }
 
     /// A connection that an earlier scan left logged in; the server may have dropped it since.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use chrono::Utc;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::url::announcement;
@@ -68,15 +68,18 @@ pub struct Wakers<'a> {
     pub exit: &'a ExitWatch,
 }
 
-/// Announces until the exit flag is raised. `told` hears of each call that has ended, and whether it was delivered.
+/// Announces until the exit flag is raised, by the settings of the moment; calls under way keep to those that they
+/// began with. `told` hears of each call that has ended, and whether it was delivered.
 pub async fn announce(
-    settings: &NotifySettings,
+    settings: &watch::Receiver<NotifySettings>,
     outbox: &dyn Outbox,
     caller: &dyn Caller,
     wakers: &Wakers<'_>,
     told: impl Fn(&Notice, bool),
 ) {
     let mut desk = Desk::new(settings, outbox, caller);
+    let mut changes = settings.clone();
+    changes.mark_unchanged();
     let mut calls = FuturesUnordered::new();
     let mut marks = FuturesUnordered::new();
     // beside the calls, so that they do not stand still for it
@@ -112,6 +115,11 @@ pub async fn announce(
             }
             () = wakers.grew.notified(), if !ending => desk.grew(),
             () = wakers.exit.raised(), if !ending => {}
+            Ok(()) = changes.changed(), if !ending => {
+                // it may be another host
+                desk.trouble = 0;
+                resume = Instant::now();
+            }
             () = tokio::time::sleep_until(wake), if idle => {}
         }
     }
@@ -119,7 +127,7 @@ pub async fn announce(
 
 /// The notices at hand.
 struct Desk<'a> {
-    settings: &'a NotifySettings,
+    settings: &'a watch::Receiver<NotifySettings>,
     outbox: &'a dyn Outbox,
     caller: &'a dyn Caller,
     queue: VecDeque<Notice>,
@@ -155,7 +163,11 @@ struct Marked {
 }
 
 impl<'a> Desk<'a> {
-    fn new(settings: &'a NotifySettings, outbox: &'a dyn Outbox, caller: &'a dyn Caller) -> Self {
+    fn new(
+        settings: &'a watch::Receiver<NotifySettings>,
+        outbox: &'a dyn Outbox,
+        caller: &'a dyn Caller,
+    ) -> Self {
         Self {
             settings,
             outbox,
@@ -172,7 +184,7 @@ impl<'a> Desk<'a> {
     /// Whether another call may be begun beside `calls` others. None is while outcomes cannot be recorded: a host is
     /// not called again and again because our own disk is full.
     fn may_call(&self, calls: usize) -> bool {
-        let allowed = if self.trouble < TROUBLE { self.settings.concurrency } else { 1 };
+        let allowed = if self.trouble < TROUBLE { self.settings.borrow().concurrency } else { 1 };
         calls < allowed && self.flying.len() < allowed + UNMARKED && self.unrecordable.get() == 0
     }
 
@@ -220,7 +232,7 @@ impl<'a> Desk<'a> {
     }
 
     fn call(&self, notice: Notice) -> impl Future<Output = Landed> + use<'a> {
-        let url = announcement(&self.settings.url, &notice.server, &notice.path);
+        let url = announcement(&self.settings.borrow().url, &notice.server, &notice.path);
         let caller = self.caller;
         async move {
             let outcome = caller.call(&url).await;
@@ -393,7 +405,7 @@ mod tests {
     }
 
     async fn until(rows: &Rows, host: &Host, done: impl Fn() -> bool) {
-        let (settings, grew, (_flag, exit)) = (settings(), Notify::new(), ExitFlag::new());
+        let (settings, grew, (_flag, exit)) = (watch::channel(settings()).1, Notify::new(), ExitFlag::new());
         let check = async {
             while !done() {
                 tokio::time::sleep(Duration::from_millis(5)).await;
@@ -453,7 +465,8 @@ mod tests {
 
     #[tokio::test]
     async fn at_the_end_calls_under_way_are_landed_and_no_other_is_begun() {
-        let (rows, host, settings, grew) = (rows(50), Host::default(), settings(), Notify::new());
+        let (rows, host, grew) = (rows(50), Host::default(), Notify::new());
+        let settings = watch::channel(settings()).1;
         let (flag, exit) = ExitFlag::new();
         let wakers = Wakers { grew: &grew, exit: &exit };
         let raise = async {

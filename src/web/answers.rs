@@ -78,12 +78,13 @@ async fn access(request: HttpRequest, rules: web::Data<Rules>) -> HttpResponse {
 async fn history(parts: web::Data<Parts>, asked: web::Query<HashMap<String, String>>) -> HttpResponse {
     let server = asked.get("server").map(String::as_str);
     let wanted = |name: &str| server.is_none_or(|server| server == name);
-    if !parts.servers.iter().any(|progress| wanted(progress.name())) {
+    let servers = parts.servers.all();
+    if !servers.iter().any(|progress| wanted(progress.name())) {
         return text(HttpResponse::NotFound(), "failed: no such server\n".to_owned());
     }
     let now = Utc::now().timestamp_millis();
     let mut sums: BTreeMap<i64, Minute> = BTreeMap::new();
-    for progress in parts.servers.iter().filter(|progress| wanted(progress.name())) {
+    for progress in servers.iter().filter(|progress| wanted(progress.name())) {
         progress.lateness().add_minutes(&mut sums, now);
     }
     let minutes: Vec<_> = sums.into_values().collect();

@@ -3,8 +3,8 @@
 //! A browser on the operator's desk reaches loopback addresses for any site that it shows, so every request is looked
 //! at: the name that it was sent to (DNS rebinding), the site that sent it (cross-site requests), and the token.
 
-use std::net::{IpAddr, SocketAddr};
-use std::sync::{Mutex, PoisonError};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use actix_web::body::MessageBody;
@@ -16,7 +16,7 @@ use actix_web::{Error, HttpMessage, HttpResponse, web};
 use subtle::ConstantTimeEq;
 
 use super::assets;
-use crate::config::{Password, WebSettings};
+use crate::config::WebSettings;
 
 /// Between two warnings of wrong tokens.
 const WARN_EVERY: Duration = Duration::from_secs(60);
@@ -38,9 +38,7 @@ const HEADERS: [(HeaderName, &str); 6] = [
 
 /// What is allowed, and the memory of the last warning.
 pub(super) struct Rules {
-    listen: SocketAddr,
-    hosts: Vec<String>,
-    token: Option<Password>,
+    settings: RwLock<Arc<WebSettings>>,
     warned: Mutex<Option<Instant>>,
 }
 
@@ -79,19 +77,28 @@ impl Refusal {
 
 impl Rules {
     pub(super) fn new(settings: WebSettings) -> Self {
-        let WebSettings { listen, token, hosts } = settings;
-        Self { listen, hosts, token, warned: Mutex::default() }
+        Self { settings: RwLock::new(Arc::new(settings)), warned: Mutex::default() }
+    }
+
+    /// From now on these hold; the address that is listened on is the same.
+    pub(super) fn change(&self, settings: WebSettings) {
+        *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+    }
+
+    fn settings(&self) -> Arc<WebSettings> {
+        Arc::clone(&self.settings.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Whether the token allows anything that is not allowed without it.
     pub(super) fn has_token(&self) -> bool {
-        self.token.is_some()
+        self.settings().token.is_some()
     }
 
     /// Answers whether the request has the token.
     fn judge(&self, method: &Method, path: &str, headers: &HeaderMap) -> Result<bool, Refusal> {
+        let settings = self.settings();
         let host = only(headers, header::HOST).ok_or(Refusal::Host)?;
-        if !self.knows(host) {
+        if !knows(&settings, host) {
             return Err(Refusal::Host);
         }
         if headers.contains_key(header::TRANSFER_ENCODING)
@@ -107,35 +114,16 @@ impl Rules {
             return Err(Refusal::Site);
         }
         let shown = match headers.contains_key(header::AUTHORIZATION) {
-            true => self.is_token(headers).map(Some)?,
+            true => is_token(&settings, headers).map(Some)?,
             false => None,
         };
         let reads = *method == Method::GET || *method == Method::HEAD;
-        match (&self.token, shown) {
+        match (&settings.token, shown) {
             (Some(_), Some(())) => Ok(true),
             (None, _) if !reads => Err(Refusal::ReadOnly),
-            (Some(_), None) if !reads || !self.listen.ip().is_loopback() => Err(Refusal::TokenMissing),
+            (Some(_), None) if !reads || !settings.listen.ip().is_loopback() => Err(Refusal::TokenMissing),
             _ => Ok(false),
         }
-    }
-
-    /// An address cannot be made to mean another host; a name can, unless it is one of ours.
-    fn knows(&self, host: &str) -> bool {
-        let name = match host.rsplit_once(':') {
-            Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-            _ => host,
-        };
-        let unbracketed = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
-        let lower = name.to_ascii_lowercase();
-        unbracketed.parse::<IpAddr>().is_ok() || lower == "localhost" || self.hosts.contains(&lower)
-    }
-
-    fn is_token(&self, headers: &HeaderMap) -> Result<(), Refusal> {
-        let shown = only(headers, header::AUTHORIZATION).and_then(|value| value.strip_prefix("Bearer "));
-        let (Some(shown), Some(token)) = (shown, &self.token) else { return Err(Refusal::TokenWrong) };
-        // takes as long for a token that is nearly right
-        let right = shown.as_bytes().ct_eq(token.reveal().as_bytes());
-        if bool::from(right) { Ok(()) } else { Err(Refusal::TokenWrong) }
     }
 
     /// Once a minute: whoever tries tokens must not fill the log.
@@ -147,6 +135,25 @@ impl Rules {
             log::warn!("the status page was asked with a wrong token, from {peer}");
         }
     }
+}
+
+/// An address cannot be made to mean another host; a name can, unless it is one of ours.
+fn knows(settings: &WebSettings, host: &str) -> bool {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let unbracketed = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
+    let lower = name.to_ascii_lowercase();
+    unbracketed.parse::<IpAddr>().is_ok() || lower == "localhost" || settings.hosts.contains(&lower)
+}
+
+fn is_token(settings: &WebSettings, headers: &HeaderMap) -> Result<(), Refusal> {
+    let shown = only(headers, header::AUTHORIZATION).and_then(|value| value.strip_prefix("Bearer "));
+    let (Some(shown), Some(token)) = (shown, &settings.token) else { return Err(Refusal::TokenWrong) };
+    // takes as long for a token that is nearly right
+    let right = shown.as_bytes().ct_eq(token.reveal().as_bytes());
+    if bool::from(right) { Ok(()) } else { Err(Refusal::TokenWrong) }
 }
 
 /// The value of a header that is there once.
@@ -206,6 +213,7 @@ pub(super) async fn admit(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Password;
 
     const TOKEN: &str = "0123456789abcdef";
 

@@ -23,7 +23,7 @@ use anyhow::Context;
 
 use crate::config::WebSettings;
 use crate::control::Requests;
-use crate::status::Progress;
+use crate::status::Roster;
 
 /// Browsers hold up to six connections each; further ones wait.
 const MAX_CONNECTIONS: usize = 64;
@@ -49,7 +49,7 @@ pub struct Parts {
     /// Asked by `/healthz`.
     pub alive: Alive,
     /// The servers' counters.
-    pub servers: Vec<Arc<Progress>>,
+    pub servers: Arc<Roster>,
     /// The record database, for the newest files.
     pub records: PathBuf,
 }
@@ -67,12 +67,22 @@ pub struct Door {
 }
 
 /// The running page. It ends when this is dropped.
-pub struct Page(ServerHandle);
+pub struct Page {
+    server: ServerHandle,
+    rules: web::Data<guard::Rules>,
+}
+
+impl Page {
+    /// Takes over who may ask for what; the address stays.
+    pub fn change(&self, settings: WebSettings) {
+        self.rules.change(settings);
+    }
+}
 
 impl Drop for Page {
     fn drop(&mut self) {
         // the command is given here; nobody waits for its end
-        drop(self.0.stop(false));
+        drop(self.server.stop(false));
     }
 }
 
@@ -98,10 +108,13 @@ impl Door {
     /// When the system gives no threads.
     pub fn serve(self, parts: Parts) -> anyhow::Result<Page> {
         let address = self.listener.local_addr().context("web.listen: the address is gone")?;
+        let Self { listener, settings } = self;
+        let rules = web::Data::new(guard::Rules::new(settings));
         let (begun, beginning) = mpsc::sync_channel(1);
+        let asked = rules.clone();
         let run = move || {
             System::new().block_on(async move {
-                match listen(self, parts) {
+                match listen(listener, asked, parts) {
                     Ok(server) => {
                         // whoever waits for it has gone after its limit, and then the server ends as well
                         drop(begun.send(Ok(server.handle())));
@@ -117,15 +130,14 @@ impl Door {
             .name("web".to_owned())
             .spawn(run)
             .context("no thread for the status page")?;
-        let handle = beginning.recv_timeout(START_LIMIT).context("the status page does not begin")??;
+        let server = beginning.recv_timeout(START_LIMIT).context("the status page does not begin")??;
         log::info!("the status page is at http://{address}/");
-        Ok(Page(handle))
+        Ok(Page { server, rules })
     }
 }
 
-fn listen(door: Door, parts: Parts) -> std::io::Result<Server> {
-    let Door { listener, settings } = door;
-    let (rules, parts) = (web::Data::new(guard::Rules::new(settings)), web::Data::new(parts));
+fn listen(listener: TcpListener, rules: web::Data<guard::Rules>, parts: Parts) -> std::io::Result<Server> {
+    let parts = web::Data::new(parts);
     let app = move || {
         App::new()
             .app_data(rules.clone())

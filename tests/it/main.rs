@@ -33,6 +33,8 @@ mod quiet;
 mod quota;
 mod real_servers;
 mod records;
+mod reload;
+mod reload_log;
 mod replies;
 mod restart;
 mod resume;

@@ -309,6 +309,17 @@ impl Systemd {
 }
 
 #[test]
+fn systemd_hears_that_the_configuration_is_read_again_and_when_that_is_over() {
+    let fleet = Fleet::of(1);
+    let (mut systemd, setup) = Systemd::of(fleet.setup(""), Duration::from_secs(60));
+    let service = setup.run();
+    assert!(systemd.hears(SOON, "READY=1"));
+    service.signal(Signal::HUP);
+    assert!(systemd.hears(SOON, "RELOADING=1\nMONOTONIC_USEC="), "{:?}", systemd.heard);
+    assert!(systemd.hears(SOON, "READY=1"));
+}
+
+#[test]
 fn systemd_hears_that_it_is_ready_what_it_does_that_it_lives_and_that_it_ends() {
     let fleet = Fleet::of(2);
     let watchdog = Duration::from_secs(4);

@@ -139,6 +139,11 @@ impl Service {
         (self.child, self.stdin, self.stdout, self.stderr) = fresh;
     }
 
+    /// Writes the configuration that was given to [`Setup::toml`] as number `number`, counted from 1, anew.
+    pub fn configure(&self, number: usize, toml: &str) {
+        std::fs::write(&self.configurations[number], toml).expect("a configuration");
+    }
+
     // -- what it says ----------------------------------------------------------------------------------------
 
     /// All lines of an output so far.
@@ -253,6 +258,15 @@ impl Service {
     /// The most memory it had at one time, in bytes.
     pub fn peak_memory(&self) -> u64 {
         processes::peak_memory(self.child.id()).expect("a running program")
+    }
+
+    /// Its threads and its open files, sockets included.
+    pub fn threads_and_files(&self) -> (usize, usize) {
+        let count = |what: &str| {
+            let entries = std::fs::read_dir(format!("/proc/{}/{what}", self.child.id()));
+            entries.expect("a running program").count()
+        };
+        (count("task"), count("fd"))
     }
 
     fn stream(&self, stream: Stream) -> &Lines {

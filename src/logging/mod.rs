@@ -5,24 +5,26 @@
 //! it tells of. The failure shows in the log itself instead, as the number of lines lost, once it can be written
 //! again.
 //!
-//! A line is `2026-11-23T03:00:05.123Z INFO  [scanner] message`: the time is UTC, the part in brackets is the
-//! module, and control characters of the message come escaped, so that no name from a server can forge a line.
-//! Lines are written on the thread that logs; [`init`] and [`log_panics`] are called once, by the main thread.
+//! What a line looks like is for `line` to say, where it is written for `sink`. Lines are written on the thread that
+//! logs; [`init`] and [`log_panics`] are called once, by the main thread. Level, form and file may be changed while
+//! the program runs ([`RunLog`]).
 
-use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+mod line;
+mod sink;
+
+use std::io;
 use std::panic::PanicHookInfo;
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::path::Path;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use anyhow::Context;
-use chrono::{SecondsFormat, Utc};
-use log::{Level, LevelFilter, Record};
+use log::{Level, LevelFilter, Metadata, Record};
 
-use crate::config::LogSettings;
-use crate::names::Printable;
+use crate::config::{LogFormat, LogSettings};
 use crate::panics;
+
+use line::line;
+use sink::{LogFile, Output, Sink};
 
 /// Target of this program's own records, and of all modules below.
 const OWN_TARGET: &str = "mrosync";
@@ -31,25 +33,101 @@ const OWN_TARGET: &str = "mrosync";
 /// what the rest has to say there is of use to their authors alone.
 const FOREIGN_LEVEL: LevelFilter = LevelFilter::Info;
 
-/// Mode of a new log file: its owner writes, a group of operators may read.
-const FILE_MODE: u32 = 0o640;
-/// Mode of the directories made for it.
-const DIRECTORY_MODE: u32 = 0o750;
+/// The log that has begun, for whoever changes it.
+#[derive(Clone)]
+pub struct RunLog(Arc<Shared>);
+
+struct Shared {
+    manner: RwLock<Manner>,
+    stderr: Sink,
+    file: Sink,
+}
+
+/// What is written, and how.
+#[derive(Debug, Clone, Copy)]
+struct Manner {
+    level: LevelFilter,
+    format: LogFormat,
+}
 
 /// Begins the log: from here on the macros of the `log` crate write lines.
 ///
 /// # Errors
 ///
 /// The log file cannot be opened, its directory cannot be made, or the log has begun already.
-pub fn init(settings: &LogSettings) -> anyhow::Result<()> {
-    let mut outputs = vec![Output { name: "standard error".to_owned(), to: Box::new(io::stderr()) }];
-    if let Some(path) = &settings.file {
-        outputs.push(Output {
-            name: format!("the log file {}", path.display()),
-            to: Box::new(LogFile::open(path)?),
-        });
+pub fn init(settings: &LogSettings) -> anyhow::Result<RunLog> {
+    let stderr = Output { name: "standard error".to_owned(), to: Box::new(io::stderr()) };
+    let file = settings.file.as_deref().map(LogFile::at_the_start).transpose()?;
+    let log = RunLog::new(settings, stderr, file.map(LogFile::into_output));
+    log.dispatch().apply().context("cannot begin the log a second time")?;
+    log::set_max_level(settings.level);
+    Ok(log)
+}
+
+impl RunLog {
+    fn new(settings: &LogSettings, stderr: Output, file: Option<Output>) -> Self {
+        let manner = Manner { level: settings.level, format: settings.format };
+        Self(Arc::new(Shared {
+            manner: RwLock::new(manner),
+            stderr: Sink::new(Some(stderr)),
+            file: Sink::new(file),
+        }))
     }
-    dispatch(settings.level, outputs).apply().context("cannot begin the log a second time")
+
+    /// Takes over level and form, and opens the file, as [`Self::reopen`] does.
+    ///
+    /// # Errors
+    ///
+    /// As there; level and form are taken over all the same.
+    pub fn change(&self, settings: &LogSettings) -> anyhow::Result<()> {
+        let manner = Manner { level: settings.level, format: settings.format };
+        *self.0.manner.write().unwrap_or_else(PoisonError::into_inner) = manner;
+        log::set_max_level(settings.level);
+        self.reopen(settings.file.as_deref())
+    }
+
+    /// Opens the file by its name, which may be of another one meanwhile: when this returns, nothing is written to the
+    /// one of before any more, and each line is in one of them. Without a name, standard error is all there is.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be opened; the one of before is kept.
+    pub fn reopen(&self, path: Option<&Path>) -> anyhow::Result<()> {
+        let file = path.map(LogFile::open).transpose()?;
+        self.0.file.redirect(file.map(LogFile::into_output));
+        Ok(())
+    }
+
+    fn dispatch(&self) -> fern::Dispatch {
+        let (filtered, formatted, written) = (self.clone(), self.clone(), self.clone());
+        fern::Dispatch::new()
+            .level(FOREIGN_LEVEL)
+            .level_for(OWN_TARGET, LevelFilter::Trace)
+            .filter(move |metadata: &Metadata<'_>| metadata.level() <= filtered.manner().level)
+            .format(move |out, message, record| {
+                let format = formatted.manner().format;
+                let line = line(format, record.level(), record.target(), &message.to_string());
+                out.finish(format_args!("{line}"));
+            })
+            // fern's own outputs panic where neither they nor standard error can be written
+            .chain(fern::Output::call(move |record: &Record<'_>| written.write(&record.args().to_string())))
+    }
+
+    fn manner(&self) -> Manner {
+        *self.0.manner.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes a line everywhere. That an output begins to fail is told in the other, which is where somebody can read
+    /// it.
+    fn write(&self, content: &str) {
+        let (Shared { stderr, file, .. }, format) = (&*self.0, self.manner().format);
+        for (sink, other) in [(stderr, file), (file, stderr)] {
+            if let Err(begun) = sink.write(content, format) {
+                // both failing leaves nobody to tell
+                drop(other.write(&line(format, Level::Warn, OWN_TARGET, &begun), format));
+            }
+        }
+    }
 }
 
 /// Makes every panic an `error` line with whom the thread works for (such as `server=omc01`), its name, the place and
@@ -62,85 +140,12 @@ pub fn log_panics() {
         panics::note(&panic);
         if log::max_level() == LevelFilter::Off {
             let stderr = Output { name: String::new(), to: Box::new(io::stderr()) };
-            drop(Sink::new(stderr).write(&line(Level::Error, OWN_TARGET, &panic)));
+            let line = line(LogFormat::Text, Level::Error, OWN_TARGET, &panic);
+            drop(Sink::new(Some(stderr)).write(&line, LogFormat::Text));
         } else {
             log::error!(target: OWN_TARGET, "{panic}");
         }
     }));
-}
-
-/// A file that lines are appended to; it is made by a later line where there was no room for it.
-struct LogFile {
-    path: PathBuf,
-    file: Option<File>,
-}
-
-impl LogFile {
-    fn open(path: &Path) -> anyhow::Result<Self> {
-        let file = match open(path) {
-            Ok(file) => Some(file),
-            Err(error) if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => None,
-            Err(error) => return Err(error).context(format!("cannot open the log file {}", path.display())),
-        };
-        Ok(Self { path: path.to_owned(), file })
-    }
-}
-
-impl Write for LogFile {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match &mut self.file {
-            Some(file) => file.write(bytes),
-            missing => missing.insert(open(&self.path)?).write(bytes),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.as_mut().map_or(Ok(()), Write::flush)
-    }
-}
-
-fn open(path: &Path) -> io::Result<File> {
-    if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
-        DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(directory)?;
-    }
-    OpenOptions::new().append(true).create(true).mode(FILE_MODE).open(path)
-}
-
-/// Something that lines are written to, and what people call it.
-struct Output {
-    name: String,
-    to: Box<dyn Write + Send>,
-}
-
-fn dispatch(level: LevelFilter, outputs: Vec<Output>) -> fern::Dispatch {
-    let sinks: Vec<Sink> = outputs.into_iter().map(Sink::new).collect();
-    fern::Dispatch::new()
-        .level(level.min(FOREIGN_LEVEL))
-        .level_for(OWN_TARGET, level)
-        .format(|out, message, record| {
-            let line = line(record.level(), record.target(), &message.to_string());
-            out.finish(format_args!("{line}"));
-        })
-        // fern's own outputs panic where neither they nor standard error can be written
-        .chain(fern::Output::call(move |record: &Record<'_>| write_all(&sinks, &record.args().to_string())))
-}
-
-/// Writes a line everywhere. That an output begins to fail is told in the others, which is where somebody can read it.
-fn write_all(sinks: &[Sink], content: &str) {
-    for (place, sink) in sinks.iter().enumerate() {
-        let Err(begun) = sink.write(content) else { continue };
-        let told = line(Level::Warn, OWN_TARGET, &begun);
-        for other in sinks.iter().enumerate().filter(|(other, _)| *other != place).map(|(_, other)| other) {
-            // both failing leaves nobody to tell
-            drop(other.write(&told));
-        }
-    }
-}
-
-fn line(level: Level, target: &str, message: &str) -> String {
-    let time = Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true);
-    let module = target.strip_prefix(OWN_TARGET).and_then(|rest| rest.strip_prefix("::")).unwrap_or(target);
-    format!("{time} {level:<5} [{}] {}", Printable(module), Printable(message))
 }
 
 fn describe(info: &PanicHookInfo<'_>) -> String {
@@ -153,76 +158,15 @@ fn describe(info: &PanicHookInfo<'_>) -> String {
     format!("{owner}{blank}thread '{name}' panicked at {place}: {message}")
 }
 
-/// Something that lines are written to, which may fail at any time and recover.
-struct Sink(Mutex<SinkState>);
-
-struct SinkState {
-    output: Output,
-    /// Lines that could not be written since the last that could.
-    lost: u64,
-    /// Whether the last failure left a line without its end.
-    torn: bool,
-}
-
-impl Sink {
-    fn new(output: Output) -> Self {
-        Self(Mutex::new(SinkState { output, lost: 0, torn: false }))
-    }
-
-    /// Writes one line; a failure is counted, and told before the next line that can be written.
-    ///
-    /// Fails with what is to be told elsewhere where this line is the first that is lost.
-    fn write(&self, content: &str) -> Result<(), String> {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut text = String::with_capacity(content.len() + 1);
-        if state.torn {
-            text.push('\n');
-        }
-        if state.lost > 0 {
-            let told = format!("{} line(s) of the log could not be written and are lost", state.lost);
-            text.push_str(&line(Level::Warn, OWN_TARGET, &told));
-            text.push('\n');
-        }
-        text.push_str(content);
-        text.push('\n');
-        let written = state.write(text.as_bytes());
-        state.lost = if written.is_ok() { 0 } else { state.lost.saturating_add(1) };
-        match written {
-            Err(error) if state.lost == 1 => {
-                let name = &state.output.name;
-                Err(format!("{name} cannot be written ({error}): its lines are lost until it can"))
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-impl SinkState {
-    fn write(&mut self, mut rest: &[u8]) -> io::Result<()> {
-        while !rest.is_empty() {
-            match self.output.to.write(rest) {
-                Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                Ok(written) => {
-                    self.torn = rest.get(written.wrapping_sub(1)) != Some(&b'\n');
-                    rest = rest.get(written..).unwrap_or_default();
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use chrono::Utc;
     use log::Log;
-    use std::io::Read;
-    use std::os::unix::fs::PermissionsExt;
+    use std::fs::OpenOptions;
+    use std::io::{Read, Write};
     use std::process::{Command, Stdio};
-    use std::sync::Arc;
-    use std::sync::mpsc;
+    use std::sync::{Mutex, mpsc};
     use std::time::Duration;
 
     /// A disk that holds `room` more bytes.
@@ -264,8 +208,12 @@ mod tests {
         Output { name: name.to_owned(), to: Box::new(disk.clone()) }
     }
 
+    fn settings(level: LevelFilter) -> LogSettings {
+        LogSettings { level, file: None, format: LogFormat::Text }
+    }
+
     fn logger(level: LevelFilter, disk: &Disk) -> Box<dyn Log> {
-        dispatch(level, vec![output("the log", disk)]).into_log().1
+        RunLog::new(&settings(level), output("the log", disk), None).dispatch().into_log().1
     }
 
     fn say(logger: &dyn Log, level: Level, target: &str, message: &str) {
@@ -333,16 +281,14 @@ mod tests {
     #[test]
     fn the_level_holds_for_all() {
         let disk = Disk::with_room(1000);
-        let logger = logger(LevelFilter::Warn, &disk);
+        let warnings = logger(LevelFilter::Warn, &disk);
         for target in ["mrosync::x", "rustls"] {
-            say(&*logger, Level::Info, target, "too much");
-            say(&*logger, Level::Warn, target, "enough");
+            say(&*warnings, Level::Info, target, "too much");
+            say(&*warnings, Level::Warn, target, "enough");
         }
         assert_eq!(untimed(&disk.text()), ["WARN  [x] enough", "WARN  [rustls] enough"]);
         assert!(
-            !dispatch(LevelFilter::Off, vec![output("the log", &disk)])
-                .into_log()
-                .1
+            !logger(LevelFilter::Off, &disk)
                 .enabled(&log::Metadata::builder().level(Level::Error).target("mrosync").build())
         );
     }
@@ -373,13 +319,13 @@ mod tests {
     #[test]
     fn a_failing_output_does_not_stop_the_other_which_tells_of_it_once() {
         let (full, fine) = (Disk::with_room(0), Disk::with_room(10_000));
-        let outputs = vec![output("the file", &full), output("standard error", &fine)];
-        let logger = dispatch(LevelFilter::Info, outputs).into_log().1;
+        let (stderr, file) = (output("standard error", &fine), output("the file", &full));
+        let logger = RunLog::new(&settings(LevelFilter::Info), stderr, Some(file)).dispatch().into_log().1;
         let say = |text: &str| say(&*logger, Level::Info, "mrosync::x", text);
         ["one", "two"].into_iter().for_each(say);
         let told =
             "WARN  [mrosync] the file cannot be written (no storage space): its lines are lost until it can";
-        assert_eq!(untimed(&fine.text()), [told, "INFO  [x] one", "INFO  [x] two"]);
+        assert_eq!(untimed(&fine.text()), ["INFO  [x] one", told, "INFO  [x] two"]);
         full.set_room(10_000);
         say("three");
         let lost = "WARN  [mrosync] 2 line(s) of the log could not be written and are lost";
@@ -388,41 +334,9 @@ mod tests {
         say("four");
         assert_eq!(
             untimed(&fine.text())[3..],
-            ["INFO  [x] three", told, "INFO  [x] four"],
+            ["INFO  [x] three", "INFO  [x] four", told],
             "and the next time"
         );
-    }
-
-    #[test]
-    fn a_file_without_room_to_be_made_is_made_by_a_later_line() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("log");
-        let mut file = LogFile { path: path.clone(), file: None };
-        file.write_all(b"later\n").unwrap();
-        assert_eq!(std::fs::read_to_string(path).unwrap(), "later\n");
-    }
-
-    #[test]
-    fn the_file_is_appended_to_and_made_with_its_directory() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("a/b/mrosync.log");
-        open(&path).unwrap().write_all(b"one\n").unwrap();
-        open(&path).unwrap().write_all(b"two\n").unwrap();
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), "one\ntwo\n");
-        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
-        assert_eq!(mode(&path) & !0o640, 0);
-        assert_eq!(mode(path.parent().unwrap()) & !0o750, 0);
-    }
-
-    #[test]
-    fn a_file_that_cannot_be_opened_is_an_error_that_names_it() {
-        let directory = tempfile::tempdir().unwrap();
-        let open = |path: &Path| LogFile::open(path).err().unwrap();
-        let error = open(directory.path());
-        assert!(format!("{error:#}").contains(&directory.path().display().to_string()), "{error:#}");
-        std::fs::write(directory.path().join("file"), "").unwrap();
-        let error = open(&directory.path().join("file/x/log"));
-        assert!(format!("{error:#}").contains("file/x"), "{error:#}");
     }
 
     /// The child process of the tests below, which need a logger and a panic hook of their own.
@@ -432,7 +346,7 @@ mod tests {
         let Some(file) = std::env::var_os("LOGGING_CHILD_FILE") else { return };
         log_panics();
         assert!(std::thread::spawn(|| panic!("early")).join().is_err());
-        let settings = LogSettings { level: LevelFilter::Info, file: Some(file.into()) };
+        let settings = LogSettings { file: Some(file.into()), ..settings(LevelFilter::Info) };
         init(&settings).unwrap();
         assert!(init(&settings).is_err());
         log::info!("before");
@@ -469,7 +383,7 @@ mod tests {
         assert_eq!(lines.len(), 3, "{lines:?}");
         assert_eq!(lines[0], "INFO  [logging::tests] before");
         assert!(
-            lines[1].starts_with("ERROR [mrosync] thread 'scanner' panicked at src/logging.rs:"),
+            lines[1].starts_with("ERROR [mrosync] thread 'scanner' panicked at src/logging/mod.rs:"),
             "{lines:?}"
         );
         assert!(lines[1].ends_with(": boom\\nbang"), "{lines:?}");

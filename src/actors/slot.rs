@@ -1,0 +1,200 @@
+//! One server's place at the supervisor: its scanner, the thread of it, and one life of it between a start and a stop.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{Actor, Addr, Arbiter};
+use futures_util::FutureExt;
+use futures_util::future::{LocalBoxFuture, Shared};
+use tokio::sync::mpsc;
+
+use super::scanner::{Begin, FtpScanner, Plan};
+use crate::exit_flag::ExitFlag;
+use crate::panics;
+use crate::pulse::{self, Verdict, seconds};
+use crate::status::ServerState;
+
+/// For a scanner's thread to take a message. One that is late begins all the same, unless it is stopped before; one
+/// that is known to be blocked is not waited for.
+const BEGIN_LIMIT: Duration = Duration::from_secs(5);
+
+/// Tells whether a scanner's thread has taken its message in time.
+pub(super) type Begun = LocalBoxFuture<'static, bool>;
+/// Ends when a scanner has ended.
+pub(super) type Ending = Shared<LocalBoxFuture<'static, ()>>;
+
+/// See the module. The scanner may be lost to a panic and is made anew then, on the same thread.
+pub(super) struct Slot {
+    pub(super) plan: Plan,
+    arbiter: Arbiter,
+    scanner: Addr<FtpScanner>,
+    life: Option<Life>,
+    /// The plan has changed, and the scanner is still the one of before.
+    pub(super) changes: bool,
+    /// The last look found its thread blocked; two in a row are believed, as by the scanner itself.
+    suspected: bool,
+    /// Its thread is blocked, and the log has said so.
+    blocked: bool,
+}
+
+/// From a start to its stop.
+struct Life {
+    flag: ExitFlag,
+    /// For a scanner that is made anew.
+    begin: Begin,
+    ending: Ending,
+}
+
+/// A scanner that was told to end because its server is gone or has changed.
+pub(super) struct Leaving {
+    pub(super) name: String,
+    ending: Ending,
+    /// Of a server that is gone: ended with the scanner, and held until then, as is its address.
+    left: Option<(Arbiter, Addr<FtpScanner>)>,
+}
+
+impl Slot {
+    /// A scanner that waits for its start, on a thread of its own unless there is one for it.
+    pub(super) fn new(plan: Plan, arbiter: Option<Arbiter>) -> Self {
+        let arbiter = arbiter.unwrap_or_else(Arbiter::new);
+        let scanner = spawn(&plan, &arbiter);
+        Self { plan, arbiter, scanner, life: None, changes: false, suspected: false, blocked: false }
+    }
+
+    pub(super) fn name(&self) -> String {
+        self.plan.settings.name.to_string()
+    }
+
+    /// Begins a life, and tells whether the scanner has taken it in time. One that is about to change begins later.
+    pub(super) fn begin(&mut self) -> Begun {
+        if self.changes {
+            return async { true }.boxed_local();
+        }
+        let (flag, exit) = ExitFlag::new();
+        let (running, mut ended) = mpsc::channel(1);
+        let begin = Begin { exit, running };
+        // nothing is ever sent: the end of the channel is the message
+        let ending = async move { while ended.recv().await.is_some() {} }.boxed_local().shared();
+        self.life = Some(Life { flag, begin: begin.clone(), ending });
+        self.send(begin).boxed_local()
+    }
+
+    /// Begins the life again where the scanner was lost.
+    pub(super) fn begin_if_lost(&mut self) {
+        let begin = self.life.as_ref().map(|life| life.begin.clone());
+        if let Some(begin) = begin.filter(|_| !self.scanner.connected()) {
+            // sent already, and nobody waits for the answer
+            drop(self.send(begin));
+        }
+    }
+
+    /// The message stays with a scanner that is late; a task of its own waits for it, because an asker who stops
+    /// waiting takes an unread message back.
+    fn send(&mut self, begin: Begin) -> impl Future<Output = bool> + use<> {
+        let sent = actix_rt::spawn(self.scanner().send(begin));
+        let limit = if self.blocked { Duration::ZERO } else { BEGIN_LIMIT };
+        async move { matches!(tokio::time::timeout(limit, sent).await, Ok(Ok(Ok(())))) }
+    }
+
+    /// Raises the flag of its life, if it has one.
+    pub(super) fn end(&mut self) -> Option<Ending> {
+        let Life { flag, begin, ending } = self.life.take()?;
+        // or the channel would not end
+        drop(begin);
+        flag.raise();
+        Some(ending)
+    }
+
+    /// Ends the life under the plan of before; [`Self::renew`] follows.
+    pub(super) fn change(&mut self, plan: Plan) -> Option<Leaving> {
+        let pulse = Arc::clone(&self.plan.pulse);
+        self.plan = Plan { pulse, ..plan };
+        self.changes = true;
+        self.end().map(|ending| Leaving { name: self.name(), ending, left: None })
+    }
+
+    /// Makes the scanner of the plan that has changed.
+    pub(super) fn renew(&mut self) {
+        self.scanner = spawn(&self.plan, &self.arbiter);
+        self.plan.progress.changed();
+        self.changes = false;
+    }
+
+    /// Ends the life for good.
+    pub(super) fn leave(mut self) -> Leaving {
+        let (name, ending) = (self.name(), self.end());
+        let ending = ending.unwrap_or_else(|| async {}.boxed_local().shared());
+        Leaving { name, ending, left: Some((self.arbiter, self.scanner)) }
+    }
+
+    /// Names a scanner whose thread is blocked, once, and says when it moves again.
+    pub(super) fn look_for_life(&mut self) {
+        let Plan { settings, pulse, progress, .. } = &self.plan;
+        let name = &settings.name;
+        let verdict = pulse::judge(pulse.silence(), pulse::limit(settings.timeout));
+        let suspected = matches!(verdict, Verdict::Blocked(_));
+        let seen_before = std::mem::replace(&mut self.suspected, suspected);
+        match verdict {
+            Verdict::Blocked(silence) if seen_before && !self.blocked => {
+                let (silence, under_way) = (seconds(silence), pulse.under_way());
+                let fault = format!(
+                    "its thread is blocked: no sign of life for {silence}, under way: {under_way}; it cannot be \
+                     ended, and goes on when it can"
+                );
+                log::error!("server={name} {fault}");
+                progress.update(|status| {
+                    status.state = ServerState::Unreachable;
+                    status.last_error = Some(fault);
+                });
+                self.blocked = true;
+            }
+            Verdict::Alive if self.blocked => {
+                log::warn!("server={name} its thread moves again");
+                self.blocked = false;
+            }
+            _ => {}
+        }
+    }
+
+    /// The scanner, made anew if it was lost.
+    fn scanner(&mut self) -> Addr<FtpScanner> {
+        if !self.scanner.connected() {
+            log::error!("server={} its scanner was lost; a new one is made", self.name());
+            self.scanner = spawn(&self.plan, &self.arbiter);
+        }
+        self.scanner.clone()
+    }
+}
+
+impl Leaving {
+    pub(super) fn ending(&self) -> Ending {
+        self.ending.clone()
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        self.ending().now_or_never().is_some()
+    }
+
+    /// The thread of the server that is gone, if it is this one.
+    pub(super) fn arbiter_of(&mut self, name: &str) -> Option<Arbiter> {
+        if self.name == name { self.left.take().map(|(arbiter, _)| arbiter) } else { None }
+    }
+}
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        if let Some((arbiter, _)) = &self.left {
+            arbiter.stop();
+        }
+    }
+}
+
+fn spawn(plan: &Plan, arbiter: &Arbiter) -> Addr<FtpScanner> {
+    let plan = plan.clone();
+    FtpScanner::start_in_arbiter(&arbiter.handle(), move |_| {
+        panics::own_thread(&format!("server={}", plan.settings.name));
+        pulse::adopt(Arc::clone(&plan.pulse));
+        FtpScanner::new(plan)
+    })
+}

@@ -1,0 +1,131 @@
+//! What scanners are made of: the parts that all of them share, and what each server has for itself.
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hasher};
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::actors::Address;
+use crate::actors::quota_warden::QuotaWarden;
+use crate::actors::record_keeper::RecordKeeper;
+use crate::actors::scanner::Plan;
+use crate::config::{NotifySettings, QuotaSettings, ServerSettings, Settings, SyncSettings, TlsMode};
+use crate::lateness;
+use crate::mirror::publisher::Publisher;
+use crate::mirror::tree::Mirror;
+use crate::quota::Gauge;
+use crate::status::Progress;
+
+/// More of a file of certificates is not compared.
+const MAX_COMPARED_BYTES: u64 = 16 << 20;
+
+/// What all scanners share.
+pub(super) struct Fleet {
+    pub(super) sync: watch::Receiver<SyncSettings>,
+    pub(super) mirror: Arc<Mirror>,
+    pub(super) keeper: Address<RecordKeeper>,
+    pub(super) warden: Address<QuotaWarden>,
+    pub(super) publisher: Publisher,
+    pub(super) gauge: Arc<Gauge>,
+}
+
+impl Fleet {
+    /// Everything that a scanner is made of.
+    pub(super) fn plan(&self, server: Checked, progress: &Arc<Progress>) -> Plan {
+        Plan {
+            settings: Arc::new(server.settings),
+            certificates: server.certificates,
+            sync: self.sync.clone(),
+            mirror: Arc::clone(&self.mirror),
+            keeper: self.keeper.clone(),
+            warden: self.warden.clone(),
+            publisher: self.publisher.clone(),
+            gauge: Arc::clone(&self.gauge),
+            progress: Arc::clone(progress),
+            pulse: Arc::default(),
+        }
+    }
+}
+
+/// A server's settings, and a number for what its file of certificates holds: a new certificate under the old name is
+/// a change too.
+pub(super) struct Checked {
+    pub(super) settings: ServerSettings,
+    certificates: Option<u64>,
+}
+
+impl Checked {
+    /// Reads the file, where there is one.
+    pub(super) fn new(settings: ServerSettings) -> Self {
+        let file = settings.tls_ca_file.as_deref().filter(|_| settings.tls != TlsMode::Off);
+        let certificates = file.and_then(number_of);
+        Self { settings, certificates }
+    }
+}
+
+fn number_of(file: &Path) -> Option<u64> {
+    let mut content = Vec::new();
+    std::fs::File::open(file).ok()?.take(MAX_COMPARED_BYTES).read_to_end(&mut content).ok()?;
+    let mut hasher = DefaultHasher::new();
+    hasher.write(&content);
+    Some(hasher.finish())
+}
+
+/// The settings that parts of the service follow while they run.
+pub(super) struct Live {
+    sync: watch::Sender<SyncSettings>,
+    quota: watch::Sender<QuotaSettings>,
+    notify: watch::Sender<NotifySettings>,
+}
+
+impl Live {
+    pub(super) fn new(settings: &Settings) -> Self {
+        Self {
+            sync: watch::Sender::new(settings.sync.clone()),
+            quota: watch::Sender::new(settings.quota),
+            notify: watch::Sender::new(settings.notify.clone()),
+        }
+    }
+
+    pub(super) fn sync(&self) -> watch::Receiver<SyncSettings> {
+        self.sync.subscribe()
+    }
+
+    pub(super) fn quota(&self) -> watch::Receiver<QuotaSettings> {
+        self.quota.subscribe()
+    }
+
+    pub(super) fn notify(&self) -> watch::Receiver<NotifySettings> {
+        self.notify.subscribe()
+    }
+
+    /// Tells those who follow what has changed.
+    pub(super) fn follow(&self, settings: &Settings) {
+        tell(&self.sync, settings.sync.clone());
+        tell(&self.quota, settings.quota);
+        tell(&self.notify, settings.notify.clone());
+    }
+}
+
+fn tell<T: PartialEq>(sender: &watch::Sender<T>, new: T) {
+    sender.send_if_modified(|now| {
+        let differs = *now != new;
+        *now = new;
+        differs
+    });
+}
+
+/// Tells the servers' lateness what the records know. Without it, it is learnt anew.
+pub(super) fn remember_lateness(records: &Path, servers: &[Arc<Progress>]) {
+    let by_name: HashMap<String, Arc<Progress>> =
+        servers.iter().map(|progress| (progress.name().to_owned(), Arc::clone(progress))).collect();
+    let begun = lateness::remember(records, move |row| {
+        if let Some(progress) = by_name.get(row.server.as_str()) {
+            progress.lateness().remembered(&row.path, row.downloaded_at);
+        }
+    });
+    begun.unwrap_or_else(|error| log::warn!("cannot read the records beside the service: {error}"));
+}

@@ -1,0 +1,298 @@
+//! `reload` and SIGHUP: the configuration is read again and takes effect, while everything that it leaves as it is
+//! runs on undisturbed.
+//!
+//! First all that can be wrong is found out: the files are read, and the address of the status page is bound. Where
+//! anything is, nothing is changed. After that nothing fails but what is said in the answer. On the main thread; what
+//! may block is done beside it.
+
+use std::cell::RefCell;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+
+use super::fleet::{Checked, Fleet, Live, remember_lateness};
+use crate::actors::Address;
+use crate::actors::supervisor::{Change, Changed, Supervisor};
+use crate::config::{self, Loaded, Settings};
+use crate::logging::RunLog;
+use crate::status::{Progress, Roster};
+use crate::systemd;
+use crate::web::{Door, Page, Parts};
+
+/// For a step that waits for the disk. Whoever asked waits no longer than 30 s.
+const STEP_LIMIT: Duration = Duration::from_secs(10);
+
+/// The service, as far as it can be changed.
+pub(super) struct Reloader {
+    pub(super) files: Vec<PathBuf>,
+    pub(super) log: RunLog,
+    pub(super) live: Live,
+    pub(super) fleet: Fleet,
+    pub(super) roster: Arc<Roster>,
+    pub(super) supervisor: Address<Supervisor>,
+    /// The database, for what it knows of new servers.
+    pub(super) records: PathBuf,
+    /// The status page while it is on, and what it is made of.
+    pub(super) web: RefCell<Option<(Parts, Option<Page>)>>,
+    /// The settings in force; held while they are changed.
+    pub(super) in_force: Mutex<Settings>,
+}
+
+/// A configuration without a fault, and what was opened for it.
+struct Read {
+    settings: Settings,
+    servers: Vec<Checked>,
+    warnings: Vec<String>,
+    door: Option<Door>,
+}
+
+/// What became of a reload.
+#[derive(Default)]
+struct Report {
+    servers: Changed,
+    /// Sections that hold other values now.
+    sections: Vec<&'static str>,
+    /// Keys whose new values wait for the next start.
+    restart: Vec<&'static str>,
+    /// Everything else that whoever asked should know.
+    notes: Vec<String>,
+}
+
+impl Reloader {
+    /// Changes the service to what the configuration says now, and answers what that was.
+    ///
+    /// # Errors
+    ///
+    /// All faults of the configuration; the one of before stays in force.
+    pub(super) async fn reload(&self) -> Result<String, Vec<String>> {
+        let mut in_force = self.in_force.lock().await;
+        systemd::reloading();
+        let outcome = match self.read(&in_force).await {
+            Ok(read) => {
+                let sentence = self.change_to(read, &mut in_force).await.sentence();
+                log::info!("the configuration is read again: {sentence}");
+                Ok(sentence)
+            }
+            Err(mut faults) => {
+                faults.extend(self.reopen_log(&in_force).await);
+                for fault in &faults {
+                    log::error!("the configuration is refused, the old one stays in force: {fault}");
+                }
+                Err(faults)
+            }
+        };
+        systemd::ready();
+        outcome
+    }
+
+    /// Finds all that is wrong, and changes nothing.
+    async fn read(&self, in_force: &Settings) -> Result<Read, Vec<String>> {
+        let files = self.files.clone();
+        let loaded = beside(move || {
+            config::load(&files).map(|Loaded { settings, warnings }| {
+                let servers = settings.servers.iter().cloned().map(Checked::new).collect::<Vec<_>>();
+                (settings, servers, warnings)
+            })
+        });
+        let loaded =
+            loaded.await.map_err(|fault| vec![format!("the configuration cannot be read: {fault}")])?;
+        let (settings, servers, warnings) = loaded.map_err(|faults| faults.faults().to_vec())?;
+        let listens = in_force.web.as_ref().map(|web| web.listen);
+        let elsewhere = settings.web.clone().filter(|web| Some(web.listen) != listens);
+        let door = elsewhere.map(Door::open).transpose().map_err(|error| vec![format!("{error:#}")])?;
+        Ok(Read { settings, servers, warnings, door })
+    }
+
+    /// Opens the log again although the configuration is not taken: its file may have been moved away.
+    async fn reopen_log(&self, in_force: &Settings) -> Option<String> {
+        let (log, file) = (self.log.clone(), in_force.log.file.clone());
+        let reopened =
+            beside(move || log.reopen(file.as_deref()).map_err(|error| format!("{error:#}"))).await;
+        reopened.and_then(|reopened| reopened).err()
+    }
+
+    async fn change_to(&self, read: Read, in_force: &mut Settings) -> Report {
+        let Read { mut settings, servers, warnings, door } = read;
+        let mut report = Report { restart: keep_until_restart(in_force, &mut settings), ..Report::default() };
+        report.sections = changed_sections(in_force, &settings);
+        report.notes.extend(self.change_log(&settings).await);
+        for warning in warnings {
+            log::warn!("{warning}");
+        }
+        self.live.follow(&settings);
+        if report.sections.contains(&"web") {
+            report.notes.extend(self.change_page(&settings, door).await);
+        }
+        match self.change_servers(servers).await {
+            Ok(changed) => report.servers = changed,
+            Err(fault) => report.notes.push(fault),
+        }
+        *in_force = settings;
+        report
+    }
+
+    async fn change_log(&self, settings: &Settings) -> Option<String> {
+        let (log, settings) = (self.log.clone(), settings.log.clone());
+        let changed = beside(move || log.change(&settings).map_err(|error| format!("{error:#}"))).await;
+        let fault = changed.and_then(|changed| changed).err()?;
+        let said = format!("{fault}; the old one is kept");
+        log::error!("{said}");
+        Some(said)
+    }
+
+    /// The page at a new address takes the place of the one before; at the same address it takes over what is asked of
+    /// visitors.
+    async fn change_page(&self, settings: &Settings, door: Option<Door>) -> Option<String> {
+        let parts = self.web.borrow().as_ref().map(|(parts, _)| parts.clone())?;
+        let opened = match (door, &settings.web) {
+            (Some(door), _) => beside(move || door.serve(parts).map_err(|error| format!("{error:#}"))).await,
+            (None, Some(web)) => {
+                if let Some((_, Some(page))) = &*self.web.borrow() {
+                    page.change(web.clone());
+                }
+                return None;
+            }
+            (None, None) => {
+                if let Some((_, page)) = &mut *self.web.borrow_mut() {
+                    *page = None;
+                }
+                return None;
+            }
+        };
+        match opened.and_then(|opened| opened) {
+            Ok(new) => {
+                if let Some((_, page)) = &mut *self.web.borrow_mut() {
+                    *page = Some(new);
+                }
+                None
+            }
+            Err(fault) => Some(fault),
+        }
+    }
+
+    async fn change_servers(&self, servers: Vec<Checked>) -> Result<Changed, String> {
+        let mut added = Vec::new();
+        let known = |server: &Checked| {
+            let name = &server.settings.name;
+            self.roster.find(name.as_str()).unwrap_or_else(|| {
+                let progress = Arc::new(Progress::new(name));
+                added.push(Arc::clone(&progress));
+                progress
+            })
+        };
+        let progress: Vec<_> = servers.iter().map(known).collect();
+        let plan = |(server, progress)| self.fleet.plan(server, progress);
+        let plans: Vec<_> = servers.into_iter().zip(&progress).map(plan).collect();
+        self.roster.replace(progress);
+        if !added.is_empty() {
+            remember_lateness(&self.records, &added);
+        }
+        let changed = self.supervisor.send(Change(plans)).await.map_err(|error| error.to_string())?;
+        let kinds = [(&changed.added, "added"), (&changed.removed, "removed"), (&changed.changed, "changed")];
+        for (names, what) in kinds {
+            names.iter().for_each(|name| log::info!("server={name} {what}"));
+        }
+        Ok(changed)
+    }
+}
+
+/// Runs what may block on a thread beside.
+async fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
+    let task = tokio::task::spawn_blocking(work);
+    match tokio::time::timeout(STEP_LIMIT, task).await {
+        Ok(Ok(done)) => Ok(done),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("no answer of the disk within {}", humantime::format_duration(STEP_LIMIT))),
+    }
+}
+
+/// Puts the values of before back where others cannot take effect while the service runs, and names the keys.
+fn keep_until_restart(before: &Settings, now: &mut Settings) -> Vec<&'static str> {
+    let mut keys = Vec::new();
+    let mut keep = |key, before: &PathBuf, now: &mut PathBuf| {
+        if before != now {
+            keys.push(key);
+            now.clone_from(before);
+        }
+    };
+    keep("sync.root", &before.sync.root, &mut now.sync.root);
+    keep("records.path", &before.records.path, &mut now.records.path);
+    keep("control.socket", &before.control.socket, &mut now.control.socket);
+    keys
+}
+
+fn changed_sections(before: &Settings, now: &Settings) -> Vec<&'static str> {
+    let sections = [
+        ("sync", before.sync != now.sync),
+        ("quota", before.quota != now.quota),
+        ("notify", before.notify != now.notify),
+        ("web", before.web != now.web),
+        ("log", before.log != now.log),
+    ];
+    sections.into_iter().filter(|(_, changed)| *changed).map(|(name, _)| name).collect()
+}
+
+impl Report {
+    /// Such as `2 servers added, 1 removed, 1 changed, 11 untouched; quota changed; needs a restart: sync.root`.
+    fn sentence(&self) -> String {
+        let Changed { added, removed, changed, untouched, late } = &self.servers;
+        let counts = [
+            (added.len(), "added"),
+            (removed.len(), "removed"),
+            (changed.len(), "changed"),
+            (*untouched, "untouched"),
+        ];
+        let counts = counts.into_iter().filter(|(count, _)| *count > 0).enumerate();
+        let counts = counts.map(|(place, (count, what))| match (place, count) {
+            (0, 1) => format!("1 server {what}"),
+            (0, _) => format!("{count} servers {what}"),
+            _ => format!("{count} {what}"),
+        });
+        let mut parts = vec![counts.collect::<Vec<_>>().join(", ")];
+        if !self.sections.is_empty() {
+            parts.push(format!("{} changed", self.sections.join(", ")));
+        }
+        if !self.restart.is_empty() {
+            parts.push(format!("needs a restart: {}", self.restart.join(", ")));
+        }
+        if !late.is_empty() {
+            parts.push(format!("still stopping: {}", late.join(", ")));
+        }
+        parts.extend(self.notes.iter().cloned());
+        parts.retain(|part| !part.is_empty());
+        parts.join("; ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_answer_counts_servers_and_names_what_else_has_changed() {
+        let names = |count: usize| vec!["omc".to_owned(); count];
+        let servers = Changed {
+            added: names(2),
+            removed: names(1),
+            changed: names(1),
+            untouched: 11,
+            ..Changed::default()
+        };
+        let report = Report { servers, sections: vec!["quota"], ..Report::default() };
+        assert_eq!(report.sentence(), "2 servers added, 1 removed, 1 changed, 11 untouched; quota changed");
+        let servers = Changed { untouched: 1, late: names(1), ..Changed::default() };
+        let report = Report {
+            servers,
+            sections: vec!["sync", "log"],
+            restart: vec!["sync.root", "records.path"],
+            notes: vec!["a note".to_owned()],
+        };
+        assert_eq!(
+            report.sentence(),
+            "1 server untouched; sync, log changed; needs a restart: sync.root, records.path; still stopping: omc; \
+             a note"
+        );
+    }
+}

@@ -1,0 +1,282 @@
+//! The parts at work: built last to first, each knowing only those it hands work to; then commands and signals are
+//! served until the end, which goes the other way round.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use tokio::sync::{Mutex, Notify, mpsc, oneshot};
+
+use super::fleet::{Checked, Fleet, Live, remember_lateness};
+use super::reload::Reloader;
+use super::signals::{Asked, Signals};
+use super::{Ended, Launch, Refused};
+use crate::actors::notifier::{Notifier, Told};
+use crate::actors::quota_warden::{DiskView, QuotaWarden, Warden};
+use crate::actors::record_keeper::{Flush, Ping, RecordKeeper, SharedTotals};
+use crate::actors::scanner::Begin;
+use crate::actors::supervisor::{IsRunning, Start, Stop, Supervisor};
+use crate::actors::{Address, shielded, start, start_apart};
+use crate::control::command::{HELP, answer_line, refused};
+use crate::control::socket::ControlSocket;
+use crate::control::{Command, Request, Requests, console, render};
+use crate::exit_flag::ExitFlag;
+use crate::fault;
+use crate::mirror::publisher::Publisher;
+use crate::mirror::tree::Mirror;
+use crate::names::Printable;
+use crate::overview::Overview;
+use crate::quota::Gauge;
+use crate::records::Records;
+use crate::status::{Progress, Roster};
+use crate::systemd;
+use crate::web::{self, Door, Page};
+
+/// A SIGTERM is answered within 5 s: the stop takes up to 2 s of them, calls under way and the flush the rest.
+const LANDING_LIMIT: Duration = Duration::from_secs(1);
+const FLUSH_LIMIT: Duration = Duration::from_millis(1500);
+/// For the answer to `quit` to be shown before the process ends.
+const LAST_WORDS: Duration = Duration::from_millis(100);
+
+/// The running parts.
+pub(super) struct Service {
+    keeper: Address<RecordKeeper>,
+    /// Held so that it is not ended.
+    _notifier: Address<Notifier>,
+    /// Ends the announcing.
+    notifier_exit: ExitFlag,
+    /// Closes when the announcing has ended.
+    announcing: mpsc::Receiver<()>,
+    desk: Rc<Desk>,
+    /// Closes when the keeper is gone.
+    keeper_alive: mpsc::Receiver<()>,
+}
+
+/// Where commands are answered.
+struct Desk {
+    supervisor: Address<Supervisor>,
+    overview: Overview,
+    reloader: Reloader,
+}
+
+impl Service {
+    pub(super) fn build(launch: Launch, mirror: Mirror, records: Records) -> anyhow::Result<Self> {
+        let Launch { settings, files, log, .. } = launch;
+        let (live, database) = (Live::new(&settings), settings.records.path.clone());
+        let (mirror, gauge) = (Arc::new(mirror), Arc::new(Gauge::default()));
+        gauge.set_partial(mirror.partial_bytes().context("cannot measure the partial files")?);
+        let (totals, outbox_grew) = (SharedTotals::default(), Arc::new(Notify::new()));
+        let (alive, keeper_alive) = mpsc::channel(1);
+        let keeper = RecordKeeper::new(records, totals.clone(), Arc::clone(&outbox_grew), alive)?;
+        let keeper = start_apart("keeper", move || keeper);
+        let failed_attempts = Arc::new(AtomicU64::new(0));
+        let (notifier_exit, exit) = ExitFlag::new();
+        let (running, announcing) = mpsc::channel(1);
+        let progress: Vec<_> =
+            settings.servers.iter().map(|server| Arc::new(Progress::new(&server.name))).collect();
+        remember_lateness(&database, &progress);
+        let roster = Arc::new(Roster::new(progress.clone()));
+        let told = count_calls(Arc::clone(&roster), Arc::clone(&failed_attempts));
+        let (keeper_of_notices, notify) = (keeper.clone(), live.notify());
+        let notifier = start_apart("notifier", move || {
+            Notifier::new(notify, keeper_of_notices, outbox_grew, told, Begin { exit, running })
+        });
+        let view = Arc::new(DiskView::default());
+        let warden = Warden {
+            mirror: Arc::clone(&mirror),
+            keeper: keeper.clone(),
+            totals: totals.clone(),
+            limits: live.quota(),
+            gauge: Arc::clone(&gauge),
+            view: Arc::clone(&view),
+        };
+        let warden = start_apart("warden", move || QuotaWarden::new(warden));
+        let publisher = Publisher::start().context("cannot start the publisher")?;
+        let (sync, shared) = (live.sync(), Arc::clone(&mirror));
+        let fleet = Fleet {
+            sync,
+            mirror: shared,
+            keeper: keeper.clone(),
+            warden,
+            publisher,
+            gauge: Arc::clone(&gauge),
+        };
+        let servers = settings.servers.iter().cloned().map(Checked::new);
+        let plans = servers.zip(&progress).map(|(server, progress)| fleet.plan(server, progress)).collect();
+        let supervisor = start(Supervisor::new(plans));
+        let overview = Overview {
+            started: Instant::now(),
+            before: totals.get(),
+            totals,
+            view,
+            gauge,
+            limits: live.quota(),
+            mirror,
+            failed_attempts,
+            servers: Arc::clone(&roster),
+        };
+        let reloader = Reloader {
+            files,
+            log,
+            live,
+            fleet,
+            roster,
+            supervisor: supervisor.clone(),
+            records: database,
+            web: RefCell::default(),
+            in_force: Mutex::new(settings),
+        };
+        let desk = Rc::new(Desk { supervisor, overview, reloader });
+        Ok(Self { keeper, _notifier: notifier, notifier_exit, announcing, desk, keeper_alive })
+    }
+
+    pub(super) async fn serve(
+        mut self,
+        mut signals: Signals,
+        (socket, door): (ControlSocket, Option<Door>),
+        start_now: bool,
+    ) -> Result<Ended, Refused> {
+        let (requests, mut asked) = Requests::new();
+        console::start(requests.clone()).context("cannot start the console")?;
+        self.open_page(door, requests.clone())?;
+        log::info!("mrosync {} is ready", env!("CARGO_PKG_VERSION"));
+        let (keeper, supervisor) = (self.keeper.clone(), self.desk.supervisor.clone());
+        let is_alive =
+            || async { keeper.send(Ping).await.is_ok() && supervisor.send(IsRunning).await.is_ok() };
+        let desk = Rc::clone(&self.desk);
+        let (watching, describing) = (
+            systemd::watch(is_alive),
+            systemd::describe(move || render::sentence(&desk.overview.progress())),
+        );
+        let readying = ready(requests.clone(), start_now);
+        let serving = async { tokio::join!(socket.serve(requests), readying, watching, describing) };
+        tokio::pin!(serving);
+        let farewell = loop {
+            tokio::select! {
+                _ = &mut serving => {}
+                asked = signals.next() => match asked {
+                    Asked::Reload => {
+                        log::info!("SIGHUP: the configuration is read again");
+                        // the log has the answer
+                        let answer = oneshot::channel().0;
+                        self.answer(Request { command: Command::Reload { lines: false }, answer });
+                    }
+                    Asked::End(name) => {
+                        log::info!("{name}: ending");
+                        break None;
+                    }
+                },
+                _ = self.keeper_alive.recv() => {
+                    log::error!("the records are lost; the service ends, and its next start goes on");
+                    self.desk.perform(Command::Stop).await;
+                    return Ok(Ended::RecordsLost);
+                }
+                Some(request) = asked.recv() => match request.command {
+                    Command::Quit => break Some(request.answer),
+                    _ => self.answer(request),
+                },
+            }
+        };
+        systemd::stopping();
+        let stopped = self.desk.perform(Command::Stop).await;
+        self.land().await;
+        log::info!("ended");
+        if let Some(farewell) = farewell {
+            // whoever asked may have gone
+            drop(farewell.send(stopped));
+            // lets the console and the socket pass it on
+            drop(tokio::time::timeout(LAST_WORDS, &mut serving).await);
+        }
+        Ok(Ended::Well)
+    }
+
+    /// Lets calls under way land and be recorded, or they would be repeated at the next start.
+    async fn land(&mut self) {
+        self.notifier_exit.raise();
+        if tokio::time::timeout(LANDING_LIMIT, self.announcing.recv()).await.is_err() {
+            log::warn!("calls to the notify host are still under way; they are repeated at the next start");
+        }
+        if self.keeper.send(Flush).timeout(FLUSH_LIMIT).await.is_err() {
+            log::error!("the records were not closed in time; nothing that was confirmed is lost");
+        }
+    }
+
+    /// The status page, on threads of its own; and what it is made of, for one that is opened later.
+    fn open_page(&self, door: Option<Door>, requests: Requests) -> anyhow::Result<()> {
+        let (keeper, reloader) = (self.keeper.clone(), &self.desk.reloader);
+        let alive = move || -> std::pin::Pin<Box<dyn Future<Output = bool> + Send>> {
+            let keeper = keeper.clone();
+            Box::pin(async move { keeper.send(Ping).await.is_ok() })
+        };
+        let (servers, records) = (Arc::clone(&reloader.roster), reloader.records.clone());
+        let parts = web::Parts { requests, alive: Arc::new(alive), servers, records };
+        let page: Option<Page> = door.map(|door| door.serve(parts.clone())).transpose()?;
+        reloader.web.replace(Some((parts, page)));
+        Ok(())
+    }
+
+    /// Answers beside the main loop, so that `status` never waits behind a `stop`.
+    fn answer(&self, request: Request) {
+        let desk = Rc::clone(&self.desk);
+        actix_rt::spawn(async move {
+            let answer = shielded(async move { desk.perform(request.command).await }).await;
+            let answer = answer.unwrap_or_else(|panic| format!("failed: {}", Printable(&panic)));
+            // whoever asked may have gone
+            drop(request.answer.send(answer));
+        });
+    }
+}
+
+impl Desk {
+    async fn perform(&self, command: Command) -> String {
+        fault::hang_here("command", &command.to_string()).await;
+        match command {
+            Command::Start => {
+                let outcome = self.supervisor.send(Start).await;
+                answer_line(&outcome.unwrap_or_else(|error| Err(error.to_string())))
+            }
+            Command::Stop | Command::Quit => {
+                let outcome = self.supervisor.send(Stop).await;
+                answer_line(&outcome.unwrap_or_else(|error| Err(error.to_string())))
+            }
+            Command::Reload { lines } => match self.reloader.reload().await {
+                Ok(done) => answer_line(&Ok(done)),
+                Err(faults) => refused(&faults, lines),
+            },
+            Command::Help => HELP.to_owned(),
+            Command::Status { json } => {
+                let running = self.supervisor.send(IsRunning).await.unwrap_or(false);
+                let status = self.overview.status(running).await;
+                if json {
+                    crate::json::to_string(&status).unwrap_or_else(|error| format!("failed: {error}"))
+                } else {
+                    render::status(&status)
+                }
+            }
+        }
+    }
+}
+
+/// Says that the service is ready once it answers commands, which this asks it as everybody does; then starts.
+async fn ready(requests: Requests, start_now: bool) {
+    drop(requests.ask(Command::Help).await);
+    systemd::ready();
+    if start_now {
+        // a failure is logged where it happens
+        drop(requests.ask(Command::Start).await);
+    }
+}
+
+/// Counts the notifier's calls: the failed ones together, and how late the others are for each server.
+fn count_calls(servers: Arc<Roster>, failed: Arc<AtomicU64>) -> Told {
+    Arc::new(move |notice, delivered| {
+        if !delivered {
+            failed.fetch_add(1, Ordering::Relaxed);
+        } else if let Some(progress) = servers.find(notice.server.as_str()) {
+            progress.lateness().announced(notice.downloaded_at, chrono::Utc::now().timestamp_millis());
+        }
+    })
+}
