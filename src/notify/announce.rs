@@ -449,10 +449,10 @@ mod tests {
 
     #[tokio::test]
     async fn calls_go_on_while_outcomes_wait_to_be_recorded_up_to_a_bound() {
-        let (rows, host) = (rows(200), Host::default());
+        let (rows, host) = (rows(400), Host::default());
         rows.2.set(true);
         let began = Instant::now();
-        until(&rows, &host, || began.elapsed() > Duration::from_millis(500)).await;
+        until(&rows, &host, || began.elapsed() > Duration::from_millis(1500)).await;
         assert_eq!(host.calls.borrow().len(), 4 + UNMARKED);
     }
 
