@@ -34,6 +34,7 @@ use crate::quota::Gauge;
 use crate::records::{OpenError, Records};
 use crate::status::Progress;
 use crate::systemd;
+use crate::terminal::screen::Leaving;
 use crate::web::{self, AddressInUse, Door, Page};
 use crate::{fault, panics};
 
@@ -74,6 +75,7 @@ pub enum Refused {
 pub fn run(settings: Settings, start_now: bool) -> Result<Ended, Refused> {
     raise_open_files();
     panics::own_thread("main");
+    let _leaving = Leaving;
     let system = System::new();
     let ended = system.block_on(async move {
         let mut signals = Signals::listen().context("cannot listen for signals")?;

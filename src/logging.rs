@@ -23,6 +23,7 @@ use log::{Level, LevelFilter, Record};
 use crate::config::LogSettings;
 use crate::names::Printable;
 use crate::panics;
+use crate::terminal::screen::Stderr;
 
 /// Target of this program's own records, and of all modules below.
 const OWN_TARGET: &str = "mrosync";
@@ -42,7 +43,7 @@ const DIRECTORY_MODE: u32 = 0o750;
 ///
 /// The log file cannot be opened, its directory cannot be made, or the log has begun already.
 pub fn init(settings: &LogSettings) -> anyhow::Result<()> {
-    let mut outputs = vec![Output { name: "standard error".to_owned(), to: Box::new(io::stderr()) }];
+    let mut outputs = vec![Output { name: "standard error".to_owned(), to: Box::new(Stderr) }];
     if let Some(path) = &settings.file {
         outputs.push(Output {
             name: format!("the log file {}", path.display()),

@@ -36,6 +36,11 @@ status   show what every server does; 'status --json' for programs
 help     show this
 quit     stop, and end the service (also: exit)";
 
+/// What may be typed, as the help lists it: the first word of each of its lines.
+pub fn words() -> impl Iterator<Item = &'static str> {
+    HELP.lines().filter_map(|line| line.split_whitespace().next())
+}
+
 impl FromStr for Command {
     type Err = UnknownCommand;
 
@@ -97,6 +102,14 @@ mod tests {
         ] {
             assert_eq!(line.parse(), Ok(command), "{line}");
             assert_eq!(command.to_string().parse(), Ok(command));
+        }
+    }
+
+    #[test]
+    fn each_word_of_the_help_is_a_command() {
+        assert!(words().count() >= 5);
+        for word in words() {
+            assert!(word.parse::<Command>().is_ok(), "{word}");
         }
     }
 

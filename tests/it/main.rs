@@ -42,6 +42,7 @@ mod steps;
 mod supervision;
 mod support;
 mod support_works;
+mod terminal;
 mod tls;
 mod unftp;
 mod uploads;
