@@ -1,8 +1,7 @@
 //! What a person at a terminal gets, and what nobody else does.
 
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use crate::support::pty::Pty;
@@ -51,6 +50,16 @@ fn prompt(pty: &Pty) {
     pty.wait(SOON, "there is a prompt", |screen| {
         screen.lines().any(|line| line.starts_with(PROMPT.trim_end()))
     });
+}
+
+/// A process that does not outlive its test.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
 }
 
 fn has_line(screen: &str, line: &str) -> bool {
@@ -232,19 +241,19 @@ fn watch_without_a_terminal_prints_one_status_after_the_other() {
     let directory = setup.directory();
     let service = setup.run();
     ready(&service);
-    let mut watching = ctl(&directory, &["status", "--watch=0.1", "--json"])
-        .stdout(Stdio::piped())
-        .stdin(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(watching.stdout.take().unwrap()).lines();
-    for _ in 0..3 {
-        let line = lines.next().unwrap().unwrap();
-        assert_eq!(serde_json::from_str::<serde_json::Value>(&line).unwrap()["running"], false, "{line}");
-    }
-    // a reader who left ends it
-    drop(lines);
-    wait::eventually(SOON, "it ends", || watching.try_wait().unwrap().is_some());
+    let lines = tempfile::NamedTempFile::new().unwrap();
+    let watching = |output: Stdio| {
+        let mut command = ctl(&directory, &["status", "--watch=0.1", "--json"]);
+        Killed(command.stdin(Stdio::null()).stdout(output).spawn().unwrap())
+    };
+    let _printing = watching(lines.reopen().unwrap().into());
+    let printed = || std::fs::read_to_string(lines.path()).unwrap();
+    wait::eventually(SOON, "it is printed again and again", || printed().matches('\n').count() >= 3);
+    let line = printed().lines().next().unwrap().to_owned();
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&line).unwrap()["running"], false, "{line}");
+    let mut unread = watching(Stdio::piped());
+    drop(unread.0.stdout.take());
+    wait::eventually(SOON, "it ends without a reader", || unread.0.try_wait().unwrap().is_some());
 }
 
 #[test]
