@@ -142,6 +142,8 @@ impl View {
 struct Terminal {
     /// Standard input as it was found, where it is the terminal.
     before: Option<Termios>,
+    /// Whether it is to be put back.
+    entered: bool,
     colour: bool,
     trouble: Option<String>,
     pause: Duration,
@@ -150,7 +152,8 @@ struct Terminal {
 impl Terminal {
     fn enter() -> anyhow::Result<Self> {
         let before = stdin().is_terminal().then(|| tcgetattr(stdin())).transpose()?;
-        let terminal = Self { before, colour: is_rich(&stdout()), trouble: None, pause: Duration::ZERO };
+        let (colour, pause) = (is_rich(&stdout()), Duration::ZERO);
+        let terminal = Self { before, entered: true, colour, trouble: None, pause };
         terminal.open().context("cannot use the terminal")?;
         Ok(terminal)
     }
@@ -225,8 +228,10 @@ impl Terminal {
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        // a terminal that is gone needs nothing
-        drop(self.close());
+        if self.entered {
+            // a terminal that is gone needs nothing
+            drop(self.close());
+        }
     }
 }
 
@@ -286,7 +291,7 @@ mod tests {
 
     fn terminal(trouble: Option<&str>) -> Terminal {
         let trouble = trouble.map(str::to_owned);
-        Terminal { before: None, colour: false, trouble, pause: Duration::from_secs(2) }
+        Terminal { before: None, entered: false, colour: false, trouble, pause: Duration::from_secs(2) }
     }
 
     #[test]

@@ -36,7 +36,7 @@ impl FirstSync {
     /// Begins to watch at `now`.
     #[must_use]
     pub fn new(now: Instant) -> Self {
-        Self { began: now, looks: VecDeque::new() }
+        Self { began: now, looks: VecDeque::from([(now, 0)]) }
     }
 
     /// What there is to say at `now`.

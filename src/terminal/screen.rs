@@ -159,7 +159,12 @@ fn serve(waiting: &Receiver<Message>, mut print: impl FnMut(String)) {
 
 /// The line of progress that stands right above the cursor.
 #[derive(Debug, Default)]
-struct Shown(Option<String>);
+struct Shown {
+    line: Option<String>,
+    /// It is over, and goes with the next text: the editor's printer ends whatever it prints with a line end, so that
+    /// a line taken away by itself would leave an empty one.
+    over: bool,
+}
 
 impl Shown {
     /// What is to be written for `message`.
@@ -167,27 +172,32 @@ impl Shown {
         match message {
             Message::Text(text) => {
                 self.wipe(out);
+                if self.over {
+                    *self = Self::default();
+                }
                 out.push_str(&text);
                 self.draw(out);
             }
-            Message::Progress(line) if line != self.0 => {
+            Message::Progress(None) => self.over = self.line.is_some(),
+            Message::Progress(line) if line != self.line => {
                 self.wipe(out);
-                self.0 = line;
+                *self = Self { line, over: false };
                 self.draw(out);
             }
-            Message::Progress(_) | Message::Settle(_) => {}
-            Message::Pass => self.0 = None,
+            Message::Progress(_) => self.over = false,
+            Message::Settle(_) => {}
+            Message::Pass => *self = Self::default(),
         }
     }
 
     fn wipe(&self, out: &mut String) {
-        if self.0.is_some() {
+        if self.line.is_some() {
             out.push_str(BACK);
         }
     }
 
     fn draw(&self, out: &mut String) {
-        if let Some(line) = &self.0 {
+        if let Some(line) = &self.line {
             out.push_str(line);
             out.push('\n');
         }
@@ -227,6 +237,8 @@ mod tests {
     #[test]
     fn progress_that_is_over_leaves_nothing_behind() {
         assert_eq!(screen([text("a"), progress("1 of 2"), Message::Progress(None), text("b")]), "a\nb");
+        // the editor would end it with a line end
+        assert_eq!(written([progress("1 of 2"), Message::Progress(None)]), "1 of 2\n");
     }
 
     #[test]

@@ -21,6 +21,8 @@ pub struct Pty {
     master: Box<dyn MasterPty + Send>,
     keys: Box<dyn Write + Send>,
     seen: Arc<Mutex<Seen>>,
+    /// The modes of the line before the program ran.
+    found: String,
 }
 
 struct Seen {
@@ -49,6 +51,7 @@ impl Pty {
             builder.env(name, value);
         }
         builder.cwd(std::env::temp_dir());
+        let found = modes(&*pair.master);
         let child = pair.slave.spawn_command(builder).expect("the program");
         let terminal = vt100::Parser::new(rows, columns, SCROLLBACK);
         let seen = Arc::new(Mutex::new(Seen { terminal, raw: String::new() }));
@@ -58,7 +61,7 @@ impl Pty {
             let seen = Arc::clone(&seen);
             move || read(reader, &seen)
         });
-        Self { child, master: pair.master, keys, seen }
+        Self { child, master: pair.master, keys, seen, found }
     }
 
     /// Types.
@@ -89,7 +92,12 @@ impl Pty {
 
     /// The modes of the line, for comparing.
     pub fn modes(&self) -> String {
-        format!("{:?}", self.master.get_termios().expect("the modes"))
+        modes(&*self.master)
+    }
+
+    /// The modes of the line as the program found them.
+    pub fn modes_found(&self) -> String {
+        self.found.clone()
     }
 
     /// Another window size, which the program is told of.
@@ -135,6 +143,10 @@ impl Drop for Pty {
         self.child.kill().ok();
         self.child.wait().ok();
     }
+}
+
+fn modes(master: &dyn MasterPty) -> String {
+    format!("{:?}", master.get_termios().expect("the modes"))
 }
 
 fn read(mut reader: impl Read, seen: &Mutex<Seen>) {
