@@ -20,6 +20,7 @@ use crate::logging::RunLog;
 use crate::mirror::tree::{Mirror, MirrorInUse};
 use crate::panics;
 use crate::records::{OpenError, Records};
+use crate::terminal::screen::Leaving;
 use crate::web::{AddressInUse, Door};
 
 use service::Service;
@@ -68,6 +69,7 @@ pub struct Launch {
 pub fn run(launch: Launch) -> Result<Ended, Refused> {
     raise_open_files();
     panics::own_thread("main");
+    let _leaving = Leaving;
     let system = System::new();
     let ended = system.block_on(async move {
         let mut signals = Signals::listen().context("cannot listen for signals")?;

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use bytesize::ByteSize;
+use futures_util::StreamExt;
+use futures_util::stream::{FuturesOrdered, FuturesUnordered};
 use sysinfo::Disks;
 
 use crate::config::{NotifySettings, QuotaSettings, ServerSettings, Settings};
@@ -16,6 +18,8 @@ use crate::names::{Printable, RemotePath};
 use crate::overview::process;
 use crate::quota::Usage;
 use crate::records::RecordsReader;
+use crate::terminal::foot::Foot;
+use crate::terminal::progress;
 
 /// For logging out.
 const QUIT_LIMIT: Duration = Duration::from_secs(1);
@@ -25,15 +29,36 @@ const QUIT_LIMIT: Duration = Duration::from_secs(1);
 pub async fn check(settings: &Settings) -> bool {
     let Settings { sync, quota, notify, records, servers, .. } = settings;
     let mut well = report("configuration", &Ok(format!("{} servers", servers.len())));
-    let probes = servers.iter().map(|server| async move { (server, probe(server).await) });
-    for (server, outcome) in futures_util::future::join_all(probes).await {
-        well &= report(&format!("server {}", server.name), &outcome);
-    }
+    well &= probe_all(servers).await;
     well &= report("records", &probe_records(&records.path));
     well &= report("disk", &probe_disk(&sync.root, quota));
     well &= report("notify", &probe_notify(notify).await);
     let host = process().host_available_memory_bytes;
     well & report("memory", &Ok(format!("{} available", ByteSize(host).display().iec())))
+}
+
+/// Probes all servers at once. At a terminal their lines come as they answer, above the number of those that do not
+/// yet; else in the configuration's order.
+async fn probe_all(servers: &[ServerSettings]) -> bool {
+    let mut foot = Foot::new();
+    let probes = servers.iter().map(|server| async move { (server, probe(server).await) });
+    let mut answers = if foot.is_seen() {
+        FuturesUnordered::from_iter(probes).boxed_local()
+    } else {
+        FuturesOrdered::from_iter(probes).boxed_local()
+    };
+    let mut left: Vec<&str> = servers.iter().map(|server| server.name.as_str()).collect();
+    let mut well = true;
+    foot.show(&progress::checking(&left, servers.len()));
+    while let Some((server, outcome)) = answers.next().await {
+        left.retain(|name| *name != server.name.as_str());
+        foot.clear();
+        well &= report(&format!("server {}", server.name), &outcome);
+        if !left.is_empty() {
+            foot.show(&progress::checking(&left, servers.len()));
+        }
+    }
+    well
 }
 
 fn report(what: &str, outcome: &anyhow::Result<impl Display>) -> bool {

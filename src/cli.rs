@@ -5,6 +5,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
@@ -50,6 +51,8 @@ pub enum CtlCommand {
     Status {
         /// As JSON instead of text.
         json: bool,
+        /// Again and again, with this time between.
+        watch: Option<Duration>,
     },
     /// Read the configuration again.
     Reload,
@@ -185,6 +188,10 @@ enum Action {
         /// Print JSON
         #[arg(long)]
         json: bool,
+        /// Show it again every so many seconds (2 when left out), in place at a terminal; q or Ctrl-C ends it
+        #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true)]
+        #[arg(default_missing_value = "2", value_parser = pause)]
+        watch: Option<Duration>,
     },
     /// Read the configuration again, and change what has changed; everything else runs on
     Reload {
@@ -193,13 +200,21 @@ enum Action {
     },
 }
 
+/// Seconds between two looks, from a tenth to a day.
+fn pause(text: &str) -> Result<Duration, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if (0.1..=86_400.0).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
+        _ => Err("not a number of seconds from 0.1 to 86400".to_owned()),
+    }
+}
+
 impl Action {
     fn into_command(self) -> (Config, CtlCommand) {
         match self {
             Self::Start { config } => (config, CtlCommand::Start),
             Self::Stop { config } => (config, CtlCommand::Stop),
-            Self::Status { config, json } => (config, CtlCommand::Status { json }),
             Self::Reload { config } => (config, CtlCommand::Reload),
+            Self::Status { config, json, watch } => (config, CtlCommand::Status { json, watch }),
         }
     }
 }
@@ -245,13 +260,18 @@ mod tests {
     fn each_command_is_known_with_its_options() {
         let records =
             |server: Option<&str>, format| Command::Records { server: server.map(str::to_owned), format };
+        let status = |json, watch: Option<u64>| {
+            Command::Ctl(CtlCommand::Status { json, watch: watch.map(Duration::from_millis) })
+        };
         for (line, expected) in [
             ("check", Command::Check),
             ("ctl start", Command::Ctl(CtlCommand::Start)),
             ("ctl stop", Command::Ctl(CtlCommand::Stop)),
-            ("ctl status", Command::Ctl(CtlCommand::Status { json: false })),
             ("ctl reload", Command::Ctl(CtlCommand::Reload)),
-            ("ctl status --json", Command::Ctl(CtlCommand::Status { json: true })),
+            ("ctl status", status(false, None)),
+            ("ctl status --json", status(true, None)),
+            ("ctl status --watch", status(false, Some(2000))),
+            ("ctl status --watch=0.5 --json", status(true, Some(500))),
             ("records", records(None, RecordsFormat::Table)),
             ("records --format table", records(None, RecordsFormat::Table)),
             ("records --server omc01 --format json", records(Some("omc01"), RecordsFormat::Json)),
@@ -294,6 +314,11 @@ mod tests {
             "ctl start --json",
             "ctl stop --json",
             "ctl --json status",
+            "ctl status --watch=0",
+            "ctl status --watch=soon",
+            "ctl status --watch=NaN",
+            "ctl status --watch 2",
+            "ctl stop --watch",
             "records --format xml",
             "records --server",
             "run extra",

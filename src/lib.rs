@@ -6,6 +6,7 @@
 //!
 //! - [`cli`], [`config`]: what the operator asks and writes
 //! - [`app`], [`check`], [`control`], [`overview`], [`logging`], [`systemd`]: the service, its probes, console, status, log and overseer
+//! - [`terminal`]: what a person at a terminal gets beyond plain lines
 //! - [`web`]: the status page and what programs read
 //! - [`actors`]: who runs on which thread and asks whom; the only module that knows Actix
 //! - [`mirror`], [`quota`], [`records`], [`notify`]: what is done
@@ -38,4 +39,5 @@ pub mod quota;
 pub mod records;
 pub mod status;
 pub mod systemd;
+pub mod terminal;
 pub mod web;

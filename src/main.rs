@@ -3,12 +3,13 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::exit;
+use std::time::Duration;
 
 use mrosync::app::{self, Ended, Launch, Refused};
 use mrosync::cli::{self, Command, CtlCommand, Invocation, RecordsFormat};
 use mrosync::config::{self, Loaded, Settings};
 use mrosync::control::command::REFUSED;
-use mrosync::control::{self, client};
+use mrosync::control::{self, operator, watch};
 use mrosync::names::Printable;
 use mrosync::records::{self, RecordsReader};
 use mrosync::{check, logging};
@@ -79,10 +80,11 @@ fn ctl(socket: &Path, command: CtlCommand) -> i32 {
     let command = match command {
         CtlCommand::Start => control::Command::Start,
         CtlCommand::Stop => control::Command::Stop,
-        CtlCommand::Status { json } => control::Command::Status { json },
         CtlCommand::Reload => control::Command::Reload { lines: true },
+        CtlCommand::Status { json, watch: None } => control::Command::Status { json },
+        CtlCommand::Status { json, watch: Some(pause) } => return watch_status(socket, json, pause),
     };
-    match client::ask(socket, command) {
+    match operator::ask(socket, command) {
         Ok(answer) => {
             let shown = writeln!(std::io::stdout(), "{answer}");
             match answer {
@@ -91,6 +93,16 @@ fn ctl(socket: &Path, command: CtlCommand) -> i32 {
                 _ => DONE,
             }
         }
+        Err(error) => {
+            complain(&format!("{error:#}"));
+            FAILED
+        }
+    }
+}
+
+fn watch_status(socket: &Path, json: bool, pause: Duration) -> i32 {
+    match watch::run(socket, json, pause) {
+        Ok(()) => DONE,
         Err(error) => {
             complain(&format!("{error:#}"));
             FAILED

@@ -24,6 +24,7 @@ use mrosync::config::{self, Settings};
 use mrosync::control::{Command, client};
 use mrosync::logging;
 use mrosync::records::RecordsReader;
+use mrosync::terminal::screen;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -175,5 +176,5 @@ impl Signals {
 
 /// One line or several to standard output, whether or not anybody reads it.
 fn say(text: &str) {
-    drop(writeln!(std::io::stdout().lock(), "{text}"));
+    screen::say(text);
 }

@@ -42,6 +42,11 @@ reload   read the configuration again, and change what has changed; everything e
 help     show this
 quit     stop, and end the service (also: exit)";
 
+/// What may be typed, as the help lists it: the first word of each of its lines.
+pub fn words() -> impl Iterator<Item = &'static str> {
+    HELP.lines().filter_map(|line| line.split_whitespace().next())
+}
+
 impl FromStr for Command {
     type Err = UnknownCommand;
 
@@ -120,6 +125,14 @@ mod tests {
         ] {
             assert_eq!(line.parse(), Ok(command), "{line}");
             assert_eq!(command.to_string().parse(), Ok(command));
+        }
+    }
+
+    #[test]
+    fn each_word_of_the_help_is_a_command() {
+        assert!(words().count() >= 5);
+        for word in words() {
+            assert!(word.parse::<Command>().is_ok(), "{word}");
         }
     }
 

@@ -1,14 +1,21 @@
-//! The console: standard input, on a thread of its own because reading it cannot be cancelled.
+//! The console: standard input, on a thread of its own because reading it cannot be cancelled. At a terminal it is the
+//! editor's ([`super::editor`]).
 
 use std::io::{BufRead, BufReader, Read, Write};
 
-use super::{Command, Requests};
+use super::{Command, Requests, editor};
 
 /// Longer lines are no commands.
 const MAX_LINE: u64 = 4096;
 
 /// Reads commands until the end of the input, which is not a command: the service goes on without a console.
 pub fn start(requests: Requests) -> std::io::Result<()> {
+    if editor::is_wanted() {
+        match editor::start(requests.clone()) {
+            Ok(()) => return Ok(()),
+            Err(error) => log::info!("the console goes without line editing: {error:#}"),
+        }
+    }
     let serve = move || serve(std::io::stdin(), std::io::stdout(), |command| requests.ask_blocking(command));
     std::thread::Builder::new().name("console".to_owned()).spawn(serve).map(drop)
 }

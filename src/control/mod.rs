@@ -3,8 +3,11 @@
 pub mod client;
 pub mod command;
 pub mod console;
+pub mod editor;
+pub mod operator;
 pub mod render;
 pub mod socket;
+pub mod watch;
 
 use tokio::sync::{mpsc, oneshot};
 

@@ -12,7 +12,6 @@
 mod line;
 mod sink;
 
-use std::io;
 use std::panic::PanicHookInfo;
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -22,6 +21,7 @@ use log::{Level, LevelFilter, Metadata, Record};
 
 use crate::config::{LogFormat, LogSettings};
 use crate::panics;
+use crate::terminal::screen::Stderr;
 
 use line::line;
 use sink::{LogFile, Output, Sink};
@@ -56,7 +56,7 @@ struct Manner {
 ///
 /// The log file cannot be opened, its directory cannot be made, or the log has begun already.
 pub fn init(settings: &LogSettings) -> anyhow::Result<RunLog> {
-    let stderr = Output { name: "standard error".to_owned(), to: Box::new(io::stderr()) };
+    let stderr = Output { name: "standard error".to_owned(), to: Box::new(Stderr) };
     let file = settings.file.as_deref().map(LogFile::at_the_start).transpose()?;
     let log = RunLog::new(settings, stderr, file.map(LogFile::into_output));
     log.dispatch().apply().context("cannot begin the log a second time")?;
@@ -139,7 +139,7 @@ pub fn log_panics() {
         let panic = describe(info);
         panics::note(&panic);
         if log::max_level() == LevelFilter::Off {
-            let stderr = Output { name: String::new(), to: Box::new(io::stderr()) };
+            let stderr = Output { name: String::new(), to: Box::new(Stderr) };
             let line = line(LogFormat::Text, Level::Error, OWN_TARGET, &panic);
             drop(Sink::new(Some(stderr)).write(&line, LogFormat::Text));
         } else {

@@ -44,6 +44,7 @@ mod steps;
 mod supervision;
 mod support;
 mod support_works;
+mod terminal;
 mod tls;
 mod unftp;
 mod uploads;

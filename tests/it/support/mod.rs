@@ -13,6 +13,7 @@ pub mod http;
 pub mod net;
 pub mod notify;
 pub mod processes;
+pub mod pty;
 pub mod raw;
 pub mod scripted;
 pub mod service;
