@@ -220,6 +220,15 @@ impl Progress {
         });
     }
 
+    /// The server's window is closed, until `opens` where that ever comes. Nothing is connected to it.
+    pub fn window_closed(&self, opens: Option<DateTime<Utc>>) {
+        self.update(|status| {
+            status.state = ServerState::Waiting;
+            status.next_scan = opens.map(rfc3339);
+            status.connections.in_use = 0;
+        });
+    }
+
     /// The exit flag was raised and everything has ended.
     pub fn stopped(&self) {
         self.update(|status| {

@@ -277,6 +277,8 @@ mod tests {
     fn settings() -> NotifySettings {
         NotifySettings {
             url: url::Url::parse("http://h/d").unwrap(),
+            method: crate::config::NotifyMethod::Get,
+            headers: Vec::new(),
             timeout: Duration::from_secs(1),
             concurrency: 4,
         }
