@@ -65,7 +65,7 @@ impl Actor for Notifier {
             let (grew, told) = (Arc::clone(&grew), Arc::clone(&told));
             async move {
                 fault::hang_here("announce", "notifier").await;
-                let caller = HttpCaller::new(&settings.url, settings.timeout);
+                let caller = HttpCaller::new(&settings);
                 announce(&settings, &outbox, &caller, &Wakers { grew: &grew, exit: &exit }, &*told).await;
             }
         };
