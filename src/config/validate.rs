@@ -424,7 +424,8 @@ mod tests {
             .collect();
         for key in "root interval quiet_directories max_used_percent max_bytes url timeout concurrency path socket level file \
                     connections tls tls_ca_file encoding listing verify name host port user password \
-                    password_file password_env directories"
+                    password_file password_env directories max_rate method headers mode active_ports \
+                    active_address passive windows tls_min tls_max proxy"
             .split_whitespace()
         {
             assert!(shown.contains(&key), "{key} is not shown");

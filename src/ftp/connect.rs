@@ -21,10 +21,10 @@ use super::pace::Speed;
 use super::rate::Limit;
 use super::reply::{Features, Reply};
 use super::resolve::Resolver;
-use super::route::{Destination, ProxyRoute, Route};
+use super::route::{Destination, ProxyRoute, Route, Way};
 use super::session::{Session, WireEncoding, reply_of, wire_text, within};
 use super::tls::Trust;
-use super::transport::{ControlConnector, ControlStream, Outbox, Tls, Way};
+use super::transport::{ControlConnector, ControlStream, Outbox, Tls};
 use crate::config::{Proxy, ServerSettings, TlsMode};
 
 /// Addresses of one name that are tried; each may take the whole timeout.

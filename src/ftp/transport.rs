@@ -4,7 +4,6 @@
 //! connection, brings TLS up where it is asked for, and gives back a [`ControlStream`].
 
 use std::io;
-use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, ready};
@@ -19,7 +18,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::reply::{Reply, ReplyRepair};
-use super::route::Route;
+use super::route::{Route, Way, WayState};
 use crate::config::TlsMode;
 
 /// Bytes read from the control connection at a time.
@@ -265,36 +264,6 @@ pub struct ControlConnector {
     pub route: (Route, u16),
     /// Filled by the connection.
     pub way: Way,
-}
-
-/// What is learnt of the way while connecting, which suppaftp would swallow.
-#[derive(Debug, Clone, Default)]
-pub struct Way(Arc<Mutex<WayState>>);
-
-#[derive(Debug, Default)]
-enum WayState {
-    /// Not at the server yet.
-    #[default]
-    Ahead,
-    /// The proxy has led no further.
-    Blocked(io::Error),
-    /// At the server, from this address of ours.
-    Through(IpAddr),
-}
-
-impl Way {
-    fn set(&self, state: WayState) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = state;
-    }
-
-    /// Our end of a connection that has reached the server; or why it has not, as far as that is known.
-    pub(super) fn end(&self) -> Result<IpAddr, Option<io::Error>> {
-        match std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner)) {
-            WayState::Through(local) => Ok(local),
-            WayState::Blocked(error) => Err(Some(error)),
-            WayState::Ahead => Err(None),
-        }
-    }
 }
 
 #[async_trait::async_trait]

@@ -87,9 +87,7 @@ impl Caller for HttpCaller {
     async fn call(&self, url: &str) -> Result<(), String> {
         let call = async {
             let request = self.client.request(self.method.clone(), url);
-            // other methods have a body, if an empty one: some hosts want its length (RFC 9110 section 8.6)
-            let sent = if self.method == Method::GET { request.send() } else { request.send_body("") };
-            let mut answer = sent.await.map_err(|error| error.to_string())?;
+            let mut answer = request.send().await.map_err(|error| error.to_string())?;
             let status = answer.status();
             // read to its end, so that the connection serves the next call too; an answer that is too long or
             // breaks off changes nothing of its status

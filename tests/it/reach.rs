@@ -308,13 +308,14 @@ fn a_server_outside_of_its_windows_is_not_connected_to_until_they_open() {
     let opens = status["next_scan"].as_str().unwrap().parse::<chrono::DateTime<Utc>>().unwrap();
     let left = opens - Utc::now();
     assert!(left > TimeDelta::zero() && left < TimeDelta::seconds(12), "{left}");
-    assert_eq!(ftp.connections(), 0);
+    assert_eq!((ftp.connections(), &status["outside_windows"]), (0, &true.into()));
     // a stop does not wait for the window, and a start waits again
     stops_at_once(&mut service);
     assert!(service.command("start").starts_with("ok"));
     recorded(&service, 1);
     assert!(Utc::now() >= opens);
     faultless(&service);
+    assert_eq!(shown(&service, "outside_windows"), false);
 }
 
 #[test]
