@@ -1,6 +1,6 @@
 //! One logged-in connection to a server: commands and replies.
 //!
-//! suppaftp speaks on the control connection; data connections are ours ([`super::data`]), because they go to where the
+//! suppaftp speaks on the control connection; data connections are ours (`ftp/data.rs`), because they go to where the
 //! control connection leads whatever the server says, and every step of them has a deadline.
 //!
 //! A session is reusable only after a complete final reply to everything that was sent. Dropping any future of it

@@ -339,7 +339,9 @@ mod tests {
         let (flag, exit) = ExitFlag::new();
         let wakers = Wakers { grew: &grew, exit: &exit };
         let raise = async {
-            tokio::time::sleep(Duration::from_millis(2)).await;
+            while host.at_once.get() < 4 {
+                tokio::task::yield_now().await;
+            }
             flag.raise();
         };
         let work = announce(&settings, &rows, &host, &wakers, |_, _| {});
