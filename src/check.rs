@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use bytesize::ByteSize;
+use chrono::Local;
 use futures_util::StreamExt;
 use futures_util::stream::{FuturesOrdered, FuturesUnordered};
 use sysinfo::Disks;
@@ -78,6 +79,13 @@ fn line(text: std::fmt::Arguments<'_>) {
 async fn probe(settings: &ServerSettings) -> anyhow::Result<String> {
     let ServerSettings { host, port, user, .. } = settings;
     let connector = Connector::new(settings.clone())?;
+    let windows = &settings.reach.windows;
+    let now = Local::now();
+    if !windows.are_open(&now) {
+        let opens = windows.next_change(&now).map(|opens| opens.format(", which open at %F %R").to_string());
+        let opens = opens.unwrap_or_default();
+        return Ok(format!("{host}:{port}, not tried: outside of its windows ({windows}){opens}"));
+    }
     let logging_in = || format!("logging in to {host}:{port} as {user}");
     let mut session = connector.connect().await.with_context(logging_in)?;
     let mut found = Vec::new();
@@ -85,8 +93,12 @@ async fn probe(settings: &ServerSettings) -> anyhow::Result<String> {
         let listed = list(&mut session, path).await.with_context(|| format!("listing {path}"))?;
         found.push(listed);
     }
+    let tls = session.tls_version();
     session.quit(QUIT_LIMIT).await;
-    Ok(format!("{host}:{port}, logged in as {user}; {}", found.join("; ")))
+    let mut way = settings.reach.in_words(settings.tls);
+    way.splice(0..0, tls.map(str::to_owned));
+    let way: String = way.iter().map(|words| format!(", {words}")).collect();
+    Ok(format!("{host}:{port}, logged in as {user}{way}; {}", found.join("; ")))
 }
 
 async fn list(session: &mut Session, path: &RemotePath) -> anyhow::Result<String> {

@@ -111,6 +111,9 @@ pub struct ServerStatus {
     pub last_error: Option<String>,
     /// RFC 3339, null while stopped or scanning.
     pub next_scan: Option<String>,
+    /// Nothing is done now, because it lies outside of the server's windows.
+    #[serde(default)]
+    pub outside_windows: bool,
     /// Downloaded files that changed on the server later; not fetched again.
     pub changed_files: u64,
     /// Lines of the last scan's listings that could not be read, names refused included.
@@ -204,6 +207,7 @@ impl Progress {
         self.update(|status| {
             status.last_scan_started = Some(rfc3339(Utc::now()));
             status.next_scan = None;
+            status.outside_windows = false;
             if status.state != ServerState::Unreachable {
                 status.state = ServerState::Scanning;
             }
@@ -231,10 +235,21 @@ impl Progress {
         self.update(|status| status.last_error = None);
     }
 
+    /// The server's window is closed, until `opens` where that ever comes. Nothing is connected to it.
+    pub fn window_closed(&self, opens: Option<DateTime<Utc>>) {
+        self.update(|status| {
+            status.state = ServerState::Waiting;
+            status.outside_windows = true;
+            status.next_scan = opens.map(rfc3339);
+            status.connections.in_use = 0;
+        });
+    }
+
     /// The exit flag was raised and everything has ended.
     pub fn stopped(&self) {
         self.update(|status| {
             status.state = ServerState::Stopped;
+            status.outside_windows = false;
             status.next_scan = None;
             status.connections.in_use = 0;
         });

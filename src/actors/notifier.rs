@@ -96,7 +96,7 @@ struct CurrentCaller {
 impl CurrentCaller {
     fn new(settings: watch::Receiver<NotifySettings>) -> Self {
         let now = settings.borrow().clone();
-        let caller = Rc::new(HttpCaller::new(&now.url, now.timeout));
+        let caller = Rc::new(HttpCaller::new(&now));
         Self { settings, made: RefCell::new((now, caller)) }
     }
 
@@ -104,7 +104,7 @@ impl CurrentCaller {
     fn current(&self) -> Rc<HttpCaller> {
         let (now, mut made) = (self.settings.borrow(), self.made.borrow_mut());
         if made.0 != *now {
-            *made = (now.clone(), Rc::new(HttpCaller::new(&now.url, now.timeout)));
+            *made = (now.clone(), Rc::new(HttpCaller::new(&now)));
         }
         Rc::clone(&made.1)
     }

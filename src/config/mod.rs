@@ -13,15 +13,20 @@ use url::Url;
 
 use crate::names::{RemotePath, ServerName};
 
+mod headers;
 mod leaf;
 mod passwords;
+mod reach;
 mod reader;
 mod servers;
 mod sources;
 mod validate;
 mod web;
+mod windows;
 
+pub use reach::{PassiveCommand, Proxy, ReachSettings, TlsVersion, TransferMode};
 pub use reader::ConfigFaults;
+pub use windows::Windows;
 
 /// The file that is read when the command line names none.
 pub const DEFAULT_FILE: &str = "/etc/mrosync/mrosync.toml";
@@ -107,10 +112,29 @@ pub struct QuotaSettings {
 pub struct NotifySettings {
     /// `GET {url}?file=…`; a query of its own is kept.
     pub url: Url,
+    /// GET unless another one is asked for.
+    pub method: NotifyMethod,
+    /// Sent with each call. Values are never printed.
+    pub headers: Vec<(String, Password)>,
     /// For one call, from connecting to the end of the answer.
     pub timeout: Duration,
     /// Calls under way at a time.
     pub concurrency: usize,
+}
+
+/// The method of the call. None has a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum NotifyMethod {
+    /// As the requirement has it.
+    #[default]
+    Get,
+    /// POST
+    Post,
+    /// PUT
+    Put,
+    /// PATCH
+    Patch,
 }
 
 /// The record database.
@@ -192,6 +216,8 @@ pub struct ServerSettings {
     pub listing: ListingMode,
     /// When a received file is taken as whole.
     pub verify: Verify,
+    /// By which way, when and how fast it is reached.
+    pub reach: ReachSettings,
 }
 
 /// How connections are encrypted (RFC 4217; implicit TLS is older and has no RFC).

@@ -72,7 +72,7 @@ pub(super) fn password_of_file(path: &Path, warnings: &mut Vec<String>) -> Resul
     usable_secret(secret)
 }
 
-fn password_of_variable(variable: &str, environment: &Environment) -> Result<String, String> {
+pub(super) fn password_of_variable(variable: &str, environment: &Environment) -> Result<String, String> {
     let Some(secret) = environment.get(OsStr::new(variable)) else {
         return Err("no environment variable of that name is set".to_owned());
     };

@@ -17,7 +17,7 @@ use super::leaf;
 use super::passwords::read_password;
 use super::reader::{ConfigFaults, Section, Table};
 use super::sources::Environment;
-use super::{ListingMode, ServerSettings, TlsMode, Verify};
+use super::{ListingMode, ReachSettings, ServerSettings, TlsMode, Verify};
 use crate::names::{RemotePath, ServerName};
 
 /// FTP's control port (RFC 959 section 8).
@@ -43,6 +43,7 @@ pub(super) struct Shared {
     encoding: &'static Encoding,
     listing: ListingMode,
     verify: Verify,
+    pub(super) reach: ReachSettings,
 }
 
 impl Default for Shared {
@@ -56,6 +57,7 @@ impl Default for Shared {
             encoding: UTF_8,
             listing: ListingMode::Auto,
             verify: Verify::Auto,
+            reach: ReachSettings::default(),
         }
     }
 }
@@ -74,6 +76,7 @@ impl Shared {
             encoding: section.read("encoding", leaf::encoding).unwrap_or(self.encoding),
             listing: section.read("listing", leaf::word).unwrap_or(self.listing),
             verify: section.read("verify", leaf::word).unwrap_or(self.verify),
+            reach: self.reach.overridden_by(section),
         }
     }
 }
@@ -154,6 +157,7 @@ fn read_server(
         encoding: shared.encoding,
         listing: shared.listing,
         verify: shared.verify,
+        reach: shared.reach,
     })
 }
 

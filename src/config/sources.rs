@@ -159,13 +159,25 @@ fn toml_fault(error: &(dyn Error + Send + Sync + 'static)) -> String {
     }
 }
 
-/// Whether a server of the file has its password in it.
+/// Whether the file has a secret in it: a server's password, or one for its proxy or for the notify host.
 fn holds_password(table: &Table) -> bool {
+    let section = |name: &str| match table.get(name).map(|section| &section.kind) {
+        Some(ValueKind::Table(section)) => Some(section),
+        _ => None,
+    };
+    let in_proxy = |table: &Table| match table.get("proxy").map(|proxy| &proxy.kind) {
+        Some(ValueKind::String(proxy)) => proxy.contains('@'),
+        _ => false,
+    };
+    let in_headers = section("notify").is_some_and(|notify| notify.contains_key("headers"));
+    if in_headers || section("defaults").is_some_and(in_proxy) {
+        return true;
+    }
     let Some(ValueKind::Array(servers)) = table.get("servers").map(|servers| &servers.kind) else {
         return false;
     };
     servers.iter().any(|server| match &server.kind {
-        ValueKind::Table(server) => server.contains_key("password"),
+        ValueKind::Table(server) => server.contains_key("password") || in_proxy(server),
         _ => false,
     })
 }

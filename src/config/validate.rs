@@ -9,7 +9,9 @@ use std::time::Duration;
 use config::{Value, ValueKind};
 use log::LevelFilter;
 
+use super::headers::read_headers;
 use super::leaf;
+use super::reach::rate;
 use super::reader::{ConfigFaults, Section, Table, Unknown, sorted};
 use super::servers::{Shared, Surroundings, read_servers};
 use super::sources::{Environment, Merged};
@@ -31,14 +33,16 @@ const NOTIFY_CONCURRENCY: RangeInclusive<u16> = 1..=256;
 /// Reads every key, and gives either settings without a fault or all faults.
 pub(super) fn validate(merged: Merged, environment: &Environment) -> Result<Loaded, ConfigFaults> {
     let Merged { mut table, mut faults, mut warnings, complete } = merged;
-    let sync = read_sync(&mut table, &mut faults);
+    let (sync, fleet_max_rate) = read_sync(&mut table, &mut faults);
     let quota = read_quota(&mut table, &mut faults);
-    let notify = read_notify(&mut table, &mut faults);
+    let secrets = (environment, &mut warnings);
+    let notify = read_notify(take_section(&mut table, "notify", &mut faults), &mut faults, secrets);
     let records = read_records(&mut table, &mut faults);
     let control = read_control(&mut table, &mut faults);
     let log = read_log(&mut table, &mut faults);
     let web = read_web(take_section(&mut table, "web", &mut faults), &mut faults, &mut warnings);
-    let defaults = read_defaults(&mut table, &mut faults);
+    let mut defaults = read_defaults(&mut table, &mut faults);
+    defaults.reach.fleet_max_rate = fleet_max_rate;
     let list = take_servers(&mut table, complete, &mut faults);
     let mut around = Surroundings { environment, faults: &mut faults, warnings: &mut warnings };
     let servers = read_servers(list, &defaults, &mut around);
@@ -62,17 +66,20 @@ pub(super) fn control_socket(merged: Merged) -> Option<PathBuf> {
     (complete && faults.faults().is_empty()).then_some(control.socket)
 }
 
-fn read_sync(table: &mut Table, faults: &mut ConfigFaults) -> SyncSettings {
+/// And the bandwidth that all servers share.
+fn read_sync(table: &mut Table, faults: &mut ConfigFaults) -> (SyncSettings, Option<u64>) {
     let mut section = take_section(table, "sync", faults);
     let root = section.read("root", leaf::path);
     let interval = section.read("interval", |value| leaf::duration(value, &INTERVAL));
     let quiet_directories = section.read("quiet_directories", |value| leaf::duration(value, &INTERVAL));
+    let max_rate = section.read("max_rate", rate).flatten();
     section.finish(faults);
-    SyncSettings {
+    let sync = SyncSettings {
         quiet_directories,
         root: root.unwrap_or_else(|| PathBuf::from("/sync")),
         interval: interval.unwrap_or(Duration::from_mins(1)),
-    }
+    };
+    (sync, max_rate)
 }
 
 fn read_quota(table: &mut Table, faults: &mut ConfigFaults) -> QuotaSettings {
@@ -84,15 +91,22 @@ fn read_quota(table: &mut Table, faults: &mut ConfigFaults) -> QuotaSettings {
 }
 
 /// `None` after a fault of the URL, which has no stand-in.
-fn read_notify(table: &mut Table, faults: &mut ConfigFaults) -> Option<NotifySettings> {
-    let mut section = take_section(table, "notify", faults);
+fn read_notify(
+    mut section: Section,
+    faults: &mut ConfigFaults,
+    secrets: (&Environment, &mut Vec<String>),
+) -> Option<NotifySettings> {
     section.set_default("url", NOTIFY_URL);
     let url = section.read("url", leaf::http_url);
     let timeout = section.read("timeout", |value| leaf::duration(value, &NOTIFY_TIMEOUT));
     let concurrency = section.read("concurrency", |value| leaf::whole(value, &NOTIFY_CONCURRENCY));
+    let method = section.read("method", leaf::word);
+    let headers = read_headers(&mut section, secrets);
     section.finish(faults);
     Some(NotifySettings {
         url: url?,
+        method: method.unwrap_or_default(),
+        headers,
         timeout: timeout.unwrap_or(Duration::from_secs(10)),
         concurrency: concurrency.map_or(4, usize::from),
     })
@@ -419,7 +433,8 @@ mod tests {
             .collect();
         for key in "root interval quiet_directories max_used_percent max_bytes url timeout concurrency path socket level format file \
                     connections tls tls_ca_file encoding listing verify name host port user password \
-                    password_file password_env directories"
+                    password_file password_env directories max_rate method headers mode active_ports \
+                    active_address passive windows tls_min tls_max proxy"
             .split_whitespace()
         {
             assert!(shown.contains(&key), "{key} is not shown");

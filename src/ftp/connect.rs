@@ -1,7 +1,8 @@
 //! Connecting to an FTP server: address, TLS, user and password in; a logged-in [`Session`] out.
 
 use std::cell::Cell;
-use std::net::SocketAddr;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,17 +12,20 @@ use rustls_pki_types::ServerName as TlsName;
 use suppaftp::FtpError as SuppaError;
 use suppaftp::tokio::ImplAsyncFtpStream;
 
+use super::active::Active;
 use super::ahead::Bearing;
 use super::compare::Compared;
 use super::error::{FtpError, refused_login};
 use super::list::FingerprintKey;
 use super::pace::Speed;
+use super::rate::Limit;
 use super::reply::{Features, Reply};
 use super::resolve::Resolver;
+use super::route::{Destination, ProxyRoute, Route, Way};
 use super::session::{Session, WireEncoding, reply_of, wire_text, within};
 use super::tls::Trust;
 use super::transport::{ControlConnector, ControlStream, Outbox, Tls};
-use crate::config::{ServerSettings, TlsMode};
+use crate::config::{Proxy, ServerSettings, TlsMode};
 
 /// Addresses of one name that are tried; each may take the whole timeout.
 const MAX_ADDRESSES: usize = 8;
@@ -66,7 +70,8 @@ impl Connector {
             TlsMode::Off => None,
             TlsMode::Explicit | TlsMode::Implicit => Some(Trust::load(settings.tls_ca_file.as_deref())?),
         };
-        let speed = Speed { least: settings.min_speed, timeout: settings.timeout, received: Rc::default() };
+        let (least, timeout) = (settings.min_speed, settings.timeout);
+        let speed = Speed { least, timeout, received: Rc::default(), limit: Limit::new(&settings.reach) };
         Ok(Self { settings, trust, resolver: Resolver::system(), speed, learned: Rc::default() })
     }
 
@@ -82,39 +87,82 @@ impl Connector {
     ///
     /// Each step has the configured timeout. Cancelled, nothing is left but a closed connection.
     pub async fn connect(&self) -> Result<Session, FtpError> {
-        let Self { settings, .. } = self;
-        let resolve = |cause| FtpError::Resolve { host: settings.host.clone(), cause };
-        let looking_up = async {
-            crate::fault::hang_here("resolve", settings.name.as_str()).await;
-            self.resolver.resolve(&settings.host, settings.port).await
-        };
-        let addresses = within("resolving the host", settings.timeout, looking_up).await?;
-        let mut last = resolve(std::io::ErrorKind::NotFound.into());
-        for address in addresses.map_err(resolve)?.into_iter().take(MAX_ADDRESSES) {
-            match self.connect_to(address).await {
+        let mut last = None;
+        for route in self.routes().await?.into_iter().take(MAX_ADDRESSES) {
+            match self.connect_by(route).await {
                 Ok(session) => return Ok(session),
                 Err(error @ (FtpError::LoginRefused(_) | FtpError::TooManyLogins(_))) => return Err(error),
-                Err(error) => last = error,
+                Err(error) => last = Some(error),
             }
         }
-        Err(last)
+        let cause = io::ErrorKind::NotFound.into();
+        Err(last.unwrap_or(FtpError::Resolve { host: self.settings.host.clone(), cause }))
     }
 
-    async fn connect_to(&self, address: SocketAddr) -> Result<Session, FtpError> {
+    /// The ways to the server, in the order in which to try them.
+    async fn routes(&self) -> Result<Vec<Route>, FtpError> {
+        let ServerSettings { host, reach, .. } = &self.settings;
+        let Some(proxy) = &reach.proxy else {
+            return Ok(self.resolve(host).await?.into_iter().map(Route::Straight).collect());
+        };
+        let Proxy { host: proxy_host, port, resolves, login } = proxy;
+        let servers: Vec<Destination> = match host.parse() {
+            Err(_) if *resolves => vec![Destination::Name(host.clone())],
+            Ok(address) => vec![Destination::Address(address)],
+            Err(_) => self.resolve(host).await?.into_iter().map(Destination::Address).collect(),
+        };
+        let proxies = self.resolve(proxy_host).await?;
+        let through = |proxy: &IpAddr, server: &Destination| {
+            let (proxy, login, server) = (SocketAddr::new(*proxy, *port), login.clone(), server.clone());
+            Route::Proxied(Arc::new(ProxyRoute { proxy, login, server }))
+        };
+        let routes =
+            proxies.iter().flat_map(|proxy| servers.iter().map(move |server| through(proxy, server)));
+        Ok(routes.collect())
+    }
+
+    async fn resolve(&self, host: &str) -> Result<Vec<IpAddr>, FtpError> {
+        let Self { settings, .. } = self;
+        let looking_up = async {
+            crate::fault::hang_here("resolve", settings.name.as_str()).await;
+            self.resolver.resolve(host, settings.port).await
+        };
+        let addresses = within("resolving the host", settings.timeout, looking_up).await?;
+        let addresses = addresses.map_err(|cause| FtpError::Resolve { host: host.to_owned(), cause })?;
+        Ok(addresses.into_iter().map(|address| address.ip()).collect())
+    }
+
+    async fn connect_by(&self, route: Route) -> Result<Session, FtpError> {
         let Self { settings, .. } = self;
         let tls = self.tls().map_err(|error| FtpError::Tls(format!("{error:#}")))?;
-        let outbox = Outbox::default();
-        let connector =
-            ControlConnector { tls: tls.clone().map(|tls| (settings.tls, tls)), outbox: outbox.clone() };
+        let (outbox, way) = (Outbox::default(), Way::default());
+        let connector = ControlConnector {
+            tls: tls.clone().map(|tls| (settings.tls, tls)),
+            outbox: outbox.clone(),
+            route: (route.clone(), settings.port),
+            way: way.clone(),
+        };
         // suppaftp's way in for a stream of one's own; whether TLS is spoken is the connector's choice
+        let address = route.first_hop(settings.port);
         let connecting =
             ImplAsyncFtpStream::<ControlStream>::connect_secure_implicit(address, connector, &settings.host);
-        let client = within("greeting", settings.timeout, connecting).await?;
+        let connected = within("greeting", settings.timeout, connecting).await;
+        let (client, local) = match (connected, way.end()) {
+            (Ok(Ok(client)), Ok(local)) => (client, local),
+            (Err(error), Ok(_)) => return Err(error),
+            (Ok(Err(error)), Ok(_)) => return Err(greeting_error(&reached(&route, settings.port), error)),
+            (connected, Err(blocked)) => {
+                return Err(way_error(&route, settings.port, blocked, connected.map(Result::err)));
+            }
+        };
         let mut session = Session {
-            client: client.map_err(|error| greeting_error(address, error))?,
+            client,
             outbox,
             early_port: None,
-            peer: address.ip(),
+            route,
+            local,
+            active: Active::of(&settings.reach),
+            passive: settings.reach.passive,
             tls,
             timeout: settings.timeout,
             speed: self.speed.clone(),
@@ -144,7 +192,8 @@ impl Connector {
     fn tls(&self) -> anyhow::Result<Option<Tls>> {
         let Some(trust) = &self.trust else { return Ok(None) };
         let name = TlsName::try_from(self.settings.host.clone()).context("the host is no name for TLS")?;
-        Ok(Some(Tls::new(trust.client_config()?, name)))
+        let reach = &self.settings.reach;
+        Ok(Some(Tls::new(trust.client_config(reach.tls_min..=reach.tls_max)?, name)))
     }
 }
 
@@ -184,12 +233,40 @@ impl Session {
     }
 }
 
-fn greeting_error(address: SocketAddr, error: SuppaError) -> FtpError {
+/// The server as errors show it.
+fn reached(route: &Route, port: u16) -> String {
+    match route {
+        Route::Straight(_) => route.first_hop(port).to_string(),
+        Route::Proxied(proxied) => format!("{} through {route}", proxied.server.with_port(port)),
+    }
+}
+
+/// What kept a connection from the server: the first hop, or what the proxy answered.
+fn way_error(
+    route: &Route,
+    port: u16,
+    blocked: Option<io::Error>,
+    connected: Result<Option<SuppaError>, FtpError>,
+) -> FtpError {
+    let address = reached(route, port);
+    match (blocked, connected, route) {
+        (Some(cause), ..) => FtpError::Connect { address, cause },
+        (None, Err(FtpError::Timeout { after, .. }), Route::Proxied(_)) => {
+            FtpError::Timeout { step: "connecting through the proxy", after }
+        }
+        (None, Err(error), _) => error,
+        (None, Ok(Some(error)), Route::Proxied(_)) => greeting_error(&route.to_string(), error),
+        (None, Ok(Some(error)), _) => greeting_error(&address, error),
+        (None, Ok(None), _) => FtpError::Connect { address, cause: io::ErrorKind::NotConnected.into() },
+    }
+}
+
+fn greeting_error(address: &str, error: SuppaError) -> FtpError {
     match error {
         SuppaError::UnexpectedResponse(response) => {
             refused_login(Reply::from_body(response.body), "greeting")
         }
-        SuppaError::ConnectionError(cause) => FtpError::Connect { address: address.to_string(), cause },
+        SuppaError::ConnectionError(cause) => FtpError::Connect { address: address.to_owned(), cause },
         other => match reply_of("greeting", Err(other)) {
             Ok(reply) => refused_login(reply, "greeting"),
             Err(error) => error,
@@ -212,7 +289,7 @@ fn closes(error: &SuppaError) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{ListingMode, Password, Verify};
+    use crate::config::{ListingMode, Password, ReachSettings, Verify};
     use crate::names::{RemotePath, ServerName};
 
     fn settings(host: &str, timeout: Duration) -> ServerSettings {
@@ -231,6 +308,7 @@ mod tests {
             encoding: encoding_rs::UTF_8,
             listing: ListingMode::Auto,
             verify: Verify::Auto,
+            reach: ReachSettings::default(),
         }
     }
 

@@ -42,7 +42,8 @@ impl Session {
         let mut data = self.open_transfer("RETR", &[b"RETR ", path.wire()].concat(), offset).await?;
         let mut received = Received { bytes: 0, clean_end: true };
         let mut pace = Pace::new(&self.speed);
-        self.buffer.resize(BUFFER, 0);
+        let limit = self.speed.limit.clone();
+        self.buffer.resize(limit.piece(BUFFER), 0);
         loop {
             let Self { buffer, timeout, .. } = self;
             let began = Instant::now();
@@ -54,6 +55,7 @@ impl Session {
             sink(buffer.get(..read).unwrap_or_default())?;
             received.bytes += read as u64;
             pace.took("RETR", waited, read)?;
+            limit.pay(read).await;
         }
         self.end_transfer("RETR", data, another()).await?;
         Ok(received)

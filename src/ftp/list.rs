@@ -7,11 +7,12 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use siphasher::sip::SipHasher13;
 use tokio::time::Instant;
 
+use super::data::Data;
 use super::error::FtpError;
 use super::listing::{Entry, ListingParser, Summary};
 use super::pace::Pace;
 use super::reply::Reply;
-use super::session::{Data, Session};
+use super::session::Session;
 use crate::config::ListingMode;
 use crate::names::RemotePath;
 
@@ -160,11 +161,14 @@ impl Listing<'_> {
     async fn read(&mut self) -> Result<usize, FtpError> {
         let Some(data) = &mut self.data else { return Ok(0) };
         let session = &mut *self.session;
-        session.buffer.resize(session.buffer.len().max(CHUNK), 0);
+        let piece = session.speed.limit.piece(CHUNK);
+        session.buffer.resize(session.buffer.len().max(piece), 0);
+        let space = session.buffer.get_mut(..piece).unwrap_or_default();
         let began = Instant::now();
-        let read = data.read(self.step, session.timeout, &mut session.buffer, &mut self.clean).await?;
+        let read = data.read(self.step, session.timeout, space, &mut self.clean).await?;
         if read > 0 {
             self.pace.took(self.step, began.elapsed(), read)?;
+            session.speed.limit.pay(read).await;
         }
         self.hash.write(session.buffer.get(..read).unwrap_or_default());
         self.bytes += read as u64;

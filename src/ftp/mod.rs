@@ -1,24 +1,31 @@
 //! Conversations with FTP servers: logging in, listing, fetching. Nothing here knows of the mirror or the records.
 //!
 //! - [`connect`]: address, TLS, user and password in, a logged-in [`Session`] out
-//! - [`session`]: commands, replies, data connections, deadlines
+//! - [`session`]: commands, replies, deadlines
+//! - `data`, `passive` and `active`: data connections, and who opens them
+//! - [`route`]: straight to the server, or through a proxy
 //! - [`list`] and [`listing`]: one directory as entries, whatever dialect the server speaks
 //! - [`compare`]: whether a listing can be believed
 //! - [`download`]: one file as bytes, resumed where that is safe
-//! - `resolve` and `pace`: host names, and the lowest useful speed
+//! - `resolve`, `pace` and `rate`: host names, the lowest useful speed, and the highest one that is allowed
 //! - [`reply`] and [`transport`]: what lies beneath suppaftp, which carries the control connection
 //! - [`tls`]: whom to trust
 
+mod active;
 mod ahead;
 pub mod compare;
 pub mod connect;
+mod data;
 pub mod download;
 pub mod error;
 pub mod list;
 pub mod listing;
 mod pace;
+mod passive;
+mod rate;
 pub mod reply;
 mod resolve;
+pub mod route;
 pub mod session;
 pub mod tls;
 pub mod transport;

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::error::FtpError;
+use super::rate::Limit;
 
 /// The speed is averaged over so many times the timeout: a pause that the timeout allows leaves half of the time to
 /// make up for it.
@@ -19,6 +20,8 @@ pub(super) struct Speed {
     pub(super) timeout: Duration,
     /// Bytes that came on data connections, listings included.
     pub(super) received: Rc<Cell<u64>>,
+    /// What they may take.
+    pub(super) limit: Limit,
 }
 
 /// The speed of one transfer. Only the time that is spent waiting for the server counts: what our own disk takes is
@@ -69,7 +72,7 @@ mod tests {
 
     fn pace(least: u64, timeout: u64) -> Pace {
         let timeout = Duration::from_secs(timeout);
-        Pace::new(&Speed { least, timeout, received: Rc::default() })
+        Pace::new(&Speed { least, timeout, received: Rc::default(), limit: Limit::default() })
     }
 
     fn receive(pace: &mut Pace, bytes: usize, after: u64) -> Result<(), FtpError> {

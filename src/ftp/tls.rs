@@ -3,6 +3,7 @@
 //!
 //! There is no switch that turns verification off.
 
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,7 +13,10 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::version::{TLS12, TLS13};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme, SupportedProtocolVersion};
+
+use crate::config::TlsVersion;
 
 /// What all logins to one server share: the trust, and nothing of a session.
 #[derive(Debug, Clone)]
@@ -51,15 +55,21 @@ impl Trust {
         Ok(Self { verifier, provider })
     }
 
-    /// A configuration for one control connection, with a session store of its own.
+    /// A configuration for one control connection that speaks these versions, with a session store of its own.
     ///
     /// # Errors
     ///
     /// rustls' own, where the provider carries no protocol version.
-    pub fn client_config(&self) -> Result<ClientConfig, rustls::Error> {
+    pub fn client_config(&self, versions: RangeInclusive<TlsVersion>) -> Result<ClientConfig, rustls::Error> {
         let verifier: Arc<dyn ServerCertVerifier> = Arc::clone(&self.verifier) as _;
+        let known = [(TlsVersion::Tls12, &TLS12), (TlsVersion::Tls13, &TLS13)];
+        let spoken: Vec<&'static SupportedProtocolVersion> = known
+            .into_iter()
+            .filter(|(version, _)| versions.contains(version))
+            .map(|(_, known)| known)
+            .collect();
         Ok(ClientConfig::builder_with_provider(Arc::clone(&self.provider))
-            .with_safe_default_protocol_versions()?
+            .with_protocol_versions(&spoken)?
             .dangerous()
             .with_custom_certificate_verifier(verifier)
             .with_no_client_auth())

@@ -5,10 +5,10 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, ready};
 
-use rustls::ClientConfig;
+use rustls::{ClientConfig, ProtocolVersion};
 use rustls_pki_types::ServerName as TlsName;
 use suppaftp::tokio::{AsyncTlsConnector, TokioTlsStream};
 use suppaftp::{FtpError as SuppaError, FtpResult};
@@ -18,6 +18,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::reply::{Reply, ReplyRepair};
+use super::route::{Route, Way, WayState};
 use crate::config::TlsMode;
 
 /// Bytes read from the control connection at a time.
@@ -29,6 +30,8 @@ const READ_SIZE: usize = 2048;
 pub struct Tls {
     connector: TlsConnector,
     name: TlsName<'static>,
+    /// What the control connection speaks.
+    version: Arc<OnceLock<&'static str>>,
 }
 
 impl std::fmt::Debug for Tls {
@@ -41,7 +44,7 @@ impl Tls {
     /// TLS towards `name` with a session store of its own.
     #[must_use]
     pub fn new(config: ClientConfig, name: TlsName<'static>) -> Self {
-        Self { connector: TlsConnector::from(Arc::new(config)), name }
+        Self { connector: TlsConnector::from(Arc::new(config)), name, version: Arc::default() }
     }
 
     /// Shakes hands over `stream`.
@@ -50,7 +53,17 @@ impl Tls {
     ///
     /// The system's or rustls' own, as an `io::Error`.
     pub async fn connect(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
-        self.connector.connect(self.name.clone(), stream).await
+        let stream = self.connector.connect(self.name.clone(), stream).await?;
+        self.version.get_or_init(|| match stream.get_ref().1.protocol_version() {
+            Some(ProtocolVersion::TLSv1_3) => "TLS 1.3",
+            _ => "TLS 1.2",
+        });
+        Ok(stream)
+    }
+
+    /// The version that the first connection agreed on, which is the control connection.
+    pub fn version(&self) -> Option<&'static str> {
+        self.version.get().copied()
     }
 }
 
@@ -247,6 +260,10 @@ pub struct ControlConnector {
     pub tls: Option<(TlsMode, Tls)>,
     /// What is sent beside suppaftp.
     pub outbox: Outbox,
+    /// By which way the server is reached, and its port.
+    pub route: (Route, u16),
+    /// Filled by the connection.
+    pub way: Way,
 }
 
 #[async_trait::async_trait]
@@ -254,6 +271,17 @@ impl AsyncTlsConnector for ControlConnector {
     type Stream = ControlStream;
 
     async fn connect(&self, _domain: &str, stream: TcpStream) -> FtpResult<ControlStream> {
+        let local = stream.local_addr().map_err(SuppaError::ConnectionError)?.ip();
+        let (route, port) = &self.route;
+        let stream = match route.go_on(stream, *port).await {
+            Ok(stream) => stream,
+            Err(error) => {
+                let said = SuppaError::SecureError(error.to_string());
+                self.way.set(WayState::Blocked(error));
+                return Err(said);
+            }
+        };
+        self.way.set(WayState::Through(local));
         prepare(&stream).map_err(SuppaError::ConnectionError)?;
         match &self.tls {
             Some((TlsMode::Implicit, tls)) => {

@@ -164,6 +164,7 @@ mod tests {
     use chrono::Utc;
     use log::Log;
     use std::fs::OpenOptions;
+    use std::io;
     use std::io::{Read, Write};
     use std::process::{Command, Stdio};
     use std::sync::{Mutex, mpsc};

@@ -1,12 +1,15 @@
-//! The life of one scanner between `start` and `stop`: scan after scan, never two at once.
+//! The life of one scanner between `start` and `stop`: scan after scan, never two at once, and none outside of the
+//! server's windows.
 
 use std::time::Duration;
 
+use chrono::{DateTime, Local};
 use tokio::time::Instant;
 
 use super::obtain::discard_leftovers;
 use super::scan::{Tally, scan};
 use super::server::Server;
+use super::windows::{Closed, opening, reached, until_closing};
 use crate::backoff::Backoff;
 use crate::exit_flag::{ExitWatch, Stopped};
 use crate::ftp::{Blame, FtpError};
@@ -31,20 +34,31 @@ pub async fn collect(server: &Server, exit: &ExitWatch) {
     let mut failures = 0;
     let mut fault: Option<String> = None;
     while !exit.is_raised() {
+        if let Some(opens) = opening(server) {
+            if exit.guard(wait_for(server, opens)).await == Err(Stopped) {
+                break;
+            }
+            continue;
+        }
         let started = Instant::now();
-        let Ok(outcome) = exit.guard(one_scan(server)).await else { break };
+        let Ok(outcome) = exit.guard(until_closing(server, one_scan(server))).await else { break };
+        let Ok(outcome) = outcome else {
+            close(server, true).await;
+            continue;
+        };
         failures = if outcome.is_ok() { 0 } else { failures + 1 };
         let took = started.elapsed();
         let pause = pause(server, &outcome, failures).saturating_sub(took);
         let state = if outcome.is_ok() { ServerState::Waiting } else { ServerState::Unreachable };
         server.progress.scan_ended(took, pause, state);
         report(server, &outcome, took, pause, (fault.as_deref(), failures));
-        for gap in server.progress.lateness().check(chrono::Utc::now().timestamp_millis()) {
-            log::warn!("server={} {gap} did not come in time", server.settings.name);
-        }
+        warn_of_gaps(server, outcome.is_ok());
         fault = outcome.as_ref().err().map(ToString::to_string);
-        if exit.guard(until_next(server, started, &outcome, failures)).await == Err(Stopped) {
-            break;
+        let waiting = until_closing(server, until_next(server, started, &outcome, failures));
+        match exit.guard(waiting).await {
+            Ok(Ok(())) => {}
+            Ok(Err(Closed)) => close(server, false).await,
+            Err(Stopped) => break,
         }
     }
     wind_up(server).await;
@@ -54,6 +68,37 @@ pub async fn collect(server: &Server, exit: &ExitWatch) {
 /// Lets what was received whole be recorded, as long as a stop may wait, and logs out.
 pub async fn wind_up(server: &Server) {
     tokio::join!(server.finish_publishing(FINISH_LIMIT), server.log_out());
+}
+
+/// The server's window has ended: everything as after a stop, but that the scanner waits for the next window.
+async fn close(server: &Server, cut: bool) {
+    wind_up(server).await;
+    let name = &server.settings.name;
+    let rest = if cut { "; what is under way is kept, and resumed in the next one" } else { "" };
+    log::info!("server={name} its window has ended{rest}");
+}
+
+/// Waits outside of the server's windows until they open.
+async fn wait_for(server: &Server, opens: Option<DateTime<Local>>) {
+    server.progress.window_closed(opens.map(|opens| opens.to_utc()));
+    let name = &server.settings.name;
+    match opens {
+        Some(opens) => {
+            log::info!("server={name} waits for its window, which opens at {}", opens.format("%F %R"))
+        }
+        None => log::error!("server={name} its windows never open"),
+    }
+    reached(opens).await;
+}
+
+/// Says which periods did not come. Where a server has windows, only a scan that went through can tell.
+fn warn_of_gaps(server: &Server, well: bool) {
+    if !well && !server.settings.reach.windows.is_always() {
+        return;
+    }
+    for gap in server.progress.lateness().check(chrono::Utc::now().timestamp_millis()) {
+        log::warn!("server={} {gap} did not come in time", server.settings.name);
+    }
 }
 
 async fn one_scan(server: &Server) -> Result<Tally, FtpError> {

@@ -8,6 +8,7 @@
 //! - [`delete`]: one file less, for the quota
 //! - [`tree`]: directories below `{root}`, opened without following links
 //! - [`server`] and [`memory`]: what outlives a scan; [`ports`]: what a scan asks of the rest
+//! - `windows`: the times outside of which nothing is done
 
 mod budget;
 pub mod collect;
@@ -30,3 +31,4 @@ pub mod store;
 mod sync;
 pub mod tree;
 pub mod verify;
+mod windows;

@@ -399,6 +399,8 @@ mod tests {
     fn settings() -> NotifySettings {
         NotifySettings {
             url: url::Url::parse("http://h/d").unwrap(),
+            method: crate::config::NotifyMethod::Get,
+            headers: Vec::new(),
             timeout: Duration::from_secs(1),
             concurrency: 4,
         }
@@ -470,7 +472,9 @@ mod tests {
         let (flag, exit) = ExitFlag::new();
         let wakers = Wakers { grew: &grew, exit: &exit };
         let raise = async {
-            tokio::time::sleep(Duration::from_millis(2)).await;
+            while host.at_once.get() < 4 {
+                tokio::task::yield_now().await;
+            }
             flag.raise();
         };
         let work = announce(&settings, &rows, &host, &wakers, |_, _| {});

@@ -88,6 +88,8 @@ fn scans(page: &mut Page, servers: &[ServerStatus]) {
     page.each("mrosync_last_scan_start_timestamp_seconds", "gauge", help, servers, |s| {
         DateTime::parse_from_rfc3339(s.last_scan_started.as_deref()?).ok().map(|time| seconds(time.into()))
     });
+    let help = "1 while nothing is done, because it lies outside of the server's windows.";
+    page.each("mrosync_outside_windows", "gauge", help, servers, |s| Some(u8::from(s.outside_windows)));
     page.each("mrosync_directories", "gauge", "Directories in the last scan.", servers, |s| {
         Some(s.directories_seen)
     });
@@ -246,6 +248,7 @@ mod tests {
         let mut slow = server("a\"\\b");
         slow.last_scan_started = Some("2026-11-23T03:00:00.500Z".to_owned());
         slow.lateness.missing_periods = 2;
+        slow.outside_windows = true;
         slow.lateness.seen_to_local.p99_seconds = Some(1.5);
         let text = render(&status(vec![slow, server("c")]));
         for line in [
@@ -254,6 +257,8 @@ mod tests {
             r#"mrosync_file_local_seconds{server="a\"\\b",quantile="0.99"} 1.5"#,
             r#"mrosync_last_scan_start_timestamp_seconds{server="a\"\\b"} 1795402800.5"#,
             r#"mrosync_server_state{server="c",state="stopped"} 1"#,
+            r#"mrosync_outside_windows{server="c"} 0"#,
+            r#"mrosync_outside_windows{server="a\"\\b"} 1"#,
             r#"mrosync_server_state{server="c",state="unreachable"} 0"#,
         ] {
             assert!(text.lines().any(|shown| shown == line), "{line} is not in {text}");

@@ -31,6 +31,7 @@ mod order;
 mod properties;
 mod quiet;
 mod quota;
+mod reach;
 mod real_servers;
 mod records;
 mod reload;

@@ -364,3 +364,47 @@ fn a_system_without_root_certificates_announces_by_http_and_says_why_it_cannot_b
     });
     assert!(!service.lines(Stream::Stderr).iter().any(|line| line.contains("panicked")));
 }
+
+// -- how it is called ----------------------------------------------------------------------------------------
+
+#[test]
+fn a_call_is_a_get_without_further_headers_unless_the_operator_wants_others() {
+    let names = |notify: &NotifyStub| -> Vec<String> {
+        let headers = notify.calls()[0].headers.clone();
+        let mut names: Vec<_> =
+            headers.iter().map(|line| line.split(':').next().unwrap().to_ascii_lowercase()).collect();
+        names.sort();
+        names
+    };
+    let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
+    put(&ftp, 1);
+    let service = run(to(&ftp, &notify));
+    called(&notify, 1);
+    assert_eq!(notify.calls()[0].method, "GET");
+    let usual = names(&notify);
+    drop(service);
+
+    let notify = NotifyStub::start();
+    let headers = "headers = { Authorization = 'Bearer geheim', X-Site = { env = 'SITE' } }";
+    let level = "[log]\nlevel = 'trace'\n";
+    let setup = to(&ftp, &notify).toml(&format!("[notify]\nmethod = 'POST'\n{headers}\n{level}"));
+    let service = run(setup.env("SITE", "geheim-7"));
+    called(&notify, 1);
+    let call = notify.calls().remove(0);
+    assert_eq!((call.method.as_str(), call.target.as_str()), ("POST", "/dls.php?file=%2Fomc01%2F0.zip"));
+    let value = |name: &str| {
+        let line = call.headers.iter().find(|line| line.to_ascii_lowercase().starts_with(name));
+        line.map(|line| line.split_once(": ").unwrap().1.to_owned()).unwrap_or_default()
+    };
+    assert_eq!((value("authorization:"), value("x-site:")), ("Bearer geheim".into(), "geheim-7".into()));
+    // some hosts want the length of a POST, if it is none
+    assert_eq!(value("content-length:"), "0");
+    let more: Vec<String> = names(&notify).into_iter().filter(|name| !usual.contains(name)).collect();
+    assert_eq!(more, ["authorization", "x-site"]);
+    notify.answer(Answer::Status(500));
+    put(&ftp, 2);
+    called(&notify, 2);
+    counted(&service, "failed_attempts", 1);
+    let shown = service.lines(Stream::Stderr).into_iter().chain([service.status().to_string()]);
+    assert_eq!(shown.filter(|line| line.contains("geheim")).count(), 0);
+}

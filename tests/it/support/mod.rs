@@ -17,6 +17,7 @@ pub mod pty;
 pub mod raw;
 pub mod scripted;
 pub mod service;
+pub mod socks;
 pub mod tls;
 pub mod unftp;
 pub mod wait;

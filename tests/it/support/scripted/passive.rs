@@ -76,3 +76,15 @@ fn numbers(at: SocketAddr) -> String {
     let port = at.port();
     format!("{},{},{},{},{},{}", octets[0], octets[1], octets[2], octets[3], port >> 8, port & 255)
 }
+
+/// Where the client listens, by PORT (`127,0,0,1,195,80`) or EPRT (`|2|::1|50000|`).
+pub fn client_port(verb: &str, argument: &[u8]) -> Option<SocketAddr> {
+    let text = std::str::from_utf8(argument).ok()?;
+    if verb == "EPRT" {
+        let parts: Vec<&str> = text.split('|').collect();
+        return Some(SocketAddr::new(parts.get(2)?.parse().ok()?, parts.get(3)?.parse().ok()?));
+    }
+    let numbers: Vec<u8> = text.split(',').map(str::parse).collect::<Result<_, _>>().ok()?;
+    let [a, b, c, d, high, low] = numbers.try_into().ok()?;
+    Some(SocketAddr::new(IpAddr::from([a, b, c, d]), u16::from_be_bytes([high, low])))
+}

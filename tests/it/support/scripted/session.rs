@@ -1,14 +1,14 @@
 //! One control connection of a scripted server: reads commands, applies the rules, answers.
 
 use std::io::{self, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::super::net::{Connection, Gate, Ticket, Waited, open_connections};
 use super::rules::{Act, CONNECT, DataFault, LimitAt, Rest};
 use super::tree::{join, normal};
-use super::{Command, Manner, Shared, Visit, World, listing};
+use super::{Command, Manner, Shared, Visit, World, listing, passive};
 
 /// A longer line is not taken: the connection is closed.
 const LONGEST_LINE: usize = 64 * 1024;
@@ -35,6 +35,8 @@ pub(super) struct Session<'a> {
     /// Where the next RETR begins.
     pub(super) restart_at: u64,
     pub(super) passive: Option<TcpListener>,
+    /// Where the client listens, in active mode.
+    pub(super) active: Option<SocketAddr>,
     /// Taken before the journal shows the command.
     pub(super) ticket: Ticket,
 }
@@ -73,6 +75,7 @@ impl<'a> Session<'a> {
             binary: false,
             restart_at: 0,
             passive: None,
+            active: None,
             ticket,
         };
         match session.talk() {
@@ -172,6 +175,10 @@ impl<'a> Session<'a> {
             "PWD" => self.send(&[b"257 \"", &self.cwd[..], b"\" is the current directory\r\n"].concat()),
             "CWD" | "CDUP" => self.change_directory(path),
             "PASV" | "EPSV" => self.listen(verb),
+            "PORT" | "EPRT" => {
+                self.active = passive::client_port(verb, argument);
+                self.reply(if self.active.is_some() { "200 command successful." } else { "501 no address" })
+            }
             "REST" => self.restart(argument),
             "SIZE" | "MDTM" => self.tell(verb, path),
             "LIST" | "MLSD" => self.list(verb, path, acts),

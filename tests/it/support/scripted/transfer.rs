@@ -130,6 +130,11 @@ impl Session<'_> {
     }
 
     fn accept(&mut self) -> Result<Option<Arc<TcpStream>>, Gone> {
+        if let Some(client) = self.active.take() {
+            let data = TcpStream::connect_timeout(&client, CONNECT_WITHIN).ok().map(Arc::new);
+            data.iter().for_each(|data| self.gate.adopt(self.id, data));
+            return Ok(data);
+        }
         let Some(listener) = self.passive.take() else { return Ok(None) };
         let deadline = Instant::now() + CONNECT_WITHIN;
         while Instant::now() < deadline {

@@ -1,0 +1,183 @@
+//! Data connections: one for each listing and each file, opened by whoever the mode says, encrypted as the control
+//! connection is, and closed before the server's verdict is read.
+
+use std::io;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::active::OpenPort;
+use super::error::FtpError;
+use super::passive::{out_of_step, passive_command};
+use super::reply::Reply;
+use super::session::{Session, within};
+use super::transport::{Socket, Tls};
+
+/// An open data connection and what the server said when it opened.
+#[derive(Debug)]
+pub(super) struct Data {
+    pub(super) socket: Socket,
+    /// The final reply, where it came without a preliminary one.
+    early: Option<Reply>,
+}
+
+/// A data connection on its way.
+enum Channel {
+    /// It leads to the server already.
+    Open(TcpStream),
+    /// The server is to connect once the command is sent.
+    Awaited(OpenPort),
+}
+
+impl Channel {
+    async fn open(self, step: &'static str, timeout: Duration, tls: Option<Tls>) -> Result<Socket, FtpError> {
+        let stream = match self {
+            Self::Open(stream) => stream,
+            Self::Awaited(port) => port.accept(step, timeout).await?,
+        };
+        let Some(tls) = tls else { return Ok(Socket::Plain(stream)) };
+        let secured = within(step, timeout, tls.connect(stream)).await?;
+        let secured = secured.map_err(|cause| FtpError::Data { step, cause })?;
+        Ok(Socket::Tls(Box::new(secured)))
+    }
+}
+
+impl Session {
+    /// Opens a data connection and sends `line`, preceded by REST where `offset` is not zero.
+    pub(super) async fn open_transfer(
+        &mut self,
+        step: &'static str,
+        line: &[u8],
+        offset: u64,
+    ) -> Result<Data, FtpError> {
+        if let Some(active) = self.active.clone() {
+            let port = self.open_port(step, &active).await?;
+            return self.open_on(Channel::Awaited(port), step, line, offset).await;
+        }
+        let (stream, was_early) = self.connect_data(step).await?;
+        let opened = self.open_on(Channel::Open(stream), step, line, offset).await;
+        match &opened {
+            Ok(_) if was_early => self.learned.early_passive.went_well(),
+            // a refusal is about the file, or about the login, unless it says that there is no data connection
+            Err(FtpError::Refused { reply, .. }) if !matches!(reply.code, 425 | 503) => {}
+            Err(error) if was_early => {
+                self.learned.early_passive.went_wrong(error);
+                self.pending = true;
+                return Err(out_of_step(step, error));
+            }
+            _ => {}
+        }
+        opened
+    }
+
+    async fn open_on(
+        &mut self,
+        channel: Channel,
+        step: &'static str,
+        line: &[u8],
+        offset: u64,
+    ) -> Result<Data, FtpError> {
+        if offset > 0 {
+            let reply = self.command("REST", format!("REST {offset}").as_bytes()).await?;
+            if reply.code != 350 {
+                return Err(FtpError::Refused { step: "REST", reply });
+            }
+        }
+        // the handshake travels together with the command, which saves a round trip; and a server that connects to us
+        // does so before its reply or after it
+        let opening = channel.open(step, self.timeout, self.tls.clone());
+        let begin = self.begin(step, line);
+        tokio::pin!(begin, opening);
+        let (begun, opened) = tokio::select! {
+            begun = &mut begin => match begun {
+                Err(error) if !matches!(error, FtpError::Timeout { .. }) => return Err(error),
+                begun => (begun, opening.await),
+            },
+            opened = &mut opening => (begin.await, opened),
+        };
+        match (begun, opened) {
+            (Ok(early), Ok(socket)) => Ok(Data { socket, early }),
+            // a server that cannot reach us is silent meanwhile: what is amiss is the data connection
+            (Ok(_) | Err(FtpError::Timeout { .. }), Err(error)) => Err(error),
+            (Err(error), _) => Err(error),
+        }
+    }
+
+    /// Sends the transfer command. The answer is the final reply where it came at once.
+    async fn begin(&mut self, step: &'static str, line: &[u8]) -> Result<Option<Reply>, FtpError> {
+        let reply = self.command(step, line).await?;
+        if reply.is_preliminary() {
+            Ok(None)
+        } else if reply.is_done() {
+            Ok(Some(reply))
+        } else {
+            Err(FtpError::Refused { step, reply })
+        }
+    }
+
+    /// Closes the data connection and reads the final reply: vsftpd and ProFTPD send it only then. With `ask_early`
+    /// the port for the next transfer is asked for in the same round trip, where the server bears it.
+    pub(super) async fn end_transfer(
+        &mut self,
+        step: &'static str,
+        data: Data,
+        ask_early: bool,
+    ) -> Result<Reply, FtpError> {
+        let Data { mut socket, early } = data;
+        if let Socket::Tls(_) = socket {
+            // close_notify, which vsftpd with TLS 1.3 insists on; a server that is gone already does not mind
+            drop(within(step, self.timeout, socket.shutdown()).await);
+        }
+        drop(socket);
+        if let Some(reply) = early {
+            return Ok(reply);
+        }
+        let extended = self.learned.extended_passive.get().filter(|_| ask_early);
+        let asked = extended.filter(|_| self.learned.early_passive.may_ask());
+        if let Some(extended) = asked {
+            self.outbox.push(passive_command(extended).0.as_bytes());
+        }
+        let outcome = match self.next_reply(step).await {
+            Ok(reply) if reply.is_done() && !matches!(reply.code, 227 | 229) => Ok(reply),
+            // some servers send 426 and then 226: what follows cannot be told, so the session stays marked
+            Ok(reply) => Err(FtpError::Refused { step, reply }),
+            Err(error) => Err(error),
+        };
+        match (outcome, asked) {
+            (Ok(reply), None) => {
+                self.pending = false;
+                Ok(reply)
+            }
+            (Ok(reply), Some(extended)) => {
+                self.take_early_port(extended).await;
+                Ok(reply)
+            }
+            (Err(error), None) => Err(error),
+            (Err(error), Some(_)) => {
+                self.learned.early_passive.went_wrong(&error);
+                Err(out_of_step(step, &error))
+            }
+        }
+    }
+}
+
+impl Data {
+    /// Reads into `buffer`; 0 is the end. `clean` turns false when TLS ended without saying so.
+    pub(super) async fn read(
+        &mut self,
+        step: &'static str,
+        timeout: Duration,
+        buffer: &mut [u8],
+        clean: &mut bool,
+    ) -> Result<usize, FtpError> {
+        match within(step, timeout, self.socket.read(buffer)).await? {
+            Ok(read) => Ok(read),
+            Err(cause) if cause.kind() == io::ErrorKind::UnexpectedEof => {
+                *clean = false;
+                Ok(0)
+            }
+            Err(cause) => Err(FtpError::Data { step, cause }),
+        }
+    }
+}

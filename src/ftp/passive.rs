@@ -1,0 +1,133 @@
+//! Passive mode: the server opens a port, and we connect to it (RFC 959 PASV, RFC 2428 EPSV), early where the server
+//! bears it ([`super::ahead`]).
+
+use std::io;
+
+use tokio::net::TcpStream;
+
+use super::ahead::EarlyPort;
+use super::error::FtpError;
+use super::reply::Reply;
+use super::session::{Session, is_one_line, within};
+use crate::config::PassiveCommand;
+use crate::names::RemotePath;
+
+impl Session {
+    /// Makes `path` the current directory, and asks for the port of the listing that follows in the same round trip
+    /// where the server handles one command after the other.
+    pub(super) async fn enter(&mut self, path: &RemotePath) -> Result<(), FtpError> {
+        let line = [b"CWD ", path.wire()].concat();
+        let extended = self.learned.extended_passive.get();
+        let together =
+            extended.filter(|_| self.early_port.is_none() && self.learned.early_passive.is_in_order());
+        let Some(extended) = together.filter(|_| is_one_line(&line)) else {
+            return self.require("CWD", &line).await.map(drop);
+        };
+        self.pending = true;
+        self.outbox.push(&line);
+        self.outbox.push(passive_command(extended).0.as_bytes());
+        let reply = self.next_reply("CWD").await?;
+        if reply.code == 421 {
+            return Err(FtpError::Refused { step: "CWD", reply });
+        }
+        self.take_early_port(extended).await;
+        match (self.pending, reply.is_done()) {
+            (true, _) => Err(out_of_step("CWD", &FtpError::Refused { step: "CWD", reply })),
+            (false, true) => Ok(()),
+            (false, false) => Err(FtpError::Refused { step: "CWD", reply }),
+        }
+    }
+
+    /// Reads the answer to the port that was asked for early. Whatever it is, the transfer before it has ended well;
+    /// a session that does not answer as it should stays marked.
+    pub(super) async fn take_early_port(&mut self, extended: bool) {
+        let (step, code) = passive_command(extended);
+        let answer = self.next_reply(step).await;
+        let port = match &answer {
+            Ok(reply) if reply.code == code => passive_port(reply, extended),
+            _ => None,
+        };
+        match (port, answer) {
+            (Some(port), _) => {
+                self.early_port = Some(EarlyPort::new(port));
+                self.pending = false;
+            }
+            (None, Ok(reply)) => self.learned.early_passive.went_wrong(&reply),
+            (None, Err(error)) => self.learned.early_passive.went_wrong(&error),
+        }
+    }
+
+    /// Asks a server that did not say in its greeting what it is, so that those which are known to answer out of
+    /// order are never asked early.
+    pub(super) async fn learn_name(&mut self) -> Result<(), FtpError> {
+        // no port is ever asked for in active mode
+        if self.active.is_none() && self.learned.early_passive.wants_a_name() {
+            let reply = self.command("HELP", b"HELP").await?;
+            self.learned.early_passive.named(&String::from_utf8_lossy(&reply.body));
+            self.learned.early_passive.stays_unnamed();
+        }
+        Ok(())
+    }
+
+    /// PASV (RFC 959) or EPSV (RFC 2428), then TCP to where the control connection leads; whether the port was opened
+    /// early.
+    pub(super) async fn connect_data(&mut self, step: &'static str) -> Result<(TcpStream, bool), FtpError> {
+        if let Some(port) = self.early_port.take().and_then(EarlyPort::usable) {
+            match self.connect_to(step, port).await {
+                Ok(stream) => return Ok((stream, true)),
+                Err(error) => self.learned.early_passive.went_wrong(&error),
+            }
+        }
+        let port = self.passive_port(step).await?;
+        Ok((self.connect_to(step, port).await?, false))
+    }
+
+    async fn connect_to(&self, step: &'static str, port: u16) -> Result<TcpStream, FtpError> {
+        let stream = within(step, self.timeout, self.route.connect(port)).await?;
+        stream.map_err(|cause| FtpError::Data { step, cause })
+    }
+
+    /// PASV first on IPv4 and EPSV first on IPv6, unless the operator says which; what the server refuses for good is not asked again.
+    async fn passive_port(&mut self, step: &'static str) -> Result<u16, FtpError> {
+        let extended_first = self.learned.extended_passive.get().unwrap_or(self.route.is_ipv6());
+        let commands: &[bool] = match self.passive {
+            PassiveCommand::Auto => &[extended_first, !extended_first],
+            PassiveCommand::Pasv => &[false],
+            PassiveCommand::Epsv => &[true],
+        };
+        let mut refusal = None;
+        for extended in commands.iter().copied() {
+            let (command, code) = passive_command(extended);
+            let reply = self.command(command, command.as_bytes()).await?;
+            let port = match reply.code == code {
+                true => passive_port(&reply, extended),
+                false if reply.code / 100 != 5 => return Err(FtpError::Refused { step: command, reply }),
+                false => None,
+            };
+            if let Some(port) = port {
+                self.learned.extended_passive.set(Some(extended));
+                return Ok(port);
+            }
+            refusal = refusal.or(Some((command, reply)));
+        }
+        Err(match refusal {
+            Some((command, reply)) => FtpError::Refused { step: command, reply },
+            None => FtpError::Data { step, cause: io::ErrorKind::Unsupported.into() },
+        })
+    }
+}
+
+/// The command that opens a data port, and the code of its answer.
+pub(super) fn passive_command(extended: bool) -> (&'static str, u16) {
+    if extended { ("EPSV", 229) } else { ("PASV", 227) }
+}
+
+fn passive_port(reply: &Reply, extended: bool) -> Option<u16> {
+    if extended { reply.epsv_port() } else { reply.pasv_port() }
+}
+
+/// What is wrong may be that replies and commands do not belong together: nothing is said against the file, and
+/// another session is tried.
+pub(super) fn out_of_step(step: &'static str, error: &FtpError) -> FtpError {
+    FtpError::Lost { step, cause: io::Error::other(format!("after an early PASV: {error}")) }
+}

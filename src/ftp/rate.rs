@@ -1,0 +1,135 @@
+//! The bandwidth limit of a server, shared by its connections, and that of all servers together.
+//!
+//! Each piece that was read is paid for with a pause, during which nothing more is read; TCP holds the server back
+//! then. Pieces are small and paid for in the order in which they came, so that every connection gets its share. The
+//! pauses are ours: they count neither against `timeout` nor as slowness of the server.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+use crate::config::ReachSettings;
+
+/// So many pieces come in a second at full rate: small enough to be smooth.
+const PIECES: u64 = 20;
+/// Smaller pieces would cost more than they smooth.
+const SMALLEST_PIECE: usize = 512;
+/// What was not used for so long is made up for; more would be a burst.
+const CREDIT: Duration = Duration::from_millis(200);
+
+/// Of all servers together. When the next piece is free, whatever the rate is.
+static FLEET: Mutex<Bucket> = Mutex::new(Bucket { free_at: None });
+
+/// When the next piece may come.
+#[derive(Debug, Default)]
+struct Bucket {
+    free_at: Option<Instant>,
+}
+
+impl Bucket {
+    /// Takes `bytes` out, and answers when they are paid for.
+    fn take(&mut self, bytes: usize, rate: u64, now: Instant) -> Instant {
+        let earliest = now.checked_sub(CREDIT).unwrap_or(now);
+        let from = self.free_at.map_or(now, |free_at| free_at.max(earliest));
+        let paid = from + Duration::from_secs_f64(bytes as f64 / rate as f64);
+        self.free_at = Some(paid);
+        paid
+    }
+}
+
+/// The limits that hold for one server. Cloned into each of its transfers.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Limit {
+    own: Option<u64>,
+    fleet: Option<u64>,
+    bucket: Rc<RefCell<Bucket>>,
+}
+
+impl Limit {
+    pub(super) fn new(settings: &ReachSettings) -> Self {
+        Self { own: settings.max_rate, fleet: settings.fleet_max_rate, bucket: Rc::default() }
+    }
+
+    /// How much is read at a time, where it would be `usual` without a limit.
+    pub(super) fn piece(&self, usual: usize) -> usize {
+        let Some(rate) = self.own.into_iter().chain(self.fleet).min() else { return usual };
+        let piece = usize::try_from(rate / PIECES).unwrap_or(usual);
+        piece.clamp(SMALLEST_PIECE.min(usual), usual)
+    }
+
+    /// Pauses until `bytes`, which were read, are paid for. Nothing is owed any more when cancelled.
+    pub(super) async fn pay(&self, bytes: usize) {
+        let now = Instant::now();
+        let own = self.own.map(|rate| self.bucket.borrow_mut().take(bytes, rate, now));
+        let fleet = self
+            .fleet
+            .map(|rate| FLEET.lock().unwrap_or_else(PoisonError::into_inner).take(bytes, rate, now));
+        if let Some(paid) = own.max(fleet) {
+            sleep_until(paid).await;
+            crate::pulse::beat();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limit(own: Option<u64>, fleet: Option<u64>) -> Limit {
+        Limit::new(&ReachSettings { max_rate: own, fleet_max_rate: fleet, ..ReachSettings::default() })
+    }
+
+    /// The time in which each of `connections` gets `bytes` through, in pieces, and when each was done.
+    async fn times(limit: &Limit, connections: usize, bytes: usize) -> Vec<f64> {
+        let began = Instant::now();
+        let all = (0..connections).map(|_| async move {
+            let mut left = bytes;
+            while left > 0 {
+                let piece = limit.piece(256 * 1024).min(left);
+                left -= piece;
+                limit.pay(piece).await;
+            }
+            began.elapsed().as_secs_f64()
+        });
+        futures_util::future::join_all(all).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn connections_share_the_rate_and_get_the_same_of_it() {
+        let times = times(&limit(Some(100_000), None), 4, 250_000).await;
+        for time in &times {
+            assert!((9.7..10.1).contains(time), "{times:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_not_used_is_made_up_for_only_for_a_moment() {
+        let limit = limit(Some(100_000), None);
+        limit.pay(100_000).await;
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+        let times = times(&limit, 1, 100_000).await;
+        assert!((0.75..0.85).contains(&times[0]), "{times:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_narrower_of_two_limits_holds() {
+        let times = times(&limit(Some(1_000_000), Some(50_000)), 1, 100_000).await;
+        assert!((1.9..2.1).contains(&times[0]), "{times:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_a_limit_nothing_is_smaller_or_waits() {
+        let none = limit(None, None);
+        assert_eq!(none.piece(256 * 1024), 256 * 1024);
+        assert_eq!(times(&none, 4, 1 << 30).await, [0.0; 4]);
+    }
+
+    #[test]
+    fn pieces_are_a_twentieth_of_a_second_within_reason() {
+        let piece = |rate| limit(Some(rate), None).piece(32 * 1024);
+        assert_eq!([piece(1024), piece(100_000), piece(1 << 40)], [512, 5_000, 32 * 1024]);
+    }
+}

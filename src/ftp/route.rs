@@ -1,0 +1,185 @@
+//! The way to a server: straight to an address of it, or through a SOCKS5 proxy. Control and data connections take the
+//! same one, so that data comes from where the control connection leads, whatever the server says.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::net::TcpStream;
+use tokio_socks::tcp::Socks5Stream;
+use tokio_socks::{Error as SocksError, TargetAddr};
+
+use crate::config::Password;
+
+/// See the module. The deadlines are the caller's.
+#[derive(Debug, Clone)]
+pub enum Route {
+    /// To this address.
+    Straight(IpAddr),
+    /// By way of a proxy.
+    Proxied(Arc<ProxyRoute>),
+}
+
+/// What a proxy is told.
+#[derive(Debug)]
+pub struct ProxyRoute {
+    /// Where the proxy is.
+    pub(super) proxy: SocketAddr,
+    /// User and password for it.
+    pub(super) login: Option<(String, Password)>,
+    /// The server, as the proxy is told.
+    pub(super) server: Destination,
+}
+
+/// The server from the proxy's point of view.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Destination {
+    /// We looked it up.
+    Address(IpAddr),
+    /// The proxy looks it up.
+    Name(String),
+}
+
+impl Route {
+    /// Where the TCP connection goes that leads to `port` of the server.
+    pub(super) fn first_hop(&self, port: u16) -> SocketAddr {
+        match self {
+            Self::Straight(address) => SocketAddr::new(*address, port),
+            Self::Proxied(route) => route.proxy,
+        }
+    }
+
+    /// Whether the server is known to be reached by IPv6.
+    pub(super) fn is_ipv6(&self) -> bool {
+        match self {
+            Self::Straight(address) => address.is_ipv6(),
+            Self::Proxied(route) => {
+                matches!(&route.server, Destination::Address(address) if address.is_ipv6())
+            }
+        }
+    }
+
+    /// A connection to `port` of the server.
+    ///
+    /// # Errors
+    ///
+    /// The system's, or what the proxy answered, in words.
+    pub(super) async fn connect(&self, port: u16) -> io::Result<TcpStream> {
+        let stream = TcpStream::connect(self.first_hop(port)).await;
+        let stream = match self {
+            Self::Straight(_) => stream?,
+            Self::Proxied(route) => stream.map_err(|error| {
+                io::Error::new(error.kind(), format!("cannot connect to the proxy {}: {error}", route.proxy))
+            })?,
+        };
+        self.go_on(stream, port).await
+    }
+
+    /// The rest of the way, from the first hop to `port` of the server.
+    ///
+    /// # Errors
+    ///
+    /// What the proxy answered, in words.
+    pub(super) async fn go_on(&self, stream: TcpStream, port: u16) -> io::Result<TcpStream> {
+        let Self::Proxied(route) = self else { return Ok(stream) };
+        let target = match &route.server {
+            Destination::Address(address) => TargetAddr::Ip(SocketAddr::new(*address, port)),
+            Destination::Name(name) => TargetAddr::Domain(name.into(), port),
+        };
+        let tunnel = match &route.login {
+            Some((user, password)) => {
+                Socks5Stream::connect_with_password_and_socket(stream, target, user, password.reveal()).await
+            }
+            None => Socks5Stream::connect_with_socket(stream, target).await,
+        };
+        let tunnel = tunnel.map_err(|error| {
+            io::Error::new(kind(&error), format!("the proxy {} {}", route.proxy, words(&error)))
+        })?;
+        Ok(tunnel.into_inner())
+    }
+}
+
+impl Destination {
+    /// With its port, as errors show it.
+    pub(super) fn with_port(&self, port: u16) -> String {
+        match self {
+            Self::Address(address) => SocketAddr::new(*address, port).to_string(),
+            Self::Name(name) => format!("{name}:{port}"),
+        }
+    }
+}
+
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Straight(address) => address.fmt(f),
+            Self::Proxied(route) => write!(f, "the proxy {}", route.proxy),
+        }
+    }
+}
+
+/// What is learnt of the way while connecting, which suppaftp would swallow.
+#[derive(Debug, Clone, Default)]
+pub struct Way(Arc<Mutex<WayState>>);
+
+#[derive(Debug, Default)]
+pub(super) enum WayState {
+    /// Not at the server yet.
+    #[default]
+    Ahead,
+    /// The proxy has led no further.
+    Blocked(io::Error),
+    /// At the server, from this address of ours.
+    Through(IpAddr),
+}
+
+impl Way {
+    /// Notes how far it has come.
+    pub(super) fn set(&self, state: WayState) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = state;
+    }
+
+    /// Our end of a connection that has reached the server; or why it has not, as far as that is known.
+    pub(super) fn end(&self) -> Result<IpAddr, Option<io::Error>> {
+        match std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner)) {
+            WayState::Through(local) => Ok(local),
+            WayState::Blocked(error) => Err(Some(error)),
+            WayState::Ahead => Err(None),
+        }
+    }
+}
+
+fn kind(error: &SocksError) -> io::ErrorKind {
+    match error {
+        SocksError::Io(error) => error.kind(),
+        SocksError::ConnectionRefused => io::ErrorKind::ConnectionRefused,
+        SocksError::HostUnreachable => io::ErrorKind::HostUnreachable,
+        SocksError::NetworkUnreachable => io::ErrorKind::NetworkUnreachable,
+        _ => io::ErrorKind::Other,
+    }
+}
+
+/// What the proxy answered (RFC 1928 section 6), as the end of a sentence that begins with the proxy.
+fn words(error: &SocksError) -> String {
+    match error {
+        SocksError::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            "closes the connection: is it a SOCKS5 proxy?".to_owned()
+        }
+        SocksError::Io(error) => format!("breaks off: {error}"),
+        SocksError::InvalidResponseVersion => "does not speak SOCKS5".to_owned(),
+        SocksError::NoAcceptableAuthMethods | SocksError::UnknownAuthMethod => {
+            "wants another login: give user and password, or none, in proxy".to_owned()
+        }
+        SocksError::PasswordAuthFailure(_) => "refuses user or password".to_owned(),
+        SocksError::GeneralSocksServerFailure => "answers: general failure".to_owned(),
+        SocksError::ConnectionNotAllowedByRuleset => "does not allow the connection by its rules".to_owned(),
+        SocksError::NetworkUnreachable => "answers: network unreachable".to_owned(),
+        SocksError::HostUnreachable => "answers: host unreachable".to_owned(),
+        SocksError::ConnectionRefused => "answers: connection refused".to_owned(),
+        SocksError::TtlExpired => "answers: no way in time (TTL expired)".to_owned(),
+        SocksError::CommandNotSupported => "does not support CONNECT".to_owned(),
+        SocksError::AddressTypeNotSupported => "does not support this kind of address".to_owned(),
+        other => format!("fails: {other}"),
+    }
+}
