@@ -193,9 +193,9 @@ fn watch_refreshes_in_place_outlives_the_service_and_gives_the_terminal_back() {
     pty.wait(SOON, "it is refreshed in place", |screen| {
         screen.lines().filter(|line| line.starts_with("omc01")).count() == 1 && screen.contains("waiting")
     });
-    pty.resize(40, 10);
+    pty.resize(40, 20);
     pty.wait(SOON, "it fits the window", |screen| {
-        screen.lines().any(|line| line.starts_with("SERVER") && !line.contains("FETCHED"))
+        screen.lines().any(|line| line.starts_with("SERVER") && !line.contains("TOOK"))
     });
     assert!(!pty.raw().contains("\x1b[2J"), "wiping the screen makes it flicker");
     service.kill();
