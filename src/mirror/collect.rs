@@ -9,7 +9,7 @@ use super::scan::{Tally, scan};
 use super::server::Server;
 use crate::backoff::Backoff;
 use crate::exit_flag::{ExitWatch, Stopped};
-use crate::ftp::{Blame, FtpError};
+use crate::remote::{Blame, RemoteError};
 use crate::status::ServerState;
 use crate::{fault, pulse};
 
@@ -57,7 +57,7 @@ pub async fn wind_up(server: &Server) {
     tokio::join!(server.finish_publishing(FINISH_LIMIT), server.log_out());
 }
 
-async fn one_scan(server: &Server) -> Result<Tally, FtpError> {
+async fn one_scan(server: &Server) -> Result<Tally, RemoteError> {
     let _under_way = pulse::task(|| "a scan".to_owned());
     if let Err(error) = server.guard.sweep().await {
         log::warn!("server={} cannot check the disk before the scan: {error:#}", server.settings.name);
@@ -81,7 +81,7 @@ async fn one_scan(server: &Server) -> Result<Tally, FtpError> {
 }
 
 /// From the start of this scan to the start of the next.
-fn pause(server: &Server, outcome: &Result<Tally, FtpError>, failures: u32) -> Duration {
+fn pause(server: &Server, outcome: &Result<Tally, RemoteError>, failures: u32) -> Duration {
     let interval = server.interval;
     let longest = match outcome {
         Ok(tally) if tally.overflowed && tally.fetched > 0 => return Duration::ZERO,
@@ -110,7 +110,7 @@ fn note(server: &Server, tally: &Tally) {
 /// Says what a scan brought. A fault that stays the same is said once, and its end is said too.
 fn report(
     server: &Server,
-    outcome: &Result<Tally, FtpError>,
+    outcome: &Result<Tally, RemoteError>,
     took: Duration,
     wait: Duration,
     (before, failures): (Option<&str>, u32),

@@ -10,10 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::config::Verify;
 use crate::facts::FileFacts;
-use crate::ftp::reply::Reply;
-use crate::ftp::{FtpError, Session};
 use crate::names::RemotePath;
 use crate::quota::{Gauge, Hold};
+use crate::remote::{RemoteError, Session};
 use crate::{fault, panics, pulse};
 
 use super::partial::{Partial, PartialName, remove};
@@ -31,7 +30,7 @@ const UNSIZED: u64 = 1024 * 1024 * 1024;
 pub enum FetchError {
     /// The way to the server, or the server's answer.
     #[error(transparent)]
-    Ftp(#[from] FtpError),
+    Remote(#[from] RemoteError),
     /// What came is not what the server shows.
     #[error("received {received} bytes, but the server shows {shown}")]
     WrongSize {
@@ -123,9 +122,7 @@ pub async fn fetch(
     let resumed = partial.length() > 0;
     let clean_end = match transfer(session, wanted, &mut partial, hold).await {
         // a server that does not resume, or not here: from the start then, on the same session
-        Err(FtpError::Refused { step, reply })
-            if resumed && session.is_reusable() && no_rest(step, &reply) =>
-        {
+        Err(error) if resumed && session.is_reusable() && error.refuses_to_resume() => {
             gauge.partial_gone(partial.length());
             partial.start_over()?;
             transfer(session, wanted, &mut partial, hold).await?
@@ -143,7 +140,7 @@ pub async fn fetch(
     match proof.await {
         Ok(not_a_zip) => Ok(Fetched { partial: name, file: partial.into_file(), size, not_a_zip }),
         // the connection broke while the size was asked for: nothing is said against the bytes
-        Err(FetchError::Ftp(error)) => Err(error.into()),
+        Err(FetchError::Remote(error)) => Err(error.into()),
         Err(error) => {
             remove(mirror, name)?;
             gauge.partial_gone(size);
@@ -152,17 +149,12 @@ pub async fn fetch(
     }
 }
 
-/// Whether this is the answer to REST, or to a RETR that came to nothing because of REST: refused for good.
-fn no_rest(step: &str, reply: &Reply) -> bool {
-    step == "REST" || (step == "RETR" && reply.code / 100 == 5)
-}
-
 async fn transfer(
     session: &mut Session,
     wanted: Wanted<'_>,
     partial: &mut Partial,
     hold: &mut Hold,
-) -> Result<bool, FtpError> {
+) -> Result<bool, RemoteError> {
     let offset = partial.length();
     let take = |bytes: &[u8]| {
         let before = partial.length();
@@ -186,7 +178,7 @@ async fn prove_size(
     if wanted.facts.size == Some(received) && !resumed {
         return Ok(());
     }
-    match session.size(wanted.path.wire()).await? {
+    match session.size(wanted.path).await? {
         Some(shown) if shown == received => Ok(()),
         Some(shown) => Err(FetchError::WrongSize { received, shown }),
         None => match wanted.facts.size {

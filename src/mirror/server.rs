@@ -17,8 +17,8 @@ use super::quiet::QuietDirectories;
 use super::store::Publisher;
 use super::tree::{Mirror, ServerMirror};
 use crate::config::{ServerSettings, SyncSettings};
-use crate::ftp::{Connector, Session};
 use crate::quota::Gauge;
+use crate::remote::{Connector, Session};
 use crate::status::{ConnectionStatus, Progress};
 
 /// For logging out of idle sessions.
