@@ -165,7 +165,7 @@ fn holds_password(table: &Table) -> bool {
         return false;
     };
     servers.iter().any(|server| match &server.kind {
-        ValueKind::Table(server) => server.contains_key("password"),
+        ValueKind::Table(server) => ["password", "passphrase"].iter().any(|key| server.contains_key(*key)),
         _ => false,
     })
 }

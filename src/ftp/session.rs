@@ -376,7 +376,7 @@ fn out_of_step(step: &'static str, error: &FtpError) -> FtpError {
 }
 
 /// Gives `work` as long as the server may be silent.
-pub(super) async fn within<T>(
+pub(crate) async fn within<T>(
     step: &'static str,
     after: Duration,
     work: impl Future<Output = T>,

@@ -2,14 +2,16 @@
 
 use super::error::RemoteError;
 use super::session::Session;
-use crate::config::ServerSettings;
-use crate::ftp;
+use crate::config::{Protocol, ServerSettings};
+use crate::{ftp, sftp};
 
 /// Makes sessions with one server, and keeps what was learnt of it. Lives on the server's own thread.
 #[derive(Debug)]
 pub enum Connector {
     /// FTP, with or without TLS.
     Ftp(ftp::Connector),
+    /// SFTP.
+    Sftp(sftp::Connector),
 }
 
 impl Connector {
@@ -19,7 +21,10 @@ impl Connector {
     ///
     /// Where there is nobody to trust.
     pub fn new(settings: ServerSettings) -> anyhow::Result<Self> {
-        Ok(Self::Ftp(ftp::Connector::new(settings)?))
+        Ok(match settings.protocol.clone() {
+            Protocol::Ftp => Self::Ftp(ftp::Connector::new(settings)?),
+            Protocol::Sftp(sftp) => Self::Sftp(sftp::Connector::new(settings, *sftp)),
+        })
     }
 
     /// Bytes of listings and files that all sessions received so far.
@@ -27,6 +32,7 @@ impl Connector {
     pub fn received(&self) -> u64 {
         match self {
             Self::Ftp(connector) => connector.received(),
+            Self::Sftp(connector) => connector.received(),
         }
     }
 
@@ -38,6 +44,7 @@ impl Connector {
     pub async fn connect(&self) -> Result<Session, RemoteError> {
         Ok(match self {
             Self::Ftp(connector) => Session::Ftp(Box::new(connector.connect().await?)),
+            Self::Sftp(connector) => Session::Sftp(Box::new(connector.connect().await?)),
         })
     }
 }

@@ -1,6 +1,7 @@
 //! What can go wrong with a server, in the terms that the mirror decides by.
 
 use crate::ftp::{Blame, FtpError};
+use crate::sftp::SftpError;
 
 /// A failed step of a conversation. The caller adds server and path.
 #[derive(Debug, thiserror::Error)]
@@ -8,6 +9,9 @@ pub enum RemoteError {
     /// On the way to any server, or in FTP's own words.
     #[error(transparent)]
     Ftp(FtpError),
+    /// In SFTP's.
+    #[error(transparent)]
+    Sftp(SftpError),
     /// Our own side: the disk, the records.
     #[error(transparent)]
     Local(#[from] anyhow::Error),
@@ -22,12 +26,22 @@ impl From<FtpError> for RemoteError {
     }
 }
 
+impl From<SftpError> for RemoteError {
+    fn from(error: SftpError) -> Self {
+        match error {
+            SftpError::Way(error) => error.into(),
+            error => Self::Sftp(error),
+        }
+    }
+}
+
 impl RemoteError {
     /// Whom the failure concerns.
     #[must_use]
     pub fn blame(&self) -> Blame {
         match self {
             Self::Ftp(error) => error.blame(),
+            Self::Sftp(error) => error.blame(),
             Self::Local(_) => Blame::Local,
         }
     }
@@ -46,6 +60,7 @@ impl RemoteError {
             Self::Ftp(FtpError::Refused { step, reply }) => {
                 *step == "REST" || (*step == "RETR" && reply.code / 100 == 5)
             }
+            Self::Sftp(error) => error.refuses_to_resume(),
             _ => false,
         }
     }

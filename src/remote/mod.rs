@@ -14,10 +14,9 @@ mod session;
 
 pub use connector::Connector;
 pub use error::RemoteError;
-pub use session::{Listing, Session};
+pub use session::{Listing, Received, Session};
 
 // the words of listings and failures, which all protocols share
 pub use crate::ftp::Blame;
-pub use crate::ftp::download::Received;
 pub use crate::ftp::list::Fingerprint;
 pub use crate::ftp::listing::{Entry, Kind, Summary};

@@ -3,23 +3,35 @@
 use std::time::Duration;
 
 use super::error::RemoteError;
-use crate::ftp;
-use crate::ftp::download::Received;
 use crate::ftp::list::Fingerprint;
 use crate::ftp::listing::{Entry, Summary};
 use crate::names::RemotePath;
+use crate::{ftp, sftp};
 
 /// A logged-in connection. One operation at a time; dropping the future of one leaves the session marked, and
 /// [`Session::is_reusable`] says no.
 pub enum Session {
     /// See [`ftp::Session`].
     Ftp(Box<ftp::Session>),
+    /// See [`sftp::Session`].
+    Sftp(Box<sftp::Session>),
 }
 
 /// A directory being listed. Dropped before [`Listing::finish`], its session is not reusable.
 pub enum Listing<'s> {
     /// See [`ftp::list::Listing`].
     Ftp(ftp::list::Listing<'s>),
+    /// See [`sftp::list::Listing`].
+    Sftp(sftp::list::Listing<'s>),
+}
+
+/// How a file came to its end, after all of it was passed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Received {
+    /// False where the end could have been cut by an attacker, so that the size must prove the file whole.
+    pub clean_end: bool,
+    /// The size of the file after its last byte was read, where the server tells that in the same go.
+    pub size_after: Option<u64>,
 }
 
 impl Session {
@@ -28,6 +40,7 @@ impl Session {
     pub fn is_reusable(&self) -> bool {
         match self {
             Self::Ftp(session) => session.is_reusable(),
+            Self::Sftp(session) => session.is_reusable(),
         }
     }
 
@@ -39,6 +52,7 @@ impl Session {
     pub async fn size(&mut self, path: &RemotePath) -> Result<Option<u64>, RemoteError> {
         match self {
             Self::Ftp(session) => Ok(session.size(path.wire()).await?),
+            Self::Sftp(session) => Ok(session.size(path).await?),
         }
     }
 
@@ -46,6 +60,7 @@ impl Session {
     pub async fn quit(self, limit: Duration) {
         match self {
             Self::Ftp(session) => session.quit(limit).await,
+            Self::Sftp(session) => session.quit(limit).await,
         }
     }
 
@@ -57,11 +72,12 @@ impl Session {
     pub async fn list(&mut self, path: &RemotePath) -> Result<Listing<'_>, RemoteError> {
         match self {
             Self::Ftp(session) => Ok(Listing::Ftp(session.list(path).await?)),
+            Self::Sftp(session) => Ok(Listing::Sftp(session.list(path).await?)),
         }
     }
 
-    /// Fetches the file at `path` from byte `offset` on and passes every piece to `sink`. `another` is asked at the
-    /// end of the data whether another file is fetched next.
+    /// Fetches the file at `path` from byte `offset` on and passes every piece to `sink`. `expected` is the size that the
+    /// listing shows; `another` is asked at the end of the data whether another file is fetched next.
     ///
     /// # Errors
     ///
@@ -72,12 +88,20 @@ impl Session {
         &mut self,
         path: &RemotePath,
         offset: u64,
+        expected: Option<u64>,
         sink: impl FnMut(&[u8]) -> anyhow::Result<()>,
         another: impl Fn() -> bool,
     ) -> Result<Received, RemoteError> {
-        match self {
-            Self::Ftp(session) => Ok(session.fetch(path, offset, sink, another).await?),
-        }
+        Ok(match self {
+            Self::Ftp(session) => {
+                let received = session.fetch(path, offset, sink, another).await?;
+                Received { clean_end: received.clean_end, size_after: None }
+            }
+            Self::Sftp(session) => {
+                let received = session.fetch(path, offset, expected, sink).await?;
+                Received { clean_end: true, size_after: received.size_after }
+            }
+        })
     }
 
     /// Checks that a directory whose listing is empty is there and can be entered, where such a listing alone does
@@ -89,6 +113,8 @@ impl Session {
     pub async fn confirm_empty(&mut self, path: &RemotePath) -> Result<(), RemoteError> {
         match self {
             Self::Ftp(session) => Ok(session.confirm_empty(path).await?),
+            // it was opened
+            Self::Sftp(_) => Ok(()),
         }
     }
 
@@ -97,6 +123,7 @@ impl Session {
     pub async fn loses_entries(&mut self, path: &RemotePath, summary: &Summary, configured: bool) -> bool {
         match self {
             Self::Ftp(session) => session.loses_by_mlsd(path, summary, configured).await,
+            Self::Sftp(_) => false,
         }
     }
 }
@@ -107,6 +134,7 @@ impl Listing<'_> {
     pub async fn is_still(&mut self, before: Fingerprint) -> bool {
         match self {
             Self::Ftp(listing) => listing.is_still(before).await,
+            Self::Sftp(listing) => listing.is_still(before).await,
         }
     }
 
@@ -115,6 +143,7 @@ impl Listing<'_> {
     pub fn fingerprint(&self) -> Fingerprint {
         match self {
             Self::Ftp(listing) => listing.fingerprint(),
+            Self::Sftp(listing) => listing.fingerprint(),
         }
     }
 
@@ -126,6 +155,7 @@ impl Listing<'_> {
     pub async fn next(&mut self, entries: &mut Vec<Entry>) -> Result<bool, RemoteError> {
         match self {
             Self::Ftp(listing) => Ok(listing.next(entries).await?),
+            Self::Sftp(listing) => Ok(listing.next(entries).await?),
         }
     }
 
@@ -137,6 +167,7 @@ impl Listing<'_> {
     pub async fn finish(self, entries: &mut Vec<Entry>) -> Result<Summary, RemoteError> {
         match self {
             Self::Ftp(listing) => Ok(listing.finish(entries).await?),
+            Self::Sftp(listing) => Ok(listing.finish(entries).await?),
         }
     }
 }

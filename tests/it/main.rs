@@ -36,6 +36,7 @@ mod records;
 mod replies;
 mod restart;
 mod resume;
+mod sftp;
 mod signals;
 mod status;
 mod steps;

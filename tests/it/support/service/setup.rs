@@ -169,6 +169,12 @@ impl Server {
         self
     }
 
+    /// Leaves a key out.
+    pub fn without(mut self, key: &str) -> Self {
+        self.keys.remove(key);
+        self
+    }
+
     /// The entry as it stands in a configuration.
     pub fn toml(&self) -> String {
         let lines = self.keys.iter().map(|(key, value)| format!("{key} = {value}\n"));
