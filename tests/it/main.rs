@@ -37,6 +37,7 @@ mod replies;
 mod restart;
 mod resume;
 mod sftp;
+mod sftp_faults;
 mod signals;
 mod status;
 mod steps;

@@ -16,6 +16,7 @@ pub mod processes;
 pub mod raw;
 pub mod scripted;
 pub mod service;
+pub mod sftp;
 pub mod sshd;
 pub mod tls;
 pub mod unftp;
