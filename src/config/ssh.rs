@@ -156,3 +156,115 @@ impl fmt::Debug for LoginKey {
         f.write_str("***")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Loaded, Protocol, ServerSettings, load_from};
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    const NAMED: &str = "[[servers]]\nname = 'omc01'\nhost = 'h'\n";
+    const WHOLE: &str = "protocol = 'sftp'\nuser = 'mro'\npassword = 'x'\ndirectories = ['/mr']\n";
+    const FINGERPRINT: &str = "SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+    const PUBLIC: &str =
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti foo@bar.com";
+
+    fn load(toml: &str) -> Result<Loaded, Vec<String>> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.toml");
+        fs::write(&path, toml).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        let origin = format!(" (in {})", path.display());
+        load_from(&[path], &Default::default())
+            .map_err(|faults| faults.faults().iter().map(|fault| fault.replace(&origin, "")).collect())
+    }
+
+    fn server(toml: &str) -> (ServerSettings, SftpSettings) {
+        let server = load(toml).unwrap().settings.servers.remove(0);
+        let Protocol::Sftp(sftp) = server.protocol.clone() else { panic!("{server:?}") };
+        (server, *sftp)
+    }
+
+    fn faults(keys: &str) -> Vec<String> {
+        load(&format!("{NAMED}{keys}")).unwrap_err()
+    }
+
+    #[test]
+    fn sftp_has_its_port_and_asks_for_user_directories_and_something_to_log_in_with() {
+        let (server, sftp) = server(&format!("{NAMED}{WHOLE}"));
+        assert_eq!((server.port, server.password.reveal(), sftp.sends_password), (22, "x", true));
+        assert_eq!((sftp.host_keys, sftp.old_algorithms, sftp.private_key.is_some()), (vec![], false, false));
+        let faults = faults("protocol = 'sftp'\n");
+        let keys: Vec<_> = faults.iter().map(|fault| fault.split_once(": ").unwrap().0).collect();
+        assert_eq!(keys, ["user", "password", "directories"].map(|key| format!("servers[0] (omc01).{key}")));
+        assert!(load(&format!("{NAMED}{WHOLE}")).unwrap().warnings.is_empty());
+    }
+
+    #[test]
+    fn keys_of_the_other_protocol_are_refused_on_the_server_itself_and_named() {
+        let fault = |key: &str, protocol: &str| {
+            vec![format!("servers[0] (omc01).{key}: has no meaning with protocol = \"{protocol}\"")]
+        };
+        for key in ["tls = 'explicit'", "tls_ca_file = '/x'", "listing = 'mlsd'"] {
+            let name = key.split(' ').next().unwrap();
+            assert_eq!(faults(&format!("{WHOLE}{key}\n")), fault(name, "sftp"));
+        }
+        for key in
+            ["host_key = 'x'", "known_hosts_file = 'x'", "old_algorithms = true", "private_key_file = 'x'"]
+        {
+            let name = key.split(' ').next().unwrap();
+            assert_eq!(faults(&format!("{key}\n")), fault(name, "ftp"));
+        }
+    }
+
+    #[test]
+    fn defaults_hold_for_servers_of_their_protocol() {
+        let defaults = "[defaults]\nprotocol = 'sftp'\ntls = 'explicit'\ntls_ca_file = '/nonexistent'\n\
+                        old_algorithms = true\n";
+        let (_, sftp) = server(&format!("{defaults}{NAMED}{}", WHOLE.replace("protocol = 'sftp'\n", "")));
+        assert!(sftp.old_algorithms);
+        let own = "protocol = 'ftp'\ntls = 'off'\n";
+        let loaded = load(&format!("{defaults}{NAMED}{own}")).unwrap();
+        assert!(matches!(loaded.settings.servers[0].protocol, Protocol::Ftp));
+        assert_eq!(loaded.settings.servers[0].port, 21);
+    }
+
+    #[test]
+    fn host_keys_are_fingerprints_or_public_keys_one_or_several() {
+        let keys = |value: &str| server(&format!("{NAMED}{WHOLE}host_key = {value}\n")).1.host_keys;
+        assert_eq!(keys(&format!("'{FINGERPRINT}'"))[0].fingerprint.to_string(), FINGERPRINT);
+        let both = keys(&format!("['{FINGERPRINT}', '{PUBLIC}']"));
+        let kinds: Vec<_> = both.into_iter().map(|key| key.kind).collect();
+        assert_eq!(kinds, [None, Some(Algorithm::Ed25519)]);
+        for wrong in ["'SHA256:x'", "''", "'MD5:00:11'", "[]", "5", "['ssh-ed25519 AAAA']"] {
+            let faults = faults(&format!("{WHOLE}host_key = {wrong}\n"));
+            assert_eq!(faults.len(), 1, "{faults:?}");
+            assert!(faults[0].starts_with("servers[0] (omc01).host_key: must be "), "{faults:?}");
+        }
+    }
+
+    #[test]
+    fn files_that_cannot_be_used_are_faults_before_anything_is_started() {
+        let file = "known_hosts_file = '/nonexistent/known'\n";
+        let found = faults(&format!("{WHOLE}{file}"));
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(
+            found[0].starts_with("servers[0] (omc01).known_hosts_file: cannot read /nonexistent/known: ")
+        );
+        let found = load(&format!("[defaults]\n{file}{NAMED}{WHOLE}")).unwrap_err();
+        assert!(found.len() == 1 && found[0].starts_with("defaults.known_hosts_file: "), "{found:?}");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("key");
+        fs::write(&path, "geheim").unwrap();
+        for (path, fault) in
+            [("/nonexistent", "cannot read"), (path.to_str().unwrap(), "holds no private key")]
+        {
+            let found = faults(&format!("{WHOLE}private_key_file = '{path}'\n"));
+            assert!(found.len() == 1 && found[0].contains(fault), "{found:?}");
+            assert!(!found[0].contains("geheim"), "{found:?}");
+        }
+        let found = faults(&format!("{WHOLE}passphrase = 'geheim'\n"));
+        assert_eq!(found, ["servers[0] (omc01).passphrase: has no meaning without private_key_file"]);
+    }
+}

@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 
 use super::algorithms::preferred;
 use super::error::{SftpError, shown};
-use super::host_key::{Guard, Trust};
+use super::host_key::{Guard, NO_WAY_LEFT, Trust};
 use super::list::FingerprintKey;
 use super::session::{Farewell, Parts, Session, lost};
 use super::socket::Socket;
@@ -257,7 +257,7 @@ fn thrown_out(farewell: &Farewell) -> SftpError {
     let text = said.clone().unwrap_or_default();
     let lower = text.to_lowercase();
     let any = |words: &[&str]| words.iter().any(|word| lower.contains(word));
-    if any(&ATTEMPT_WORDS) {
+    if text == NO_WAY_LEFT || any(&ATTEMPT_WORDS) {
         SftpError::LoginRefused(text)
     } else if any(&LIMIT_WORDS) {
         SftpError::TooManyLogins(text)

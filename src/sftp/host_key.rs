@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::{Arc, PoisonError};
 
+use russh::AlgorithmKind;
 use russh::client::{DisconnectReason, Handler};
 use russh::keys::known_hosts::known_host_keys_path;
 use russh::keys::{Algorithm, HashAlg, PublicKey, PublicKeyOrCertificate};
@@ -14,6 +15,9 @@ use crate::ftp::FtpError;
 
 /// Largest file of known hosts that is read, in bytes: far more than the hosts of a site.
 const MAX_KNOWN_HOSTS: u64 = 4 << 20;
+
+/// The farewell of a server that takes nothing of what it was offered.
+pub(super) const NO_WAY_LEFT: &str = "the server takes nothing else either";
 
 /// Watches over one connection: which key the server shows, and what it says when it leaves.
 pub struct Guard {
@@ -125,16 +129,26 @@ impl Broken {
             Self::Ssh(russh::Error::IO(cause)) => FtpError::Lost { step, cause }.into(),
             Self::Ssh(russh::Error::Disconnect | russh::Error::HUP) => super::session::lost(step, None),
             Self::Ssh(russh::Error::NoCommonAlgo { kind, theirs, .. }) => {
-                let (kind, theirs) =
-                    (format!("{kind:?}").to_lowercase(), shown(theirs.join(", ").as_bytes()));
-                let text = format!(
-                    "no {kind} algorithm in common; the server has {theirs}; old_algorithms = true allows more"
-                );
-                SftpError::Ssh { step, text }
+                SftpError::Ssh { step, text: nothing_in_common(&kind, &theirs) }
             }
             Self::Ssh(error) => SftpError::Ssh { step, text: shown(error.to_string().as_bytes()) },
         }
     }
+}
+
+/// What the server has, without the markers that stand among key exchanges.
+fn nothing_in_common(kind: &AlgorithmKind, theirs: &[String]) -> String {
+    let kind = match kind {
+        AlgorithmKind::Kex => "key exchange",
+        AlgorithmKind::Key => "host key",
+        AlgorithmKind::Cipher => "cipher",
+        AlgorithmKind::Compression => "compression",
+        AlgorithmKind::Mac => "MAC",
+    };
+    let is_marker = |name: &str| name.starts_with("kex-strict-") || name.starts_with("ext-info-");
+    let theirs: Vec<&str> = theirs.iter().map(String::as_str).filter(|name| !is_marker(name)).collect();
+    let theirs = shown(theirs.join(", ").as_bytes());
+    format!("no {kind} algorithm in common; the server has {theirs}; old_algorithms = true allows more")
 }
 
 impl Handler for Guard {
@@ -151,9 +165,68 @@ impl Handler for Guard {
             DisconnectReason::Error(Broken::Ssh(russh::Error::Disconnect | russh::Error::HUP)) => {
                 return Ok(());
             }
+            // russh ends a connection whose server refuses without naming another way
+            DisconnectReason::Error(Broken::Ssh(russh::Error::NoAuthMethod)) => NO_WAY_LEFT.to_owned(),
             DisconnectReason::Error(error) => shown(error.to_string().as_bytes()),
         };
         *self.farewell.lock().unwrap_or_else(PoisonError::into_inner) = Some(said);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    const FIRST: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti";
+    const SECOND: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
+
+    fn key(text: &str) -> PublicKey {
+        PublicKey::from_openssh(text).unwrap()
+    }
+
+    fn trust(lines: &str, port: u16) -> Result<Trust, SftpError> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("known_hosts");
+        fs::write(&path, lines).unwrap();
+        let settings = SftpSettings { known_hosts_file: Some(path), ..SftpSettings::default() };
+        Trust::load(&settings, "omc01", port)
+    }
+
+    #[test]
+    fn a_key_is_known_for_its_host_and_port_alone() {
+        let lines = format!("omc01 {FIRST}\n[omc01]:2222,other {SECOND}\n");
+        let (usual, own) = (trust(&lines, 22).unwrap(), trust(&lines, 2222).unwrap());
+        assert!(usual.check(&key(FIRST)).is_ok() && own.check(&key(SECOND)).is_ok());
+        assert!(
+            usual
+                .check(&key(SECOND))
+                .unwrap_err()
+                .starts_with("wrong host key: omc01 shows ssh-ed25519 SHA256:")
+        );
+        assert!(own.check(&key(FIRST)).unwrap_err().starts_with("wrong host key: [omc01]:2222 shows "));
+        let stranger = trust(&format!("other {FIRST}\n"), 22).unwrap();
+        assert!(stranger.check(&key(FIRST)).unwrap_err().starts_with("unknown host key: "));
+        assert_eq!(usual.kinds(), [Algorithm::Ed25519]);
+    }
+
+    #[test]
+    fn what_is_revoked_is_refused_even_where_it_is_known_and_authorities_vouch_for_nobody() {
+        let lines = format!("omc01 {FIRST}\n@revoked * {FIRST}\n@cert-authority * {SECOND}\n");
+        let trust = trust(&lines, 22).unwrap();
+        assert!(trust.check(&key(FIRST)).unwrap_err().ends_with("which known_hosts_file revokes"));
+        assert!(trust.check(&key(SECOND)).is_err());
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_lets_nobody_in() {
+        let settings =
+            SftpSettings { known_hosts_file: Some("/nonexistent/known".into()), ..SftpSettings::default() };
+        let error = Trust::load(&settings, "omc01", 22).unwrap_err();
+        assert!(
+            error.to_string().starts_with("cannot read known_hosts_file /nonexistent/known: "),
+            "{error}"
+        );
     }
 }

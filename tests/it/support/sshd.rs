@@ -44,6 +44,8 @@ pub struct Sshd {
     pub key: PathBuf,
     /// The fingerprint of the daemon's own key.
     pub fingerprint: String,
+    /// That key as it stands in a file of known hosts.
+    pub public_key: String,
     child: Child,
     directory: TempDir,
 }
@@ -128,9 +130,10 @@ LogLevel VERBOSE
         }
         let child = command.spawn().expect("the daemon started");
         let fingerprint = host_key.public_key().fingerprint(HashAlg::Sha256).to_string();
+        let public_key = host_key.public_key().to_openssh().expect("a public key");
         let addr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
         let (root, key) = (at("root"), at("login_key"));
-        let mut daemon = Self { addr, root, user: user(), key, fingerprint, child, directory };
+        let mut daemon = Self { addr, root, user: user(), key, fingerprint, public_key, child, directory };
         let up = try_obtain(UP_WITHIN, || {
             let ended = daemon.child.try_wait().is_ok_and(|status| status.is_some());
             (ended || TcpStream::connect(addr).is_ok()).then_some(!ended)
@@ -160,9 +163,18 @@ LogLevel VERBOSE
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// How many sessions there are, those that are logging in included.
-    pub fn sessions(&self) -> Vec<u32> {
-        processes::descendants(self.child.id())
+    /// Breaks all connections; the daemon goes on.
+    pub fn end_sessions(&self) {
+        processes::end(&processes::descendants(self.child.id()), Signal::KILL);
+    }
+
+    /// Puts a passphrase on the key that may log in.
+    pub fn encrypt_key(&self, passphrase: &str) {
+        let text = std::fs::read_to_string(&self.key).expect("the key");
+        let key = PrivateKey::from_openssh(text).expect("the key");
+        let locked = key.encrypt(&mut russh::keys::key::safe_rng(), passphrase).expect("an encrypted key");
+        let text = locked.to_openssh(LineEnding::LF).expect("a private key");
+        std::fs::write(&self.key, text.as_bytes()).expect("the key file");
     }
 }
 
