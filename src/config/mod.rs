@@ -179,7 +179,7 @@ pub struct ServerSettings {
 }
 
 /// What a server speaks.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Protocol {
     /// FTP, with or without TLS.
     Ftp,
@@ -188,7 +188,7 @@ pub enum Protocol {
 }
 
 /// What SFTP needs beside host, user and password.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct SftpSettings {
     /// The server's keys, as the operator wrote them.
     pub host_keys: Vec<HostKey>,
@@ -212,7 +212,7 @@ pub struct HostKey {
 }
 
 /// A private key. Not shown by `Debug`.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub struct LoginKey(Arc<PrivateKey>);
 
 /// How connections are encrypted (RFC 4217; implicit TLS is older and has no RFC).

@@ -185,6 +185,8 @@ impl Listing<'_> {
                 self.window = MOST.min(self.window + 1);
             }
             Reply::Status { code: status::EOF, .. } => self.ended = true,
+            // some close a directory at its end, and know it no more when they are asked again
+            Reply::Status { .. } if self.ended => {}
             other => return Err(self.give_up(other).await),
         }
         Ok(true)

@@ -185,3 +185,15 @@ fn killed_again_and_again_it_ends_with_all_files_once() {
     }
     service.wait_for(SOON, "nothing is left half done", |service| service.partial().is_empty());
 }
+
+#[test]
+fn a_transfer_outlives_a_change_of_keys() {
+    let Some(sshd) = Sshd::start_with("RekeyLimit 512K\n") else { return };
+    put(&sshd.root, "1.zip", &zip(1, 5_000_000));
+    let service = run(Setup::new().server(sshd.server("omc01")));
+    recorded(&service, 1);
+    assert!(
+        std::fs::read(service.root().join(sshd.mirrored("omc01", "1.zip"))).unwrap() == zip(1, 5_000_000)
+    );
+    assert_eq!(logged(&service, "trying again"), [""; 0]);
+}

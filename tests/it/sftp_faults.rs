@@ -251,3 +251,28 @@ fn fourteen_servers_of_both_protocols_are_mirrored_by_one_process() {
     stops_in_time(&mut service);
     assert!(service.lines(Stream::Stderr).iter().all(|line| !line.contains("panic")));
 }
+
+#[test]
+fn a_far_server_is_asked_for_many_pieces_at_a_time() {
+    let sftp = SftpServer::start();
+    sftp.put("/1.zip", zip(1, 3_000_000));
+    // a round trip that no answer comes back from before so many requests are on their way
+    sftp.manner(|manner| manner.hoards = 16);
+    let service = run(Setup::new().server(sftp.server("omc01").key("timeout", "'2s'")));
+    recorded(&service, 1);
+    assert!(content(&service, "omc01/1.zip") == zip(1, 3_000_000));
+    assert_eq!(logged(&service, "no answer"), [""; 0]);
+}
+
+#[test]
+fn a_server_that_closes_a_directory_at_its_end_has_told_all_of_it() {
+    let sftp = SftpServer::start();
+    (0..25).for_each(|n| sftp.put(&format!("/a/{n}.zip"), zip(n, 1000)));
+    sftp.manner(|manner| manner.forgets = true);
+    let service = run(Setup::new().server(sftp.server("omc01")));
+    recorded(&service, 25);
+    service.wait_for(SOON, "scans without a fault", |service| {
+        let status = service.server_status("omc01");
+        status["last_error"].is_null() && status["scans"].as_u64() > Some(2)
+    });
+}

@@ -28,6 +28,9 @@ pub const OPEN: u8 = 3;
 pub const READ: u8 = 5;
 pub const READ_DIRECTORY: u8 = 12;
 
+/// The kind of an answer to READ.
+const DATA: u8 = 103;
+
 /// Modes of names, for [`Manner::names`].
 pub const FILE: u32 = 0o100_644;
 pub const DIRECTORY: u32 = 0o040_755;
@@ -53,6 +56,10 @@ pub struct Manner {
     pub most: usize,
     /// Answers what comes together in the reverse order.
     pub backwards: bool,
+    /// Answers READ only once so many answers are due, or a file's end is reached.
+    pub hoards: usize,
+    /// Knows a directory no more once its end was told.
+    pub forgets: bool,
     /// Begins an answer to READDIR that would be gigabytes long.
     pub shouts: bool,
     /// The rest of a file, which comes when its end was reached once.
@@ -71,6 +78,8 @@ impl Default for Manner {
             leaves_after: None,
             most: usize::MAX,
             backwards: false,
+            hoards: 0,
+            forgets: false,
             shouts: false,
             grows: None,
             names: Vec::new(),
@@ -189,8 +198,13 @@ impl Drop for SftpServer {
 
 async fn accept_all(listener: TcpListener, config: Arc<Config>, state: Arc<Mutex<State>>) {
     while let Ok((stream, _)) = listener.accept().await {
-        let handler =
-            Visitor { state: Arc::clone(&state), inbox: Vec::new(), handles: Vec::new(), is_in: false };
+        let handler = Visitor {
+            state: Arc::clone(&state),
+            inbox: Vec::new(),
+            held: Vec::new(),
+            handles: Vec::new(),
+            is_in: false,
+        };
         let config = Arc::clone(&config);
         tokio::spawn(async move {
             if let Ok(session) = run_stream(config, stream, handler).await {
@@ -207,8 +221,10 @@ type Shown = (Vec<u8>, u32, u64);
 struct Visitor {
     state: Arc<Mutex<State>>,
     inbox: Vec<u8>,
+    /// Answers that are held back.
+    held: Vec<Vec<u8>>,
     /// What was opened: a path, and for a directory what is left to show of it.
-    handles: Vec<(String, Option<Vec<Shown>>)>,
+    handles: Vec<(String, Option<Vec<Shown>>, bool)>,
     is_in: bool,
 }
 
@@ -243,6 +259,13 @@ impl Visitor {
             answers.extend(self.answer(&packet));
         }
         let mut state = calm(self.state.lock());
+        if state.manner.hoards > 0 {
+            self.held.append(&mut answers);
+            let ends = self.held.iter().any(|answer| answer[4] != DATA);
+            if ends || self.held.len() >= state.manner.hoards {
+                answers.append(&mut self.held);
+            }
+        }
         if state.manner.backwards {
             answers.reverse();
         }
@@ -272,12 +295,12 @@ impl Visitor {
         match *kind {
             OPEN if !state.files.contains_key(&path()) => status(2),
             OPEN => {
-                self.handles.push((path(), None));
+                self.handles.push((path(), None, false));
                 handle(&self.handles)
             }
             11 => {
                 state.journal.listings += 1;
-                self.handles.push((path(), Some(state.names(&path()))));
+                self.handles.push((path(), Some(state.names(&path())), false));
                 handle(&self.handles)
             }
             READ_DIRECTORY if state.manner.shouts => Some(vec![0x7f, 0xff, 0xff, 0xff, 104]),
@@ -285,7 +308,8 @@ impl Visitor {
                 let left = self.handles[opened()].1.as_mut().expect("a directory");
                 let some: Vec<_> = left.drain(..left.len().min(10)).collect();
                 if some.is_empty() {
-                    return status(1);
+                    let is_known = !std::mem::replace(&mut self.handles[opened()].2, state.manner.forgets);
+                    return status(if is_known { 1 } else { 4 });
                 }
                 let entry =
                     |(name, mode, size): &Shown| [text(name), text(b"-"), attributes(*mode, *size)].concat();
