@@ -111,6 +111,7 @@ fn what_is_half_downloaded_at_a_kill_is_resumed_by_the_next_process() {
         service.partial().values().any(|size| *size > 500_000)
     });
     service.kill();
+    eventually(SOON, "what it asked for is dealt with", || sftp.journal().open == 0);
     sftp.manner(|manner| manner.silent_after = None);
     let before = sftp.journal().reads.len();
     service.restart();
@@ -118,7 +119,8 @@ fn what_is_half_downloaded_at_a_kill_is_resumed_by_the_next_process() {
     recorded(&service, 1);
     assert!(content(&service, "omc01/1.zip") == zip(1, 3_000_000));
     let again = sftp.journal().reads.split_off(before);
-    assert!(again.iter().all(|(_, offset)| *offset > 500_000), "{:?}", again.first());
+    // a little of what is there is fetched again, to compare it
+    assert!(again.iter().all(|(_, offset)| *offset > 400_000), "{:?}", again.first());
 }
 
 #[test]
