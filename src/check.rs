@@ -13,12 +13,11 @@ use futures_util::stream::{FuturesOrdered, FuturesUnordered};
 use sysinfo::Disks;
 
 use crate::config::{NotifySettings, QuotaSettings, ServerSettings, Settings};
-use crate::ftp::listing::{Kind, Summary};
-use crate::ftp::{Connector, Session};
 use crate::names::{Printable, RemotePath};
 use crate::overview::process;
 use crate::quota::Usage;
 use crate::records::RecordsReader;
+use crate::remote::{Connector, Entry, Kind, Session, Summary};
 use crate::terminal::foot::Foot;
 use crate::terminal::progress;
 
@@ -117,7 +116,7 @@ async fn list(session: &mut Session, path: &RemotePath) -> anyhow::Result<String
     Ok(format!("{path}: {directories} directories, {zips} zips{}", complaint(&summary)))
 }
 
-fn count(entries: &mut Vec<crate::ftp::listing::Entry>, directories: &mut u64, zips: &mut u64) {
+fn count(entries: &mut Vec<Entry>, directories: &mut u64, zips: &mut u64) {
     for entry in entries.drain(..) {
         match entry.kind {
             Kind::Directory => *directories += 1,

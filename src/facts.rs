@@ -53,7 +53,7 @@ pub struct Modified {
 /// Where a time comes from. LIST shows the server's local time, MLSD shows UTC: they are never compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum TimeSource {
-    /// The `modify` fact of MLSD (RFC 3659 section 7.5.3): UTC, to the second.
+    /// The `modify` fact of MLSD (RFC 3659 section 7.5.3), or SFTP's time: UTC, to the second.
     Mlsd = 1,
     /// LIST with seconds (`2026-11-23 03:00:05`).
     ListSecond = 2,

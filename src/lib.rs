@@ -10,7 +10,7 @@
 //! - [`web`]: the status page and what programs read
 //! - [`actors`]: who runs on which thread and asks whom; the only module that knows Actix
 //! - [`mirror`], [`quota`], [`records`], [`notify`]: what is done
-//! - [`ftp`]: conversations with servers
+//! - [`remote`]: what a scan needs of a server; [`ftp`] and [`sftp`]: conversations with servers
 //! - [`names`], [`facts`], [`lateness`], [`status`], [`exit_flag`], [`backoff`], [`durable`], [`json`], [`pulse`], [`panics`],
 //!   [`fault`]: words and tools that all share
 
@@ -37,6 +37,8 @@ pub mod panics;
 pub mod pulse;
 pub mod quota;
 pub mod records;
+pub mod remote;
+pub mod sftp;
 pub mod status;
 pub mod systemd;
 pub mod terminal;

@@ -8,6 +8,7 @@ pub mod configuration;
 pub mod console;
 pub mod listings;
 pub mod names;
+pub mod packets;
 pub mod partials;
 pub mod passive;
 pub mod replies;

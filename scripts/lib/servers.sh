@@ -1,17 +1,19 @@
 # shellcheck shell=bash
-# Unpacks Debian's FTP daemons for the tests, without installing them: as packages they exclude each other.
+# Unpacks Debian's FTP daemons and OpenSSH for the tests, without installing them: as packages the FTP daemons exclude
+# each other.
 #
 # To be sourced, from the root of the repository. What it makes:
-#   $1/vsftpd, $1/proftpd, $1/pure-ftpd   the packages, unpacked
-#   $1/lib                                the shared libraries that this machine does not have, for LD_LIBRARY_PATH
+#   $1/vsftpd, $1/proftpd, $1/pure-ftpd, $1/sshd   the packages, unpacked
+#   $1/lib                                         the shared libraries that this machine does not have, for LD_LIBRARY_PATH
 
-SERVER_PACKAGES=(vsftpd proftpd-core proftpd-mod-crypto pure-ftpd)
+SERVER_PACKAGES=(vsftpd proftpd-core proftpd-mod-crypto pure-ftpd openssh-server)
 SERVER_PROGRAMS=(
   vsftpd/usr/sbin/vsftpd
   proftpd/usr/sbin/proftpd
   proftpd/usr/lib/proftpd/mod_tls.so
   pure-ftpd/usr/sbin/pure-ftpd
   pure-ftpd/usr/bin/pure-pw
+  sshd/usr/sbin/sshd
 )
 
 # Makes sure of the daemons in directory $1; says why not and fails where that cannot be.
@@ -61,6 +63,7 @@ fetch_and_unpack() {
   download "$fresh/debs" "${SERVER_PACKAGES[@]}" || return 1
   dpkg -x "$fresh"/debs/vsftpd_*.deb "$fresh/vsftpd" || return 1
   dpkg -x "$fresh"/debs/pure-ftpd_*.deb "$fresh/pure-ftpd" || return 1
+  dpkg -x "$fresh"/debs/openssh-server_*.deb "$fresh/sshd" || return 1
   for package in proftpd-core proftpd-mod-crypto; do
     dpkg -x "$fresh/debs/${package}"_*.deb "$fresh/proftpd" || return 1
   done

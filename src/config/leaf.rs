@@ -151,6 +151,16 @@ pub(super) fn word<T: DeserializeOwned>(value: &Value) -> Result<T, String> {
     T::deserialize(text(value)?.into_deserializer()).map_err(|error: value::Error| error.to_string())
 }
 
+/// `true` or `false`.
+pub(super) fn flag(value: &Value) -> Result<bool, String> {
+    match &value.kind {
+        ValueKind::Boolean(flag) => Some(*flag),
+        ValueKind::String(text) if is_from_environment(value) => text.parse().ok(),
+        _ => None,
+    }
+    .ok_or_else(|| "must be true or false".to_owned())
+}
+
 /// A level of the log.
 pub(super) fn level(value: &Value) -> Result<LevelFilter, String> {
     let level = LevelFilter::from_str(text(value)?);

@@ -6,9 +6,12 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use encoding_rs::Encoding;
+use russh::keys::ssh_key::Fingerprint;
+use russh::keys::{Algorithm, PrivateKey};
 use url::Url;
 
 use crate::names::{RemotePath, ServerName};
@@ -20,6 +23,7 @@ mod reach;
 mod reader;
 mod servers;
 mod sources;
+mod ssh;
 mod validate;
 mod web;
 mod windows;
@@ -184,14 +188,16 @@ pub enum LogFormat {
     Json,
 }
 
-/// One FTP server, completed by `[defaults]`.
+/// One server, completed by `[defaults]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ServerSettings {
     /// Its directory below the mirror's root.
     pub name: ServerName,
     /// Host name or address.
     pub host: String,
-    /// Control port; 21, or 990 with implicit TLS, when left out.
+    /// What it speaks.
+    pub protocol: Protocol,
+    /// Control port; 21, 990 with implicit TLS, or 22 with SFTP, when left out.
     pub port: u16,
     /// `anonymous` when left out.
     pub user: String,
@@ -219,6 +225,43 @@ pub struct ServerSettings {
     /// By which way, when and how fast it is reached.
     pub reach: ReachSettings,
 }
+
+/// What a server speaks.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Protocol {
+    /// FTP, with or without TLS.
+    Ftp,
+    /// SFTP, which is part of SSH.
+    Sftp(Box<SftpSettings>),
+}
+
+/// What SFTP needs beside host, user and password.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SftpSettings {
+    /// The server's keys, as the operator wrote them.
+    pub host_keys: Vec<HostKey>,
+    /// More of them, as OpenSSH keeps them.
+    pub known_hosts_file: Option<PathBuf>,
+    /// Whether what is broken or weak today may be agreed on.
+    pub old_algorithms: bool,
+    /// Our key, already opened.
+    pub private_key: Option<LoginKey>,
+    /// Whether a password is configured.
+    pub sends_password: bool,
+}
+
+/// A server's key that was pinned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostKey {
+    /// SHA-256.
+    pub fingerprint: Fingerprint,
+    /// Where the whole key was given.
+    pub kind: Option<Algorithm>,
+}
+
+/// A private key. Not shown by `Debug`.
+#[derive(Clone, PartialEq)]
+pub struct LoginKey(Arc<PrivateKey>);
 
 /// How connections are encrypted (RFC 4217; implicit TLS is older and has no RFC).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]

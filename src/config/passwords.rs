@@ -18,43 +18,67 @@ const ANONYMOUS_PASSWORD: &str = "mrosync@";
 const MAX_PASSWORD_BYTES: u64 = 64 << 10;
 
 /// The three ways to give a password, of which a server may use one.
-const PASSWORD_KEYS: [&str; 3] = ["password", "password_file", "password_env"];
+pub(super) const PASSWORD_KEYS: [&str; 3] = ["password", "password_file", "password_env"];
 
-/// The password, from whichever key gives it; after a fault a stand-in that nothing will use.
-///
-/// Faults show neither the file nor the variable: a password written under the wrong key would be in them.
+/// What became of looking for a secret.
+pub(super) enum Secret {
+    Given(Password),
+    Missing,
+    /// There is one, and it cannot be used; the fault is recorded.
+    Faulty,
+}
+
+/// The password, from whichever key gives it; after a fault, or where there is none, a stand-in.
 pub(super) fn read_password(
     section: &mut Section,
     user: Option<&str>,
     environment: &Environment,
     warnings: &mut Vec<String>,
 ) -> Password {
-    let given = PASSWORD_KEYS.iter().filter(|key| section.holds(key)).count();
-    let literal = section.read("password", leaf::command_text);
-    let file = section.read("password_file", leaf::path);
-    let variable = section.read("password_env", |value| leaf::text(value).map(str::to_owned));
-    if given > 1 {
-        section.fault("password", "give only one of password, password_file and password_env");
-        return Password::new("");
-    }
-    let (key, secret) = match (literal, file, variable) {
-        (Some(literal), ..) => ("password", Ok(literal)),
-        (_, Some(file), _) => ("password_file", password_of_file(&file, warnings)),
-        (.., Some(variable)) => ("password_env", password_of_variable(&variable, environment)),
-        _ => {
+    match read_secret(section, PASSWORD_KEYS, environment, warnings) {
+        Secret::Given(password) => password,
+        Secret::Faulty => Password::new(""),
+        Secret::Missing => {
             if user.is_some_and(|user| user != ANONYMOUS) {
                 let place = section.label();
                 warnings
                     .push(format!("{place}.password: missing for its user; {ANONYMOUS_PASSWORD} is sent"));
             }
-            return Password::new(ANONYMOUS_PASSWORD);
+            Password::new(ANONYMOUS_PASSWORD)
         }
+    }
+}
+
+/// A secret, from whichever of the three keys gives it: itself, a file, or a variable.
+///
+/// Faults show neither the file nor the variable: a password written under the wrong key would be in them.
+pub(super) fn read_secret(
+    section: &mut Section,
+    keys: [&'static str; 3],
+    environment: &Environment,
+    warnings: &mut Vec<String>,
+) -> Secret {
+    let [in_itself, in_file, in_variable] = keys;
+    let given = keys.iter().filter(|key| section.holds(key)).count();
+    let literal = section.read(in_itself, leaf::command_text);
+    let file = section.read(in_file, leaf::path);
+    let variable = section.read(in_variable, |value| leaf::text(value).map(str::to_owned));
+    if given > 1 {
+        section.fault(in_itself, &format!("give only one of {in_itself}, {in_file} and {in_variable}"));
+        return Secret::Faulty;
+    }
+    let (key, secret) = match (literal, file, variable) {
+        (Some(literal), ..) => (in_itself, Ok(literal)),
+        (_, Some(file), _) => (in_file, password_of_file(&file, warnings)),
+        (.., Some(variable)) => (in_variable, password_of_variable(&variable, environment)),
+        _ if given > 0 => return Secret::Faulty,
+        _ => return Secret::Missing,
     };
     match secret {
-        Ok(secret) => Password::new(secret),
+        Ok(secret) => Secret::Given(Password::new(secret)),
         Err(fault) => {
             section.fault(key, &fault);
-            Password::new("")
+            Secret::Faulty
         }
     }
 }

@@ -110,6 +110,16 @@ impl Section {
         }
     }
 
+    /// The value of `key`, which stays to be read.
+    pub(super) fn peek(&self, key: &str) -> Option<&Value> {
+        self.table.get(key)
+    }
+
+    /// Takes `key` out unread; whether it was there.
+    pub(super) fn discard(&mut self, key: &str) -> bool {
+        self.table.remove(key).is_some()
+    }
+
     /// Records a fault of `key`.
     pub(super) fn fault(&mut self, key: &str, fault: &str) {
         self.faults.push(&format!("{}.{key}", self.label), fault);

@@ -14,16 +14,19 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
 use super::leaf;
-use super::passwords::read_password;
+use super::passwords::{PASSWORD_KEYS, read_password};
 use super::reader::{ConfigFaults, Section, Table};
 use super::sources::Environment;
-use super::{ListingMode, ReachSettings, ServerSettings, TlsMode, Verify};
+use super::ssh::{read_ssh, refuse_foreign_keys};
+use super::{ListingMode, Protocol, ReachSettings, ServerSettings, SftpSettings, TlsMode, Verify};
 use crate::names::{RemotePath, ServerName};
 
 /// FTP's control port (RFC 959 section 8).
 const FTP_PORT: u16 = 21;
 /// Control port of FTP over implicit TLS (the IANA registry's `ftps`).
 const FTPS_PORT: u16 = 990;
+/// SSH's port (RFC 4253 section 4.2).
+const SSH_PORT: u16 = 22;
 /// Largest file of certificates in bytes: all authorities of the world take a few hundred KiB.
 const MAX_CA_FILE_BYTES: u64 = 16 << 20;
 /// The user of public servers (RFC 1635).
@@ -32,9 +35,18 @@ pub(super) const ANONYMOUS: &str = "anonymous";
 const CONNECTIONS: std::ops::RangeInclusive<u16> = 1..=64;
 const TIMEOUT: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_hours(1);
 
+/// What a server speaks, as it is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum ProtocolWord {
+    Ftp,
+    Sftp,
+}
+
 /// What `[defaults]` says of every server, and a server may say for itself.
 #[derive(Debug, Clone)]
 pub(super) struct Shared {
+    protocol: ProtocolWord,
     connections: usize,
     timeout: Duration,
     min_speed: u64,
@@ -44,11 +56,14 @@ pub(super) struct Shared {
     listing: ListingMode,
     verify: Verify,
     pub(super) reach: ReachSettings,
+    /// Of those keys that may stand in `[defaults]`.
+    sftp: SftpSettings,
 }
 
 impl Default for Shared {
     fn default() -> Self {
         Self {
+            protocol: ProtocolWord::Ftp,
             connections: 4,
             timeout: Duration::from_secs(30),
             min_speed: 100,
@@ -58,6 +73,7 @@ impl Default for Shared {
             listing: ListingMode::Auto,
             verify: Verify::Auto,
             reach: ReachSettings::default(),
+            sftp: SftpSettings::default(),
         }
     }
 }
@@ -68,6 +84,7 @@ impl Shared {
         let connections = section.read("connections", |value| leaf::whole(value, &CONNECTIONS));
         let timeout = section.read("timeout", |value| leaf::duration(value, &TIMEOUT));
         Self {
+            protocol: section.read("protocol", leaf::word).unwrap_or(self.protocol),
             connections: connections.map_or(self.connections, usize::from),
             timeout: timeout.unwrap_or(self.timeout),
             min_speed: section.read("min_speed", leaf::bytes_or_none).unwrap_or(self.min_speed),
@@ -77,7 +94,22 @@ impl Shared {
             listing: section.read("listing", leaf::word).unwrap_or(self.listing),
             verify: section.read("verify", leaf::word).unwrap_or(self.verify),
             reach: self.reach.overridden_by(section),
+            sftp: self.sftp.clone(),
         }
+    }
+
+    /// Those of `[defaults]` itself, which are read again with each server's own.
+    pub(super) fn with_sftp(mut self, section: &mut Section) -> Self {
+        let known_hosts_file = section.read("known_hosts_file", leaf::path);
+        let old_algorithms = section.read("old_algorithms", leaf::flag).unwrap_or(false);
+        self.sftp = SftpSettings { known_hosts_file, old_algorithms, ..SftpSettings::default() };
+        self
+    }
+
+    /// Whether `section` is a server that speaks SFTP.
+    fn is_sftp(&self, section: &Section) -> bool {
+        let own = section.peek("protocol").and_then(|value| leaf::word(value).ok());
+        own.unwrap_or(self.protocol) == ProtocolWord::Sftp
     }
 }
 
@@ -134,17 +166,36 @@ fn read_server(
 ) -> Option<ServerSettings> {
     let name = required(section, "name", |value| Ok(ServerName::new(leaf::text(value)?)?));
     let host = required(section, "host", leaf::host);
+    let is_sftp = defaults.is_sftp(section);
+    refuse_foreign_keys(section, is_sftp);
     let has_own_ca_file = section.holds("tls_ca_file");
     let shared = defaults.overridden_by(section);
-    check_ca_file(section, &shared, has_own_ca_file, around.faults);
-    let usual_port = if shared.tls == TlsMode::Implicit { FTPS_PORT } else { FTP_PORT };
+    if !is_sftp {
+        check_ca_file(section, &shared, has_own_ca_file, around.faults);
+    }
+    let usual_port = match shared.tls {
+        _ if is_sftp => SSH_PORT,
+        TlsMode::Implicit => FTPS_PORT,
+        TlsMode::Off | TlsMode::Explicit => FTP_PORT,
+    };
     let port = section.read("port", |value| leaf::whole(value, &(1..=u16::MAX)));
+    if is_sftp {
+        refuse_missing_keys(section);
+    }
+    let sends_password = PASSWORD_KEYS.iter().any(|key| section.holds(key));
     let user = section.read("user", user);
-    let password = read_password(section, user.as_deref(), around.environment, around.warnings);
+    // without a password SFTP has a key, and nothing is sent
+    let asked_for = user.as_deref().filter(|_| !is_sftp);
+    let password = read_password(section, asked_for, around.environment, around.warnings);
     let directories = section.read("directories", |value| directories(value, shared.encoding));
+    let protocol = match is_sftp {
+        true => Protocol::Sftp(Box::new(read_ssh(section, shared.sftp, sends_password, around))),
+        false => Protocol::Ftp,
+    };
     Some(ServerSettings {
         name: name?,
         host: host?,
+        protocol,
         port: port.unwrap_or(usual_port),
         user: user.unwrap_or_else(|| ANONYMOUS.to_owned()),
         password,
@@ -159,6 +210,22 @@ fn read_server(
         verify: shared.verify,
         reach: shared.reach,
     })
+}
+
+/// SFTP has no anonymous user, and a server's `/` is often the whole machine.
+fn refuse_missing_keys(section: &mut Section) {
+    if !section.holds("user") {
+        section.fault("user", "is missing; SFTP has no anonymous user");
+    }
+    if !PASSWORD_KEYS.iter().chain(&["private_key_file"]).any(|key| section.holds(key)) {
+        section.fault("password", "give a password, or private_key_file");
+    }
+    if !section.holds("directories") {
+        section.fault(
+            "directories",
+            "is missing; with SFTP \"/\" may be the whole machine: write [\"/\"] where that is meant",
+        );
+    }
 }
 
 fn required<T>(

@@ -177,7 +177,9 @@ fn holds_password(table: &Table) -> bool {
         return false;
     };
     servers.iter().any(|server| match &server.kind {
-        ValueKind::Table(server) => server.contains_key("password") || in_proxy(server),
+        ValueKind::Table(server) => {
+            ["password", "passphrase"].iter().any(|key| server.contains_key(*key)) || in_proxy(server)
+        }
         _ => false,
     })
 }

@@ -137,7 +137,7 @@ fn read_log(table: &mut Table, faults: &mut ConfigFaults) -> LogSettings {
 
 fn read_defaults(table: &mut Table, faults: &mut ConfigFaults) -> Shared {
     let mut section = take_section(table, "defaults", faults);
-    let defaults = Shared::default().overridden_by(&mut section);
+    let defaults = Shared::default().overridden_by(&mut section).with_sftp(&mut section);
     section.finish(faults);
     defaults
 }

@@ -289,13 +289,14 @@ fn closes(error: &SuppaError) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{ListingMode, Password, ReachSettings, Verify};
+    use crate::config::{ListingMode, Password, Protocol, ReachSettings, Verify};
     use crate::names::{RemotePath, ServerName};
 
     fn settings(host: &str, timeout: Duration) -> ServerSettings {
         ServerSettings {
             name: ServerName::new("omc01").unwrap(),
             host: host.to_owned(),
+            protocol: Protocol::Ftp,
             port: 21,
             user: "mro".to_owned(),
             password: Password::new("x"),

@@ -13,28 +13,28 @@ const WINDOW: u32 = 2;
 
 /// What one server's transfers are held to, and what they brought in all.
 #[derive(Debug, Clone)]
-pub(super) struct Speed {
+pub(crate) struct Speed {
     /// Bytes per second; 0 is no limit.
-    pub(super) least: u64,
+    pub(crate) least: u64,
     /// The configured timeout.
-    pub(super) timeout: Duration,
+    pub(crate) timeout: Duration,
     /// Bytes that came on data connections, listings included.
-    pub(super) received: Rc<Cell<u64>>,
+    pub(crate) received: Rc<Cell<u64>>,
     /// What they may take.
-    pub(super) limit: Limit,
+    pub(crate) limit: Limit,
 }
 
 /// The speed of one transfer. Only the time that is spent waiting for the server counts: what our own disk takes is
 /// not the server's fault.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(crate) struct Pace {
     speed: Speed,
     waited: Duration,
     bytes: u64,
 }
 
 impl Pace {
-    pub(super) fn new(speed: &Speed) -> Self {
+    pub(crate) fn new(speed: &Speed) -> Self {
         Self { speed: speed.clone(), waited: Duration::ZERO, bytes: 0 }
     }
 
@@ -44,7 +44,7 @@ impl Pace {
     /// # Errors
     ///
     /// [`FtpError::TooSlow`] at the end of a window in which too little came.
-    pub(super) fn took(
+    pub(crate) fn took(
         &mut self,
         step: &'static str,
         waited: Duration,

@@ -42,26 +42,26 @@ impl Bucket {
 
 /// The limits that hold for one server. Cloned into each of its transfers.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Limit {
+pub(crate) struct Limit {
     own: Option<u64>,
     fleet: Option<u64>,
     bucket: Rc<RefCell<Bucket>>,
 }
 
 impl Limit {
-    pub(super) fn new(settings: &ReachSettings) -> Self {
+    pub(crate) fn new(settings: &ReachSettings) -> Self {
         Self { own: settings.max_rate, fleet: settings.fleet_max_rate, bucket: Rc::default() }
     }
 
     /// How much is read at a time, where it would be `usual` without a limit.
-    pub(super) fn piece(&self, usual: usize) -> usize {
+    pub(crate) fn piece(&self, usual: usize) -> usize {
         let Some(rate) = self.own.into_iter().chain(self.fleet).min() else { return usual };
         let piece = usize::try_from(rate / PIECES).unwrap_or(usual);
         piece.clamp(SMALLEST_PIECE.min(usual), usual)
     }
 
     /// Pauses until `bytes`, which were read, are paid for. Nothing is owed any more when cancelled.
-    pub(super) async fn pay(&self, bytes: usize) {
+    pub(crate) async fn pay(&self, bytes: usize) {
         let now = Instant::now();
         let own = self.own.map(|rate| self.bucket.borrow_mut().take(bytes, rate, now));
         let fleet = self

@@ -12,7 +12,7 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use tokio::sync::watch;
 
 /// What the resolver of the system is asked: a host name for addresses, in the order in which to try them.
-pub(super) type LookUp = fn(&str) -> io::Result<Vec<IpAddr>>;
+pub(crate) type LookUp = fn(&str) -> io::Result<Vec<IpAddr>>;
 
 /// A finished look-up; errors as text, because several may wait for the same one.
 type Answer = Result<Vec<IpAddr>, (io::ErrorKind, String)>;
@@ -22,19 +22,19 @@ static SYSTEM: LazyLock<Arc<Resolver>> = LazyLock::new(|| Arc::new(Resolver::new
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Resolver {
+pub(crate) struct Resolver {
     look_up: LookUp,
     under_way: Mutex<HashMap<String, watch::Receiver<Option<Answer>>>>,
 }
 
 impl Resolver {
     /// One that asks `look_up`.
-    pub(super) fn new(look_up: LookUp) -> Self {
+    pub(crate) fn new(look_up: LookUp) -> Self {
         Self { look_up, under_way: Mutex::default() }
     }
 
     /// The one that asks the system.
-    pub(super) fn system() -> Arc<Self> {
+    pub(crate) fn system() -> Arc<Self> {
         Arc::clone(&SYSTEM)
     }
 
@@ -44,7 +44,7 @@ impl Resolver {
     /// # Errors
     ///
     /// The system's words, or that no thread can be started.
-    pub(super) async fn resolve(self: &Arc<Self>, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    pub(crate) async fn resolve(self: &Arc<Self>, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
         let addresses = match host.parse::<IpAddr>() {
             Ok(address) => vec![address],
             Err(_) => self.ask(host).await?,

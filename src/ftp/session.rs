@@ -126,7 +126,7 @@ pub(super) fn is_one_line(line: &[u8]) -> bool {
 }
 
 /// Gives `work` as long as the server may be silent.
-pub(super) async fn within<T>(
+pub(crate) async fn within<T>(
     step: &'static str,
     after: Duration,
     work: impl Future<Output = T>,

@@ -12,7 +12,7 @@ use super::server::Server;
 use super::windows::{Closed, opening, reached, until_closing};
 use crate::backoff::Backoff;
 use crate::exit_flag::{ExitWatch, Stopped};
-use crate::ftp::{Blame, FtpError};
+use crate::remote::{Blame, RemoteError};
 use crate::status::ServerState;
 use crate::{fault, pulse};
 
@@ -101,7 +101,7 @@ fn warn_of_gaps(server: &Server, well: bool) {
     }
 }
 
-async fn one_scan(server: &Server) -> Result<Tally, FtpError> {
+async fn one_scan(server: &Server) -> Result<Tally, RemoteError> {
     let _under_way = pulse::task(|| "a scan".to_owned());
     if let Err(error) = server.guard.sweep().await {
         log::warn!("server={} cannot check the disk before the scan: {error:#}", server.settings.name);
@@ -126,7 +126,7 @@ async fn one_scan(server: &Server) -> Result<Tally, FtpError> {
 }
 
 /// Waits for the time of the next scan, which moves with the interval.
-async fn until_next(server: &Server, started: Instant, outcome: &Result<Tally, FtpError>, failures: u32) {
+async fn until_next(server: &Server, started: Instant, outcome: &Result<Tally, RemoteError>, failures: u32) {
     let mut sync = server.sync.clone();
     sync.mark_unchanged();
     loop {
@@ -146,7 +146,7 @@ async fn until_next(server: &Server, started: Instant, outcome: &Result<Tally, F
 }
 
 /// From the start of this scan to the start of the next.
-fn pause(server: &Server, outcome: &Result<Tally, FtpError>, failures: u32) -> Duration {
+fn pause(server: &Server, outcome: &Result<Tally, RemoteError>, failures: u32) -> Duration {
     let interval = server.interval();
     let longest = match outcome {
         Ok(tally) if tally.overflowed && tally.fetched > 0 => return Duration::ZERO,
@@ -175,7 +175,7 @@ fn note(server: &Server, tally: &Tally) {
 /// Says what a scan brought. A fault that stays the same is said once, and its end is said too.
 fn report(
     server: &Server,
-    outcome: &Result<Tally, FtpError>,
+    outcome: &Result<Tally, RemoteError>,
     took: Duration,
     wait: Duration,
     (before, failures): (Option<&str>, u32),

@@ -13,10 +13,8 @@ use super::obtain::discard_known;
 use super::scan::Scan;
 use super::tree::make_component;
 use crate::facts::{FileFacts, Knowledge};
-use crate::ftp::list::Fingerprint;
-use crate::ftp::listing::{Entry, Kind, Summary};
-use crate::ftp::{FtpError, Session};
 use crate::names::{RemoteName, RemotePath};
+use crate::remote::{Entry, Fingerprint, Kind, RemoteError, Session, Summary};
 
 /// A tree is cut below this many directories; a server that lists a loop has no end otherwise.
 const MAX_DEPTH: usize = 256;
@@ -55,7 +53,7 @@ pub(super) async fn explore(
     scan: &Scan<'_>,
     session: &mut Session,
     job: &DirectoryJob,
-) -> Result<(), FtpError> {
+) -> Result<(), RemoteError> {
     let server = scan.server;
     let key = server.memory.borrow().key(&job.path);
     if let Some(every) = server.quiet_directories()
@@ -73,7 +71,7 @@ pub(super) async fn explore(
         // the listing of one that is missing or forbidden may look the same
         session.confirm_empty(&job.path).await?;
     }
-    if session.loses_by_mlsd(&job.path, &walked.summary, job.depth == 0).await {
+    if session.loses_entries(&job.path, &walked.summary, job.depth == 0).await {
         let (name, path) = (&server.settings.name, &job.path);
         log::warn!("server={name} path={path}: MLSD leaves out what LIST shows; LIST is used from now on");
         scan.tally.borrow_mut().files -= walked.files;
@@ -119,7 +117,7 @@ async fn walk(
     session: &mut Session,
     job: &DirectoryJob,
     key: u64,
-) -> Result<Option<Walked>, FtpError> {
+) -> Result<Option<Walked>, RemoteError> {
     let mut listing = session.list(&job.path).await?;
     let before = scan.server.quiet.borrow().listing(key);
     if let Some(before) = before
@@ -166,9 +164,9 @@ async fn walk(
 }
 
 /// The directory in the mirror, made where it is missing.
-fn home(scan: &Scan<'_>, job: &DirectoryJob) -> Result<OwnedFd, FtpError> {
+fn home(scan: &Scan<'_>, job: &DirectoryJob) -> Result<OwnedFd, RemoteError> {
     scan.server.mirror.make_directory(&job.path).map_err(|error| {
-        FtpError::Local(anyhow::Error::new(error).context("cannot make the directory in the mirror"))
+        RemoteError::Local(anyhow::Error::new(error).context("cannot make the directory in the mirror"))
     })
 }
 
@@ -183,12 +181,12 @@ impl Scan<'_> {
 
 impl<'s, 'v> Directory<'s, 'v> {
     /// Nothing of it yet; it is made in the mirror.
-    fn of(scan: &'s Scan<'v>, job: &'s DirectoryJob) -> Result<Self, FtpError> {
+    fn of(scan: &'s Scan<'v>, job: &'s DirectoryJob) -> Result<Self, RemoteError> {
         let (home, subdirectories, zips) = (home(scan, job)?, Vec::new(), Vec::new());
         Ok(Self { scan, job, home, subdirectories, zips, part: 0, files: 0, is_quiet: true })
     }
 
-    async fn take(&mut self, entries: &mut Vec<Entry>) -> Result<(), FtpError> {
+    async fn take(&mut self, entries: &mut Vec<Entry>) -> Result<(), RemoteError> {
         for entry in entries.drain(..) {
             match entry.kind {
                 Kind::Directory => {
@@ -216,7 +214,7 @@ impl<'s, 'v> Directory<'s, 'v> {
     }
 
     /// Queues what was taken; `listing` is its fingerprint where it is complete and tells anything.
-    async fn use_all(&mut self, listing: Option<u64>) -> Result<(), FtpError> {
+    async fn use_all(&mut self, listing: Option<u64>) -> Result<(), RemoteError> {
         let Self { job, .. } = self;
         let lineage = Rc::new(Lineage { unique: job.unique, listing, above: job.above.clone() });
         for (name, unique) in std::mem::take(&mut self.subdirectories) {
@@ -251,7 +249,7 @@ impl<'s, 'v> Directory<'s, 'v> {
     }
 
     /// Asks the records for the zips collected so far, unless they are what they were when all of them were known.
-    async fn look_up(&mut self) -> Result<(), FtpError> {
+    async fn look_up(&mut self) -> Result<(), RemoteError> {
         let zips = std::mem::take(&mut self.zips);
         let part = self.part;
         self.part += 1;

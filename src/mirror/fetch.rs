@@ -10,10 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::config::Verify;
 use crate::facts::FileFacts;
-use crate::ftp::reply::Reply;
-use crate::ftp::{FtpError, Session};
 use crate::names::RemotePath;
 use crate::quota::{Gauge, Hold};
+use crate::remote::{Received, RemoteError, Session};
 use crate::{fault, panics, pulse};
 
 use super::partial::{Partial, PartialName, remove};
@@ -31,7 +30,7 @@ const UNSIZED: u64 = 1024 * 1024 * 1024;
 pub enum FetchError {
     /// The way to the server, or the server's answer.
     #[error(transparent)]
-    Ftp(#[from] FtpError),
+    Remote(#[from] RemoteError),
     /// What came is not what the server shows.
     #[error("received {received} bytes, but the server shows {shown}")]
     WrongSize {
@@ -121,11 +120,9 @@ pub async fn fetch(
     let limit = wanted.facts.size.map_or(UNSIZED, |size| size.saturating_add(GROWTH));
     let mut partial = Partial::open(mirror, name, limit)?;
     let resumed = partial.length() > 0;
-    let clean_end = match transfer(session, wanted, &mut partial, hold).await {
+    let end = match transfer(session, wanted, &mut partial, hold).await {
         // a server that does not resume, or not here: from the start then, on the same session
-        Err(FtpError::Refused { step, reply })
-            if resumed && session.is_reusable() && no_rest(step, &reply) =>
-        {
+        Err(error) if resumed && session.is_reusable() && error.refuses_to_resume() => {
             gauge.partial_gone(partial.length());
             partial.start_over()?;
             transfer(session, wanted, &mut partial, hold).await?
@@ -135,7 +132,7 @@ pub async fn fetch(
     partial.finish()?;
     let size = partial.length();
     let proof = async {
-        prove_size(session, &wanted, size, clean_end, resumed).await?;
+        prove_size(session, &wanted, size, end, resumed).await?;
         // what was put together from two transfers, or is larger or smaller than listed, may be of two contents
         let doubtful = !wanted.again && (resumed || wanted.facts.size.is_some_and(|listed| listed != size));
         prove_content(&wanted, partial.file(), size, doubtful).await
@@ -143,7 +140,7 @@ pub async fn fetch(
     match proof.await {
         Ok(not_a_zip) => Ok(Fetched { partial: name, file: partial.into_file(), size, not_a_zip }),
         // the connection broke while the size was asked for: nothing is said against the bytes
-        Err(FetchError::Ftp(error)) => Err(error.into()),
+        Err(FetchError::Remote(error)) => Err(error.into()),
         Err(error) => {
             remove(mirror, name)?;
             gauge.partial_gone(size);
@@ -152,17 +149,12 @@ pub async fn fetch(
     }
 }
 
-/// Whether this is the answer to REST, or to a RETR that came to nothing because of REST: refused for good.
-fn no_rest(step: &str, reply: &Reply) -> bool {
-    step == "REST" || (step == "RETR" && reply.code / 100 == 5)
-}
-
 async fn transfer(
     session: &mut Session,
     wanted: Wanted<'_>,
     partial: &mut Partial,
     hold: &mut Hold,
-) -> Result<bool, FtpError> {
+) -> Result<Received, RemoteError> {
     let offset = partial.length();
     let take = |bytes: &[u8]| {
         let before = partial.length();
@@ -170,8 +162,7 @@ async fn transfer(
         hold.written(partial.length().saturating_sub(before));
         Ok(())
     };
-    let received = session.fetch(wanted.path, offset, take, wanted.another);
-    Ok(received.await?.clean_end)
+    session.fetch(wanted.path, offset, wanted.facts.size, take, wanted.another).await
 }
 
 /// The bytes received equal the size that the server shows: in the listing, or asked now where that differs, was
@@ -180,19 +171,21 @@ async fn prove_size(
     session: &mut Session,
     wanted: &Wanted<'_>,
     received: u64,
-    clean_end: bool,
+    end: Received,
     resumed: bool,
 ) -> Result<(), FetchError> {
-    if wanted.facts.size == Some(received) && !resumed {
-        return Ok(());
-    }
-    match session.size(wanted.path.wire()).await? {
+    let shown = match end.size_after {
+        Some(size) => Some(size),
+        None if wanted.facts.size == Some(received) && !resumed => return Ok(()),
+        None => session.size(wanted.path).await?,
+    };
+    match shown {
         Some(shown) if shown == received => Ok(()),
         Some(shown) => Err(FetchError::WrongSize { received, shown }),
         None => match wanted.facts.size {
             Some(shown) if shown == received => Ok(()),
             Some(shown) => Err(FetchError::WrongSize { received, shown }),
-            None if clean_end && wanted.verify != Verify::Size => Ok(()),
+            None if end.clean_end && wanted.verify != Verify::Size => Ok(()),
             None => Err(FetchError::NoSize),
         },
     }

@@ -38,7 +38,7 @@ pub struct DirectoryJob {
     pub path: Arc<RemotePath>,
     /// Directories between it and the configured one.
     pub depth: usize,
-    /// What the server calls it, where it tells; see [`crate::ftp::listing::Entry::unique`].
+    /// What the server calls it, where it tells; see [`crate::remote::Entry::unique`].
     pub unique: Option<u64>,
     /// The directories above it, as far as this scan went through them.
     pub above: Option<Rc<Lineage>>,

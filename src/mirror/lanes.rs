@@ -18,9 +18,9 @@ use super::jobs::Job;
 use super::obtain::obtain;
 use super::scan::Scan;
 use super::server::Server;
-use crate::ftp::{Blame, FtpError, Session};
 use crate::names::RemotePath;
 use crate::pulse;
+use crate::remote::{Blame, RemoteError, Session};
 
 /// What a job weighs beside its bytes, for the rate of work: so many bytes come in the time that its commands take.
 const JOB_BYTES: u64 = 64 * 1024;
@@ -42,7 +42,7 @@ pub(super) struct Lanes {
     /// There is reason to look again how many lanes there should be.
     changed: Notify,
     /// Why the scan is over before its work is done.
-    pub(super) fatal: RefCell<Option<FtpError>>,
+    pub(super) fatal: RefCell<Option<RemoteError>>,
 }
 
 impl Default for Lanes {
@@ -195,7 +195,7 @@ impl Scan<'_> {
     }
 
     /// Sees to it that there is a session: the one there is, an idle one, or a new login.
-    async fn connect(&self, held: &mut Held<'_>) -> Result<Admission, FtpError> {
+    async fn connect(&self, held: &mut Held<'_>) -> Result<Admission, RemoteError> {
         if held.session.is_some() {
             return Ok(Admission::Held);
         }
@@ -251,7 +251,7 @@ impl Scan<'_> {
     }
 
     /// A lane gets no connection. Others go on with its work; without any other the scan is over.
-    fn retire(&self, error: FtpError) {
+    fn retire(&self, error: RemoteError) {
         let others = self.lanes.sessions.get();
         let name = &self.server.settings.name;
         let why = match error.blame() {

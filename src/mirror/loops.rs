@@ -8,8 +8,8 @@
 use encoding_rs::Encoding;
 
 use super::jobs::{DirectoryJob, Lineage};
-use crate::ftp::{Blame, FtpError, Session};
 use crate::names::{RemoteName, RemotePath};
+use crate::remote::{Blame, RemoteError, Session};
 
 /// How many times more the way is gone. Systems follow 40 links in a path and no more.
 const ROUNDS: usize = 4;
@@ -26,7 +26,7 @@ pub(super) async fn is_loop(
     encoding: &'static Encoding,
     job: &DirectoryJob,
     fingerprint: u64,
-) -> Result<bool, FtpError> {
+) -> Result<bool, RemoteError> {
     let mut above = Lineage::upwards(job.above.as_ref());
     let Some(levels) = above.position(|directory| directory.listing == Some(fingerprint)) else {
         return Ok(false);

@@ -21,10 +21,10 @@ use super::store::{Staged, StoreError};
 use super::tree::{ServerMirror, open_directory, size_of_stat};
 use crate::facts::{Download, FileFacts};
 use crate::fault;
-use crate::ftp::{Blame, FtpError, Session};
 use crate::names::RemotePath;
 use crate::pulse;
 use crate::quota::{Allowance, Gauge, Hold};
+use crate::remote::{Blame, RemoteError, Session};
 use crate::status::Progress;
 
 /// How long to wait before asking again for room that downloads under way hold.
@@ -38,12 +38,12 @@ const ROOM_TRIES: u32 = 100;
 ///
 /// Only such as another connection could help against; all others are noted with the file, which is tried again
 /// in a later scan.
-pub(super) async fn obtain(scan: &Scan<'_>, session: &mut Session, job: &FileJob) -> Result<(), FtpError> {
+pub(super) async fn obtain(scan: &Scan<'_>, session: &mut Session, job: &FileJob) -> Result<(), RemoteError> {
     let path = job.path();
     let Ok(turn) = Arc::clone(&scan.publishing).acquire_owned().await else { return Ok(()) };
     let facts = match job.facts.size {
         Some(_) => job.facts,
-        None => FileFacts { size: session.size(path.wire()).await?, ..job.facts },
+        None => FileFacts { size: session.size(&path).await?, ..job.facts },
     };
     match find_finished(scan.server, job, facts, &path) {
         Ok(None) => {}
@@ -187,12 +187,12 @@ fn adopt(
     partial: PartialName,
     size: u64,
     turn: OwnedSemaphorePermit,
-) -> Result<(), FtpError> {
+) -> Result<(), RemoteError> {
     let server = scan.server;
     let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::CLOEXEC;
     let opened =
         rustix::fs::openat(server.mirror.partial(), partial.to_string(), flags, rustix::fs::Mode::empty());
-    let file = opened.map_err(|error| FtpError::Local(error.into()))?.into();
+    let file = opened.map_err(|error| RemoteError::Local(error.into()))?.into();
     log::info!("server={} path={}: stored by an earlier run, recorded now", server.settings.name, job.path());
     let fetched = Fetched { partial, file, size, not_a_zip: false };
     publish(scan, job, fetched, server.gauge.hold(0), turn);
@@ -370,9 +370,9 @@ impl Drop for UnderWay {
 
 impl Scan<'_> {
     /// Sorts out why a file was not fetched. Gives back what another connection could help against.
-    fn not_fetched(&self, job: &FileJob, error: FetchError) -> Result<(), FtpError> {
+    fn not_fetched(&self, job: &FileJob, error: FetchError) -> Result<(), RemoteError> {
         let text = match error {
-            FetchError::Ftp(FtpError::Local(error)) | FetchError::Local(error) => {
+            FetchError::Remote(RemoteError::Local(error)) | FetchError::Local(error) => {
                 if disk_is_full(&error) {
                     // each further one would fail the same way
                     self.jobs.hold();
@@ -380,7 +380,7 @@ impl Scan<'_> {
                 self.file_waits(&job.path(), &format!("{error:#}"));
                 return Ok(());
             }
-            FetchError::Ftp(error) => match error.blame() {
+            FetchError::Remote(error) => match error.blame() {
                 Blame::Entry => error.to_string(),
                 _ => return Err(error),
             },

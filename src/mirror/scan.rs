@@ -18,8 +18,8 @@ use super::obtain::{aged_leftovers, discard_unclaimed};
 use super::partial::Leftovers;
 use super::server::Server;
 use crate::facts::FileFacts;
-use crate::ftp::{Blame, FtpError};
 use crate::names::RemotePath;
+use crate::remote::{Blame, RemoteError};
 use crate::status::{IncompleteFile, ServerState, rfc3339};
 
 /// A job is given to another connection this often, when the one it was on breaks.
@@ -79,7 +79,7 @@ pub(super) struct Scan<'s> {
 ///
 /// When there is no way in, or the last connection breaks and cannot be replaced. What was finished until then
 /// stays finished.
-pub async fn scan(server: &Server) -> Result<Tally, FtpError> {
+pub async fn scan(server: &Server) -> Result<Tally, RemoteError> {
     let scan = Scan {
         server,
         jobs: Jobs::default(),
@@ -119,7 +119,7 @@ pub async fn scan(server: &Server) -> Result<Tally, FtpError> {
 
 impl Scan<'_> {
     /// A job failed: another connection may help, or it is left for the next scan.
-    pub(super) fn failed(&self, mut job: Job, error: FtpError, stale: bool) {
+    pub(super) fn failed(&self, mut job: Job, error: RemoteError, stale: bool) {
         let (path, tries) = match &mut job {
             Job::List(directory) => ((*directory.path).clone(), &mut directory.tries),
             Job::Fetch(file) => (file.path(), &mut file.tries),
@@ -132,7 +132,7 @@ impl Scan<'_> {
         }
         match job {
             Job::List(_) => {
-                let cut = matches!(error, FtpError::ListingCut(_));
+                let cut = error.is_cut_listing();
                 let mut tally = self.tally.borrow_mut();
                 tally.failed_directories += 1;
                 tally.cut_listings += u64::from(cut);

@@ -18,8 +18,8 @@ use super::publisher::Publisher;
 use super::quiet::QuietDirectories;
 use super::tree::{Mirror, ServerMirror};
 use crate::config::{ServerSettings, SyncSettings};
-use crate::ftp::{Connector, Session};
 use crate::quota::{Allowance, Gauge};
+use crate::remote::{Connector, Session};
 use crate::status::{ConnectionStatus, Progress};
 
 /// For logging out of idle sessions.

@@ -44,6 +44,11 @@ fn names_hold_on_their_corpus() {
 }
 
 #[test]
+fn packets_hold_on_their_corpus() {
+    run("packets", targets::packets::run);
+}
+
+#[test]
 fn names_of_partial_files_hold_on_their_corpus() {
     run("partials", targets::partials::run);
 }

@@ -39,6 +39,8 @@ mod reload_log;
 mod replies;
 mod restart;
 mod resume;
+mod sftp;
+mod sftp_faults;
 mod signals;
 mod status;
 mod steps;

@@ -136,6 +136,12 @@ impl ListingParser {
         Self::new(Format::List { now }, encoding)
     }
 
+    /// For entries that come ready to use, one by one, as SFTP sends them; see [`Self::take`].
+    #[must_use]
+    pub fn of_entries(encoding: &'static Encoding) -> Self {
+        Self::new(Format::Mlsd, encoding)
+    }
+
     fn new(format: Format, encoding: &'static Encoding) -> Self {
         Self {
             format,
@@ -171,6 +177,23 @@ impl ListingParser {
         }
         self.hold(rest);
         self.summary.over_limit |= taken.len() < bytes.len();
+    }
+
+    /// Takes an entry that needs no reading; `kind` is `None` for devices, sockets and the like. Names and limits are
+    /// held to the same as those of lines.
+    pub fn take(&mut self, name: &[u8], kind: Option<Kind>, facts: FileFacts, entries: &mut Vec<Entry>) {
+        if self.summary.over_limit {
+            return;
+        }
+        self.bytes += name.len() as u64;
+        self.summary.over_limit = self.bytes > MAX_LISTING_BYTES;
+        self.summary.lines += 1;
+        match kind {
+            _ if name.len() > MAX_LINE_BYTES => self.summary.too_long += 1,
+            _ if matches!(name, b"." | b"..") => {}
+            None => self.count_entry(),
+            Some(kind) => self.take_entry(name, (kind, None), facts, entries),
+        }
     }
 
     /// Ends the listing, with a last line that has no line end if there is one.

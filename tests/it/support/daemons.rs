@@ -231,20 +231,24 @@ impl Place<'_> {
 
 /// The directory of the daemons, where this one is there and can be run.
 fn available(kind: Kind) -> Result<PathBuf, String> {
-    let Some(servers) = std::env::var_os(SERVERS).map(PathBuf::from) else {
-        return Err(format!("{SERVERS} is not set"));
-    };
-    let program = configuration::program(kind, &servers);
-    if !program.is_file() {
-        return Err(format!("{} is not there", program.display()));
-    }
+    let servers = unpacked(configuration::program(kind))?;
     if !geteuid().is_root() {
         return Err("the daemons start as root only".to_owned());
     }
     Ok(servers)
 }
 
-fn free_port() -> u16 {
+/// The directory of the daemons, where this program is in it.
+pub fn unpacked(program: &str) -> Result<PathBuf, String> {
+    let Some(servers) = std::env::var_os(SERVERS).map(PathBuf::from) else {
+        return Err(format!("{SERVERS} is not set"));
+    };
+    let program = servers.join(program);
+    if program.is_file() { Ok(servers) } else { Err(format!("{} is not there", program.display())) }
+}
+
+/// A port that nobody listens on at this moment.
+pub fn free_port() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a loopback port");
     listener.local_addr().expect("the address of a listener").port()
 }

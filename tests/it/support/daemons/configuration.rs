@@ -3,7 +3,7 @@
 //! Tried with Debian 12: vsftpd 3.0.3, ProFTPD 1.3.8, Pure-FTPd 1.0.50. Every line is there for a reason, and the
 //! odd ones say it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use super::{Kind, Options, Place, Tls};
@@ -22,12 +22,12 @@ const HASH: &str =
 const NOBODY: u32 = 65534;
 
 /// Where the daemon's program lies in the unpacked packages.
-pub fn program(kind: Kind, servers: &Path) -> PathBuf {
-    servers.join(match kind {
+pub fn program(kind: Kind) -> &'static str {
+    match kind {
         Kind::Vsftpd => "vsftpd/usr/sbin/vsftpd",
         Kind::Proftpd => "proftpd/usr/sbin/proftpd",
         Kind::PureFtpd => "pure-ftpd/usr/sbin/pure-ftpd",
-    })
+    }
 }
 
 /// Writes the configuration, and returns the command that starts the daemon in the foreground.
@@ -39,7 +39,7 @@ pub fn command(kind: Kind, options: &Options, place: &Place) -> Command {
     assert!(!is_pure || !options.require_session_reuse, "Pure-FTPd does not ask for session reuse");
     assert!(!is_pure || options.tls != Tls::Implicit, "Pure-FTPd has no implicit TLS");
     assert!(kind == Kind::Proftpd || !options.tls12_only, "{kind:?} does not choose its version of TLS");
-    let mut command = Command::new(program(kind, place.servers));
+    let mut command = Command::new(place.servers.join(program(kind)));
     match kind {
         Kind::Vsftpd => {
             command.arg(vsftpd(options, place));

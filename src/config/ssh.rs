@@ -1,0 +1,280 @@
+//! Reads what a server that speaks SFTP has to say for itself: who it is, and who we are.
+//!
+//! Runs on the main thread; reads the key files that the keys name. Nothing here ever shows a secret.
+
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use config::{Value, ValueKind};
+use russh::keys::ssh_key::Fingerprint;
+use russh::keys::{Algorithm, Error, HashAlg, PrivateKey, PublicKey, decode_secret_key};
+
+use super::leaf;
+use super::passwords::{Secret, read_secret};
+use super::reader::Section;
+use super::servers::Surroundings;
+use super::sources::{open_to_others, read_text};
+use super::{HostKey, LoginKey, SftpSettings};
+
+/// Largest private key file in bytes.
+const MAX_KEY_BYTES: u64 = 64 << 10;
+
+/// Keys that mean nothing to a server that speaks SFTP. They may stand in `[defaults]`, for the others.
+const FOR_FTP: [&str; 9] = [
+    "tls",
+    "tls_ca_file",
+    "listing",
+    "mode",
+    "active_ports",
+    "active_address",
+    "passive",
+    "tls_min",
+    "tls_max",
+];
+/// Keys that mean nothing to one that speaks FTP.
+const FOR_SFTP: [&str; 7] = [
+    "host_key",
+    "known_hosts_file",
+    "old_algorithms",
+    "private_key_file",
+    "passphrase",
+    "passphrase_file",
+    "passphrase_env",
+];
+
+/// Refuses the keys of a server that its protocol has no use for.
+pub(super) fn refuse_foreign_keys(section: &mut Section, is_sftp: bool) {
+    let (foreign, protocol) = if is_sftp { (&FOR_FTP[..], "sftp") } else { (&FOR_SFTP[..], "ftp") };
+    for key in foreign {
+        if section.discard(key) {
+            section.fault(key, &format!("has no meaning with protocol = \"{protocol}\""));
+        }
+    }
+}
+
+/// What `section` says of SSH, completed by `shared`. `password` is whether one is given.
+pub(super) fn read_ssh(
+    section: &mut Section,
+    shared: SftpSettings,
+    sends_password: bool,
+    around: &mut Surroundings<'_>,
+) -> SftpSettings {
+    let has_own_file = section.holds("known_hosts_file");
+    let host_keys = section.read("host_key", host_keys).unwrap_or_default();
+    let known_hosts_file = section.read("known_hosts_file", leaf::path).or(shared.known_hosts_file);
+    let old_algorithms = section.read("old_algorithms", leaf::flag).unwrap_or(shared.old_algorithms);
+    if let Some(path) = &known_hosts_file
+        && let Err(error) = std::fs::File::open(path)
+    {
+        let fault = format!("cannot read {}: {error}", path.display());
+        if has_own_file {
+            section.fault("known_hosts_file", &fault);
+        } else {
+            around.faults.push("defaults.known_hosts_file", &fault);
+        }
+    }
+    let private_key = read_private_key(section, around);
+    SftpSettings { host_keys, known_hosts_file, old_algorithms, private_key, sends_password }
+}
+
+fn read_private_key(section: &mut Section, around: &mut Surroundings<'_>) -> Option<LoginKey> {
+    let given = section.holds("private_key_file");
+    let path = section.read("private_key_file", leaf::path);
+    let keys = ["passphrase", "passphrase_file", "passphrase_env"];
+    let passphrase = match read_secret(section, keys, around.environment, around.warnings) {
+        Secret::Given(passphrase) => Some(passphrase),
+        Secret::Missing => None,
+        Secret::Faulty => return None,
+    };
+    if passphrase.is_some() && !given {
+        section.fault("passphrase", "has no meaning without private_key_file");
+    }
+    let passphrase = passphrase.as_ref().map(super::Password::reveal);
+    match private_key(&path?, passphrase, around.warnings) {
+        Ok(key) => Some(key),
+        Err(fault) => {
+            section.fault("private_key_file", &fault);
+            None
+        }
+    }
+}
+
+fn private_key(
+    path: &Path,
+    passphrase: Option<&str>,
+    warnings: &mut Vec<String>,
+) -> Result<LoginKey, String> {
+    let shown = path.display();
+    let (text, metadata) =
+        read_text(path, MAX_KEY_BYTES).map_err(|error| format!("cannot read {shown}: {error}"))?;
+    for warning in open_to_others(path, &metadata) {
+        if !warnings.contains(&warning) {
+            warnings.push(warning);
+        }
+    }
+    match decode_secret_key(&text, passphrase) {
+        Ok(key) => Ok(LoginKey(Arc::new(key))),
+        Err(Error::KeyIsEncrypted) => {
+            Err(format!("{shown} is encrypted; give passphrase, passphrase_file or passphrase_env"))
+        }
+        Err(_) if passphrase.is_some() => {
+            Err(format!("{shown} holds no private key that this passphrase opens"))
+        }
+        Err(_) => {
+            Err(format!("{shown} holds no private key in a format that is known (OpenSSH, PEM, PuTTY)"))
+        }
+    }
+}
+
+/// One fingerprint or public key, or a list of them.
+fn host_keys(value: &Value) -> Result<Vec<HostKey>, String> {
+    let texts = match value.kind {
+        ValueKind::String(_) => vec![leaf::text(value)?],
+        _ => leaf::texts(value).map_err(|_| "must be a string, or a list of strings".to_owned())?,
+    };
+    texts.into_iter().map(host_key).collect()
+}
+
+fn host_key(text: &str) -> Result<HostKey, String> {
+    let wrong =
+        || "must be \"SHA256:…\" as check and ssh-keygen -l show it, or a public key (\"ssh-ed25519 AAAA…\")";
+    if let Ok(fingerprint @ Fingerprint::Sha256(_)) = Fingerprint::from_str(text) {
+        return Ok(HostKey { fingerprint, kind: None });
+    }
+    let key = PublicKey::from_openssh(text).map_err(|_| wrong())?;
+    Ok(HostKey { fingerprint: key.fingerprint(HashAlg::Sha256), kind: Some(key.algorithm()) })
+}
+
+impl LoginKey {
+    /// The key itself, for the login only.
+    #[must_use]
+    pub fn reveal(&self) -> Arc<PrivateKey> {
+        Arc::clone(&self.0)
+    }
+
+    /// Whether a hash has to be chosen for its signatures.
+    #[must_use]
+    pub fn is_rsa(&self) -> bool {
+        matches!(self.0.algorithm(), Algorithm::Rsa { .. })
+    }
+}
+
+impl fmt::Debug for LoginKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Loaded, Protocol, ServerSettings, load_from};
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    const NAMED: &str = "[[servers]]\nname = 'omc01'\nhost = 'h'\n";
+    const WHOLE: &str = "protocol = 'sftp'\nuser = 'mro'\npassword = 'x'\ndirectories = ['/mr']\n";
+    const FINGERPRINT: &str = "SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+    const PUBLIC: &str =
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti foo@bar.com";
+
+    fn load(toml: &str) -> Result<Loaded, Vec<String>> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.toml");
+        fs::write(&path, toml).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        let origin = format!(" (in {})", path.display());
+        load_from(&[path], &Default::default())
+            .map_err(|faults| faults.faults().iter().map(|fault| fault.replace(&origin, "")).collect())
+    }
+
+    fn server(toml: &str) -> (ServerSettings, SftpSettings) {
+        let server = load(toml).unwrap().settings.servers.remove(0);
+        let Protocol::Sftp(sftp) = server.protocol.clone() else { panic!("{server:?}") };
+        (server, *sftp)
+    }
+
+    fn faults(keys: &str) -> Vec<String> {
+        load(&format!("{NAMED}{keys}")).unwrap_err()
+    }
+
+    #[test]
+    fn sftp_has_its_port_and_asks_for_user_directories_and_something_to_log_in_with() {
+        let (server, sftp) = server(&format!("{NAMED}{WHOLE}"));
+        assert_eq!((server.port, server.password.reveal(), sftp.sends_password), (22, "x", true));
+        assert_eq!((sftp.host_keys, sftp.old_algorithms, sftp.private_key.is_some()), (vec![], false, false));
+        let faults = faults("protocol = 'sftp'\n");
+        let keys: Vec<_> = faults.iter().map(|fault| fault.split_once(": ").unwrap().0).collect();
+        assert_eq!(keys, ["user", "password", "directories"].map(|key| format!("servers[0] (omc01).{key}")));
+        assert!(load(&format!("{NAMED}{WHOLE}")).unwrap().warnings.is_empty());
+    }
+
+    #[test]
+    fn keys_of_the_other_protocol_are_refused_on_the_server_itself_and_named() {
+        let fault = |key: &str, protocol: &str| {
+            vec![format!("servers[0] (omc01).{key}: has no meaning with protocol = \"{protocol}\"")]
+        };
+        for key in ["tls = 'explicit'", "tls_ca_file = '/x'", "listing = 'mlsd'"] {
+            let name = key.split(' ').next().unwrap();
+            assert_eq!(faults(&format!("{WHOLE}{key}\n")), fault(name, "sftp"));
+        }
+        for key in
+            ["host_key = 'x'", "known_hosts_file = 'x'", "old_algorithms = true", "private_key_file = 'x'"]
+        {
+            let name = key.split(' ').next().unwrap();
+            assert_eq!(faults(&format!("{key}\n")), fault(name, "ftp"));
+        }
+    }
+
+    #[test]
+    fn defaults_hold_for_servers_of_their_protocol() {
+        let defaults = "[defaults]\nprotocol = 'sftp'\ntls = 'explicit'\ntls_ca_file = '/nonexistent'\n\
+                        old_algorithms = true\n";
+        let (_, sftp) = server(&format!("{defaults}{NAMED}{}", WHOLE.replace("protocol = 'sftp'\n", "")));
+        assert!(sftp.old_algorithms);
+        let own = "protocol = 'ftp'\ntls = 'off'\n";
+        let loaded = load(&format!("{defaults}{NAMED}{own}")).unwrap();
+        assert!(matches!(loaded.settings.servers[0].protocol, Protocol::Ftp));
+        assert_eq!(loaded.settings.servers[0].port, 21);
+    }
+
+    #[test]
+    fn host_keys_are_fingerprints_or_public_keys_one_or_several() {
+        let keys = |value: &str| server(&format!("{NAMED}{WHOLE}host_key = {value}\n")).1.host_keys;
+        assert_eq!(keys(&format!("'{FINGERPRINT}'"))[0].fingerprint.to_string(), FINGERPRINT);
+        let both = keys(&format!("['{FINGERPRINT}', '{PUBLIC}']"));
+        let kinds: Vec<_> = both.into_iter().map(|key| key.kind).collect();
+        assert_eq!(kinds, [None, Some(Algorithm::Ed25519)]);
+        for wrong in ["'SHA256:x'", "''", "'MD5:00:11'", "[]", "5", "['ssh-ed25519 AAAA']"] {
+            let faults = faults(&format!("{WHOLE}host_key = {wrong}\n"));
+            assert_eq!(faults.len(), 1, "{faults:?}");
+            assert!(faults[0].starts_with("servers[0] (omc01).host_key: must be "), "{faults:?}");
+        }
+    }
+
+    #[test]
+    fn files_that_cannot_be_used_are_faults_before_anything_is_started() {
+        let file = "known_hosts_file = '/nonexistent/known'\n";
+        let found = faults(&format!("{WHOLE}{file}"));
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(
+            found[0].starts_with("servers[0] (omc01).known_hosts_file: cannot read /nonexistent/known: ")
+        );
+        let found = load(&format!("[defaults]\n{file}{NAMED}{WHOLE}")).unwrap_err();
+        assert!(found.len() == 1 && found[0].starts_with("defaults.known_hosts_file: "), "{found:?}");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("key");
+        fs::write(&path, "geheim").unwrap();
+        for (path, fault) in
+            [("/nonexistent", "cannot read"), (path.to_str().unwrap(), "holds no private key")]
+        {
+            let found = faults(&format!("{WHOLE}private_key_file = '{path}'\n"));
+            assert!(found.len() == 1 && found[0].contains(fault), "{found:?}");
+            assert!(!found[0].contains("geheim"), "{found:?}");
+        }
+        let found = faults(&format!("{WHOLE}passphrase = 'geheim'\n"));
+        assert_eq!(found, ["servers[0] (omc01).passphrase: has no meaning without private_key_file"]);
+    }
+}

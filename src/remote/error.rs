@@ -1,0 +1,67 @@
+//! What can go wrong with a server, in the terms that the mirror decides by.
+
+use crate::ftp::{Blame, FtpError};
+use crate::sftp::SftpError;
+
+/// A failed step of a conversation. The caller adds server and path.
+#[derive(Debug, thiserror::Error)]
+pub enum RemoteError {
+    /// On the way to any server, or in FTP's own words.
+    #[error(transparent)]
+    Ftp(FtpError),
+    /// In SFTP's.
+    #[error(transparent)]
+    Sftp(SftpError),
+    /// Our own side: the disk, the records.
+    #[error(transparent)]
+    Local(#[from] anyhow::Error),
+}
+
+impl From<FtpError> for RemoteError {
+    fn from(error: FtpError) -> Self {
+        match error {
+            FtpError::Local(error) => Self::Local(error),
+            error => Self::Ftp(error),
+        }
+    }
+}
+
+impl From<SftpError> for RemoteError {
+    fn from(error: SftpError) -> Self {
+        match error {
+            SftpError::Way(error) => error.into(),
+            error => Self::Sftp(error),
+        }
+    }
+}
+
+impl RemoteError {
+    /// Whom the failure concerns.
+    #[must_use]
+    pub fn blame(&self) -> Blame {
+        match self {
+            Self::Ftp(error) => error.blame(),
+            Self::Sftp(error) => error.blame(),
+            Self::Local(_) => Blame::Local,
+        }
+    }
+
+    /// Whether the server, or a limit of ours, cut a listing.
+    #[must_use]
+    pub fn is_cut_listing(&self) -> bool {
+        matches!(self, Self::Ftp(FtpError::ListingCut(_)))
+    }
+
+    /// Whether a transfer that was to begin in the middle of a file is refused for good: it may work from its start.
+    #[must_use]
+    pub fn refuses_to_resume(&self) -> bool {
+        match self {
+            // the answer to REST, or to a RETR that came to nothing because of REST
+            Self::Ftp(FtpError::Refused { step, reply }) => {
+                *step == "REST" || (*step == "RETR" && reply.code / 100 == 5)
+            }
+            Self::Sftp(error) => error.refuses_to_resume(),
+            _ => false,
+        }
+    }
+}

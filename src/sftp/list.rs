@@ -1,0 +1,224 @@
+//! Listing one directory: OPENDIR and READDIR, read as a stream with bounds.
+
+use std::collections::VecDeque;
+use std::hash::BuildHasher;
+use std::hash::{Hasher, RandomState};
+
+use bytes::Bytes;
+use siphasher::sip::SipHasher13;
+
+use super::error::SftpError;
+use super::packet::{Name, Names, Reply, Request, status};
+use super::session::{Session, unexpected};
+use crate::ftp::FtpError;
+use crate::ftp::list::Fingerprint;
+use crate::ftp::listing::{Entry, Kind, ListingParser, Summary};
+use crate::ftp::pace::Pace;
+use crate::names::RemotePath;
+
+/// Requests for names that are under way at first. The second one mostly learns that there is nothing more, and saves
+/// a round trip so.
+const FIRST: usize = 2;
+/// The same of a large directory: servers send a hundred names at a time.
+const MOST: usize = 8;
+/// Names that are taken apart at a time.
+const TOGETHER: usize = 256;
+
+const STEP: &str = "READDIR";
+
+/// The key of the fingerprints of one server, see [`Fingerprint`].
+#[derive(Debug, Clone, Copy)]
+pub(super) struct FingerprintKey(u64, u64);
+
+impl Default for FingerprintKey {
+    fn default() -> Self {
+        let random = RandomState::new();
+        Self(random.hash_one(0), random.hash_one(1))
+    }
+}
+
+/// A directory being listed. Dropped before [`Listing::finish`], its session is not reusable.
+pub struct Listing<'s> {
+    session: &'s mut Session,
+    handle: Bytes,
+    /// Requests under way.
+    asked: VecDeque<u32>,
+    /// How many may be.
+    window: usize,
+    /// The server has no more names.
+    ended: bool,
+    /// Received and not taken apart yet.
+    names: Option<Names>,
+    parser: ListingParser,
+    pace: Pace,
+    hash: SipHasher13,
+    bytes: u64,
+    /// Read and not handed on yet, see [`Listing::is_still`].
+    held: Vec<Entry>,
+    /// How the reading of `held` ended.
+    broken: Option<SftpError>,
+}
+
+impl Session {
+    /// Begins to list the directory at `path`.
+    ///
+    /// # Errors
+    ///
+    /// [`SftpError::Refused`] where it is none or cannot be entered; the session stays usable then.
+    pub async fn list(&mut self, path: &RemotePath) -> Result<Listing<'_>, SftpError> {
+        let request = Request::OpenDirectory(path.wire());
+        let handle = match self.ask(request).await? {
+            Reply::Handle(handle) => handle,
+            other => return Err(unexpected(request.step(), other)),
+        };
+        self.pending = true;
+        let FingerprintKey(first, second) = self.fingerprint_key;
+        Ok(Listing {
+            pace: Pace::new(&self.speed),
+            parser: ListingParser::of_entries(self.encoding),
+            session: self,
+            handle,
+            asked: VecDeque::new(),
+            window: FIRST,
+            ended: false,
+            names: None,
+            hash: SipHasher13::new_with_keys(first, second),
+            bytes: 0,
+            held: Vec::new(),
+            broken: None,
+        })
+    }
+}
+
+impl Listing<'_> {
+    /// Reads on to the end, as long as it can be the listing of that fingerprint; whether it is. If not, what was read
+    /// comes from [`Listing::next`], as if nothing had been read.
+    pub async fn is_still(&mut self, before: Fingerprint) -> bool {
+        let mut held = std::mem::take(&mut self.held);
+        let mut same = false;
+        while self.bytes <= before.bytes {
+            match self.read(&mut held).await {
+                Ok(true) => {}
+                Ok(false) => {
+                    same = self.fingerprint() == before;
+                    break;
+                }
+                Err(error) => {
+                    self.broken = Some(error);
+                    break;
+                }
+            }
+        }
+        self.held = held;
+        same
+    }
+
+    /// What was read so far; at its end, the whole listing.
+    #[must_use]
+    pub fn fingerprint(&self) -> Fingerprint {
+        Fingerprint { hash: self.hash.finish(), bytes: self.bytes }
+    }
+
+    /// Appends the next entries to `entries`; false at the end.
+    ///
+    /// # Errors
+    ///
+    /// When the connection breaks, or the listing goes over its bounds. Cancelled, the session is not reusable.
+    pub async fn next(&mut self, entries: &mut Vec<Entry>) -> Result<bool, SftpError> {
+        if !self.held.is_empty() {
+            entries.append(&mut self.held);
+            return Ok(true);
+        }
+        match self.broken.take() {
+            Some(error) => Err(error),
+            None => self.read(entries).await,
+        }
+    }
+
+    /// Gives the directory back. What the listing amounted to.
+    ///
+    /// # Errors
+    ///
+    /// Whenever the listing cannot be relied on to be complete; what came is still true.
+    pub async fn finish(self, entries: &mut Vec<Entry>) -> Result<Summary, SftpError> {
+        let Self { session, handle, parser, ended, asked, names, .. } = self;
+        if !ended || !asked.is_empty() || names.is_some() {
+            return Err(FtpError::ListingCut("it was not read to its end".to_owned()).into());
+        }
+        session.close(&handle).await?;
+        session.pending = false;
+        Ok(parser.finish(entries))
+    }
+
+    /// Takes some names apart, or waits for some; false at the end.
+    async fn read(&mut self, entries: &mut Vec<Entry>) -> Result<bool, SftpError> {
+        if let Some(mut names) = self.names.take() {
+            for _ in 0..TOGETHER {
+                match names.take_next().map_err(|what| SftpError::Protocol { step: STEP, what })? {
+                    Some(name) => self.take(&name, entries),
+                    None => break,
+                }
+            }
+            if self.parser.is_over_limit() {
+                return Err(FtpError::ListingCut("it is larger than a listing may be".to_owned()).into());
+            }
+            self.names = Some(names).filter(|names| !names.is_empty());
+            return Ok(true);
+        }
+        while !self.ended && self.asked.len() < self.window {
+            self.asked.push_back(self.session.push(Request::ReadDirectory(&self.handle)));
+        }
+        if self.asked.is_empty() {
+            return Ok(false);
+        }
+        self.session.flush_in_time(STEP).await?;
+        let (id, reply) = self.session.paced_reply(STEP, &mut self.pace).await?;
+        let Some(place) = self.asked.iter().position(|asked| *asked == id) else {
+            return Err(SftpError::Protocol { step: STEP, what: "an answer that nothing asked for" });
+        };
+        self.asked.remove(place);
+        match reply {
+            // some servers end so
+            Reply::Names(names) if names.is_empty() => self.ended = true,
+            Reply::Names(names) => {
+                self.names = Some(names);
+                self.window = MOST.min(self.window + 1);
+            }
+            Reply::Status { code: status::EOF, .. } => self.ended = true,
+            // some close a directory at its end, and know it no more when they are asked again
+            Reply::Status { .. } if self.ended => {}
+            other => return Err(self.give_up(other).await),
+        }
+        Ok(true)
+    }
+
+    /// The server breaks off: what is under way is waited for, so that the session can go on.
+    async fn give_up(&mut self, reply: Reply) -> SftpError {
+        let error = unexpected(STEP, reply);
+        let rest = async {
+            while !self.asked.is_empty() {
+                let (id, _) = self.session.paced_reply(STEP, &mut self.pace).await?;
+                self.asked.retain(|asked| *asked != id);
+            }
+            self.session.close(&self.handle).await
+        };
+        if rest.await.is_ok() {
+            self.session.pending = false;
+        }
+        error
+    }
+
+    fn take(&mut self, name: &Name, entries: &mut Vec<Entry>) {
+        let (kind, facts) = (name.kind(), name.facts());
+        let size = name.attributes.size.unwrap_or(u64::MAX);
+        let time = name.attributes.modified.map_or(u64::MAX, u64::from);
+        // a directory's own size and time change with what is in it, which is listed anyhow
+        let numbers = if kind == Some(Kind::Directory) { [0; 2] } else { [size, time] };
+        self.hash.write(&name.name);
+        self.hash.write_u8(b'/');
+        self.hash.write_u8(kind.map_or(0, |kind| 1 + kind as u8));
+        numbers.into_iter().for_each(|number| self.hash.write_u64(number));
+        self.bytes += name.name.len() as u64 + 18;
+        self.parser.take(&name.name, kind, facts, entries);
+    }
+}

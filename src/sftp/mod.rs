@@ -1,0 +1,24 @@
+//! Conversations with SFTP servers (SSH file transfer, version 3): logging in, listing, fetching. Nothing here knows
+//! of the mirror or the records. The words of listings, the lowest useful speed and the look-up of names are `ftp`'s.
+//!
+//! - [`connect`]: address, host key, user and key or password in, a logged-in [`Session`] out
+//! - [`host_key`]: whom to trust
+//! - [`session`]: requests, replies, deadlines
+//! - [`list`] and [`fetch`]: one directory as entries, one file as bytes
+//! - `packet`: requests to bytes and bytes to replies; names are bytes, as the server has them
+//! - `socket`: a connection that can be cut, because russh speaks on it in a task of its own
+//! - `algorithms`: what may be agreed on with a server
+
+mod algorithms;
+pub mod connect;
+pub mod error;
+pub mod fetch;
+pub mod host_key;
+pub mod list;
+pub mod packet;
+pub mod session;
+mod socket;
+
+pub use connect::Connector;
+pub use error::SftpError;
+pub use session::Session;

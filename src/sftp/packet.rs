@@ -1,0 +1,476 @@
+//! The packets of SFTP version 3 (draft-ietf-secsh-filexfer-02), which is what servers speak: requests to bytes, bytes
+//! to replies. Pure. Names and paths are bytes: the draft says nothing of their encoding.
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use super::error::shown;
+use crate::facts::{FileFacts, Modified, TimeSource};
+use crate::ftp::listing::Kind;
+
+/// The version that is asked for.
+pub const VERSION: u32 = 3;
+
+/// Largest packet that is taken. Servers send up to 256 KiB; a READ is answered with what was asked for.
+pub const MAX_PACKET: usize = 256 * 1024;
+
+/// Longest handle (section 3 of the draft).
+const MAX_HANDLE: usize = 256;
+
+/// Requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Request<'a> {
+    /// Opens a file for reading.
+    Open(&'a [u8]),
+    /// Gives a handle back.
+    Close(&'a [u8]),
+    /// So many bytes of an open file from an offset on.
+    Read {
+        /// The file.
+        handle: &'a [u8],
+        /// From which byte on.
+        offset: u64,
+        /// At most so many.
+        length: u32,
+    },
+    /// The attributes of an open file.
+    Fstat(&'a [u8]),
+    /// Opens a directory.
+    OpenDirectory(&'a [u8]),
+    /// The next names of an open directory.
+    ReadDirectory(&'a [u8]),
+    /// The attributes of what a path leads to, through links.
+    Stat(&'a [u8]),
+}
+
+impl Request<'_> {
+    /// The word by which errors call it.
+    #[must_use]
+    pub fn step(&self) -> &'static str {
+        match self {
+            Self::Open(_) => "OPEN",
+            Self::Close(_) => "CLOSE",
+            Self::Read { .. } => "READ",
+            Self::Fstat(_) => "FSTAT",
+            Self::OpenDirectory(_) => "OPENDIR",
+            Self::ReadDirectory(_) => "READDIR",
+            Self::Stat(_) => "STAT",
+        }
+    }
+
+    /// Appends the packet to `bytes`.
+    pub fn write(&self, id: u32, bytes: &mut Vec<u8>) {
+        let (kind, subject): (u8, &[u8]) = match self {
+            Self::Open(path) => (3, path),
+            Self::Close(handle) => (4, handle),
+            Self::Read { handle, .. } => (5, handle),
+            Self::Fstat(handle) => (8, handle),
+            Self::OpenDirectory(path) => (11, path),
+            Self::ReadDirectory(handle) => (12, handle),
+            Self::Stat(path) => (17, path),
+        };
+        let mut rest = Vec::with_capacity(12);
+        match self {
+            // SSH_FXF_READ, and no attributes
+            Self::Open(_) => {
+                rest.extend(1_u32.to_be_bytes());
+                rest.extend(0_u32.to_be_bytes());
+            }
+            Self::Read { offset, length, .. } => {
+                rest.extend(offset.to_be_bytes());
+                rest.extend(length.to_be_bytes());
+            }
+            _ => {}
+        }
+        bytes.extend(length(1 + 4 + 4 + subject.len() + rest.len()));
+        bytes.push(kind);
+        bytes.extend(id.to_be_bytes());
+        bytes.extend(length(subject.len()));
+        bytes.extend(subject);
+        bytes.extend(rest);
+    }
+}
+
+/// The first packet of all.
+pub fn write_init(bytes: &mut Vec<u8>) {
+    bytes.extend(length(1 + 4));
+    bytes.push(1);
+    bytes.extend(VERSION.to_be_bytes());
+}
+
+/// Paths have at most a few thousand bytes.
+fn length(length: usize) -> [u8; 4] {
+    u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes()
+}
+
+/// One packet of a server, not taken apart yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Packet {
+    kind: u8,
+    body: Bytes,
+}
+
+/// The answer to a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reply {
+    /// An outcome, good or bad.
+    Status {
+        /// Section 7 of the draft.
+        code: u32,
+        /// The server's words.
+        text: String,
+    },
+    /// What was opened.
+    Handle(Bytes),
+    /// Bytes of a file.
+    Data(Bytes),
+    /// Names of a directory, to be read with [`Names`].
+    Names(Names),
+    /// What a file is.
+    Attributes(Attributes),
+}
+
+/// [`Reply::Status`] codes.
+pub mod status {
+    /// It is done.
+    pub const OK: u32 = 0;
+    /// There is nothing more.
+    pub const EOF: u32 = 1;
+}
+
+/// What a server says of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Attributes {
+    /// In bytes.
+    pub size: Option<u64>,
+    /// Type and permissions, as Unix has them.
+    pub mode: Option<u32>,
+    /// Last change in seconds since 1970, UTC.
+    pub modified: Option<u32>,
+}
+
+/// Names of a directory, as they came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Names {
+    left: u32,
+    body: Bytes,
+}
+
+/// One name of a directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Name {
+    /// Without its directory.
+    pub name: Bytes,
+    /// The same as `ls -l` shows it.
+    pub long: Bytes,
+    /// Of the name itself: links are not followed.
+    pub attributes: Attributes,
+}
+
+/// Takes the next whole packet from the front of `bytes`; `None` where it is not complete yet.
+///
+/// # Errors
+///
+/// What is wrong with it; there is no going on from there.
+pub fn take_packet(bytes: &mut BytesMut) -> Result<Option<Packet>, &'static str> {
+    let Some(head) = bytes.first_chunk::<4>() else { return Ok(None) };
+    let length = usize::try_from(u32::from_be_bytes(*head)).unwrap_or(usize::MAX);
+    if length > MAX_PACKET {
+        return Err("a packet is longer than 256 KiB, or it is no SFTP at all");
+    }
+    if bytes.len() < 4 + length {
+        return Ok(None);
+    }
+    bytes.advance(4);
+    let mut body = bytes.split_to(length).freeze();
+    let kind = body.try_get_u8().map_err(|_| "an empty packet")?;
+    Ok(Some(Packet { kind, body }))
+}
+
+impl Packet {
+    /// The version in the answer to the first packet.
+    ///
+    /// # Errors
+    ///
+    /// Where it is something else.
+    pub fn version(mut self) -> Result<u32, &'static str> {
+        if self.kind != 2 {
+            return Err("the first packet is not VERSION");
+        }
+        self.body.try_get_u32().map_err(|_| CUT)
+    }
+
+    /// The number of the request that is answered, and the answer.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it.
+    pub fn reply(self) -> Result<(u32, Reply), &'static str> {
+        let Self { kind, mut body } = self;
+        let id = body.try_get_u32().map_err(|_| CUT)?;
+        let reply = match kind {
+            101 => {
+                let code = body.try_get_u32().map_err(|_| CUT)?;
+                // old servers leave the words out
+                let text = string(&mut body).unwrap_or_default();
+                Reply::Status { code, text: words(code, &text) }
+            }
+            102 => {
+                let handle = string(&mut body)?;
+                if handle.len() > MAX_HANDLE {
+                    return Err("a handle is longer than 256 bytes");
+                }
+                Reply::Handle(handle)
+            }
+            103 => Reply::Data(string(&mut body)?),
+            104 => {
+                let left = body.try_get_u32().map_err(|_| CUT)?;
+                Reply::Names(Names { left, body })
+            }
+            105 => Reply::Attributes(attributes(&mut body)?),
+            _ => return Err("a packet of an unknown kind"),
+        };
+        Ok((id, reply))
+    }
+}
+
+const CUT: &str = "a packet ends too early";
+
+impl Names {
+    /// Whether there are none left.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.left == 0
+    }
+
+    /// The next of them.
+    ///
+    /// # Errors
+    ///
+    /// Where the packet ends before its names do.
+    pub fn take_next(&mut self) -> Result<Option<Name>, &'static str> {
+        if self.left == 0 {
+            return Ok(None);
+        }
+        self.left -= 1;
+        let name = string(&mut self.body)?;
+        let long = string(&mut self.body)?;
+        let attributes = attributes(&mut self.body)?;
+        Ok(Some(Name { name, long, attributes }))
+    }
+}
+
+impl Name {
+    /// What it is, by its type, or by the first letter of its line where the server leaves the type out; `None` for
+    /// devices, sockets and the like.
+    #[must_use]
+    pub fn kind(&self) -> Option<Kind> {
+        let letter = self.long.first().copied();
+        match (self.attributes.type_bits(), letter) {
+            (Some(DIRECTORY), _) | (None, Some(b'd')) => Some(Kind::Directory),
+            (Some(FILE), _) | (None, Some(b'-')) => Some(Kind::File),
+            (Some(LINK), _) | (None, Some(b'l')) => Some(Kind::Link),
+            _ => None,
+        }
+    }
+
+    /// Size and time; of a link the time alone, because its size is its own.
+    #[must_use]
+    pub fn facts(&self) -> FileFacts {
+        let Attributes { size, modified, .. } = self.attributes;
+        let size = size.filter(|_| self.kind() == Some(Kind::File));
+        let seconds = |seconds| Modified { unix_seconds: i64::from(seconds), source: TimeSource::Mlsd };
+        FileFacts { size, modified: modified.map(seconds) }
+    }
+}
+
+const DIRECTORY: u32 = 0o040_000;
+const FILE: u32 = 0o100_000;
+const LINK: u32 = 0o120_000;
+
+impl Attributes {
+    fn type_bits(&self) -> Option<u32> {
+        self.mode.map(|mode| mode & 0o170_000).filter(|bits| *bits != 0)
+    }
+
+    /// Whether it may be read as a file: it is one, or the server does not say what it is.
+    #[must_use]
+    pub fn is_file(&self) -> bool {
+        self.type_bits().is_none_or(|bits| bits == FILE)
+    }
+}
+
+fn attributes(body: &mut Bytes) -> Result<Attributes, &'static str> {
+    let mut found = Attributes::default();
+    let flags = body.try_get_u32().map_err(|_| CUT)?;
+    if flags & 1 != 0 {
+        found.size = Some(body.try_get_u64().map_err(|_| CUT)?);
+    }
+    if flags & 2 != 0 {
+        // user and group
+        body.try_get_u64().map_err(|_| CUT)?;
+    }
+    if flags & 4 != 0 {
+        found.mode = Some(body.try_get_u32().map_err(|_| CUT)?);
+    }
+    if flags & 8 != 0 {
+        // when it was read last, which is no change
+        body.try_get_u32().map_err(|_| CUT)?;
+        found.modified = Some(body.try_get_u32().map_err(|_| CUT)?);
+    }
+    if flags & 0x8000_0000 != 0 {
+        let count = body.try_get_u32().map_err(|_| CUT)?;
+        // each takes eight bytes at least, so that the packet's end ends it
+        for _ in 0..count {
+            string(body)?;
+            string(body)?;
+        }
+    }
+    Ok(found)
+}
+
+fn string(body: &mut Bytes) -> Result<Bytes, &'static str> {
+    let length = body.try_get_u32().map_err(|_| CUT)?;
+    let length = usize::try_from(length).unwrap_or(usize::MAX);
+    if body.len() < length {
+        return Err(CUT);
+    }
+    Ok(body.split_to(length))
+}
+
+/// The server's words, or the draft's where it has none.
+fn words(code: u32, text: &[u8]) -> String {
+    if !text.trim_ascii().is_empty() {
+        return shown(text);
+    }
+    let standard = match code {
+        status::OK => "done",
+        status::EOF => "end of file",
+        2 => "no such file",
+        3 => "permission denied",
+        4 => "failure",
+        5 => "bad message",
+        6 => "no connection",
+        7 => "connection lost",
+        8 => "operation not supported",
+        code => return format!("failed with code {code}"),
+    };
+    standard.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn packet(kind: u8, id: u32, rest: &[u8]) -> Vec<u8> {
+        let mut bytes = length(5 + rest.len()).to_vec();
+        bytes.push(kind);
+        bytes.extend(id.to_be_bytes());
+        bytes.extend(rest);
+        bytes
+    }
+
+    fn text(bytes: &[u8]) -> Vec<u8> {
+        [&length(bytes.len())[..], bytes].concat()
+    }
+
+    fn read(bytes: &[u8]) -> Result<(u32, Reply), &'static str> {
+        let mut bytes = BytesMut::from(bytes);
+        take_packet(&mut bytes)?.ok_or("incomplete")?.reply()
+    }
+
+    #[test]
+    fn requests_are_written_as_the_draft_says() {
+        let mut bytes = Vec::new();
+        Request::Read { handle: b"h1", offset: 7, length: 32768 }.write(9, &mut bytes);
+        let expected = b"\0\0\0\x17\x05\0\0\0\x09\0\0\0\x02h1\0\0\0\0\0\0\0\x07\0\0\x80\0";
+        assert_eq!(bytes, expected);
+        bytes.clear();
+        Request::Open(b"/\xd6\xd0.zip").write(1, &mut bytes);
+        assert_eq!(bytes, b"\0\0\0\x18\x03\0\0\0\x01\0\0\0\x07/\xd6\xd0.zip\0\0\0\x01\0\0\0\0");
+        bytes.clear();
+        write_init(&mut bytes);
+        assert_eq!(bytes, b"\0\0\0\x05\x01\0\0\0\x03");
+    }
+
+    #[test]
+    fn packets_are_taken_whole_however_they_come() {
+        let whole = [packet(103, 1, &text(b"abc")), packet(102, 2, &text(b"h"))].concat();
+        let (mut bytes, mut replies) = (BytesMut::new(), Vec::new());
+        for byte in &whole {
+            bytes.extend_from_slice(&[*byte]);
+            while let Some(packet) = take_packet(&mut bytes).unwrap() {
+                replies.push(packet.reply().unwrap());
+            }
+        }
+        assert_eq!(replies, [(1, Reply::Data("abc".into())), (2, Reply::Handle("h".into()))]);
+        assert!(take_packet(&mut BytesMut::from(&b"\0\x04\0\x01"[..])).is_err(), "over 256 KiB");
+        assert!(take_packet(&mut BytesMut::from(&b"\0\0\0\0"[..])).is_err(), "empty");
+    }
+
+    #[test]
+    fn names_come_with_their_kind_size_and_time_and_links_without_size() {
+        let attributes = |mode: u32| {
+            let mut bytes = 0x8000_000f_u32.to_be_bytes().to_vec();
+            bytes.extend(123_u64.to_be_bytes());
+            bytes.extend(0_u64.to_be_bytes());
+            bytes.extend(mode.to_be_bytes());
+            bytes.extend([5_u32, 1_700_000_000, 1].map(u32::to_be_bytes).concat());
+            bytes.extend([text(b"x@y"), text(b"z")].concat());
+            bytes
+        };
+        let entry = |name: &[u8], mode| [text(name), text(b"?"), attributes(mode)].concat();
+        let modes = [0o100_644, 0o120_777, 0o040_755, 0o010_644];
+        let body = modes.map(|mode| entry(b"\xff.zip", mode)).concat();
+        let (_, reply) = read(&packet(104, 3, &[&4_u32.to_be_bytes()[..], &body].concat())).unwrap();
+        let Reply::Names(mut names) = reply else { panic!("{reply:?}") };
+        let mut found = Vec::new();
+        while let Some(name) = names.take_next().unwrap() {
+            assert_eq!((&name.name[..], name.attributes.modified), (&b"\xff.zip"[..], Some(1_700_000_000)));
+            found.push((name.kind(), name.facts().size));
+        }
+        let expected = [
+            (Some(Kind::File), Some(123)),
+            (Some(Kind::Link), None),
+            (Some(Kind::Directory), None),
+            (None, None),
+        ];
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn a_server_that_leaves_the_type_out_is_read_by_its_lines() {
+        let kind = |long: &str, mode| {
+            let attributes = Attributes { mode, ..Attributes::default() };
+            Name { name: "x".into(), long: long.to_owned().into(), attributes }.kind()
+        };
+        assert_eq!(kind("drwxr-xr-x 1 u g 0 Nov 1 00:00 x", None), Some(Kind::Directory));
+        assert_eq!(kind("-rw-r--r-- 1 u g 0 Nov 1 00:00 x", Some(0o644)), Some(Kind::File));
+        assert_eq!(kind("lrwxrwxrwx 1 u g 0 Nov 1 00:00 x", None), Some(Kind::Link));
+        assert_eq!(kind("", None), None);
+    }
+
+    #[test]
+    fn a_refusal_without_words_gets_the_drafts() {
+        let refusal =
+            |code: u32, rest: &[u8]| match read(&packet(101, 1, &[&code.to_be_bytes()[..], rest].concat())) {
+                Ok((_, Reply::Status { text, .. })) => text,
+                other => panic!("{other:?}"),
+            };
+        assert_eq!(refusal(3, b""), "permission denied");
+        assert_eq!(refusal(2, &text(b"No such file\n")), "No such file");
+        assert_eq!(refusal(99, &text(b" ")), "failed with code 99");
+        assert!(refusal(4, &text(&[b'x'; 1000])).len() <= 200);
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_of_a_server_are_too_much(bytes in proptest::collection::vec(any::<u8>(), 0..300), kind in 100_u8..107) {
+            if let Ok((_, Reply::Names(mut names))) = read(&packet(kind, 1, &bytes)) {
+                while let Ok(Some(name)) = names.take_next() {
+                    let _ = (name.kind(), name.facts());
+                }
+            }
+        }
+    }
+}

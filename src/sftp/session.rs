@@ -1,0 +1,291 @@
+//! One logged-in connection with its one SFTP channel: requests, which may overtake each other, and their replies.
+//!
+//! Each session is an SSH connection of its own: servers count logins, not channels, and one that breaks costs one
+//! transfer. A session is reusable as long as everything that was asked for is answered or of no interest. Dropping any
+//! future of it in between leaves it marked; dropping the session cuts its connection.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use encoding_rs::Encoding;
+use russh::client::{Handle, Msg};
+use russh::{ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Disconnect};
+use tokio::time::Instant;
+
+use super::error::SftpError;
+use super::host_key::Guard;
+use super::list::FingerprintKey;
+use super::packet::{Attributes, Packet, Reply, Request, take_packet, write_init};
+use super::socket::Scissors;
+use crate::ftp::FtpError;
+use crate::ftp::pace::{Pace, Speed};
+use crate::ftp::session::within;
+use crate::names::RemotePath;
+
+/// Answers to requests that nobody waits for any more, such as CLOSE, before they are asked for.
+const MAX_UNWANTED: usize = 16;
+
+/// What the server said when it left.
+pub(super) type Farewell = Arc<Mutex<Option<String>>>;
+
+/// A logged-in connection. One operation at a time.
+pub struct Session {
+    /// Keeps the connection, and says goodbye.
+    handle: Handle<Guard>,
+    incoming: ChannelReadHalf,
+    outgoing: ChannelWriteHalf<Msg>,
+    farewell: Farewell,
+    _scissors: Scissors,
+    /// Received and not taken apart yet.
+    inbox: BytesMut,
+    /// Written and not sent yet.
+    outbox: Vec<u8>,
+    next_id: u32,
+    /// Requests whose answers are thrown away.
+    unwanted: Vec<u32>,
+    pub(super) timeout: Duration,
+    pub(super) speed: Speed,
+    pub(super) encoding: &'static Encoding,
+    pub(super) fingerprint_key: FingerprintKey,
+    /// Something was asked whose answer is not in yet.
+    pub(super) pending: bool,
+}
+
+/// What a session is made of.
+pub(super) struct Parts {
+    pub(super) handle: Handle<Guard>,
+    pub(super) channel: russh::Channel<Msg>,
+    pub(super) farewell: Farewell,
+    pub(super) scissors: Scissors,
+    pub(super) timeout: Duration,
+    pub(super) speed: Speed,
+    pub(super) encoding: &'static Encoding,
+    pub(super) fingerprint_key: FingerprintKey,
+}
+
+impl Session {
+    /// Asks for the SFTP subsystem on a fresh channel, and agrees on the version.
+    pub(super) async fn begin(parts: Parts) -> Result<Self, SftpError> {
+        let Parts { handle, channel, farewell, scissors, timeout, speed, encoding, fingerprint_key } = parts;
+        let (incoming, outgoing) = channel.split();
+        let mut session = Self {
+            handle,
+            incoming,
+            outgoing,
+            farewell,
+            _scissors: scissors,
+            inbox: BytesMut::new(),
+            outbox: Vec::new(),
+            next_id: 1,
+            unwanted: Vec::new(),
+            timeout,
+            speed,
+            encoding,
+            fingerprint_key,
+            pending: true,
+        };
+        within("SFTP", timeout, session.subsystem()).await??;
+        session.pending = false;
+        Ok(session)
+    }
+
+    async fn subsystem(&mut self) -> Result<(), SftpError> {
+        const STEP: &str = "SFTP";
+        self.outgoing.request_subsystem(true, "sftp").await.map_err(|_| self.lost(STEP))?;
+        loop {
+            match self.incoming.wait().await {
+                Some(ChannelMsg::Success) => break,
+                Some(ChannelMsg::Failure) => {
+                    let text = "the server has no SFTP, or not for this user".to_owned();
+                    return Err(SftpError::Ssh { step: STEP, text });
+                }
+                Some(ChannelMsg::Close | ChannelMsg::Eof) | None => return Err(self.lost(STEP)),
+                Some(_) => {}
+            }
+        }
+        write_init(&mut self.outbox);
+        self.flush(STEP).await?;
+        let version = self.packet(STEP).await?.version();
+        let version = version.map_err(|what| SftpError::Protocol { step: STEP, what })?;
+        if version < super::packet::VERSION {
+            return Err(SftpError::Protocol {
+                step: STEP,
+                what: "the server speaks an older version than 3",
+            });
+        }
+        Ok(())
+    }
+
+    /// Whether the connection can carry another operation, as far as is known here.
+    #[must_use]
+    pub fn is_reusable(&self) -> bool {
+        !self.pending && !self.handle.is_closed()
+    }
+
+    /// The size of what `path` leads to, through links; `None` where the server does not tell.
+    ///
+    /// # Errors
+    ///
+    /// [`SftpError::Refused`] where it is no file or not there; the session stays usable then.
+    pub async fn size(&mut self, path: &RemotePath) -> Result<Option<u64>, SftpError> {
+        let request = Request::Stat(path.wire());
+        match self.ask(request).await? {
+            Reply::Attributes(found) => file_only(request.step(), found).map(|found| found.size),
+            other => Err(unexpected(request.step(), other)),
+        }
+    }
+
+    /// Logs out, as far as the server takes it within `limit`.
+    pub async fn quit(self, limit: Duration) {
+        let goodbye = async {
+            drop(self.handle.disconnect(Disconnect::ByApplication, "", "").await);
+            // until the connection is closed, so that the goodbye is not cut off
+            let Self { mut incoming, .. } = self;
+            while incoming.wait().await.is_some() {}
+        };
+        // whatever comes back, the connection is cut next
+        drop(tokio::time::timeout(limit, goodbye).await);
+    }
+
+    /// Sends one request and waits for its answer. Cancelled or failed, the session is not reusable.
+    pub(super) async fn ask(&mut self, request: Request<'_>) -> Result<Reply, SftpError> {
+        self.pending = true;
+        let id = self.push(request);
+        let step = request.step();
+        let reply = within(step, self.timeout, async {
+            self.flush(step).await?;
+            loop {
+                let (answered, reply) = self.reply(step).await?;
+                if answered == id {
+                    return Ok::<_, SftpError>(reply);
+                }
+            }
+        });
+        let reply = reply.await??;
+        self.pending = false;
+        Ok(reply)
+    }
+
+    /// Writes a request, to be sent with [`Self::flush`]. Answers its number.
+    pub(super) fn push(&mut self, request: Request<'_>) -> u32 {
+        let id = self.next_id;
+        self.next_id = self.next_id.wrapping_add(1);
+        request.write(id, &mut self.outbox);
+        id
+    }
+
+    /// Gives a handle back; its answer is of no interest. It goes out with the next request, or at once where many wait.
+    pub(super) async fn close(&mut self, handle: &[u8]) -> Result<(), SftpError> {
+        let id = self.push(Request::Close(handle));
+        self.unwanted.push(id);
+        self.flush_in_time("CLOSE").await
+    }
+
+    /// Sends what was written, as fast as the server takes it.
+    pub(super) async fn flush_in_time(&mut self, step: &'static str) -> Result<(), SftpError> {
+        within(step, self.timeout, self.flush(step)).await?
+    }
+
+    async fn flush(&mut self, step: &'static str) -> Result<(), SftpError> {
+        if self.outbox.is_empty() {
+            return Ok(());
+        }
+        let bytes = Bytes::from(std::mem::take(&mut self.outbox));
+        self.outgoing.data_bytes(bytes).await.map_err(|_| self.lost(step))
+    }
+
+    /// The next answer, whatever request it belongs to; those that nobody wants are left out.
+    async fn reply(&mut self, step: &'static str) -> Result<(u32, Reply), SftpError> {
+        loop {
+            let packet = self.packet(step).await?;
+            if let Some(wanted) = self.wanted(packet, step)? {
+                return Ok(wanted);
+            }
+        }
+    }
+
+    /// The same for transfers and listings: each piece has the timeout, and all of them together the lowest speed.
+    pub(super) async fn paced_reply(
+        &mut self,
+        step: &'static str,
+        pace: &mut Pace,
+    ) -> Result<(u32, Reply), SftpError> {
+        loop {
+            while let Some(packet) = self.buffered(step)? {
+                if let Some(wanted) = self.wanted(packet, step)? {
+                    return Ok(wanted);
+                }
+            }
+            let began = Instant::now();
+            let read = within(step, self.timeout, self.receive(step)).await??;
+            pace.took(step, began.elapsed(), read)?;
+        }
+    }
+
+    fn wanted(&mut self, packet: Packet, step: &'static str) -> Result<Option<(u32, Reply)>, SftpError> {
+        let (id, reply) = packet.reply().map_err(|what| SftpError::Protocol { step, what })?;
+        let before = self.unwanted.len();
+        self.unwanted.retain(|unwanted| *unwanted != id);
+        if self.unwanted.len() > MAX_UNWANTED {
+            return Err(SftpError::Protocol { step, what: "requests are never answered" });
+        }
+        Ok((self.unwanted.len() == before).then_some((id, reply)))
+    }
+
+    async fn packet(&mut self, step: &'static str) -> Result<Packet, SftpError> {
+        loop {
+            if let Some(packet) = self.buffered(step)? {
+                return Ok(packet);
+            }
+            self.receive(step).await?;
+        }
+    }
+
+    fn buffered(&mut self, step: &'static str) -> Result<Option<Packet>, SftpError> {
+        take_packet(&mut self.inbox).map_err(|what| SftpError::Protocol { step, what })
+    }
+
+    /// Waits for the next piece of data. Answers how long it is.
+    async fn receive(&mut self, step: &'static str) -> Result<usize, SftpError> {
+        loop {
+            match self.incoming.wait().await {
+                Some(ChannelMsg::Data { data }) => {
+                    self.inbox.extend_from_slice(&data);
+                    return Ok(data.len());
+                }
+                Some(ChannelMsg::Eof | ChannelMsg::Close) | None => return Err(self.lost(step)),
+                // what a server writes beside the protocol, and changes of the window
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// The connection is gone; with the server's words where it had some.
+    fn lost(&self, step: &'static str) -> SftpError {
+        let said = self.farewell.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        lost(step, said)
+    }
+}
+
+/// A connection that ended.
+pub(super) fn lost(step: &'static str, said: Option<String>) -> SftpError {
+    let said = said.unwrap_or_else(|| "the server closed it".to_owned());
+    FtpError::Lost { step, cause: std::io::Error::other(said) }.into()
+}
+
+/// The answer is not one to this request: a refusal, or nonsense.
+pub(super) fn unexpected(step: &'static str, reply: Reply) -> SftpError {
+    match reply {
+        Reply::Status { code, text } => SftpError::Refused { step, code, text },
+        _ => SftpError::Protocol { step, what: "the answer belongs to another request" },
+    }
+}
+
+/// Lets only files through: a link named `.zip` may lead anywhere.
+pub(super) fn file_only(step: &'static str, found: Attributes) -> Result<Attributes, SftpError> {
+    if found.is_file() {
+        return Ok(found);
+    }
+    Err(SftpError::Refused { step, code: 4, text: "it is no file".to_owned() })
+}

@@ -1,0 +1,101 @@
+//! A connection that its owner can cut. russh speaks on it in a task of its own, which would otherwise go on for as
+//! long as the server lets it hang.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+
+use futures_util::task::AtomicWaker;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// A stream that ends when its [`Scissors`] are dropped.
+pub(super) struct Socket<S> {
+    stream: S,
+    cut: Arc<Cut>,
+}
+
+/// Cut the stream when dropped: whoever reads or writes on it fails at once, and so the task ends.
+pub(super) struct Scissors(Arc<Cut>);
+
+#[derive(Default)]
+struct Cut {
+    is_cut: AtomicBool,
+    // one is enough: reading and writing are polled by the same task
+    waker: AtomicWaker,
+}
+
+impl<S> Socket<S> {
+    pub(super) fn new(stream: S) -> (Self, Scissors) {
+        let cut = Arc::<Cut>::default();
+        (Self { stream, cut: Arc::clone(&cut) }, Scissors(cut))
+    }
+
+    fn check(&self, context: &Context<'_>) -> io::Result<()> {
+        self.cut.waker.register(context.waker());
+        if self.cut.is_cut.load(Ordering::Acquire) {
+            return Err(io::ErrorKind::ConnectionAborted.into());
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Scissors {
+    fn drop(&mut self) {
+        self.0.is_cut.store(true, Ordering::Release);
+        self.0.waker.wake();
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Socket<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.check(context)?;
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Socket<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.check(context)?;
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.check(context)?;
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.check(context)?;
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    #[tokio::test]
+    async fn a_reader_that_waits_ends_when_the_stream_is_cut() {
+        let (stream, _peer) = tokio::io::duplex(16);
+        let (mut socket, scissors) = Socket::new(stream);
+        let reading = tokio::spawn(async move {
+            let error = socket.read_u8().await.unwrap_err();
+            (error.kind(), socket.write_all(b"x").await.is_err())
+        });
+        tokio::task::yield_now().await;
+        drop(scissors);
+        let ended = tokio::time::timeout(std::time::Duration::from_secs(5), reading).await;
+        assert_eq!(ended.unwrap().unwrap(), (io::ErrorKind::ConnectionAborted, true));
+    }
+}
