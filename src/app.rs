@@ -16,7 +16,7 @@ use tokio::sync::{Notify, mpsc};
 
 use crate::actors::notifier::{Notifier, Told};
 use crate::actors::quota_warden::{DiskView, QuotaWarden, Warden};
-use crate::actors::record_keeper::{Flush, Ping, RecordKeeper, SharedTotals};
+use crate::actors::record_keeper::{Amend, Flush, Ping, RecordKeeper, SharedTotals};
 use crate::actors::scanner::{Begin, Plan};
 use crate::actors::supervisor::{IsRunning, Start, Stop, Supervisor};
 use crate::actors::{Address, shielded, start, start_apart};
@@ -307,9 +307,15 @@ impl Service {
     /// Answers beside the main loop, so that `status` never waits behind a `stop`.
     fn answer(&self, request: Request) {
         let (supervisor, overview) = (self.supervisor.clone(), Arc::clone(&self.overview));
+        let keeper = self.keeper.clone();
         actix_rt::spawn(async move {
-            let answer =
-                shielded(async move { perform(&supervisor, &overview, request.command).await }).await;
+            let answer = async move {
+                match request.command {
+                    Command::Amend(amendment, ids) => amend(&keeper, &overview, Amend(amendment, ids)).await,
+                    command => perform(&supervisor, &overview, command).await,
+                }
+            };
+            let answer = shielded(answer).await;
             let answer = answer.unwrap_or_else(|panic| format!("failed: {}", Printable(&panic)));
             // whoever asked may have gone
             drop(request.answer.send(answer));
@@ -358,6 +364,14 @@ fn by_name(progress: &[Arc<Progress>]) -> HashMap<String, Arc<Progress>> {
     progress.iter().map(|progress| (progress.name().to_owned(), Arc::clone(progress))).collect()
 }
 
+/// Changes records, and has every scanner look them up again.
+async fn amend(keeper: &Address<RecordKeeper>, overview: &Overview, amend: Amend) -> String {
+    let outcome = keeper.send(amend).await.unwrap_or_else(|error| Err(anyhow::anyhow!("{error}")));
+    // after the commit: whatever a scan learns from here on is true
+    overview.progress.iter().for_each(|progress| progress.records_changed());
+    answer_line(&outcome.map(|changed| changed.to_string()).map_err(|error| format!("{error:#}")))
+}
+
 async fn perform(supervisor: &Address<Supervisor>, overview: &Overview, command: Command) -> String {
     fault::hang_here("command", &command.to_string()).await;
     match command {
@@ -369,6 +383,8 @@ async fn perform(supervisor: &Address<Supervisor>, overview: &Overview, command:
             let outcome = supervisor.send(Stop).await;
             answer_line(&outcome.unwrap_or_else(|error| Err(error.to_string())))
         }
+        // those that only the keeper can do are answered before
+        Command::Amend(..) => "failed: the service is ending".to_owned(),
         Command::Help => HELP.to_owned(),
         Command::Status { json } => {
             let running = supervisor.send(IsRunning).await.unwrap_or(false);

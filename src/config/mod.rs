@@ -16,12 +16,14 @@ use crate::names::{RemotePath, ServerName};
 mod leaf;
 mod passwords;
 mod reader;
+mod selection;
 mod servers;
 mod sources;
 mod validate;
 mod web;
 
 pub use reader::ConfigFaults;
+pub use selection::{Order, Selection};
 
 /// The file that is read when the command line names none.
 pub const DEFAULT_FILE: &str = "/etc/mrosync/mrosync.toml";
@@ -170,6 +172,10 @@ pub struct ServerSettings {
     pub listing: ListingMode,
     /// When a received file is taken as whole.
     pub verify: Verify,
+    /// Which zips are wanted.
+    pub selection: Selection,
+    /// Which of them first.
+    pub order: Order,
 }
 
 /// How connections are encrypted (RFC 4217; implicit TLS is older and has no RFC).

@@ -212,7 +212,7 @@ fn closes(error: &SuppaError) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{ListingMode, Password, Verify};
+    use crate::config::{ListingMode, Order, Password, Selection, Verify};
     use crate::names::{RemotePath, ServerName};
 
     fn settings(host: &str, timeout: Duration) -> ServerSettings {
@@ -231,6 +231,8 @@ mod tests {
             encoding: encoding_rs::UTF_8,
             listing: ListingMode::Auto,
             verify: Verify::Auto,
+            selection: Selection::default(),
+            order: Order::default(),
         }
     }
 

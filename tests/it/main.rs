@@ -10,6 +10,7 @@
     reason = "a test that panics has failed, which is what it is for"
 )]
 
+mod amend;
 mod check;
 mod configuration;
 mod connections;
@@ -36,6 +37,7 @@ mod records;
 mod replies;
 mod restart;
 mod resume;
+mod selection;
 mod signals;
 mod status;
 mod steps;
