@@ -10,6 +10,11 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+use crate::amend::Order;
+use crate::globs::Globs;
+use crate::moment;
+use crate::records::{Amendment, Filter};
+
 /// One call of the program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Invocation {
@@ -33,11 +38,13 @@ pub enum Command {
     Ctl(CtlCommand),
     /// The download records.
     Records {
-        /// Of this server alone. It need not be in the configuration any more.
-        server: Option<String>,
+        /// Which of them. Their servers need not be in the configuration any more.
+        filter: Filter,
         /// How they are printed.
         format: RecordsFormat,
     },
+    /// A change of the download records.
+    Amend(Order),
 }
 
 /// A command that goes over the control socket.
@@ -105,9 +112,15 @@ fn parse_from(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocatio
             also(config);
             Command::Ctl(command)
         }
-        Some(Verb::Records { config, server, format }) => {
+        Some(Verb::Records { config, action: Some(action), .. }) => {
             also(config);
-            Command::Records { server, format }
+            let (config, order) = action.into_order()?;
+            also(config);
+            Command::Amend(order)
+        }
+        Some(Verb::Records { config, filter, format, action: None }) => {
+            also(config);
+            Command::Records { filter: filter.read()?, format }
         }
     };
     Ok(Invocation { config: files, command })
@@ -134,6 +147,47 @@ struct Config {
     files: Vec<PathBuf>,
 }
 
+/// Which records are meant: all of these must fit.
+#[derive(Debug, Args)]
+struct FilterArguments {
+    /// Only those of this server; may be repeated
+    #[arg(long = "server", value_name = "NAME")]
+    servers: Vec<String>,
+    /// Only those with a remote path that fits: * within a name, ** through directories; may be repeated
+    #[arg(long = "path", value_name = "GLOB")]
+    paths: Vec<String>,
+    /// Only those downloaded then or later: 2026-11-01, 2026-11-01T00:00 or RFC 3339; UTC without an offset
+    #[arg(long, value_name = "TIME", value_parser = moment::parse, allow_hyphen_values = true)]
+    since: Option<i64>,
+    /// Only those downloaded before that time
+    #[arg(long, value_name = "TIME", value_parser = moment::parse, allow_hyphen_values = true)]
+    until: Option<i64>,
+    /// Only those that were deleted from the mirror
+    #[arg(long, conflicts_with = "present")]
+    evicted: bool,
+    /// Only those that are still in the mirror
+    #[arg(long)]
+    present: bool,
+    /// Only those whose notice was not delivered
+    #[arg(long, conflicts_with = "announced")]
+    unannounced: bool,
+    /// Only those whose notice was delivered
+    #[arg(long)]
+    announced: bool,
+}
+
+impl FilterArguments {
+    fn read(self) -> Result<Filter, clap::Error> {
+        let Self { servers, paths, since, until, evicted, present, unannounced, announced } = self;
+        let paths = Globs::new(&paths).map_err(|fault| {
+            Arguments::command().error(ErrorKind::ValueValidation, format!("--path {fault}"))
+        })?;
+        let either = |yes: bool, no: bool| if yes || no { Some(yes) } else { None };
+        let (evicted, announced) = (either(evicted, present), either(announced, unannounced));
+        Ok(Filter { servers, paths, since, until, evicted, announced })
+    }
+}
+
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Run the service in the foreground (also without any command)
@@ -156,17 +210,57 @@ enum Verb {
         #[command(subcommand)]
         action: Action,
     },
-    /// Print the download records, oldest first
+    /// Print the download records, oldest first; or change them
+    #[command(args_conflicts_with_subcommands = true)]
     Records {
         #[command(flatten)]
         config: Config,
-        /// Only those of this server
-        #[arg(long, value_name = "NAME")]
-        server: Option<String>,
+        #[command(flatten)]
+        filter: Box<FilterArguments>,
         /// How to print them
         #[arg(long, value_enum, default_value_t = RecordsFormat::Table)]
         format: RecordsFormat,
+        #[command(subcommand)]
+        action: Option<Change>,
     },
+}
+
+#[derive(Debug, Subcommand)]
+enum Change {
+    /// Forget files that are not in the mirror any more: they are fetched again where the server still has them
+    Forget(ChangeArguments),
+    /// Announce files of the mirror once more
+    Requeue(ChangeArguments),
+}
+
+#[derive(Debug, Args)]
+struct ChangeArguments {
+    #[command(flatten)]
+    config: Config,
+    #[command(flatten)]
+    filter: Box<FilterArguments>,
+    /// Show which they are and how many, and change nothing
+    #[arg(long, conflicts_with = "confirm")]
+    dry_run: bool,
+    /// How many they are; asked for at a terminal
+    #[arg(long, value_name = "NUMBER")]
+    confirm: Option<u64>,
+}
+
+impl Change {
+    fn into_order(self) -> Result<(Config, Order), clap::Error> {
+        let (amendment, arguments) = match self {
+            Self::Forget(arguments) => (Amendment::Forget, arguments),
+            Self::Requeue(arguments) => (Amendment::Requeue, arguments),
+        };
+        let ChangeArguments { config, filter, dry_run, confirm } = arguments;
+        let filter = filter.read()?;
+        if filter == Filter::default() {
+            let fault = "at least one filter is needed, such as --server or --path";
+            return Err(Arguments::command().error(ErrorKind::MissingRequiredArgument, fault));
+        }
+        Ok((config, Order { amendment, filter, dry_run, confirm }))
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -258,10 +352,12 @@ mod tests {
 
     #[test]
     fn each_command_is_known_with_its_options() {
-        let records =
-            |server: Option<&str>, format| Command::Records { server: server.map(str::to_owned), format };
         let status = |json, watch: Option<u64>| {
             Command::Ctl(CtlCommand::Status { json, watch: watch.map(Duration::from_millis) })
+        };
+        let records = |server: Option<&str>, format| {
+            let servers = server.into_iter().map(str::to_owned).collect();
+            Command::Records { filter: Filter { servers, ..Filter::default() }, format }
         };
         for (line, expected) in [
             ("check", Command::Check),
@@ -279,6 +375,37 @@ mod tests {
         ] {
             assert_eq!(command(line), expected, "{line}");
         }
+    }
+
+    #[test]
+    fn a_change_of_records_says_which_and_how_many() {
+        let filter = || Filter { servers: vec!["a".to_owned()], ..Filter::default() };
+        let order = |amendment, dry_run, confirm| {
+            Command::Amend(Order { amendment, filter: filter(), dry_run, confirm })
+        };
+        for (line, expected) in [
+            ("records forget --server a --dry-run", order(Amendment::Forget, true, None)),
+            ("records requeue --server a --confirm 7", order(Amendment::Requeue, false, Some(7))),
+        ] {
+            assert_eq!(command(line), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn filters_of_records_are_read_and_servers_may_be_several() {
+        let line = "records --server a --server b --path *.zip --since 1970-01-01T00:01 --until 1970-01-02 \
+                    --evicted --unannounced";
+        let filter = Filter {
+            servers: vec!["a".to_owned(), "b".to_owned()],
+            paths: Globs::new(&["*.zip"]).unwrap(),
+            since: Some(60_000),
+            until: Some(86_400_000),
+            evicted: Some(true),
+            announced: Some(false),
+        };
+        assert_eq!(command(line), Command::Records { filter, format: RecordsFormat::Table });
+        let Command::Records { filter, .. } = command("records --present --announced") else { panic!() };
+        assert_eq!((filter.evicted, filter.announced), (Some(false), Some(true)));
     }
 
     #[test]
@@ -321,6 +448,14 @@ mod tests {
             "ctl stop --watch",
             "records --format xml",
             "records --server",
+            "records --path [a",
+            "records --path=",
+            "records --since yesterday",
+            "records --evicted --present",
+            "records --announced --unannounced",
+            "records forget",
+            "records --server a forget --path b",
+            "records requeue --server a --dry-run --confirm 1",
             "run extra",
         ] {
             let error = parsed(line).expect_err(line);

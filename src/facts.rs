@@ -88,6 +88,12 @@ impl TimeSource {
 }
 
 impl Modified {
+    /// Whether the file was changed before `unix_seconds`, however much of the time was left out.
+    #[must_use]
+    pub fn is_surely_before(self, unix_seconds: i64) -> bool {
+        self.unix_seconds.saturating_add(self.source.seconds() - 1) < unix_seconds
+    }
+
     /// Equal as far as the coarser of the two tells; times of different commands always agree.
     #[must_use]
     pub fn agrees_with(self, other: Self) -> bool {

@@ -5,16 +5,17 @@
 //! that knows no actor; `ARCHITECTURE.md` names them. From outside to inside:
 //!
 //! - [`cli`], [`config`]: what the operator asks and writes
-//! - [`app`], [`check`], [`control`], [`overview`], [`logging`], [`systemd`]: the service, its probes, console, status, log and overseer
+//! - [`app`], [`amend`], [`check`], [`control`], [`overview`], [`logging`], [`systemd`]: the service, its probes, console, status, log and overseer
 //! - [`terminal`]: what a person at a terminal gets beyond plain lines
 //! - [`web`]: the status page and what programs read
 //! - [`actors`]: who runs on which thread and asks whom; the only module that knows Actix
 //! - [`mirror`], [`quota`], [`records`], [`notify`]: what is done
 //! - [`remote`]: what a scan needs of a server; [`ftp`] and [`sftp`]: conversations with servers
-//! - [`names`], [`facts`], [`lateness`], [`status`], [`exit_flag`], [`backoff`], [`durable`], [`json`], [`pulse`], [`panics`],
+//! - [`names`], [`globs`], [`moment`], [`facts`], [`lateness`], [`status`], [`exit_flag`], [`backoff`], [`durable`], [`json`], [`pulse`], [`panics`],
 //!   [`fault`]: words and tools that all share
 
 pub mod actors;
+pub mod amend;
 pub mod app;
 pub mod backoff;
 pub mod check;
@@ -26,10 +27,12 @@ pub mod exit_flag;
 pub mod facts;
 pub mod fault;
 pub mod ftp;
+pub mod globs;
 pub mod json;
 pub mod lateness;
 pub mod logging;
 pub mod mirror;
+pub mod moment;
 pub mod names;
 pub mod notify;
 pub mod overview;

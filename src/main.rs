@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use std::process::exit;
 use std::time::Duration;
 
+use mrosync::amend::{self, Order, Outcome};
 use mrosync::app::{self, Ended, Launch, Refused};
 use mrosync::cli::{self, Command, CtlCommand, Invocation, RecordsFormat};
 use mrosync::config::{self, Loaded, Settings};
 use mrosync::control::command::REFUSED;
 use mrosync::control::{self, operator, watch};
 use mrosync::names::Printable;
-use mrosync::records::{self, RecordsReader};
+use mrosync::records::{self, Filter, RecordsReader};
 use mrosync::{check, logging};
 
 /// Done.
@@ -41,7 +42,8 @@ fn main() {
         Command::Run { start } => run(settings, config, &warnings, start),
         Command::Check => run_check(&settings, &warnings),
         Command::Ctl(command) => ctl(&settings.control.socket, command),
-        Command::Records { server, format } => records(&settings.records.path, server.as_deref(), format),
+        Command::Amend(order) => amend(&settings, &order),
+        Command::Records { filter, format } => records(&settings.records.path, &filter, format),
     });
 }
 
@@ -110,7 +112,7 @@ fn watch_status(socket: &Path, json: bool, pause: Duration) -> i32 {
     }
 }
 
-fn records(path: &Path, server: Option<&str>, format: RecordsFormat) -> i32 {
+fn records(path: &Path, filter: &Filter, format: RecordsFormat) -> i32 {
     let write = match format {
         RecordsFormat::Table => records::write_table,
         RecordsFormat::Json => records::write_json,
@@ -118,9 +120,20 @@ fn records(path: &Path, server: Option<&str>, format: RecordsFormat) -> i32 {
     };
     let written = RecordsReader::open(path)
         .map_err(anyhow::Error::from)
-        .and_then(|mut reader| Ok(write(&mut reader, server, &mut std::io::stdout().lock())?));
+        .and_then(|mut reader| Ok(write(&mut reader, filter, &mut std::io::stdout().lock())?));
     match written {
         Ok(()) => DONE,
+        Err(error) => {
+            complain(&format!("{error:#}"));
+            FAILED
+        }
+    }
+}
+
+fn amend(settings: &Settings, order: &Order) -> i32 {
+    match amend::amend(settings, order) {
+        Ok(Outcome::Done) => DONE,
+        Ok(Outcome::Unconfirmed) => UNUSABLE,
         Err(error) => {
             complain(&format!("{error:#}"));
             FAILED

@@ -1,5 +1,6 @@
 //! What `status` shows: counters that each part keeps for itself, so that asking never waits for a part that hangs.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -165,14 +166,31 @@ pub struct Progress {
     name: ServerName,
     status: Mutex<ServerStatus>,
     lateness: Lateness,
+    amendments: AtomicU64,
 }
 
 impl Progress {
+    /// An operator changed records: what the scanner remembers of them holds no longer.
+    pub fn records_changed(&self) {
+        self.amendments.fetch_add(1, Ordering::Release);
+    }
+
+    /// How often that happened.
+    #[must_use]
+    pub fn amendments(&self) -> u64 {
+        self.amendments.load(Ordering::Acquire)
+    }
+
     /// A scanner that was never started.
     #[must_use]
     pub fn new(name: &ServerName) -> Self {
         let status = ServerStatus { name: name.to_string(), ..ServerStatus::default() };
-        Self { name: name.clone(), status: Mutex::new(status), lateness: Lateness::default() }
+        Self {
+            name: name.clone(),
+            status: Mutex::new(status),
+            lateness: Lateness::default(),
+            amendments: AtomicU64::new(0),
+        }
     }
 
     /// The server.

@@ -17,7 +17,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use crate::facts::{Download, FileFacts, Knowledge};
 use crate::fault;
 use crate::names::{RemoteName, RemotePath, ServerName};
-use crate::records::{Notice, PresentFile, Records, RecordsError, Totals, Trouble, Writes};
+use crate::records::{Amendment, Notice, PresentFile, Records, RecordsError, Totals, Trouble, Writes};
 
 /// From one commit to the next, unless so many writes wait.
 const GATHER: Duration = Duration::from_millis(10);
@@ -113,6 +113,11 @@ pub struct Ping;
 #[rtype(result = "()")]
 pub struct Flush;
 
+/// An operator changes records, [`crate::records::BATCH`] at most. Answers how many that changed.
+#[derive(Debug, Message)]
+#[rtype(result = "anyhow::Result<usize>")]
+pub struct Amend(pub Amendment, pub Vec<i64>);
+
 /// The sums of the records, for the warden and `status`.
 #[derive(Debug, Clone, Default)]
 pub struct SharedTotals(Arc<Mutex<Totals>>);
@@ -162,6 +167,7 @@ enum Work {
     Deliver,
     Postpone,
     Evict,
+    Amend,
     Find,
     Sum,
 }
@@ -390,6 +396,18 @@ impl Handler<Postpone> for RecordKeeper {
     fn handle(&mut self, message: Postpone, _: &mut Context<Self>) -> Self::Result {
         let Postpone { id, attempts, at } = message;
         self.with(Work::Postpone, |records| records.postpone(id, attempts, at))
+    }
+}
+
+impl Handler<Amend> for RecordKeeper {
+    type Result = anyhow::Result<usize>;
+
+    fn handle(&mut self, Amend(amendment, ids): Amend, _: &mut Context<Self>) -> Self::Result {
+        let now = Utc::now().timestamp_millis();
+        let changed = self.with(Work::Amend, |records| records.amend(amendment, &ids, now))?;
+        self.refresh_totals();
+        self.outbox_grew.notify_one();
+        Ok(changed)
     }
 }
 

@@ -16,7 +16,7 @@ use super::signals::{Asked, Signals};
 use super::{Ended, Launch, Refused};
 use crate::actors::notifier::{Notifier, Told};
 use crate::actors::quota_warden::{DiskView, QuotaWarden, Warden};
-use crate::actors::record_keeper::{Flush, Ping, RecordKeeper, SharedTotals};
+use crate::actors::record_keeper::{Amend, Flush, Ping, RecordKeeper, SharedTotals};
 use crate::actors::scanner::Begin;
 use crate::actors::supervisor::{IsRunning, Start, Stop, Supervisor};
 use crate::actors::{Address, shielded, start, start_apart};
@@ -57,6 +57,7 @@ pub(super) struct Service {
 
 /// Where commands are answered.
 struct Desk {
+    keeper: Address<RecordKeeper>,
     supervisor: Address<Supervisor>,
     overview: Overview,
     reloader: Reloader,
@@ -129,7 +130,7 @@ impl Service {
             web: RefCell::default(),
             in_force: Mutex::new(settings),
         };
-        let desk = Rc::new(Desk { supervisor, overview, reloader });
+        let desk = Rc::new(Desk { keeper: keeper.clone(), supervisor, overview, reloader });
         Ok(Self { keeper, _notifier: notifier, notifier_exit, announcing, desk, keeper_alive })
     }
 
@@ -246,6 +247,7 @@ impl Desk {
                 Ok(done) => answer_line(&Ok(done)),
                 Err(faults) => refused(&faults, lines),
             },
+            Command::Amend(amendment, ids) => self.amend(Amend(amendment, ids)).await,
             Command::Help => HELP.to_owned(),
             Command::Status { json } => {
                 let running = self.supervisor.send(IsRunning).await.unwrap_or(false);
@@ -257,6 +259,16 @@ impl Desk {
                 }
             }
         }
+    }
+}
+
+impl Desk {
+    /// Changes records, and has every scanner look them up again.
+    async fn amend(&self, amend: Amend) -> String {
+        let outcome = self.keeper.send(amend).await.unwrap_or_else(|error| Err(anyhow::anyhow!("{error}")));
+        // after the commit: whatever a scan learns from here on is true
+        self.reloader.roster.all().iter().for_each(|progress| progress.records_changed());
+        answer_line(&outcome.map(|changed| changed.to_string()).map_err(|error| format!("{error:#}")))
     }
 }
 

@@ -18,6 +18,9 @@ use log::LevelFilter;
 use serde::de::{DeserializeOwned, IntoDeserializer, value};
 use url::Url;
 
+use crate::globs::Globs;
+use crate::moment;
+
 /// Begins the origin of each value that an environment variable gave.
 pub(super) const FROM_ENVIRONMENT: &str = "from ";
 
@@ -56,6 +59,19 @@ pub(super) fn texts(value: &Value) -> Result<Vec<&str>, String> {
         }
         _ => Err(wrong()),
     }
+}
+
+/// A list of patterns over remote paths; an empty one is as good as none.
+pub(super) fn globs(value: &Value) -> Result<Globs, String> {
+    match &value.kind {
+        ValueKind::Array(list) if list.is_empty() => Ok(Globs::default()),
+        _ => Globs::new(&texts(value)?),
+    }
+}
+
+/// A moment, in unix seconds.
+pub(super) fn moment(value: &Value) -> Result<i64, String> {
+    moment::parse(text(value)?).map(|milliseconds| milliseconds.div_euclid(1000))
 }
 
 /// A whole number within `range`.

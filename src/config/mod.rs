@@ -21,6 +21,7 @@ mod leaf;
 mod passwords;
 mod reach;
 mod reader;
+mod selection;
 mod servers;
 mod sources;
 mod ssh;
@@ -30,6 +31,7 @@ mod windows;
 
 pub use reach::{PassiveCommand, Proxy, ReachSettings, TlsVersion, TransferMode};
 pub use reader::ConfigFaults;
+pub use selection::{Order, Selection};
 pub use windows::Windows;
 
 /// The file that is read when the command line names none.
@@ -224,6 +226,10 @@ pub struct ServerSettings {
     pub verify: Verify,
     /// By which way, when and how fast it is reached.
     pub reach: ReachSettings,
+    /// Which zips are wanted.
+    pub selection: Selection,
+    /// Which of them first.
+    pub order: Order,
 }
 
 /// What a server speaks.

@@ -18,7 +18,9 @@ use super::passwords::{PASSWORD_KEYS, read_password};
 use super::reader::{ConfigFaults, Section, Table};
 use super::sources::Environment;
 use super::ssh::{read_ssh, refuse_foreign_keys};
-use super::{ListingMode, Protocol, ReachSettings, ServerSettings, SftpSettings, TlsMode, Verify};
+use super::{
+    ListingMode, Order, Protocol, ReachSettings, Selection, ServerSettings, SftpSettings, TlsMode, Verify,
+};
 use crate::names::{RemotePath, ServerName};
 
 /// FTP's control port (RFC 959 section 8).
@@ -58,6 +60,8 @@ pub(super) struct Shared {
     pub(super) reach: ReachSettings,
     /// Of those keys that may stand in `[defaults]`.
     sftp: SftpSettings,
+    selection: Selection,
+    order: Order,
 }
 
 impl Default for Shared {
@@ -74,6 +78,8 @@ impl Default for Shared {
             verify: Verify::Auto,
             reach: ReachSettings::default(),
             sftp: SftpSettings::default(),
+            selection: Selection::default(),
+            order: Order::default(),
         }
     }
 }
@@ -95,6 +101,17 @@ impl Shared {
             verify: section.read("verify", leaf::word).unwrap_or(self.verify),
             reach: self.reach.overridden_by(section),
             sftp: self.sftp.clone(),
+            selection: self.selection_by(section),
+            order: section.read("order", leaf::word).unwrap_or(self.order),
+        }
+    }
+
+    fn selection_by(&self, section: &mut Section) -> Selection {
+        let Selection { since, include, exclude } = &self.selection;
+        Selection {
+            since: section.read("since", leaf::moment).or(*since),
+            include: section.read("include", leaf::globs).unwrap_or_else(|| include.clone()),
+            exclude: section.read("exclude", leaf::globs).unwrap_or_else(|| exclude.clone()),
         }
     }
 
@@ -209,6 +226,8 @@ fn read_server(
         listing: shared.listing,
         verify: shared.verify,
         reach: shared.reach,
+        selection: shared.selection,
+        order: shared.order,
     })
 }
 
@@ -363,6 +382,32 @@ mod tests {
                 (encoding_rs::WINDOWS_1252, ListingMode::Mlsd, Verify::Zip)
             )
         );
+    }
+
+    #[test]
+    fn which_zips_are_wanted_is_inherited_key_by_key_and_faults_are_named() {
+        let servers = servers(
+            "[defaults]\nsince = '2026-11-01'\nexclude = ['/old/**']\norder = 'newest-first'\n\
+             [[servers]]\nname = 'a'\nhost = 'h'\ninclude = ['*.zip']\n\
+             [[servers]]\nname = 'b'\nhost = 'h'\nsince = '2026-11-01T08:00:01+08:00'\nexclude = []\n\
+             order = 'oldest-first'\n",
+        );
+        let globs = |pattern: &str| crate::globs::Globs::new(&[pattern]).unwrap();
+        let since = Some(1_793_491_200);
+        let selection = Selection { since, include: globs("*.zip"), exclude: globs("/old/**") };
+        assert_eq!((&servers[0].selection, servers[0].order), (&selection, Order::NewestFirst));
+        let selection = Selection { since: Some(1_793_491_201), ..Selection::default() };
+        assert_eq!((&servers[1].selection, servers[1].order), (&selection, Order::OldestFirst));
+        assert_eq!(server("").order, Order::Listed);
+        let told = faults("since = 'soon'\ninclude = ['[a']\nexclude = [1]\norder = 'random'");
+        let named = ["since", "include", "exclude", "order"];
+        assert_eq!(told.len(), named.len(), "{told:?}");
+        for key in named {
+            assert!(
+                told.iter().any(|fault| fault.starts_with(&format!("servers[0] (omc01).{key}: "))),
+                "{told:?}"
+            );
+        }
     }
 
     #[test]

@@ -4,9 +4,10 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::names::Printable;
+use crate::records::{Amendment, BATCH};
 
 /// What can be asked of the running service.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
     /// Start all scanners.
     Start,
@@ -22,6 +23,8 @@ pub enum Command {
         /// Faults come one a line instead of on the line of the answer.
         lines: bool,
     },
+    /// Change these records, [`BATCH`] at most. Said by `mrosync records`, and no word for people.
+    Amend(Amendment, Vec<i64>),
     /// List the commands.
     Help,
     /// End the service.
@@ -62,17 +65,36 @@ impl FromStr for Command {
             ["status", "--json"] => Ok(Self::Status { json: true }),
             ["reload"] => Ok(Self::Reload { lines: false }),
             ["reload", "--lines"] => Ok(Self::Reload { lines: true }),
+            ["records-forget", ids @ ..] => amend(Amendment::Forget, ids, line),
+            ["records-requeue", ids @ ..] => amend(Amendment::Requeue, ids, line),
             ["help"] => Ok(Self::Help),
             ["quit" | "exit"] => Ok(Self::Quit),
-            _ => Err(UnknownCommand(line.trim().chars().take(80).collect())),
+            _ => Err(unknown(line)),
         }
     }
+}
+
+fn unknown(line: &str) -> UnknownCommand {
+    UnknownCommand(line.trim().chars().take(80).collect())
+}
+
+fn amend(amendment: Amendment, ids: &[&str], line: &str) -> Result<Command, UnknownCommand> {
+    let read: Result<Vec<i64>, _> = ids.iter().map(|id| id.parse()).collect();
+    let usable = read.ok().filter(|ids| (1..=BATCH).contains(&ids.len()));
+    usable.map(|ids| Command::Amend(amendment, ids)).ok_or_else(|| unknown(line))
 }
 
 impl fmt::Display for Command {
     /// The line that is read as this command.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Amend(amendment, ids) => {
+                f.write_str(match amendment {
+                    Amendment::Forget => "records-forget",
+                    Amendment::Requeue => "records-requeue",
+                })?;
+                return ids.iter().try_for_each(|id| write!(f, " {id}"));
+            }
             Self::Start => "start",
             Self::Stop => "stop",
             Self::Status { json: false } => "status",
@@ -122,8 +144,10 @@ mod tests {
             ("help", Command::Help),
             ("exit", Command::Quit),
             ("quit", Command::Quit),
+            ("records-forget 1 20", Command::Amend(Amendment::Forget, vec![1, 20])),
+            ("records-requeue 3", Command::Amend(Amendment::Requeue, vec![3])),
         ] {
-            assert_eq!(line.parse(), Ok(command), "{line}");
+            assert_eq!(line.parse(), Ok(command.clone()), "{line}");
             assert_eq!(command.to_string().parse(), Ok(command));
         }
     }

@@ -16,9 +16,10 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 
 use super::Requests;
+use crate::records::BATCH;
 
-/// Longest command line.
-const MAX_LINE: u64 = 256;
+/// Longest command line: a batch of records to change, each with up to 20 digits and a blank.
+const MAX_LINE: u64 = 256 + 21 * BATCH as u64;
 /// For a client to send its line, and to take its answer.
 const CLIENT_LIMIT: Duration = Duration::from_secs(10);
 /// Clients at a time. One more takes the place of the one that has been silent longest.

@@ -42,7 +42,7 @@ pub fn run(socket: &Path, json: bool, pause: Duration) -> anyhow::Result<()> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let in_place = !json && can_move(&stdout());
     let command = Command::Status { json: json || in_place };
-    let view = if in_place { View::Page(Terminal::enter()?) } else { View::Lines(command) };
+    let view = if in_place { View::Page(Terminal::enter()?) } else { View::Lines(command.clone()) };
     let watched = runtime.block_on(watch(socket.to_owned(), command, pause, view));
     // a service that hangs with its answer is not waited for
     runtime.shutdown_background();
@@ -65,7 +65,7 @@ async fn watch(socket: PathBuf, command: Command, pause: Duration, mut view: Vie
     let mut events = Events::listen(matches!(view, View::Page(_)))?;
     let mut last: Option<String> = None;
     loop {
-        let asked = socket.clone();
+        let (asked, command) = (socket.clone(), command.clone());
         let asking = tokio::task::spawn_blocking(move || client::ask(&asked, command));
         tokio::pin!(asking);
         let answer = loop {

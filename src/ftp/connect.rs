@@ -289,7 +289,7 @@ fn closes(error: &SuppaError) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{ListingMode, Password, Protocol, ReachSettings, Verify};
+    use crate::config::{ListingMode, Order, Password, Protocol, ReachSettings, Selection, Verify};
     use crate::names::{RemotePath, ServerName};
 
     fn settings(host: &str, timeout: Duration) -> ServerSettings {
@@ -310,6 +310,8 @@ mod tests {
             listing: ListingMode::Auto,
             verify: Verify::Auto,
             reach: ReachSettings::default(),
+            selection: Selection::default(),
+            order: Order::default(),
         }
     }
 

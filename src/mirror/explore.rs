@@ -189,12 +189,13 @@ impl<'s, 'v> Directory<'s, 'v> {
     async fn take(&mut self, entries: &mut Vec<Entry>) -> Result<(), RemoteError> {
         for entry in entries.drain(..) {
             match entry.kind {
+                Kind::Directory if !self.wants_directory(&entry.name) => {}
                 Kind::Directory => {
                     self.is_quiet = false;
                     self.subdirectories.push((entry.name, entry.unique));
                 }
                 // a link to a zip is fetched as the file it names; one to a directory is not followed
-                Kind::File | Kind::Link if entry.name.is_zip() => {
+                Kind::File | Kind::Link if entry.name.is_zip() && self.wants(&entry.name, &entry.facts) => {
                     self.scan.tally.borrow_mut().files += 1;
                     self.files += 1;
                     self.zips.push((entry.name, entry.facts));
@@ -206,6 +207,14 @@ impl<'s, 'v> Directory<'s, 'v> {
             }
         }
         Ok(())
+    }
+
+    fn wants(&self, name: &RemoteName, facts: &FileFacts) -> bool {
+        self.scan.server.settings.selection.wants(facts, || self.job.path.join(name))
+    }
+
+    fn wants_directory(&self, name: &RemoteName) -> bool {
+        self.scan.server.settings.selection.wants_directory(|| self.job.path.join(name))
     }
 
     /// Whether nothing of it was queued yet.

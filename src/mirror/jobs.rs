@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
+use crate::config::Order;
 use crate::facts::FileFacts;
 use crate::names::{RemoteName, RemotePath};
 
@@ -100,6 +101,7 @@ struct State {
     /// Of their paths.
     directory_bytes: usize,
     files: VecDeque<FileJob>,
+    order: Order,
     /// Keys of everything that was ever put in, so that no path is worked on twice in a scan.
     taken: HashSet<u64>,
     listing: usize,
@@ -115,6 +117,14 @@ struct State {
 }
 
 impl Jobs {
+    /// No jobs yet; of the files, those are handed out first that `order` says.
+    #[must_use]
+    pub fn new(order: Order) -> Self {
+        let jobs = Self::default();
+        jobs.state.borrow_mut().order = order;
+        jobs
+    }
+
     /// Adds a directory under the number `key`; false when it was added before or there are too many.
     pub fn add_directory(&self, key: u64, job: DirectoryJob) -> bool {
         let mut state = self.state.borrow_mut();
@@ -139,7 +149,7 @@ impl Jobs {
             state.overflowed = true;
             state.unfetched += 1;
         } else if state.taken.insert(key) {
-            state.files.push_back(job);
+            state.push_file(job);
             self.changed.notify_one();
         }
     }
@@ -293,6 +303,22 @@ impl State {
         }
     }
 
+    /// In its place among those that wait; where times are equal or not known, behind them.
+    fn push_file(&mut self, job: FileJob) {
+        let time = |job: &FileJob| job.facts.modified.map(|modified| modified.unix_seconds);
+        let new = time(&job);
+        let at = match self.order {
+            Order::Listed => self.files.len(),
+            // without a time: the least urgent in either order
+            Order::OldestFirst => {
+                let key = |time: Option<i64>| (time.is_none(), time);
+                self.files.partition_point(|waiting| key(time(waiting)) <= key(new))
+            }
+            Order::NewestFirst => self.files.partition_point(|waiting| time(waiting) >= new),
+        };
+        self.files.insert(at, job);
+    }
+
     fn push_directory(&mut self, job: DirectoryJob) {
         self.directory_bytes += bytes_of(&job);
         self.directories.push(job);
@@ -345,6 +371,30 @@ mod tests {
             None => '-',
         };
         (0..count).map(kind).collect()
+    }
+
+    #[test]
+    fn files_are_handed_out_by_their_time_on_request_and_those_without_one_come_last() {
+        use crate::facts::{Modified, TimeSource};
+        let times = [Some(2), None, Some(3), Some(1), Some(2)];
+        for (order, expected) in [
+            (Order::Listed, times),
+            (Order::OldestFirst, [Some(1), Some(2), Some(2), Some(3), None]),
+            (Order::NewestFirst, [Some(3), Some(2), Some(2), Some(1), None]),
+        ] {
+            let jobs = Jobs::new(order);
+            jobs.set_lanes(9);
+            for (key, time) in times.into_iter().enumerate() {
+                let modified = time.map(|unix_seconds| Modified { unix_seconds, source: TimeSource::Mlsd });
+                let facts = FileFacts { size: None, modified };
+                jobs.add_file(key as u64, FileJob { facts, ..file() });
+            }
+            let taken = times.map(|_| match jobs.try_next() {
+                Some(Some(Job::Fetch(job))) => job.facts.modified.map(|modified| modified.unix_seconds),
+                other => panic!("{other:?}"),
+            });
+            assert_eq!(taken, expected, "{order:?}");
+        }
     }
 
     #[test]

@@ -139,6 +139,11 @@ impl Memory {
         }
     }
 
+    /// No listing is settled any more: records were changed by hand.
+    pub fn unsettle(&mut self) {
+        self.settled.clear();
+    }
+
     /// Whether the directory held something when it was listed last.
     #[must_use]
     pub fn was_filled(&self, directory: &RemotePath) -> bool {
@@ -233,6 +238,9 @@ mod tests {
         assert!(!memory.is_settled(&path(), 0, &after));
         memory.settle(&path(), 0, &after, false);
         assert!(!memory.is_settled(&path(), 0, &before));
+        memory.settle(&path(), 0, &after, true);
+        memory.unsettle();
+        assert!(!memory.is_settled(&path(), 0, &after));
     }
 
     #[test]

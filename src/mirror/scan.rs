@@ -80,9 +80,10 @@ pub(super) struct Scan<'s> {
 /// When there is no way in, or the last connection breaks and cannot be replaced. What was finished until then
 /// stays finished.
 pub async fn scan(server: &Server) -> Result<Tally, RemoteError> {
+    server.heed_amendments();
     let scan = Scan {
         server,
-        jobs: Jobs::default(),
+        jobs: Jobs::new(server.settings.order),
         tally: RefCell::default(),
         publishing: Arc::new(Semaphore::new(MAX_PUBLISHING)),
         unclaimed: RefCell::new(aged_leftovers(server)),

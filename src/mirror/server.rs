@@ -53,6 +53,8 @@ pub struct Server {
     pub(super) publishing: RefCell<JoinSet<()>>,
     pub(super) budget: RefCell<Budget>,
     idle: RefCell<Vec<Session>>,
+    /// Changes of the records by an operator, as far as they are heeded.
+    amendments: Cell<u64>,
 }
 
 /// The parts of the program that a [`Server`] is built on.
@@ -94,6 +96,7 @@ impl Server {
             mirror: own,
             settings,
             sync,
+            amendments: Cell::new(progress.amendments()),
             gauge,
             progress,
             records,
@@ -131,6 +134,16 @@ impl Server {
     pub(super) fn keep(&self, session: Session) {
         if session.is_reusable() {
             self.idle.borrow_mut().push(session);
+        }
+    }
+
+    /// Forgets which directories hold nothing new, where records were changed since the last scan began. What a scan
+    /// notes after that, from an answer before it, goes with the next.
+    pub(super) fn heed_amendments(&self) {
+        let amendments = self.progress.amendments();
+        if self.amendments.replace(amendments) != amendments {
+            self.quiet.take();
+            self.memory.borrow_mut().unsettle();
         }
     }
 

@@ -6,7 +6,7 @@ use std::io::{self, BufWriter, Write};
 use chrono::{DateTime, SecondsFormat};
 use serde::Serialize;
 
-use super::{OpenError, RecordRow, RecordsError, RecordsReader};
+use super::{Filter, OpenError, RecordRow, RecordsError, RecordsReader};
 
 /// Bytes collected before they are written.
 const BUFFER: usize = 64 * 1024;
@@ -54,18 +54,18 @@ impl<'a> Line<'a> {
     }
 }
 
-/// Writes one JSON object a line, oldest record first; all records, or those of one server.
+/// Writes one JSON object a line, oldest record first, of the records that `filter` means.
 ///
 /// # Errors
 ///
 /// [`ExportError`].
 pub fn write_json(
     records: &mut RecordsReader,
-    server: Option<&str>,
+    filter: &Filter,
     out: &mut dyn Write,
 ) -> Result<(), ExportError> {
     let mut out = BufWriter::with_capacity(BUFFER, out);
-    let written = records.for_each(server, &mut |row| {
+    let written = records.for_each(filter, &mut |row| {
         crate::json::write(&mut out, &Line::new(row))?;
         out.write_all(b"\n")
     });
@@ -83,7 +83,7 @@ pub fn newest_json(records: &mut RecordsReader, limit: u32) -> Result<String, Ex
     Ok(serde_json::to_string(&lines).map_err(io::Error::from)?)
 }
 
-/// Writes CSV (RFC 4180) with a line of keys, oldest record first; all records, or those of one server. What
+/// Writes CSV (RFC 4180) with a line of keys, oldest record first, of the records that `filter` means. What
 /// is not known is empty.
 ///
 /// # Errors
@@ -91,18 +91,18 @@ pub fn newest_json(records: &mut RecordsReader, limit: u32) -> Result<String, Ex
 /// [`ExportError`].
 pub fn write_csv(
     records: &mut RecordsReader,
-    server: Option<&str>,
+    filter: &Filter,
     out: &mut dyn Write,
 ) -> Result<(), ExportError> {
     let mut out = csv::WriterBuilder::new().has_headers(false).buffer_capacity(BUFFER).from_writer(out);
     let written =
         out.write_record(KEYS).map_err(csv_error).map_err(ExportError::from).and_then(|()| {
-            records.for_each(server, &mut |row| out.serialize(Line::new(row)).map_err(csv_error))
+            records.for_each(filter, &mut |row| out.serialize(Line::new(row)).map_err(csv_error))
         });
     until_the_reader_leaves(written.and_then(|()| Ok(out.flush()?)))
 }
 
-/// Writes a table for people, oldest record first; all records, or those of one server. Times are in UTC, to
+/// Writes a table for people, oldest record first, of the records that `filter` means. Times are in UTC, to
 /// the second; the path comes last, because nobody knows the longest before all are read.
 ///
 /// # Errors
@@ -110,19 +110,19 @@ pub fn write_csv(
 /// [`ExportError`].
 pub fn write_table(
     records: &mut RecordsReader,
-    server: Option<&str>,
+    filter: &Filter,
     out: &mut dyn Write,
 ) -> Result<(), ExportError> {
-    let widest = match server {
-        Some(server) => width(server),
-        None => records.widest_server(width)?,
+    let widest = match filter.servers.as_slice() {
+        [] => records.widest_server(width)?,
+        servers => servers.iter().map(|server| width(server)).max().unwrap_or(0),
     };
     let widest = widest.max(width("SERVER"));
     let mut out = BufWriter::with_capacity(BUFFER, out);
     let columns = ["SERVER", "SIZE", "MODIFIED", "DOWNLOADED", "NOTIFIED", "EVICTED", "PATH"];
     let written = write_columns(&mut out, widest, columns)
         .map_err(ExportError::from)
-        .and_then(|()| records.for_each(server, &mut |row| write_row(&mut out, widest, row)));
+        .and_then(|()| records.for_each(filter, &mut |row| write_row(&mut out, widest, row)));
     until_the_reader_leaves(written.and_then(|()| Ok(out.flush()?)))
 }
 
@@ -216,11 +216,12 @@ mod tests {
         RecordsReader::open(&place.file()).unwrap()
     }
 
-    type Writer = fn(&mut RecordsReader, Option<&str>, &mut dyn Write) -> Result<(), ExportError>;
+    type Writer = fn(&mut RecordsReader, &Filter, &mut dyn Write) -> Result<(), ExportError>;
 
     fn written(writer: Writer, reader: &mut RecordsReader, server: Option<&str>) -> String {
         let mut out = Vec::new();
-        writer(reader, server, &mut out).unwrap();
+        let servers = server.into_iter().map(str::to_owned).collect();
+        writer(reader, &Filter { servers, ..Filter::default() }, &mut out).unwrap();
         String::from_utf8(out).unwrap()
     }
 
@@ -326,10 +327,10 @@ omc01              10  -                     1969-12-31T23:59:59Z  -            
             for room in [0, 100, 100_000] {
                 let mut reader = RecordsReader::open(&place.file()).unwrap();
                 let mut gone = Pipe { room, error: io::ErrorKind::BrokenPipe, attempts_after: 0 };
-                writer(&mut reader, None, &mut gone).unwrap();
+                writer(&mut reader, &Filter::default(), &mut gone).unwrap();
                 assert!((1..4).contains(&gone.attempts_after), "{} at {room}", gone.attempts_after);
                 let mut full = Pipe { room, error: io::ErrorKind::StorageFull, attempts_after: 0 };
-                let error = writer(&mut reader, None, &mut full).unwrap_err();
+                let error = writer(&mut reader, &Filter::default(), &mut full).unwrap_err();
                 assert!(matches!(error, ExportError::Write(_)), "{error}");
             }
         }

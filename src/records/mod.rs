@@ -4,10 +4,12 @@
 //! transaction that is on disk when it returns, and may be repeated without harm. [`RecordsReader`] reads
 //! beside it, from another process. Neither keeps anything in memory that grows with the number of records.
 
+mod amend;
 mod connect;
 mod downloads;
 mod error;
 mod export;
+mod filter;
 #[cfg(test)]
 mod fixtures;
 mod known;
@@ -27,9 +29,11 @@ use crate::facts::{FileFacts, Modified, TimeSource};
 use crate::names::{RemotePath, ServerName};
 
 pub use crate::facts::{Download, Knowledge, Notice};
+pub use amend::{Amendment, BATCH};
 pub use downloads::{Recorded, Writes};
 pub use error::{OpenError, RecordsError, Trouble};
 pub use export::{ExportError, newest_json, write_csv, write_json, write_table};
+pub use filter::Filter;
 pub use present::{Evicted, PresentFile};
 pub use reader::{RecordRow, RecordsReader};
 
@@ -153,7 +157,7 @@ fn totals(row: &rusqlite::Row<'_>) -> rusqlite::Result<Totals> {
 /// Every statement of the service, all of them prepared once.
 fn statements() -> impl Iterator<Item = &'static str> {
     let files = downloads::STATEMENTS.into_iter().chain(known::STATEMENTS).chain(present::STATEMENTS);
-    files.chain(outbox::STATEMENTS)
+    files.chain(outbox::STATEMENTS).chain(amend::STATEMENTS)
 }
 
 /// A number that is never negative unless the file is damaged.
@@ -395,6 +399,8 @@ mod tests {
             });
         }
         let mut reader = RecordsReader::open(&place.file()).unwrap();
-        timed("export as json", next, || write_json(&mut reader, None, &mut std::io::sink()).unwrap());
+        timed("export as json", next, || {
+            write_json(&mut reader, &Filter::default(), &mut std::io::sink()).unwrap()
+        });
     }
 }

@@ -13,8 +13,8 @@ use rustix::fs::Access;
 
 use super::connect::{BUSY_TIMEOUT, Header, beside, connect};
 use super::{
-    ExportError, OpenError, RecordsError, Totals, Trouble, modified, read_totals, remote_path, server_name,
-    unsigned,
+    ExportError, Filter, OpenError, RecordsError, Totals, Trouble, modified, read_totals, remote_path,
+    server_name, unsigned,
 };
 use crate::facts::Modified;
 use crate::names::{RemotePath, ServerName};
@@ -127,7 +127,7 @@ impl RecordsReader {
         }
     }
 
-    /// Shows every record to `visit`, oldest first, or those of one server only. Records that are made
+    /// Shows every record that `filter` means to `visit`, oldest first. Records that are made
     /// meanwhile are not shown. No snapshot is held while `visit` runs, so it may take its time.
     ///
     /// # Errors
@@ -135,14 +135,14 @@ impl RecordsReader {
     /// What `visit` answers, at the first record where it does, and whatever fails while reading.
     pub fn for_each(
         &mut self,
-        server: Option<&str>,
+        filter: &Filter,
         visit: &mut dyn FnMut(&RecordRow) -> io::Result<()>,
     ) -> Result<(), ExportError> {
         self.reopen_if_overtaken()?;
         let until = last_id(&self.connection).map_err(|error| self.failed(&error))?;
         let mut after = i64::MIN;
         while let Some(until) = until.filter(|until| after < *until) {
-            let chunk = read_chunk(&self.connection, after, until, server);
+            let chunk = read_chunk(&self.connection, after, until, filter);
             if self.reopen_if_overtaken()? {
                 continue;
             }
@@ -255,25 +255,18 @@ pub(super) const CHUNK_OF_ROWS: &str =
     FROM downloads d CROSS JOIN directories p ON p.id = d.directory
     WHERE d.id > ?1 AND d.id <= ?2 ORDER BY d.id LIMIT ?3";
 
-/// Looks at the next rows, and keeps those of `server`. The rows are counted before they are chosen from, so
-/// that a server with few records does not make for long snapshots.
-fn read_chunk(
-    connection: &Connection,
-    after: i64,
-    until: i64,
-    server: Option<&str>,
-) -> rusqlite::Result<Chunk> {
+/// Looks at the next rows, and keeps those that `filter` means. The rows are counted before they are chosen from, so
+/// that a filter that few records pass does not make for long snapshots.
+fn read_chunk(connection: &Connection, after: i64, until: i64, filter: &Filter) -> rusqlite::Result<Chunk> {
     let mut statement = connection.prepare_cached(CHUNK_OF_ROWS)?;
     let mut rows = statement.query(params![after, until, CHUNK])?;
     let mut chunk = Chunk { last: None, rows: Vec::new() };
     while let Some(row) = rows.next()? {
         chunk.last = Some(row.get(0)?);
-        let wanted = match server {
-            Some(server) => row.get_ref(1)?.as_str()? == server,
-            None => true,
-        };
-        if wanted {
-            chunk.rows.push(record_row(row)?);
+        // the others are not even put together
+        if filter.wants_server(row.get_ref(1)?.as_str()?) {
+            let row = record_row(row)?;
+            chunk.rows.extend(filter.wants(&row).then_some(row));
         }
     }
     Ok(chunk)
@@ -332,7 +325,8 @@ mod tests {
             ids.push(row.id);
             Ok(())
         };
-        reader.for_each(server, &mut keep).unwrap();
+        let servers = server.into_iter().map(str::to_owned).collect();
+        reader.for_each(&Filter { servers, ..Filter::default() }, &mut keep).unwrap();
         ids
     }
 
@@ -399,7 +393,7 @@ mod tests {
             }
             Ok(())
         };
-        reader.for_each(None, &mut look).unwrap();
+        reader.for_each(&Filter::default(), &mut look).unwrap();
         assert_eq!(rows, 2 * CHUNK + 500, "what came later is not shown");
     }
 
@@ -494,7 +488,7 @@ mod tests {
             shown.push((row.id, row.evicted_at));
             Ok(())
         };
-        reader.for_each(None, &mut look).unwrap();
+        reader.for_each(&Filter::default(), &mut look).unwrap();
         assert!(reader.unlocked.is_none(), "it was opened again");
         assert_eq!(shown.iter().map(|(id, _)| *id).collect::<Vec<_>>(), (1..=CHUNK + 3).collect::<Vec<_>>());
         assert_eq!(shown[CHUNK as usize..], [(CHUNK + 1, Some(7)), (CHUNK + 2, None), (CHUNK + 3, None)]);

@@ -10,6 +10,7 @@
     reason = "a test that panics has failed, which is what it is for"
 )]
 
+mod amend;
 mod check;
 mod configuration;
 mod connections;
@@ -39,6 +40,7 @@ mod reload_log;
 mod replies;
 mod restart;
 mod resume;
+mod selection;
 mod sftp;
 mod sftp_faults;
 mod signals;

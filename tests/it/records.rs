@@ -349,3 +349,27 @@ fn without_a_database_it_fails_with_1_and_says_so() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("records.db"), "{output:?}");
     assert!(!setup.directory().join("records.db").is_file(), "looking makes nothing");
 }
+
+#[test]
+fn filters_show_the_records_that_all_of_them_fit() {
+    let ftp = ScriptedServer::start();
+    for name in ["/in/a.zip", "/in/b.zip", "/out/a.zip"] {
+        ftp.put(name, File::new(zip(1, 3000)));
+    }
+    let service = one(&ftp).started().run();
+    recorded(&service, 3);
+    let shown = |arguments: &[&str]| {
+        let mut paths = paths(&records(&service, &[arguments, &["--format", "json"]].concat()));
+        paths.sort_unstable();
+        paths
+    };
+    assert_eq!(shown(&["--path", "a.zip"]), ["/in/a.zip", "/out/a.zip"]);
+    assert_eq!(shown(&["--path", "/in/*", "--path", "/out/**"]).len(), 3);
+    assert_eq!(shown(&["--server", "omc02", "--server", "omc01", "--path", "/in/*"]).len(), 2);
+    assert_eq!(shown(&["--unannounced", "--present", "--since", "2020-01-01"]).len(), 3);
+    for none in [&["--evicted"][..], &["--announced"], &["--until", "2020-01-01"], &["--server", "omc02"]] {
+        assert_eq!(shown(none), [""; 0], "{none:?}");
+    }
+    let refused = service.mrosync(&["records"], &["--path", "[a"]);
+    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+}

@@ -1,0 +1,189 @@
+//! `mrosync records forget` and `requeue`: counts what is meant, asks, and changes it batch by batch. While a service
+//! runs, it is the one that writes, and it is told over its control socket; else the database is opened here.
+
+use std::io::{self, BufRead, BufWriter, IsTerminal, Write};
+use std::path::Path;
+
+use anyhow::Context;
+
+use crate::config::Settings;
+use crate::control::{Command, client};
+use crate::records::{Amendment, BATCH, Filter, OpenError, RecordRow, Records, RecordsReader};
+
+/// What to change, and how sure the operator is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Order {
+    /// The change.
+    pub amendment: Amendment,
+    /// Of these records.
+    pub filter: Filter,
+    /// Show them and change nothing.
+    pub dry_run: bool,
+    /// How many they are, as the operator knows.
+    pub confirm: Option<u64>,
+}
+
+/// How it ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Done, or nothing was to be done.
+    Done,
+    /// The number was missing or another; nothing was changed.
+    Unconfirmed,
+}
+
+/// Does what `order` says, with its words on standard output.
+///
+/// # Errors
+///
+/// Whatever fails; each batch that was changed before stays changed, and the same command goes on with the rest.
+pub fn amend(settings: &Settings, order: &Order) -> anyhow::Result<Outcome> {
+    let root = &settings.sync.root;
+    if order.amendment == Amendment::Forget && !root.join(".partial").is_dir() {
+        // without the mirror, everything would look deleted
+        anyhow::bail!("{} is no mirror of this service; is its disk mounted?", root.display());
+    }
+    let mut out = BufWriter::new(io::stdout());
+    let counted = count(settings, order, &mut out)?;
+    let (verb, matching) = (verb(order.amendment), counted.matching);
+    if counted.in_place > 0 {
+        let left = counted.in_place;
+        writeln!(out, "{left} are still in the mirror, and stay on record: delete the files first")?;
+    }
+    writeln!(out, "{matching} {} to {verb}", if matching == 1 { "record" } else { "records" })?;
+    out.flush()?;
+    if order.dry_run || (matching == 0 && order.confirm.unwrap_or(0) == 0) {
+        return Ok(Outcome::Done);
+    }
+    if !is_confirmed(order, matching)? {
+        return Ok(Outcome::Unconfirmed);
+    }
+    let changed = change(settings, order, counted.last)?;
+    writeln!(out, "{changed} changed")?;
+    out.flush()?;
+    Ok(Outcome::Done)
+}
+
+fn verb(amendment: Amendment) -> &'static str {
+    match amendment {
+        Amendment::Forget => "forget",
+        Amendment::Requeue => "announce again",
+    }
+}
+
+#[derive(Debug, Default)]
+struct Counted {
+    matching: u64,
+    /// Files that are in the way of fetching them again.
+    in_place: u64,
+    /// The last record that was counted; later ones are not meant.
+    last: i64,
+}
+
+fn count(settings: &Settings, order: &Order, out: &mut dyn Write) -> anyhow::Result<Counted> {
+    let mut counted = Counted { last: i64::MIN, ..Counted::default() };
+    let mut reader = RecordsReader::open(&settings.records.path)?;
+    reader.for_each(&order.filter, &mut |row| {
+        if is_meant(&settings.sync.root, order.amendment, row)? {
+            counted.matching += 1;
+            counted.last = row.id;
+            if order.dry_run {
+                writeln!(out, "{}  {}", row.server, row.path)?;
+            }
+        } else if order.amendment == Amendment::Forget {
+            counted.in_place += 1;
+        }
+        Ok(())
+    })?;
+    Ok(counted)
+}
+
+/// Whether the change is possible. A file that lies at its place would not be replaced, so it is not forgotten.
+fn is_meant(root: &Path, amendment: Amendment, row: &RecordRow) -> io::Result<bool> {
+    match amendment {
+        Amendment::Requeue => Ok(row.notified_at.is_some() && row.evicted_at.is_none()),
+        Amendment::Forget => {
+            let below = row.path.text().trim_start_matches('/');
+            let gone = [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory];
+            match std::fs::symlink_metadata(root.join(row.server.as_str()).join(below)) {
+                Ok(_) => Ok(false),
+                Err(error) if gone.contains(&error.kind()) => Ok(true),
+                Err(error) => Err(error),
+            }
+        }
+    }
+}
+
+/// Compares the number that the operator gives with what was counted, and says what is wrong with it.
+fn is_confirmed(order: &Order, matching: u64) -> anyhow::Result<bool> {
+    let mut errors = io::stderr();
+    let given = match order.confirm {
+        Some(given) => Some(given),
+        None if io::stdin().is_terminal() => {
+            write!(errors, "type the number to go on: ")?;
+            let mut line = String::new();
+            io::stdin().lock().read_line(&mut line).context("cannot read the number")?;
+            line.trim().parse().ok()
+        }
+        None => {
+            writeln!(errors, "mrosync: nothing was changed; to do it, pass --confirm {matching}")?;
+            return Ok(false);
+        }
+    };
+    let right = given == Some(matching);
+    if !right {
+        writeln!(errors, "mrosync: nothing was changed: that is not the number, which is {matching}")?;
+    }
+    Ok(right)
+}
+
+/// Who writes: the service that runs, or this process.
+enum Writer<'a> {
+    Service(&'a Path),
+    Own(Box<Records>),
+}
+
+impl Writer<'_> {
+    fn write(&mut self, amendment: Amendment, ids: Vec<i64>) -> anyhow::Result<u64> {
+        match self {
+            Self::Own(records) => {
+                let now = chrono::Utc::now().timestamp_millis();
+                Ok(records.amend(amendment, &ids, now)? as u64)
+            }
+            Self::Service(socket) => {
+                let answer = client::ask(socket, Command::Amend(amendment, ids))?;
+                let changed = answer.strip_prefix("ok: ").and_then(|number| number.parse().ok());
+                changed.with_context(|| format!("the service says: {answer}"))
+            }
+        }
+    }
+}
+
+fn change(settings: &Settings, order: &Order, last: i64) -> anyhow::Result<u64> {
+    let mut writer = match Records::open(&settings.records.path) {
+        Ok(records) => Writer::Own(Box::new(records)),
+        Err(OpenError::InUse { .. }) => Writer::Service(&settings.control.socket),
+        Err(error) => return Err(error.into()),
+    };
+    // the writer first: it looks at the file, which would drop the locks of a reader in this process
+    let mut reader = RecordsReader::open(&settings.records.path)?;
+    let (mut changed, mut ids) = (0, Vec::with_capacity(BATCH));
+    let (mut write, root) = (|ids: Vec<i64>| writer.write(order.amendment, ids), &settings.sync.root);
+    reader.for_each(&order.filter, &mut |row| {
+        if row.id <= last && is_meant(root, order.amendment, row)? {
+            ids.push(row.id);
+        }
+        if ids.len() >= BATCH {
+            let batch = std::mem::replace(&mut ids, Vec::with_capacity(BATCH));
+            changed += write(batch).map_err(io::Error::other)?;
+        }
+        Ok(())
+    })?;
+    if !ids.is_empty() {
+        changed += write(ids)?;
+    }
+    if let Writer::Own(records) = writer {
+        records.close();
+    }
+    Ok(changed)
+}

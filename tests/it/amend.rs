@@ -1,0 +1,103 @@
+//! `records forget` and `records requeue`: beside a service and without one, and only with the right number.
+
+use std::process::Output;
+use std::time::Duration;
+
+use crate::support::notify::NotifyStub;
+use crate::support::scripted::{File, ScriptedServer};
+use crate::support::service::{Server, Service, Setup, Stream};
+use crate::support::zips::zip;
+
+/// For what takes a moment: the machine may be slow, and everything else runs beside it.
+const SOON: Duration = Duration::from_secs(30);
+/// SIGTERM is promised to end the service within 5 s; a loaded machine gets its share.
+const END: Duration = Duration::from_secs(15);
+
+/// A service that has fetched and announced `/in/a.zip` and `/in/b.zip`, and settled on their listing.
+fn settled(ftp: &ScriptedServer, notify: &NotifyStub) -> Service {
+    for name in ["/in/a.zip", "/in/b.zip"] {
+        ftp.put(name, File::new(zip(1, 3000)));
+    }
+    let service = Setup::new().server(Server::scripted("omc01", ftp)).notify(&notify.url()).started().run();
+    service.wait_line(Stream::Stderr, SOON, "it is ready", |line| line.contains("ready"));
+    announced(&service);
+    let scans = |service: &Service| service.server_status("omc01")["scans"].as_u64().unwrap_or(0);
+    let before = scans(&service);
+    service.wait_for(SOON, "two further scans", |service| scans(service) >= before + 2);
+    service
+}
+
+fn announced(service: &Service) {
+    service.wait_for(SOON, "two files are on record and announced", |service| {
+        let records = service.records();
+        records.len() == 2 && records.iter().all(|record| !record["notified_at"].is_null())
+    });
+}
+
+fn change(service: &Service, what: &str, arguments: &[&str]) -> Output {
+    service.mrosync(&["records", what], arguments)
+}
+
+#[track_caller]
+fn says(output: &Output, status: i32, text: &str) {
+    let said = [&output.stdout[..], &output.stderr[..]].concat();
+    let said = String::from_utf8_lossy(&said);
+    assert!(output.status.code() == Some(status) && said.contains(text), "{output:?}");
+}
+
+fn fetched(service: &Service) -> u64 {
+    service.mirrored().keys().filter(|path| path.ends_with("a.zip")).count() as u64
+}
+
+#[test]
+fn a_forgotten_file_is_fetched_again_beside_a_service_that_had_settled_and_without_one() {
+    let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
+    let mut service = settled(&ftp, &notify);
+    let a = ["--path", "a.zip", "--confirm", "1"];
+    says(&change(&service, "forget", &a), 2, "0 records to forget");
+    for stopped in [false, true] {
+        std::fs::remove_file(service.root().join("omc01/in/a.zip")).unwrap();
+        if stopped {
+            assert!(service.terminate(END).success());
+        }
+        says(&change(&service, "forget", &a), 0, "1 changed");
+        if stopped {
+            assert_eq!(service.records().len(), 1);
+            service.restart();
+            service.wait_line(Stream::Stderr, SOON, "it is ready", |line| line.contains("ready"));
+        }
+        service.wait_for(SOON, "it is fetched again", |service| fetched(service) == 1);
+        announced(&service);
+    }
+}
+
+#[test]
+fn a_requeued_file_is_announced_once_more_beside_a_service_and_without_one() {
+    let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
+    let mut service = settled(&ftp, &notify);
+    for (stopped, calls) in [(false, 3), (true, 4)] {
+        if stopped {
+            assert!(service.terminate(END).success());
+        }
+        says(&change(&service, "requeue", &["--path", "/in/b.zip", "--confirm", "1"]), 0, "1 changed");
+        if stopped {
+            service.restart();
+            service.wait_line(Stream::Stderr, SOON, "it is ready", |line| line.contains("ready"));
+        }
+        announced(&service);
+        assert_eq!(notify.calls().len(), calls);
+    }
+}
+
+#[test]
+fn nothing_is_changed_without_the_right_number_or_by_a_dry_run() {
+    let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
+    let service = settled(&ftp, &notify);
+    let before = service.records();
+    says(&change(&service, "requeue", &["--server", "omc01"]), 2, "pass --confirm 2");
+    says(&change(&service, "requeue", &["--server", "omc01", "--confirm", "3"]), 2, "which is 2");
+    says(&change(&service, "requeue", &["--server", "omc01", "--dry-run"]), 0, "omc01  /in/a.zip\n");
+    says(&change(&service, "forget", &["--server", "omc01", "--dry-run"]), 0, "2 are still in the mirror");
+    says(&change(&service, "forget", &[]), 2, "at least one filter");
+    assert_eq!(service.records(), before);
+}

@@ -1,0 +1,54 @@
+//! Which zips a server is asked for: since when, which paths, in which order.
+
+use std::time::Duration;
+
+use crate::support::scripted::{File, ScriptedServer};
+use crate::support::service::{Server, Service, Setup, Stream};
+use crate::support::zips::zip;
+
+/// For what takes a moment: the machine may be slow, and everything else runs beside it.
+const SOON: Duration = Duration::from_secs(30);
+/// 2026-11-01T00:00:00Z
+const NOVEMBER: i64 = 1_793_491_200;
+
+fn ready(service: &Service) {
+    service.wait_line(Stream::Stderr, SOON, "it is ready", |line| line.contains("ready"));
+}
+
+fn paths(service: &Service) -> Vec<String> {
+    service.records().iter().map(|record| record["path"].as_str().expect("a path").to_owned()).collect()
+}
+
+#[test]
+fn a_server_begins_at_its_time_with_the_paths_that_are_included_and_not_excluded() {
+    let ftp = ScriptedServer::start();
+    let put = |path: &str, time| ftp.put(path, File::new(zip(1, 3000)).modified(time));
+    put("/in/LTE_before.zip", NOVEMBER - 1);
+    put("/in/NR_after.zip", NOVEMBER);
+    put("/old/LTE_after.zip", NOVEMBER);
+    put("/in/LTE_after.zip", NOVEMBER);
+    let server = "[defaults]\nsince = '2026-11-01T00:00'\ninclude = ['LTE_*']\nexclude = ['/old/**']\n";
+    let service = Setup::new().server(Server::scripted("omc01", &ftp)).toml(server).started().run();
+    ready(&service);
+    service.wait_for(SOON, "a whole scan went by after the download", |service| {
+        let status = service.status();
+        let scans = status["servers"][0]["scans"].as_u64();
+        scans.is_some_and(|scans| scans >= 3) && status["servers"][0]["files_downloaded"] == 1
+    });
+    assert_eq!(paths(&service), ["/in/LTE_after.zip"]);
+    let home = service.root().join("omc01");
+    assert!(home.join("in").is_dir() && !home.join("old").is_dir(), "an excluded directory is not made");
+}
+
+#[test]
+fn the_newest_zips_come_first_on_request() {
+    let ftp = ScriptedServer::start();
+    for day in [3, 1, 4, 2, 5] {
+        ftp.put(format!("/{day}.zip"), File::new(zip(day, 3000)).modified(NOVEMBER + 86_400 * day as i64));
+    }
+    let setup = Setup::new().server(Server::scripted("omc01", &ftp).key("connections", "1"));
+    let service = setup.toml("[defaults]\norder = 'newest-first'\n").started().run();
+    ready(&service);
+    service.wait_for(SOON, "all are recorded", |service| service.records().len() == 5);
+    assert_eq!(paths(&service), ["/5.zip", "/4.zip", "/3.zip", "/2.zip", "/1.zip"]);
+}
