@@ -9,11 +9,12 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::hash::Hasher;
 use std::io;
+use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
-use rustix::fs::{AtFlags, Mode, OFlags, Stat};
+use rustix::fs::{Advice, AtFlags, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use siphasher::sip128::{Hasher128, SipHasher24};
 
@@ -24,6 +25,9 @@ use crate::names::RemotePath;
 /// When a download is resumed, this much of what is there is fetched again and compared, because two contents may
 /// share size and time. Against a power loss it is no help: see `tree::Mirror::open`.
 const OVERLAP: u64 = 64 * 1024;
+
+/// Bytes after which the disk begins to write. Long enough to be one piece of work for it.
+const WRITE_BACK: u64 = 8 << 20;
 
 /// A partial file that nobody wrote to for so long, and for whose path the server shows no file any more, is removed.
 const KEPT_UNCLAIMED: Duration = Duration::from_secs(24 * 3600);
@@ -205,6 +209,8 @@ pub struct Partial {
     expected: Vec<u8>,
     /// More than this is never written.
     limit: u64,
+    /// The disk has begun to write what lies before.
+    begun: u64,
 }
 
 impl Partial {
@@ -218,7 +224,7 @@ impl Partial {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let file = rustix::fs::openat(mirror.partial(), name.to_string(), flags, Mode::from_raw_mode(0o644))
             .with_context(|| format!("cannot make the partial file {name}"))?;
-        let mut partial = Self { name, file: file.into(), length: 0, expected: Vec::new(), limit };
+        let mut partial = Self { name, file: file.into(), length: 0, expected: Vec::new(), limit, begun: 0 };
         let there = size_of_stat(&rustix::fs::fstat(&partial.file)?);
         let resumable =
             name.facts.surely_equals(&name.facts) && name.facts.size.is_some_and(|size| there <= size);
@@ -282,7 +288,20 @@ impl Partial {
         }
         self.file.write_all_at(new, self.length).context("cannot write the partial file")?;
         self.length += new.len() as u64;
+        self.write_back();
         Ok(())
+    }
+
+    /// Has the disk begin with a long file before it is whole, so that the sync of it finds little left to wait for.
+    fn write_back(&mut self) {
+        // less than begun after it was cut
+        let from = self.begun.min(self.length);
+        if let Some(length) = NonZeroU64::new(self.length - from).filter(|length| length.get() >= WRITE_BACK)
+        {
+            // a hint: pages that are dirty are written and stay cached
+            rustix::fs::fadvise(&self.file, from, Some(length), Advice::DontNeed).ok();
+            self.begun = self.length;
+        }
     }
 
     /// Ends the writing: what an earlier try left beyond the end of this one goes.
