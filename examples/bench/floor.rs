@@ -23,8 +23,8 @@ struct Server {
 }
 
 /// Fetches what the file `plan` names below `root`. Its lines, by tabs: `server NAME ADDRESS USER PASSWORD`, then
-/// `file PATH` for each file of that server.
-pub fn fetch_all(plan: &Path, root: &Path, connections: usize) -> Result<()> {
+/// `file PATH` for each file of that server. With `sync` the data of each file are on the disk before the next one.
+pub fn fetch_all(plan: &Path, root: &Path, connections: usize, sync: bool) -> Result<()> {
     let servers = read_plan(&std::fs::read_to_string(plan)?)?;
     for server in &servers {
         make_directories(server, root)?;
@@ -34,7 +34,7 @@ pub fn fetch_all(plan: &Path, root: &Path, connections: usize) -> Result<()> {
         let mut threads = Vec::new();
         for (server, next) in servers.iter().zip(&next) {
             for _ in 0..connections {
-                threads.push(scope.spawn(move || fetch(server, root, next)));
+                threads.push(scope.spawn(move || fetch(server, root, next, sync)));
             }
         }
         threads.into_iter().try_for_each(|thread| {
@@ -78,7 +78,7 @@ fn make_directories(server: &Server, root: &Path) -> Result<()> {
 }
 
 /// One connection, which takes the next path until there is none.
-fn fetch(server: &Server, root: &Path, next: &AtomicUsize) -> Result<()> {
+fn fetch(server: &Server, root: &Path, next: &AtomicUsize, sync: bool) -> Result<()> {
     let mut control = Control::log_in(server)?;
     let mut buffer = vec![0; BUFFER];
     while let Some(path) = server.paths.get(next.fetch_add(1, Ordering::Relaxed)) {
@@ -92,6 +92,9 @@ fn fetch(server: &Server, root: &Path, next: &AtomicUsize) -> Result<()> {
         }
         drop(data);
         control.expect(226)?;
+        if sync {
+            file.sync_data()?;
+        }
     }
     Ok(())
 }

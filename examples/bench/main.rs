@@ -8,7 +8,7 @@ mod receiver;
 
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: bench floor PLAN ROOT CONNECTIONS
+const USAGE: &str = "usage: bench floor|floor-synced PLAN ROOT CONNECTIONS
        bench receive ADDRESS
        bench delay MICROSECONDS    (the two devices are standard input and standard output)";
 
@@ -16,8 +16,10 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match arguments.as_slice() {
-        ["floor", plan, root, connections] => match connections.parse() {
-            Ok(connections) => floor::fetch_all(plan.as_ref(), root.as_ref(), connections),
+        [floor @ ("floor" | "floor-synced"), plan, root, connections] => match connections.parse() {
+            Ok(connections) => {
+                floor::fetch_all(plan.as_ref(), root.as_ref(), connections, *floor == "floor-synced")
+            }
             Err(fault) => Err(std::io::Error::other(fault)),
         },
         ["receive", address] => receiver::serve(address),

@@ -16,7 +16,7 @@ from .network import wait_for
 from .picture import draw
 from .workloads import WORKLOADS, Bench, Near, say
 
-PEERS = (Floor(), Lftp(tuned=False), Lftp(tuned=True), Rclone(), Wget(), Plain())
+PEERS = (Floor(synced=False), Floor(synced=True), Lftp(tuned=False), Lftp(tuned=True), Rclone(), Wget(), Plain())
 
 
 def options():

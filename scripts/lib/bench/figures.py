@@ -28,7 +28,7 @@ def base_of(figures: Figures, key: str) -> tuple[str, float] | None:
 
 def is_ours(name: str) -> bool:
     """Whether a contender is MROSync: the others have fixed names."""
-    return name not in ("floor", "lftp", "lftp tuned", "rclone", "wget", "plain")
+    return name not in ("floor", "floor synced", "lftp", "lftp tuned", "rclone", "wget", "plain")
 
 
 def ratios(figures: Figures, key: str) -> dict[str, tuple[float, float, float]]:

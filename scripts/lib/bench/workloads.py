@@ -155,7 +155,7 @@ def idle(bench: Bench):
     try:
         root = bench.disk.fresh()
         seed(fleet, root / "peers", bench.contenders)
-        contenders = [contender for contender in bench.contenders if contender.name != "floor"]
+        contenders = [contender for contender in bench.contenders if not contender.name.startswith("floor")]
         for service in bench.services():
             cost = guarded(lambda: service.once(fleet, root / service.name, bench.setting))
             if cost.problem:
