@@ -124,6 +124,8 @@ MROSync's demo: fourteen FTP servers, a dls.php and the service itself, all in t
   status page     http://{page}/#token={TOKEN}
   FTP servers     {}
                   (user {USER}, password {PASSWORD}; new zips and directories keep appearing)
+                  omc13 misses a period after ten seconds: look at MISSING in status, and at the log
+                  omc14 has gone quiet: look at NEWEST
   dls.php         http://{receiver}/dls.php, shown below whenever it is called
   mirror          {mirror}
                   (at most {MAX_BYTES}: beyond it, the zips downloaded first are deleted)

@@ -25,6 +25,10 @@ const FIRST_STATIONS: u32 = 2;
 const NEW_STATION: u64 = 12;
 /// One report in so many is never written, which the service notices once it knows the rhythm.
 const MISSED_PERIOD: u64 = 60;
+/// Reports of the one base station behind the last server but one, enough for its rhythm to be known at once.
+const FIRST_REPORTS: u32 = 5;
+/// The zip before which that base station misses a period, some seconds after the start: nobody makes up for it.
+const EARLY_GAP: u64 = 25;
 /// What one report covers.
 const PERIOD: TimeDelta = TimeDelta::minutes(15);
 /// Measured user positions in one report: some KB of zip.
@@ -48,8 +52,13 @@ impl Made {
 #[derive(Debug)]
 pub struct Exporter {
     omcs: Vec<Omc>,
+    /// Has one base station, one of whose reports is missing for good.
+    gappy: Option<Omc>,
+    /// Delivers nothing any more, once it was filled.
+    quiet: Option<Omc>,
     workshop: PathBuf,
     chance: Chance,
+    exported: u64,
     made: Made,
 }
 
@@ -78,8 +87,10 @@ impl Exporter {
             directory: place.served(name),
             stations: Vec::new(),
         };
-        let omcs = fleet.servers().zip(VENDORS.iter().cycle()).map(omc).collect();
-        Self { omcs, workshop: place.workshop(), chance: Chance::new(), made: Made::default() }
+        let mut omcs: Vec<Omc> = fleet.servers().zip(VENDORS.iter().cycle()).map(omc).collect();
+        let (quiet, gappy) = (omcs.pop(), omcs.pop());
+        let (workshop, chance, made) = (place.workshop(), Chance::new(), Made::default());
+        Self { omcs, gappy, quiet, workshop, chance, exported: 0, made }
     }
 
     /// The counter of what is made.
@@ -90,13 +101,17 @@ impl Exporter {
     /// Makes what lies on the servers when the curtain rises.
     pub fn fill(&mut self) -> anyhow::Result<()> {
         std::fs::create_dir_all(&self.workshop)?;
-        for omc in &mut self.omcs {
-            for _ in 0..FIRST_STATIONS {
-                omc.stations.push(Station::new(&mut self.chance));
-                let Some(station) = omc.stations.last_mut() else { continue };
-                let report = station.report(omc.vendor, &omc.name, &mut self.chance);
-                report.export(&self.workshop, &omc.directory)?;
-                self.made.0.fetch_add(1, Ordering::Relaxed);
+        let (stations, reports) = (FIRST_STATIONS, FIRST_REPORTS);
+        let fleet = self.omcs.iter_mut().chain(&mut self.quiet).map(|omc| (omc, stations, 1));
+        for (omc, stations, reports) in fleet.chain(self.gappy.iter_mut().map(|omc| (omc, 1, reports))) {
+            for _ in 0..stations {
+                let mut station = Station::new(&mut self.chance);
+                for _ in 0..reports {
+                    let report = station.report(omc.vendor, &omc.name, &mut self.chance);
+                    report.export(&self.workshop, &omc.directory)?;
+                    self.made.0.fetch_add(1, Ordering::Relaxed);
+                }
+                omc.stations.push(station);
             }
         }
         Ok(())
@@ -115,13 +130,22 @@ impl Exporter {
 
     /// Some milliseconds of work.
     fn export_one(&mut self) -> anyhow::Result<()> {
-        let Self { omcs, workshop, chance, made } = self;
-        let omc = chance.pick(omcs).context("there are no servers")?;
-        if chance.below(NEW_STATION) == 0 {
-            omc.stations.push(Station::new(chance));
-        }
+        let Self { omcs, gappy, quiet: _, workshop, chance, exported, made } = self;
+        *exported += 1;
+        let early_gap = *exported == EARLY_GAP;
+        let turn = early_gap || chance.below(omcs.len() as u64 + 1) == 0;
+        let omc = match gappy.as_mut().filter(|_| turn) {
+            Some(omc) => omc,
+            None => {
+                let omc = chance.pick(omcs).context("there are no servers")?;
+                if chance.below(NEW_STATION) == 0 {
+                    omc.stations.push(Station::new(chance));
+                }
+                omc
+            }
+        };
         let station = chance.pick(&mut omc.stations).context("there are no base stations")?;
-        if chance.below(MISSED_PERIOD) == 0 {
+        if early_gap || chance.below(MISSED_PERIOD) == 0 {
             station.next += PERIOD;
         }
         let report = station.report(omc.vendor, &omc.name, chance);

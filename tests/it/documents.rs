@@ -60,6 +60,66 @@ fn every_metric_that_the_dashboard_and_the_alerts_use_is_there() {
     }
 }
 
+/// The documents that people read, each with its text without blocks of code.
+fn pages() -> Vec<(std::path::PathBuf, String)> {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folders = [top.to_owned(), top.join("docs")];
+    let files = folders.iter().flat_map(|folder| fs::read_dir(folder).expect("a folder"));
+    let files = files.map(|entry| entry.expect("an entry").path());
+    let pages = files.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
+    let prose = |text: String| text.split("```").step_by(2).collect::<String>();
+    pages.map(|path| (path.clone(), prose(fs::read_to_string(&path).expect("a page")))).collect()
+}
+
+/// The names by which the headings of a page are linked to, as forges make them.
+fn anchors(text: &str) -> BTreeSet<String> {
+    let headings = text.lines().filter_map(|line| line.strip_prefix('#'));
+    let name = |heading: &str| {
+        let kept = |c: &char| c.is_alphanumeric() || " -_".contains(*c);
+        let kept: String = heading.trim_start_matches('#').trim().chars().filter(kept).collect();
+        kept.to_lowercase().replace(' ', "-")
+    };
+    headings.map(name).collect()
+}
+
+#[test]
+fn every_link_and_picture_of_the_documents_leads_somewhere() {
+    let pages = pages();
+    let mut followed = 0;
+    for (page, text) in &pages {
+        let folder = page.parent().expect("a folder");
+        let links = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        let pictures = text.split("src=\"").skip(1).filter_map(|rest| rest.split('"').next());
+        for link in links.chain(pictures).filter(|link| !link.starts_with("http")) {
+            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target = if file.is_empty() { page.clone() } else { folder.join(file) };
+            let target = target.canonicalize().unwrap_or_else(|error| panic!("{page:?}: {link}: {error}"));
+            let there = pages.iter().find(|(page, _)| page.canonicalize().is_ok_and(|page| page == target));
+            if let Some((_, text)) = there.filter(|_| !anchor.is_empty()) {
+                assert!(anchors(text).contains(anchor), "{page:?}: no heading for {link}");
+            }
+            followed += 1;
+        }
+    }
+    assert!(followed > 100, "only {followed} links were found");
+}
+
+#[test]
+fn every_guide_is_there_in_both_languages_with_the_same_commands() {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+    let commands = |text: &str| {
+        let blocks = text.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
+        let lines = blocks.flat_map(str::lines).map(|line| line.split('#').next().unwrap_or("").trim());
+        lines.filter(|line| !line.is_empty()).map(str::to_owned).collect::<Vec<_>>()
+    };
+    for guide in ["first-hour", "moving", "monitoring", "when-things-go-wrong", "inside"] {
+        let read = |suffix: &str| fs::read_to_string(docs.join(format!("{guide}{suffix}"))).expect("a guide");
+        let (english, chinese) = (commands(&read(".md")), commands(&read(".zh-CN.md")));
+        assert!(!english.is_empty(), "{guide} has no commands");
+        assert_eq!(english, chinese, "{guide}");
+    }
+}
+
 #[test]
 fn every_row_of_the_page_about_servers_names_a_test_or_says_why_there_is_none() {
     let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/servers.md");
