@@ -41,6 +41,7 @@ mod restart;
 mod resume;
 mod sftp;
 mod sftp_faults;
+mod sftp_reach;
 mod signals;
 mod status;
 mod steps;
