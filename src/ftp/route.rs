@@ -56,30 +56,39 @@ pub(crate) async fn routes(
     settings: &ServerSettings,
     resolver: &Arc<Resolver>,
 ) -> Result<Vec<Route>, FtpError> {
-    let ServerSettings { host, reach, .. } = settings;
-    let mut routes: Vec<Route> = match &reach.proxy {
-        None => resolve(host, settings, resolver).await?.into_iter().map(Route::Straight).collect(),
-        Some(Proxy { host: proxy_host, port, resolves, login }) => {
-            let servers: Vec<Destination> = match host.parse() {
-                Err(_) if *resolves => vec![Destination::Name(host.clone())],
-                Ok(address) => vec![Destination::Address(address)],
-                Err(_) => {
-                    resolve(host, settings, resolver).await?.into_iter().map(Destination::Address).collect()
-                }
-            };
-            let proxies = resolve(proxy_host, settings, resolver).await?;
-            let through = |proxy: &IpAddr, server: &Destination| {
-                let (proxy, login, server) = (SocketAddr::new(*proxy, *port), login.clone(), server.clone());
-                Route::Proxied(Arc::new(ProxyRoute { proxy, login, server }))
-            };
-            let through = &through;
-            proxies
-                .iter()
-                .flat_map(|proxy| servers.iter().map(move |server| through(proxy, server)))
-                .collect()
+    let mut routes: Vec<Route> = match &settings.reach.proxy {
+        Some(proxy) => routes_through(proxy, settings, resolver).await?,
+        None => {
+            let addresses = resolve(&settings.host, settings, resolver).await?;
+            addresses.into_iter().map(Route::Straight).collect()
         }
     };
     routes.truncate(MAX_ROUTES);
+    Ok(routes)
+}
+
+async fn routes_through(
+    proxy: &Proxy,
+    settings: &ServerSettings,
+    resolver: &Arc<Resolver>,
+) -> Result<Vec<Route>, FtpError> {
+    let host = &settings.host;
+    let servers: Vec<Destination> = match host.parse() {
+        Err(_) if proxy.resolves => vec![Destination::Name(host.clone())],
+        Ok(address) => vec![Destination::Address(address)],
+        Err(_) => {
+            let addresses = resolve(host, settings, resolver).await?;
+            addresses.into_iter().map(Destination::Address).collect()
+        }
+    };
+    let mut routes = Vec::new();
+    for address in resolve(&proxy.host, settings, resolver).await? {
+        let through = |server: &Destination| {
+            let (proxy, login) = (SocketAddr::new(address, proxy.port), proxy.login.clone());
+            Route::Proxied(Arc::new(ProxyRoute { proxy, login, server: server.clone() }))
+        };
+        routes.extend(servers.iter().map(through));
+    }
     Ok(routes)
 }
 
