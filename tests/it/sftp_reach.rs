@@ -157,7 +157,8 @@ fn the_host_key_is_looked_up_by_the_servers_name_and_not_by_the_proxys() {
     let service = setup.started().run();
     recorded(&service, 1);
     let asked = proxy.asked();
-    assert!(asked.iter().all(|target| *target == format!("localhost:{port}")), "{asked:?}");
+    let ours = |target: &String| *target == format!("localhost:{port}");
+    assert!(asked.len() > 1 && asked.iter().all(ours), "{asked:?}");
 }
 
 #[test]
