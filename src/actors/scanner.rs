@@ -50,8 +50,8 @@ pub struct Begin {
 pub struct Plan {
     /// The server.
     pub settings: Arc<ServerSettings>,
-    /// A number for the certificates that it trusts, where the settings name a file of them.
-    pub certificates: Option<u64>,
+    /// A number for the certificates or host keys that it trusts, where the settings name a file of them.
+    pub trusted: Option<u64>,
     /// How often, as of now.
     pub sync: watch::Receiver<SyncSettings>,
     /// Where files go.
@@ -74,7 +74,7 @@ impl Plan {
     /// Whether it is the same server with the same settings.
     #[must_use]
     pub fn is_as(&self, other: &Self) -> bool {
-        self.settings == other.settings && self.certificates == other.certificates
+        self.settings == other.settings && self.trusted == other.trusted
     }
 }
 

@@ -12,7 +12,10 @@ use crate::actors::Address;
 use crate::actors::quota_warden::QuotaWarden;
 use crate::actors::record_keeper::RecordKeeper;
 use crate::actors::scanner::Plan;
-use crate::config::{NotifySettings, QuotaSettings, ServerSettings, Settings, SyncSettings, TlsMode};
+use crate::config::{
+    KnownKeys, NotifySettings, Protocol, QuotaSettings, ServerSettings, Settings, SftpSettings, SyncSettings,
+    TlsMode,
+};
 use crate::lateness;
 use crate::mirror::publisher::Publisher;
 use crate::mirror::tree::Mirror;
@@ -37,7 +40,7 @@ impl Fleet {
     pub(super) fn plan(&self, server: Checked, progress: &Arc<Progress>) -> Plan {
         Plan {
             settings: Arc::new(server.settings),
-            certificates: server.certificates,
+            trusted: server.trusted,
             sync: self.sync.clone(),
             mirror: Arc::clone(&self.mirror),
             keeper: self.keeper.clone(),
@@ -50,19 +53,22 @@ impl Fleet {
     }
 }
 
-/// A server's settings, and a number for what its file of certificates holds: a new certificate under the old name is
-/// a change too.
+/// A server's settings, and a number for whom it trusts by a file: a new certificate or host key under the old name
+/// is a change too.
 pub(super) struct Checked {
     pub(super) settings: ServerSettings,
-    certificates: Option<u64>,
+    trusted: Option<u64>,
 }
 
 impl Checked {
     /// Reads the file, where there is one.
     pub(super) fn new(settings: ServerSettings) -> Self {
         let file = settings.tls_ca_file.as_deref().filter(|_| settings.tls != TlsMode::Off);
-        let certificates = file.and_then(number_of);
-        Self { settings, certificates }
+        let trusted = match &settings.protocol {
+            Protocol::Ftp => file.and_then(number_of),
+            Protocol::Sftp(sftp) => number_of_keys(sftp, &settings),
+        };
+        Self { settings, trusted }
     }
 }
 
@@ -71,6 +77,17 @@ fn number_of(file: &Path) -> Option<u64> {
     std::fs::File::open(file).ok()?.take(MAX_COMPARED_BYTES).read_to_end(&mut content).ok()?;
     let mut hasher = DefaultHasher::new();
     hasher.write(&content);
+    Some(hasher.finish())
+}
+
+/// What the file says of other hosts is none of this server's business.
+fn number_of_keys(sftp: &SftpSettings, settings: &ServerSettings) -> Option<u64> {
+    let KnownKeys { known, revoked } = sftp.known_keys(&settings.host, settings.port).ok()?;
+    let mut hasher = DefaultHasher::new();
+    for keys in [known, revoked] {
+        hasher.write_usize(keys.len());
+        keys.iter().filter_map(|key| key.to_bytes().ok()).for_each(|key| hasher.write(&key));
+    }
     Some(hasher.finish())
 }
 

@@ -17,6 +17,7 @@ use url::Url;
 use crate::names::{RemotePath, ServerName};
 
 mod headers;
+mod known_hosts;
 mod leaf;
 mod passwords;
 mod reach;
@@ -29,6 +30,7 @@ mod validate;
 mod web;
 mod windows;
 
+pub use known_hosts::KnownKeys;
 pub use reach::{PassiveCommand, Proxy, ReachSettings, TlsVersion, TransferMode};
 pub use reader::ConfigFaults;
 pub use selection::{Order, Selection};

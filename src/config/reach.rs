@@ -149,6 +149,12 @@ impl ReachSettings {
         reach
     }
 
+    /// Without what is about data connections and TLS, which SFTP has none of.
+    pub(super) fn for_sftp(&self) -> Self {
+        let Self { windows, max_rate, fleet_max_rate, proxy, .. } = self.clone();
+        Self { windows, max_rate, fleet_max_rate, proxy, ..Self::default() }
+    }
+
     fn is_active_through_a_proxy(&self) -> bool {
         self.mode == TransferMode::Active && self.proxy.is_some()
     }

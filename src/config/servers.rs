@@ -123,6 +123,12 @@ impl Shared {
         self
     }
 
+    /// Without what is for servers that speak FTP.
+    fn for_sftp(&self) -> Self {
+        let Self { tls, tls_ca_file, listing, .. } = Self::default();
+        Self { tls, tls_ca_file, listing, reach: self.reach.for_sftp(), ..self.clone() }
+    }
+
     /// Whether `section` is a server that speaks SFTP.
     fn is_sftp(&self, section: &Section) -> bool {
         let own = section.peek("protocol").and_then(|value| leaf::word(value).ok());
@@ -186,7 +192,10 @@ fn read_server(
     let is_sftp = defaults.is_sftp(section);
     refuse_foreign_keys(section, is_sftp);
     let has_own_ca_file = section.holds("tls_ca_file");
-    let shared = defaults.overridden_by(section);
+    let shared = match is_sftp {
+        true => defaults.for_sftp().overridden_by(section),
+        false => defaults.overridden_by(section),
+    };
     if !is_sftp {
         check_ca_file(section, &shared, has_own_ca_file, around.faults);
     }

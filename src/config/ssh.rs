@@ -216,7 +216,17 @@ mod tests {
         let fault = |key: &str, protocol: &str| {
             vec![format!("servers[0] (omc01).{key}: has no meaning with protocol = \"{protocol}\"")]
         };
-        for key in ["tls = 'explicit'", "tls_ca_file = '/x'", "listing = 'mlsd'"] {
+        for key in [
+            "tls = 'explicit'",
+            "tls_ca_file = '/x'",
+            "listing = 'mlsd'",
+            "mode = 'active'",
+            "active_ports = '50000-50100'",
+            "active_address = '203.0.113.7'",
+            "passive = 'epsv'",
+            "tls_min = '1.2'",
+            "tls_max = '1.3'",
+        ] {
             let name = key.split(' ').next().unwrap();
             assert_eq!(faults(&format!("{WHOLE}{key}\n")), fault(name, "sftp"));
         }
@@ -238,6 +248,20 @@ mod tests {
         let loaded = load(&format!("{defaults}{NAMED}{own}")).unwrap();
         assert!(matches!(loaded.settings.servers[0].protocol, Protocol::Ftp));
         assert_eq!(loaded.settings.servers[0].port, 21);
+    }
+
+    #[test]
+    fn what_the_defaults_say_of_data_connections_and_tls_is_for_ftp_alone() {
+        let for_both = "max_rate = '1MB/s'\nwindows = ['22:00-06:00']\n";
+        let for_ftp = "mode = 'active'\nactive_ports = '50000-50100'\nactive_address = '203.0.113.7'\n\
+                       passive = 'epsv'\ntls = 'explicit'\ntls_max = '1.2'\nlisting = 'mlsd'\n";
+        let own = "proxy = 'socks5://p'\n";
+        let (plain, _) = server(&format!("[defaults]\n{for_both}{NAMED}{WHOLE}{own}"));
+        let (server, _) = server(&format!("[defaults]\n{for_both}{for_ftp}{NAMED}{WHOLE}{own}"));
+        assert_eq!(server, plain);
+        assert_eq!(server.reach.max_rate, Some(1_000_000));
+        let words = server.reach.in_words(server.tls);
+        assert_eq!(words, ["through the proxy p:1080", "at most 1.0 MB a second"]);
     }
 
     #[test]

@@ -2,7 +2,6 @@
 
 use std::cell::Cell;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,14 +20,12 @@ use super::pace::Speed;
 use super::rate::Limit;
 use super::reply::{Features, Reply};
 use super::resolve::Resolver;
-use super::route::{Destination, ProxyRoute, Route, Way};
+use super::route::{Route, Way, routes};
 use super::session::{Session, WireEncoding, reply_of, wire_text, within};
 use super::tls::Trust;
 use super::transport::{ControlConnector, ControlStream, Outbox, Tls};
-use crate::config::{Proxy, ServerSettings, TlsMode};
+use crate::config::{ServerSettings, TlsMode};
 
-/// Addresses of one name that are tried; each may take the whole timeout.
-const MAX_ADDRESSES: usize = 8;
 /// For logging out again where logging in did not come to its end.
 const QUIT_LIMIT: Duration = Duration::from_secs(1);
 
@@ -88,7 +85,7 @@ impl Connector {
     /// Each step has the configured timeout. Cancelled, nothing is left but a closed connection.
     pub async fn connect(&self) -> Result<Session, FtpError> {
         let mut last = None;
-        for route in self.routes().await?.into_iter().take(MAX_ADDRESSES) {
+        for route in routes(&self.settings, &self.resolver).await? {
             match self.connect_by(route).await {
                 Ok(session) => return Ok(session),
                 Err(error @ (FtpError::LoginRefused(_) | FtpError::TooManyLogins(_))) => return Err(error),
@@ -97,39 +94,6 @@ impl Connector {
         }
         let cause = io::ErrorKind::NotFound.into();
         Err(last.unwrap_or(FtpError::Resolve { host: self.settings.host.clone(), cause }))
-    }
-
-    /// The ways to the server, in the order in which to try them.
-    async fn routes(&self) -> Result<Vec<Route>, FtpError> {
-        let ServerSettings { host, reach, .. } = &self.settings;
-        let Some(proxy) = &reach.proxy else {
-            return Ok(self.resolve(host).await?.into_iter().map(Route::Straight).collect());
-        };
-        let Proxy { host: proxy_host, port, resolves, login } = proxy;
-        let servers: Vec<Destination> = match host.parse() {
-            Err(_) if *resolves => vec![Destination::Name(host.clone())],
-            Ok(address) => vec![Destination::Address(address)],
-            Err(_) => self.resolve(host).await?.into_iter().map(Destination::Address).collect(),
-        };
-        let proxies = self.resolve(proxy_host).await?;
-        let through = |proxy: &IpAddr, server: &Destination| {
-            let (proxy, login, server) = (SocketAddr::new(*proxy, *port), login.clone(), server.clone());
-            Route::Proxied(Arc::new(ProxyRoute { proxy, login, server }))
-        };
-        let routes =
-            proxies.iter().flat_map(|proxy| servers.iter().map(move |server| through(proxy, server)));
-        Ok(routes.collect())
-    }
-
-    async fn resolve(&self, host: &str) -> Result<Vec<IpAddr>, FtpError> {
-        let Self { settings, .. } = self;
-        let looking_up = async {
-            crate::fault::hang_here("resolve", settings.name.as_str()).await;
-            self.resolver.resolve(host, settings.port).await
-        };
-        let addresses = within("resolving the host", settings.timeout, looking_up).await?;
-        let addresses = addresses.map_err(|cause| FtpError::Resolve { host: host.to_owned(), cause })?;
-        Ok(addresses.into_iter().map(|address| address.ip()).collect())
     }
 
     async fn connect_by(&self, route: Route) -> Result<Session, FtpError> {
@@ -150,7 +114,7 @@ impl Connector {
         let (client, local) = match (connected, way.end()) {
             (Ok(Ok(client)), Ok(local)) => (client, local),
             (Err(error), Ok(_)) => return Err(error),
-            (Ok(Err(error)), Ok(_)) => return Err(greeting_error(&reached(&route, settings.port), error)),
+            (Ok(Err(error)), Ok(_)) => return Err(greeting_error(&route.reached(settings.port), error)),
             (connected, Err(blocked)) => {
                 return Err(way_error(&route, settings.port, blocked, connected.map(Result::err)));
             }
@@ -233,14 +197,6 @@ impl Session {
     }
 }
 
-/// The server as errors show it.
-fn reached(route: &Route, port: u16) -> String {
-    match route {
-        Route::Straight(_) => route.first_hop(port).to_string(),
-        Route::Proxied(proxied) => format!("{} through {route}", proxied.server.with_port(port)),
-    }
-}
-
 /// What kept a connection from the server: the first hop, or what the proxy answered.
 fn way_error(
     route: &Route,
@@ -248,11 +204,11 @@ fn way_error(
     blocked: Option<io::Error>,
     connected: Result<Option<SuppaError>, FtpError>,
 ) -> FtpError {
-    let address = reached(route, port);
+    let address = route.reached(port);
     match (blocked, connected, route) {
         (Some(cause), ..) => FtpError::Connect { address, cause },
         (None, Err(FtpError::Timeout { after, .. }), Route::Proxied(_)) => {
-            FtpError::Timeout { step: "connecting through the proxy", after }
+            FtpError::Timeout { step: route.step(), after }
         }
         (None, Err(error), _) => error,
         (None, Ok(Some(error)), Route::Proxied(_)) => greeting_error(&route.to_string(), error),

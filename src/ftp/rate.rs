@@ -17,6 +17,11 @@ use crate::config::ReachSettings;
 const PIECES: u64 = 20;
 /// Smaller pieces would cost more than they smooth.
 const SMALLEST_PIECE: usize = 512;
+/// What is asked for before it is paid for: a fraction of a second, and so of the rate. Servers further away than that
+/// bring less for each connection.
+const AHEAD: u64 = 4;
+/// Never fewer pieces than these are asked for: one that comes, and one that is on its way meanwhile.
+const LEAST_AHEAD: usize = 2;
 /// What was not used for so long is made up for; more would be a burst.
 const CREDIT: Duration = Duration::from_millis(200);
 
@@ -55,9 +60,31 @@ impl Limit {
 
     /// How much is read at a time, where it would be `usual` without a limit.
     pub(crate) fn piece(&self, usual: usize) -> usize {
-        let Some(rate) = self.own.into_iter().chain(self.fleet).min() else { return usual };
+        let Some(rate) = self.narrower() else { return usual };
         let piece = usize::try_from(rate / PIECES).unwrap_or(usual);
         piece.clamp(SMALLEST_PIECE.min(usual), usual)
+    }
+
+    /// How many pieces of `bytes` are asked for at a time, where they would be `usual` without a limit.
+    pub(crate) fn ahead(&self, bytes: usize, usual: usize) -> usize {
+        let Some(rate) = self.narrower() else { return usual };
+        let pieces = usize::try_from(rate / AHEAD).unwrap_or(usize::MAX) / bytes.max(1);
+        pieces.clamp(LEAST_AHEAD.min(usual), usual)
+    }
+
+    fn narrower(&self) -> Option<u64> {
+        self.own.into_iter().chain(self.fleet).min()
+    }
+
+    /// The same as [`Self::pay`] for what came in one go, however much: piece by piece, so that others get their share
+    /// in between.
+    pub(crate) async fn pay_in_pieces(&self, bytes: usize) {
+        let mut left = bytes;
+        while left > 0 {
+            let piece = self.piece(left);
+            self.pay(piece).await;
+            left -= piece;
+        }
     }
 
     /// Pauses until `bytes`, which were read, are paid for. Nothing is owed any more when cancelled.
@@ -125,6 +152,32 @@ mod tests {
         let none = limit(None, None);
         assert_eq!(none.piece(256 * 1024), 256 * 1024);
         assert_eq!(times(&none, 4, 1 << 30).await, [0.0; 4]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_came_in_one_go_is_paid_for_so_that_others_come_in_between() {
+        let (limit, began) = (limit(Some(100_000), None), Instant::now());
+        let large = async {
+            limit.pay_in_pieces(100_000).await;
+            began.elapsed().as_secs_f64()
+        };
+        let small = async {
+            limit.pay_in_pieces(10_000).await;
+            began.elapsed().as_secs_f64()
+        };
+        let (large, small) = tokio::join!(large, small);
+        assert!((1.09..1.12).contains(&large) && small < 0.25, "{large} {small}");
+    }
+
+    #[test]
+    fn no_more_is_asked_for_than_a_quarter_of_a_second_brings() {
+        let ahead = |rate: u64| {
+            let limit = limit(Some(rate), None);
+            limit.ahead(limit.piece(32 * 1024), 64)
+        };
+        assert_eq!([ahead(1024), ahead(100_000), ahead(2 << 20), ahead(1 << 40)], [2, 5, 16, 64]);
+        assert_eq!(limit(None, None).ahead(32 * 1024, 64), 64);
+        assert_eq!(limit(Some(1024), None).ahead(512, 1), 1);
     }
 
     #[test]

@@ -10,7 +10,13 @@ use tokio::net::TcpStream;
 use tokio_socks::tcp::Socks5Stream;
 use tokio_socks::{Error as SocksError, TargetAddr};
 
-use crate::config::Password;
+use super::error::FtpError;
+use super::resolve::Resolver;
+use super::session::within;
+use crate::config::{Password, Proxy, ServerSettings};
+
+/// Ways to one server that are tried; each may take the whole timeout.
+const MAX_ROUTES: usize = 8;
 
 /// See the module. The deadlines are the caller's.
 #[derive(Debug, Clone)]
@@ -41,7 +47,82 @@ pub enum Destination {
     Name(String),
 }
 
+/// The ways to the server, in the order in which to try them.
+///
+/// # Errors
+///
+/// Where the name of the server, or of its proxy, has no address, or is not looked up within the timeout.
+pub(crate) async fn routes(
+    settings: &ServerSettings,
+    resolver: &Arc<Resolver>,
+) -> Result<Vec<Route>, FtpError> {
+    let mut routes: Vec<Route> = match &settings.reach.proxy {
+        Some(proxy) => routes_through(proxy, settings, resolver).await?,
+        None => {
+            let addresses = resolve(&settings.host, settings, resolver).await?;
+            addresses.into_iter().map(Route::Straight).collect()
+        }
+    };
+    routes.truncate(MAX_ROUTES);
+    Ok(routes)
+}
+
+async fn routes_through(
+    proxy: &Proxy,
+    settings: &ServerSettings,
+    resolver: &Arc<Resolver>,
+) -> Result<Vec<Route>, FtpError> {
+    let host = &settings.host;
+    let servers: Vec<Destination> = match host.parse() {
+        Err(_) if proxy.resolves => vec![Destination::Name(host.clone())],
+        Ok(address) => vec![Destination::Address(address)],
+        Err(_) => {
+            let addresses = resolve(host, settings, resolver).await?;
+            addresses.into_iter().map(Destination::Address).collect()
+        }
+    };
+    let mut routes = Vec::new();
+    for address in resolve(&proxy.host, settings, resolver).await? {
+        let through = |server: &Destination| {
+            let (proxy, login) = (SocketAddr::new(address, proxy.port), proxy.login.clone());
+            Route::Proxied(Arc::new(ProxyRoute { proxy, login, server: server.clone() }))
+        };
+        routes.extend(servers.iter().map(through));
+    }
+    Ok(routes)
+}
+
+async fn resolve(
+    host: &str,
+    settings: &ServerSettings,
+    resolver: &Arc<Resolver>,
+) -> Result<Vec<IpAddr>, FtpError> {
+    let looking_up = async {
+        crate::fault::hang_here("resolve", settings.name.as_str()).await;
+        resolver.resolve(host, settings.port).await
+    };
+    let addresses = within("resolving the host", settings.timeout, looking_up).await?;
+    let addresses = addresses.map_err(|cause| FtpError::Resolve { host: host.to_owned(), cause })?;
+    Ok(addresses.into_iter().map(|address| address.ip()).collect())
+}
+
 impl Route {
+    /// The step in which a connection is made by it, as errors call it.
+    pub(crate) fn step(&self) -> &'static str {
+        match self {
+            Self::Straight(_) => "connecting",
+            Self::Proxied(_) => "connecting through the proxy",
+        }
+    }
+
+    /// The server as errors show it.
+    pub(crate) fn reached(&self, port: u16) -> String {
+        match self {
+            Self::Straight(_) => self.first_hop(port).to_string(),
+            Self::Proxied(proxied) => format!("{} through {self}", proxied.server.with_port(port)),
+        }
+    }
+
     /// Where the TCP connection goes that leads to `port` of the server.
     pub(super) fn first_hop(&self, port: u16) -> SocketAddr {
         match self {
@@ -65,7 +146,7 @@ impl Route {
     /// # Errors
     ///
     /// The system's, or what the proxy answered, in words.
-    pub(super) async fn connect(&self, port: u16) -> io::Result<TcpStream> {
+    pub(crate) async fn connect(&self, port: u16) -> io::Result<TcpStream> {
         let stream = TcpStream::connect(self.first_hop(port)).await;
         let stream = match self {
             Self::Straight(_) => stream?,

@@ -1,13 +1,11 @@
 //! Connecting to an SFTP server: address, host key, user and key or password in; a logged-in [`Session`] out.
 
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::{Arc, PoisonError};
 
 use russh::client::{AuthResult, Config, GexParams, Handle, KeyboardInteractiveAuthResponse, connect_stream};
 use russh::keys::{HashAlg, PrivateKeyWithHashAlg};
 use russh::{ChannelOpenFailure, MethodKind, MethodSet};
-use tokio::net::TcpStream;
 
 use super::algorithms::preferred;
 use super::error::{SftpError, shown};
@@ -20,10 +18,9 @@ use crate::ftp::FtpError;
 use crate::ftp::pace::Speed;
 use crate::ftp::rate::Limit;
 use crate::ftp::resolve::Resolver;
+use crate::ftp::route::{Route, routes};
 use crate::ftp::session::within;
 
-/// Addresses of one name that are tried; each may take the whole timeout.
-const MAX_ADDRESSES: usize = 8;
 /// Steps of a login: a key, then a password where the server wants both, and one more for servers with a third.
 const MAX_STEPS: usize = 4;
 /// Rounds of questions; a server asks for a password, and may say something after it.
@@ -69,31 +66,25 @@ impl Connector {
     ///
     /// Each step has the configured timeout. Cancelled, nothing is left but a closed connection.
     pub async fn connect(&self) -> Result<Session, SftpError> {
-        let Self { settings, .. } = self;
-        let resolve = |cause| FtpError::Resolve { host: settings.host.clone(), cause };
-        let looking_up = async {
-            crate::fault::hang_here("resolve", settings.name.as_str()).await;
-            self.resolver.resolve(&settings.host, settings.port).await
-        };
-        let addresses = within("resolving the host", settings.timeout, looking_up).await?;
-        let mut last = SftpError::from(resolve(std::io::ErrorKind::NotFound.into()));
-        for address in addresses.map_err(resolve)?.into_iter().take(MAX_ADDRESSES) {
-            match self.connect_to(address).await {
+        let mut last = None;
+        for route in routes(&self.settings, &self.resolver).await? {
+            match self.connect_by(&route).await {
                 Ok(session) => return Ok(session),
                 Err(
                     error
                     @ (SftpError::LoginRefused(_) | SftpError::TooManyLogins(_) | SftpError::HostKey(_)),
                 ) => return Err(error),
-                Err(error) => last = error,
+                Err(error) => last = Some(error),
             }
         }
-        Err(last)
+        let cause = std::io::ErrorKind::NotFound.into();
+        Err(last.unwrap_or_else(|| FtpError::Resolve { host: self.settings.host.clone(), cause }.into()))
     }
 
-    async fn connect_to(&self, address: SocketAddr) -> Result<Session, SftpError> {
+    async fn connect_by(&self, route: &Route) -> Result<Session, SftpError> {
         let Self { settings, .. } = self;
-        let unconnected = |cause| FtpError::Connect { address: address.to_string(), cause };
-        let stream = within("connecting", settings.timeout, TcpStream::connect(address)).await?;
+        let unconnected = |cause| FtpError::Connect { address: route.reached(settings.port), cause };
+        let stream = within(route.step(), settings.timeout, route.connect(settings.port)).await?;
         let stream = stream.map_err(unconnected)?;
         // requests are small, and each is waited for
         stream.set_nodelay(true).map_err(unconnected)?;

@@ -10,10 +10,11 @@ use super::packet::{Reply, Request, status};
 use super::session::{Session, file_only, unexpected};
 use crate::ftp::FtpError;
 use crate::ftp::pace::Pace;
+use crate::ftp::rate::Limit;
 use crate::names::RemotePath;
 
 /// Bytes that one request asks for: every server takes this many, and answers more with fewer.
-const PIECE: u32 = 32 * 1024;
+const PIECE: usize = 32 * 1024;
 /// Requests under way at the beginning of a transfer.
 const FIRST: usize = 16;
 /// The same after a while; with [`PIECE`] it is what a connection has under way, and what waits in memory at most.
@@ -46,7 +47,11 @@ struct Piece {
 struct Pieces {
     handle: Bytes,
     under_way: VecDeque<Piece>,
+    /// How many requests may be under way, and how many at most in the end.
     window: usize,
+    most: usize,
+    /// Bytes that one of them asks for.
+    piece: u32,
     /// Where the next request begins.
     next: u64,
     /// Where the file ends, as far as it is known. No request goes across it: what begins there finds the end.
@@ -80,7 +85,7 @@ impl Session {
         };
         self.pending = true;
         let looking = self.push(Request::Fstat(&handle));
-        let mut pieces = Pieces::new(handle.clone(), offset, expected);
+        let mut pieces = Pieces::new(handle.clone(), offset, expected, &self.speed.limit);
         let mut pace = Pace::new(&self.speed);
         let (mut bytes, mut is_looked_at, mut refusal) = (0, false, None);
         loop {
@@ -127,12 +132,17 @@ impl Session {
 }
 
 impl Pieces {
-    fn new(handle: Bytes, next: u64, expected: Option<u64>) -> Self {
+    fn new(handle: Bytes, next: u64, expected: Option<u64>, limit: &Limit) -> Self {
         let expected = expected.filter(|expected| *expected >= next);
+        // what is asked for comes at once, whatever may come: less is asked for instead
+        let piece = limit.piece(PIECE);
+        let most = limit.ahead(piece, MOST);
         Self {
             handle,
             under_way: VecDeque::new(),
-            window: FIRST,
+            window: FIRST.min(most),
+            most,
+            piece: u32::try_from(piece).unwrap_or(u32::MAX),
             next,
             expected,
             ended: false,
@@ -146,8 +156,8 @@ impl Pieces {
             let (offset, left) = (self.next, self.expected.map(|end| end.saturating_sub(self.next)));
             let length = match left {
                 Some(0) if self.under_way.back().is_some_and(|last| last.offset == offset) => return,
-                Some(0) | None => PIECE,
-                Some(left) => u32::try_from(left).unwrap_or(PIECE).min(PIECE),
+                Some(0) | None => self.piece,
+                Some(left) => u32::try_from(left).unwrap_or(self.piece).min(self.piece),
             };
             let id = session.push(Request::Read { handle: &self.handle, offset, length });
             self.under_way.push_back(Piece { id, offset, length, data: None });
@@ -168,7 +178,7 @@ impl Pieces {
         let is_probed = self.under_way.back().is_some_and(|last| last.offset == self.next);
         if is_probed && self.expected != Some(size) {
             // it has grown since it was listed, and what looked for its end finds more of it
-            self.next += u64::from(PIECE);
+            self.next += u64::from(self.piece);
         }
         self.expected = Some(size).filter(|size| *size >= self.next);
         (size < offset).then_some(SftpError::Shrunk { size })
@@ -208,7 +218,7 @@ impl Pieces {
         }
         if data.is_empty() || first.length == 0 || is_at_expected_end {
             self.under_way.pop_front();
-            self.window = MOST.min(self.window + 1);
+            self.window = self.most.min(self.window + 1);
         } else if !self.ended {
             // fewer than asked for: the rest of it again, before all others
             let (offset, length) = (first.offset, first.length);

@@ -5,16 +5,12 @@ use std::sync::{Arc, PoisonError};
 
 use russh::AlgorithmKind;
 use russh::client::{DisconnectReason, Handler};
-use russh::keys::known_hosts::known_host_keys_path;
 use russh::keys::{Algorithm, HashAlg, PublicKey, PublicKeyOrCertificate};
 
 use super::error::{SftpError, shown};
 use super::session::Farewell;
-use crate::config::{HostKey, SftpSettings};
+use crate::config::{HostKey, KnownKeys, SftpSettings};
 use crate::ftp::FtpError;
-
-/// Largest file of known hosts that is read, in bytes: far more than the hosts of a site.
-const MAX_KNOWN_HOSTS: u64 = 4 << 20;
 
 /// The farewell of a server that takes nothing of what it was offered.
 pub(super) const NO_WAY_LEFT: &str = "the server takes nothing else either";
@@ -40,16 +36,10 @@ impl Trust {
     /// known at once.
     pub(super) fn load(settings: &SftpSettings, host: &str, port: u16) -> Result<Self, SftpError> {
         let (pinned, shown) = (settings.host_keys.clone(), known_hosts_name(host, port));
-        let (mut known, mut revoked) = (Vec::new(), Vec::new());
-        if let Some(path) = &settings.known_hosts_file {
-            let unreadable = |error: String| {
-                SftpError::HostKey(format!("cannot read known_hosts_file {}: {error}", path.display()))
-            };
-            revoked = revoked_keys(path).map_err(|error| unreadable(error.to_string()))?;
-            let found =
-                known_host_keys_path(host, port, path).map_err(|error| unreadable(error.to_string()))?;
-            known = found.into_iter().map(|(_, key)| key).collect();
-        }
+        let KnownKeys { known, revoked } = settings.known_keys(host, port).map_err(|error| {
+            let path = settings.known_hosts_file.as_deref().unwrap_or(Path::new("")).display();
+            SftpError::HostKey(format!("cannot read known_hosts_file {path}: {error}"))
+        })?;
         Ok(Self { host: shown, pinned, known, revoked })
     }
 
@@ -82,23 +72,6 @@ impl Trust {
             )
         })
     }
-}
-
-/// The keys that are marked `@revoked`, for whatever host: none of them is worth a look at the pattern. Lines of
-/// authorities vouch for nobody here.
-fn revoked_keys(path: &Path) -> std::io::Result<Vec<PublicKey>> {
-    let size = std::fs::metadata(path)?.len();
-    if size > MAX_KNOWN_HOSTS {
-        return Err(std::io::Error::other(format!("it has {size} bytes, more than {MAX_KNOWN_HOSTS}")));
-    }
-    let text = String::from_utf8_lossy(&std::fs::read(path)?).into_owned();
-    let revoked = text.lines().filter_map(|line| {
-        let mut words = line.split_whitespace();
-        let is_revoked = words.next() == Some("@revoked");
-        let key: Vec<&str> = words.skip(1).take(2).collect();
-        is_revoked.then(|| PublicKey::from_openssh(&key.join(" ")).ok()).flatten()
-    });
-    Ok(revoked.collect())
 }
 
 fn known_hosts_name(host: &str, port: u16) -> String {

@@ -21,6 +21,8 @@ use crate::names::RemotePath;
 const FIRST: usize = 2;
 /// The same of a large directory: servers send a hundred names at a time.
 const MOST: usize = 8;
+/// What servers mostly answer with, in bytes, for as many requests as a limit of bandwidth allows.
+const USUAL_ANSWER: usize = 16 * 1024;
 /// Names that are taken apart at a time.
 const TOGETHER: usize = 256;
 
@@ -182,7 +184,8 @@ impl Listing<'_> {
             Reply::Names(names) if names.is_empty() => self.ended = true,
             Reply::Names(names) => {
                 self.names = Some(names);
-                self.window = MOST.min(self.window + 1);
+                let most = self.session.speed.limit.ahead(USUAL_ANSWER, MOST);
+                self.window = most.min(self.window + 1);
             }
             Reply::Status { code: status::EOF, .. } => self.ended = true,
             // some close a directory at its end, and know it no more when they are asked again

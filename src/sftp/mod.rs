@@ -1,5 +1,6 @@
 //! Conversations with SFTP servers (SSH file transfer, version 3): logging in, listing, fetching. Nothing here knows
-//! of the mirror or the records. The words of listings, the lowest useful speed and the look-up of names are `ftp`'s.
+//! of the mirror or the records. The words of listings, the lowest useful speed, the limits of bandwidth and the way to a
+//! server are `ftp`'s.
 //!
 //! - [`connect`]: address, host key, user and key or password in, a logged-in [`Session`] out
 //! - [`host_key`]: whom to trust

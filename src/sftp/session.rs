@@ -205,7 +205,8 @@ impl Session {
         }
     }
 
-    /// The same for transfers and listings: each piece has the timeout, and all of them together the lowest speed.
+    /// The same for transfers and listings: each piece has the timeout, all of them together the lowest speed, and
+    /// the highest one that is allowed.
     pub(super) async fn paced_reply(
         &mut self,
         step: &'static str,
@@ -220,6 +221,7 @@ impl Session {
             let began = Instant::now();
             let read = within(step, self.timeout, self.receive(step)).await??;
             pace.took(step, began.elapsed(), read)?;
+            self.speed.limit.pay_in_pieces(read).await;
         }
     }
 

@@ -43,6 +43,7 @@ mod resume;
 mod selection;
 mod sftp;
 mod sftp_faults;
+mod sftp_reach;
 mod signals;
 mod status;
 mod steps;

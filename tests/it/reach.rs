@@ -15,10 +15,10 @@ use crate::support::socks::{Manner, SocksProxy};
 use crate::support::zips::{noise, zip};
 
 /// `stop` is promised to answer in so long.
-const STOP_WITHIN: Duration = Duration::from_secs(2);
+pub const STOP_WITHIN: Duration = Duration::from_secs(2);
 
 /// What `check` says of `omc01`.
-fn check(setup: &Setup) -> String {
+pub fn check(setup: &Setup) -> String {
     let output = setup.command(&["check"]).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     text.lines().find(|line| line.contains("omc01")).unwrap_or_default().to_owned()
@@ -182,7 +182,7 @@ fn versions_of_tls_have_a_ceiling_and_a_floor() {
 // -- a proxy -------------------------------------------------------------------------------------------------
 
 /// The URL of a proxy as a TOML value.
-fn url(scheme: &str, proxy: &SocksProxy) -> String {
+pub fn url(scheme: &str, proxy: &SocksProxy) -> String {
     format!("'{scheme}://{}'", proxy.addr())
 }
 
@@ -283,7 +283,7 @@ fn a_proxy_that_says_nothing_is_named_and_holds_up_no_stop() {
 // -- windows -------------------------------------------------------------------------------------------------
 
 /// A zone in which it is `time` now, so that a window begins or ends within seconds: windows are local time.
-fn zone_in_which_it_is(time: &str) -> String {
+pub fn zone_in_which_it_is(time: &str) -> String {
     let now = Utc::now().time();
     let wanted = chrono::NaiveTime::parse_from_str(time, "%H:%M:%S").unwrap();
     let mut ahead = (wanted - now).num_seconds();
