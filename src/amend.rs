@@ -55,7 +55,7 @@ pub fn amend(settings: &Settings, order: &Order) -> anyhow::Result<Outcome> {
     if order.dry_run || (matching == 0 && order.confirm.unwrap_or(0) == 0) {
         return Ok(Outcome::Done);
     }
-    if !is_confirmed(order, matching)? {
+    if !is_confirmed(order.confirm, matching)? {
         return Ok(Outcome::Unconfirmed);
     }
     let changed = change(settings, order, counted.last)?;
@@ -115,9 +115,9 @@ fn is_meant(root: &Path, amendment: Amendment, row: &RecordRow) -> io::Result<bo
 }
 
 /// Compares the number that the operator gives with what was counted, and says what is wrong with it.
-fn is_confirmed(order: &Order, matching: u64) -> anyhow::Result<bool> {
+pub(crate) fn is_confirmed(confirm: Option<u64>, matching: u64) -> anyhow::Result<bool> {
     let mut errors = io::stderr();
-    let given = match order.confirm {
+    let given = match confirm {
         Some(given) => Some(given),
         None if io::stdin().is_terminal() => {
             write!(errors, "type the number to go on: ")?;
@@ -150,11 +150,7 @@ impl Writer<'_> {
                 let now = chrono::Utc::now().timestamp_millis();
                 Ok(records.amend(amendment, &ids, now)? as u64)
             }
-            Self::Service(socket) => {
-                let answer = client::ask(socket, Command::Amend(amendment, ids))?;
-                let changed = answer.strip_prefix("ok: ").and_then(|number| number.parse().ok());
-                changed.with_context(|| format!("the service says: {answer}"))
-            }
+            Self::Service(socket) => client::change(socket, Command::Amend(amendment, ids)),
         }
     }
 }

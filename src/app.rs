@@ -16,14 +16,14 @@ use tokio::sync::{Notify, mpsc};
 
 use crate::actors::notifier::{Notifier, Told};
 use crate::actors::quota_warden::{DiskView, QuotaWarden, Warden};
-use crate::actors::record_keeper::{Amend, Flush, Ping, RecordKeeper, SharedTotals};
+use crate::actors::record_keeper::{Amend, Flush, MarkFetched, Ping, RecordKeeper, SharedTotals};
 use crate::actors::scanner::{Begin, Plan};
 use crate::actors::supervisor::{IsRunning, Start, Stop, Supervisor};
 use crate::actors::{Address, shielded, start, start_apart};
 use crate::config::{RecordsSettings, ServerSettings, Settings};
 use crate::control::command::{HELP, answer_line};
 use crate::control::socket::{ControlSocket, SocketInUse, UnsafeDirectory};
-use crate::control::{Command, Request, Requests, console, render};
+use crate::control::{Command, Marking, Request, Requests, console, render};
 use crate::exit_flag::ExitFlag;
 use crate::lateness;
 use crate::mirror::store::Publisher;
@@ -311,7 +311,12 @@ impl Service {
         actix_rt::spawn(async move {
             let answer = async move {
                 match request.command {
-                    Command::Amend(amendment, ids) => amend(&keeper, &overview, Amend(amendment, ids)).await,
+                    Command::Amend(amendment, ids) => {
+                        amended(&overview, keeper.send(Amend(amendment, ids)).await)
+                    }
+                    Command::Mark(Marking { mark, files, .. }) => {
+                        amended(&overview, keeper.send(MarkFetched(mark, files)).await)
+                    }
                     command => perform(&supervisor, &overview, command).await,
                 }
             };
@@ -364,9 +369,9 @@ fn by_name(progress: &[Arc<Progress>]) -> HashMap<String, Arc<Progress>> {
     progress.iter().map(|progress| (progress.name().to_owned(), Arc::clone(progress))).collect()
 }
 
-/// Changes records, and has every scanner look them up again.
-async fn amend(keeper: &Address<RecordKeeper>, overview: &Overview, amend: Amend) -> String {
-    let outcome = keeper.send(amend).await.unwrap_or_else(|error| Err(anyhow::anyhow!("{error}")));
+/// Records were changed: every scanner looks them up again.
+fn amended<E: std::fmt::Display>(overview: &Overview, outcome: Result<anyhow::Result<usize>, E>) -> String {
+    let outcome = outcome.unwrap_or_else(|error| Err(anyhow::anyhow!("{error}")));
     // after the commit: whatever a scan learns from here on is true
     overview.progress.iter().for_each(|progress| progress.records_changed());
     answer_line(&outcome.map(|changed| changed.to_string()).map_err(|error| format!("{error:#}")))
@@ -384,7 +389,7 @@ async fn perform(supervisor: &Address<Supervisor>, overview: &Overview, command:
             answer_line(&outcome.unwrap_or_else(|error| Err(error.to_string())))
         }
         // those that only the keeper can do are answered before
-        Command::Amend(..) => "failed: the service is ending".to_owned(),
+        Command::Amend(..) | Command::Mark(_) => "failed: the service is ending".to_owned(),
         Command::Help => HELP.to_owned(),
         Command::Status { json } => {
             let running = supervisor.send(IsRunning).await.unwrap_or(false);

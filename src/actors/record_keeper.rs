@@ -15,7 +15,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use crate::facts::{Download, FileFacts, Knowledge};
 use crate::fault;
 use crate::names::{RemoteName, RemotePath, ServerName};
-use crate::records::{Amendment, Notice, PresentFile, Records, RecordsError, Totals, Trouble};
+use crate::records::{Amendment, Mark, Notice, PresentFile, Records, RecordsError, Totals, Trouble};
 
 /// A zip is safe on disk: record it. Answered once the record is, too.
 #[derive(Debug, Message)]
@@ -110,6 +110,11 @@ pub struct Flush;
 #[derive(Debug, Message)]
 #[rtype(result = "anyhow::Result<usize>")]
 pub struct Amend(pub Amendment, pub Vec<i64>);
+
+/// An operator counts files as fetched. Answers how many were not on record.
+#[derive(Debug, Message)]
+#[rtype(result = "anyhow::Result<usize>")]
+pub struct MarkFetched(pub Mark, pub Vec<Download>);
 
 /// The sums of the records, for the warden and `status`.
 #[derive(Debug, Clone, Default)]
@@ -384,6 +389,19 @@ impl Handler<Amend> for RecordKeeper {
         self.refresh_totals();
         self.outbox_grew.notify_one();
         Ok(changed)
+    }
+}
+
+impl Handler<MarkFetched> for RecordKeeper {
+    type Result = anyhow::Result<usize>;
+
+    fn handle(&mut self, MarkFetched(mark, mut files): MarkFetched, _: &mut Context<Self>) -> Self::Result {
+        let now = Utc::now().timestamp_millis();
+        files.iter_mut().for_each(|file| file.downloaded_at = now);
+        let marked = self.with(Work::Amend, |records| records.mark(mark, &files))?;
+        self.refresh_totals();
+        self.outbox_grew.notify_one();
+        Ok(marked)
     }
 }
 

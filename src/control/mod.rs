@@ -3,12 +3,14 @@
 pub mod client;
 pub mod command;
 pub mod console;
+pub mod marking;
 pub mod render;
 pub mod socket;
 
 use tokio::sync::{mpsc, oneshot};
 
 pub use command::Command;
+pub use marking::Marking;
 
 /// Commands that wait for the service. More than a person types.
 const QUEUE: usize = 16;

@@ -268,7 +268,7 @@ pub fn make_and_open(parent: BorrowedFd<'_>, name: &str) -> io::Result<OwnedFd> 
 
 /// Opens one component, which is a name and neither a way up nor a link: so one after the other stays below the
 /// first. `openat2` would promise the same, from Linux 5.6 on.
-fn open_component(parent: BorrowedFd<'_>, name: &str) -> Result<OwnedFd, Errno> {
+pub(super) fn open_component(parent: BorrowedFd<'_>, name: &str) -> Result<OwnedFd, Errno> {
     refuse_dots(name)?;
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     rustix::fs::openat(parent, name, flags, Mode::empty())
