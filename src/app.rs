@@ -167,9 +167,11 @@ struct Service {
 }
 
 impl Service {
-    fn build(settings: Settings, mirror: Mirror, records: Records) -> anyhow::Result<Self> {
-        let Settings { sync, quota, notify, records: RecordsSettings { path: database }, servers, .. } =
-            settings;
+    fn build(settings: Settings, mirror: Mirror, mut records: Records) -> anyhow::Result<Self> {
+        let Settings {
+            sync, quota, notify, records: RecordsSettings { path: database }, mut servers, ..
+        } = settings;
+        begin(&mut servers, &mut records)?;
         let (mirror, gauge) = (Arc::new(mirror), Arc::new(Gauge::default()));
         gauge.set_partial(mirror.partial_bytes().context("cannot measure the partial files")?);
         let (totals, outbox_grew) = (SharedTotals::default(), Arc::new(Notify::new()));
@@ -363,6 +365,17 @@ fn remember_lateness(records: &Path, progress: &[Arc<Progress>]) {
         }
     });
     begun.unwrap_or_else(|error| log::warn!("cannot read the records beside the service: {error}"));
+}
+
+/// Servers that begin with what is new have begun once they were started, and the records remember when.
+fn begin(servers: &mut [ServerSettings], records: &mut Records) -> anyhow::Result<()> {
+    let mut beginning: Vec<_> = servers.iter_mut().filter(|server| server.selection.from_now).collect();
+    let names: Vec<_> = beginning.iter().map(|server| server.name.clone()).collect();
+    let moments = records.begin(&names, chrono::Utc::now().timestamp())?;
+    for (server, at) in beginning.iter_mut().zip(moments) {
+        server.selection.since = Some(at);
+    }
+    Ok(())
 }
 
 fn by_name(progress: &[Arc<Progress>]) -> HashMap<String, Arc<Progress>> {

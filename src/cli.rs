@@ -228,12 +228,21 @@ enum Verb {
 
 #[derive(Debug, Subcommand)]
 enum Change {
-    /// Forget files that are not in the mirror any more: they are fetched again where the server still has them
-    Forget(ChangeArguments),
+    /// Forget files, of those that are not in the mirror any more or with --delete of all: they are fetched again where the server still has them
+    Forget(ForgetArguments),
     /// Announce files of the mirror once more
     Requeue(ChangeArguments),
     /// Count files as fetched that are not on record, without fetching them
     Mark(MarkArguments),
+}
+
+#[derive(Debug, Args)]
+struct ForgetArguments {
+    #[command(flatten)]
+    change: ChangeArguments,
+    /// Delete those that are still in the mirror first, instead of leaving them on record
+    #[arg(long)]
+    delete: bool,
 }
 
 #[derive(Debug, Args)]
@@ -291,9 +300,9 @@ struct ChangeArguments {
 
 impl Change {
     fn into_command(self) -> Result<(Config, Command), clap::Error> {
-        let (amendment, arguments) = match self {
-            Self::Forget(arguments) => (Amendment::Forget, arguments),
-            Self::Requeue(arguments) => (Amendment::Requeue, arguments),
+        let (amendment, delete, arguments) = match self {
+            Self::Forget(ForgetArguments { change, delete }) => (Amendment::Forget, delete, change),
+            Self::Requeue(arguments) => (Amendment::Requeue, false, arguments),
             Self::Mark(arguments) => {
                 let (config, order) = arguments.into_order()?;
                 return Ok((config, Command::Mark(order)));
@@ -305,7 +314,7 @@ impl Change {
             let fault = "at least one filter is needed, such as --server or --path";
             return Err(Arguments::command().error(ErrorKind::MissingRequiredArgument, fault));
         }
-        Ok((config, Command::Amend(Order { amendment, filter, dry_run, confirm })))
+        Ok((config, Command::Amend(Order { amendment, delete, filter, dry_run, confirm })))
     }
 }
 
@@ -403,7 +412,7 @@ mod tests {
     fn a_change_of_records_says_which_and_how_many() {
         let filter = || Filter { servers: vec!["a".to_owned()], ..Filter::default() };
         let order = |amendment, dry_run, confirm| {
-            Command::Amend(Order { amendment, filter: filter(), dry_run, confirm })
+            Command::Amend(Order { amendment, delete: false, filter: filter(), dry_run, confirm })
         };
         for (line, expected) in [
             ("records forget --server a --dry-run", order(Amendment::Forget, true, None)),

@@ -38,8 +38,24 @@ pub struct Order {
 /// Whatever fails. Nothing was changed where it fails before the number is confirmed; after that each batch stays, and
 /// the same command goes on with the rest.
 pub async fn mark(settings: &Settings, order: &Order) -> anyhow::Result<Outcome> {
-    let mut found = find(settings, order).await?;
-    leave_recorded(&settings.records.path, &mut found)?;
+    let mut reader = match RecordsReader::open(&settings.records.path) {
+        Ok(reader) => Some(reader),
+        // before the first start of the service
+        Err(OpenError::Missing { .. }) => None,
+        Err(error) => return Err(error.into()),
+    };
+    let mut servers = chosen(settings, &order.servers)?;
+    if let Some(reader) = &reader {
+        for server in servers.iter_mut().filter(|server| server.selection.from_now) {
+            server.selection.since = reader.beginning(&server.name)?;
+        }
+    }
+    let mut found = find(settings, order, &servers).await?;
+    if let Some(reader) = &mut reader {
+        leave_recorded(reader, &mut found)?;
+    }
+    // the writer looks at the file, which would drop the locks of a reader in this process
+    drop(reader);
     let matching: u64 = found.iter().map(|(_, files)| files.len() as u64).sum();
     let mut out = BufWriter::new(io::stdout());
     for file in found.iter().flat_map(|(_, files)| files).filter(|_| order.dry_run) {
@@ -62,11 +78,14 @@ pub async fn mark(settings: &Settings, order: &Order) -> anyhow::Result<Outcome>
 /// The files of each server.
 type Found<'s> = Vec<(&'s ServerSettings, Vec<Download>)>;
 
-async fn find<'s>(settings: &'s Settings, order: &Order) -> anyhow::Result<Found<'s>> {
-    let servers = chosen(settings, &order.servers)?;
+async fn find<'s>(
+    settings: &Settings,
+    order: &Order,
+    servers: &'s [ServerSettings],
+) -> anyhow::Result<Found<'s>> {
     let root = &settings.sync.root;
     let wants = |path: &RemotePath| order.paths.is_empty() || order.paths.fit(path.text());
-    let searches = servers.into_iter().map(|server| async move {
+    let searches = servers.iter().map(|server| async move {
         let files = match order.mark {
             Mark::Listed => listed(server, wants).await,
             Mark::Local | Mark::LocalToAnnounce => local(root, server, wants),
@@ -77,7 +96,7 @@ async fn find<'s>(settings: &'s Settings, order: &Order) -> anyhow::Result<Found
     found.into_iter().collect::<anyhow::Result<_>>().context("nothing was changed")
 }
 
-fn chosen<'s>(settings: &'s Settings, names: &[String]) -> anyhow::Result<Vec<&'s ServerSettings>> {
+fn chosen(settings: &Settings, names: &[String]) -> anyhow::Result<Vec<ServerSettings>> {
     let is_configured =
         |name: &&String| settings.servers.iter().any(|server| server.name.as_str() == name.as_str());
     if let Some(unknown) = names.iter().find(|name| !is_configured(name)) {
@@ -86,7 +105,7 @@ fn chosen<'s>(settings: &'s Settings, names: &[String]) -> anyhow::Result<Vec<&'
     let is_chosen = |server: &&ServerSettings| {
         names.is_empty() || names.iter().any(|name| name.as_str() == server.name.as_str())
     };
-    Ok(settings.servers.iter().filter(is_chosen).collect())
+    Ok(settings.servers.iter().filter(is_chosen).cloned().collect())
 }
 
 async fn listed(
@@ -123,12 +142,7 @@ fn local(
 }
 
 /// Leaves out what is on record.
-fn leave_recorded(database: &Path, found: &mut Found<'_>) -> anyhow::Result<()> {
-    let mut reader = match RecordsReader::open(database) {
-        // before the first start of the service
-        Err(OpenError::Missing { .. }) => return Ok(()),
-        opened => opened?,
-    };
+fn leave_recorded(reader: &mut RecordsReader, found: &mut Found<'_>) -> anyhow::Result<()> {
     for (_, files) in found {
         let mut kept = Vec::new();
         for file in std::mem::take(files) {

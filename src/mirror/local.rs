@@ -2,15 +2,15 @@
 
 use std::collections::HashSet;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::sync::Arc;
 
 use encoding_rs::Encoding;
-use rustix::fs::{AtFlags, FileType, OFlags};
+use rustix::fs::{AtFlags, FileType};
 use rustix::io::Errno;
 
-use super::tree::{PARTIAL_DIRECTORY, names_in, open_component, open_directory, size_of_stat};
+use super::tree::{PARTIAL_DIRECTORY, names_in, open_component, open_directory, open_server, size_of_stat};
 use crate::names::{RemoteName, RemotePath, ServerName};
 
 /// Deeper is no server's tree, see [`super::explore`].
@@ -41,13 +41,8 @@ pub fn local_files(
     encoding: &'static Encoding,
     directories: &[RemotePath],
 ) -> anyhow::Result<Vec<LocalFile>> {
-    let open = || -> Result<(OwnedFd, OwnedFd), Errno> {
-        let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root = rustix::fs::open(root, flags, rustix::fs::Mode::empty())?;
-        Ok((open_component(root.as_fd(), server.as_str())?, root))
-    };
-    let (top, root) = match open() {
-        Err(Errno::NOENT) => return Ok(Vec::new()),
+    let top = match open_server(root, server) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         opened => opened?,
     };
     let (mut files, mut inodes) = (Vec::new(), Vec::new());
@@ -64,7 +59,7 @@ pub fn local_files(
             .map_err(|error| anyhow::anyhow!("{server} {directory}: {error}"))?;
     }
     // after the walk: what was stored before and is not here any more was recorded meanwhile
-    let under_way = under_way(root.as_fd(), server)?;
+    let under_way = under_way(&root.join(PARTIAL_DIRECTORY), server)?;
     let mut keep = inodes.iter().map(|inode| !under_way.contains(inode));
     files.retain(|_| keep.next().unwrap_or_default());
     Ok(files)
@@ -109,11 +104,10 @@ fn remote_name(text: &str, encoding: &'static Encoding) -> Option<RemoteName> {
     (!unmappable && name.text() == text).then_some(name)
 }
 
-fn under_way(root: BorrowedFd<'_>, server: &ServerName) -> io::Result<HashSet<Inode>> {
+fn under_way(partial: &Path, server: &ServerName) -> io::Result<HashSet<Inode>> {
     let mut inodes = HashSet::new();
-    let open = || open_component(open_component(root, PARTIAL_DIRECTORY)?.as_fd(), server.as_str());
-    let partial = match open() {
-        Err(Errno::NOENT) => return Ok(inodes),
+    let partial = match open_server(partial, server) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(inodes),
         opened => opened?,
     };
     for name in names_in(partial.as_fd())? {

@@ -193,6 +193,16 @@ impl ServerMirror {
     }
 }
 
+/// Opens the part of one server in the mirror at `root`, for who holds no lock on it.
+///
+/// # Errors
+///
+/// `NotFound` where there is none; `NotADirectory` (or `TooManyLinks`) where it is none.
+pub fn open_server(root: &Path, name: &ServerName) -> io::Result<OwnedFd> {
+    let root = rustix::fs::open(root, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    Ok(open_component(root.as_fd(), name.as_str())?)
+}
+
 /// Opens the directory at `path` below `top`.
 ///
 /// # Errors

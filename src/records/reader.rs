@@ -128,6 +128,14 @@ impl RecordsReader {
         }
     }
 
+    /// Asks what needs one look.
+    pub(super) fn ask<T>(
+        &self,
+        question: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, RecordsError> {
+        question(&self.connection).map_err(|error| self.failed(&error))
+    }
+
     /// Whether the file is on record.
     ///
     /// # Errors
@@ -549,7 +557,7 @@ mod tests {
         place.open().close();
         let connection = Connection::open(place.file()).unwrap();
         connection.execute_batch("PRAGMA user_version = 9").unwrap();
-        assert!(matches!(open(), OpenError::NewerVersion { found: 9, known: 1, .. }));
+        assert!(matches!(open(), OpenError::NewerVersion { found: 9, known: 2, .. }));
         connection.execute_batch("PRAGMA application_id = 9").unwrap();
         assert!(matches!(open(), OpenError::NotOurs { .. }));
     }
