@@ -1,8 +1,10 @@
 //! `records mark`: files that count as fetched and never were, beside a service and without one.
 
+use std::os::unix::ffi::OsStrExt;
 use std::process::Output;
 use std::time::Duration;
 
+use crate::support::daemons::{Daemon, Kind, Options, Tls};
 use crate::support::notify::NotifyStub;
 use crate::support::scripted::{File, Rule, ScriptedServer};
 use crate::support::service::{Server, Service, Setup, Stream};
@@ -201,4 +203,35 @@ fn records_are_not_changed_by_words_on_the_console() {
     }
     ready(&service);
     assert_eq!(service.records().len(), 0);
+}
+
+#[test]
+fn a_real_server_is_looked_at_as_a_scan_looks_at_it_whatever_its_names() {
+    for kind in [Kind::Vsftpd, Kind::Proftpd, Kind::PureFtpd] {
+        let Some(daemon) = Daemon::start(kind, &Options::default()) else { continue };
+        let put = |directory: &str, name: &[u8]| {
+            let directory = daemon.root.join(directory);
+            std::fs::create_dir_all(&directory).unwrap();
+            let name = std::ffi::OsStr::from_bytes(name);
+            std::fs::write(directory.join(name), zip(1, 3000)).unwrap();
+        };
+        let names: [&[u8]; 6] = [
+            b"plain.zip",
+            b"with blank:1.zip",
+            b"a[1]%41.zip",
+            b"-la.zip",
+            b"\xd6\xd0\xce\xc4.zip",
+            b"=\xff.zip",
+        ];
+        names.iter().for_each(|name| put("d[1]/x", name));
+        let server = Server::daemon("omc01", &daemon, Tls::Off).key("encoding", "'gbk'");
+        let mut service = Setup::new().server(server).run();
+        ready(&service);
+        says(&mark(&service, &["--listed", "--confirm", "6"]), 0, "6 changed");
+        put("later", b"new.zip");
+        assert!(service.command("start").starts_with("ok"));
+        service.wait_for(SOON, "the new one is there", |service| !service.mirrored().is_empty());
+        scanned(&service, 2);
+        assert_eq!(mirrored(&service), ["omc01/later/new.zip"], "{kind:?}");
+    }
 }

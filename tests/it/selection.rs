@@ -54,7 +54,7 @@ fn the_newest_zips_come_first_on_request() {
 }
 
 #[test]
-fn a_server_that_begins_now_keeps_to_its_first_start_until_the_setting_is_taken_out() {
+fn a_server_that_begins_now_keeps_to_its_first_start() {
     let ftp = ScriptedServer::start();
     let now = chrono::Utc::now().timestamp();
     let put = |path: &str, time| ftp.put(path, File::new(zip(1, 3000)).modified(time));
