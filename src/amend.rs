@@ -8,6 +8,8 @@ use anyhow::Context;
 
 use crate::config::Settings;
 use crate::control::{Command, client};
+use crate::mirror::delete::delete_durably;
+use crate::names::{RemotePath, ServerName};
 use crate::records::{Amendment, BATCH, Filter, OpenError, RecordRow, Records, RecordsReader};
 
 /// What to change, and how sure the operator is.
@@ -15,6 +17,8 @@ use crate::records::{Amendment, BATCH, Filter, OpenError, RecordRow, Records, Re
 pub struct Order {
     /// The change.
     pub amendment: Amendment,
+    /// Delete the files that are still in the mirror first, where records are forgotten.
+    pub delete: bool,
     /// Of these records.
     pub filter: Filter,
     /// Show them and change nothing.
@@ -47,15 +51,16 @@ pub fn amend(settings: &Settings, order: &Order) -> anyhow::Result<Outcome> {
     let counted = count(settings, order, &mut out)?;
     let (verb, matching) = (verb(order.amendment), counted.matching);
     if counted.in_place > 0 {
-        let left = counted.in_place;
-        writeln!(out, "{left} are still in the mirror, and stay on record: delete the files first")?;
+        let fate =
+            if order.delete { "are deleted first" } else { "stay on record, unless --delete is given" };
+        writeln!(out, "{} are still in the mirror, and {fate}", counted.in_place)?;
     }
     writeln!(out, "{matching} {} to {verb}", if matching == 1 { "record" } else { "records" })?;
     out.flush()?;
     if order.dry_run || (matching == 0 && order.confirm.unwrap_or(0) == 0) {
         return Ok(Outcome::Done);
     }
-    if !is_confirmed(order, matching)? {
+    if !is_confirmed(order.confirm, matching)? {
         return Ok(Outcome::Unconfirmed);
     }
     let changed = change(settings, order, counted.last)?;
@@ -84,22 +89,22 @@ fn count(settings: &Settings, order: &Order, out: &mut dyn Write) -> anyhow::Res
     let mut counted = Counted { last: i64::MIN, ..Counted::default() };
     let mut reader = RecordsReader::open(&settings.records.path)?;
     reader.for_each(&order.filter, &mut |row| {
-        if is_meant(&settings.sync.root, order.amendment, row)? {
+        let is_free = is_free(&settings.sync.root, order.amendment, row)?;
+        counted.in_place += u64::from(!is_free && order.amendment == Amendment::Forget);
+        if is_free || order.delete {
             counted.matching += 1;
             counted.last = row.id;
             if order.dry_run {
                 writeln!(out, "{}  {}", row.server, row.path)?;
             }
-        } else if order.amendment == Amendment::Forget {
-            counted.in_place += 1;
         }
         Ok(())
     })?;
     Ok(counted)
 }
 
-/// Whether the change is possible. A file that lies at its place would not be replaced, so it is not forgotten.
-fn is_meant(root: &Path, amendment: Amendment, row: &RecordRow) -> io::Result<bool> {
+/// Whether nothing is in the way of the change. A file that lies at its place would not be replaced.
+fn is_free(root: &Path, amendment: Amendment, row: &RecordRow) -> io::Result<bool> {
     match amendment {
         Amendment::Requeue => Ok(row.notified_at.is_some() && row.evicted_at.is_none()),
         Amendment::Forget => {
@@ -115,9 +120,9 @@ fn is_meant(root: &Path, amendment: Amendment, row: &RecordRow) -> io::Result<bo
 }
 
 /// Compares the number that the operator gives with what was counted, and says what is wrong with it.
-fn is_confirmed(order: &Order, matching: u64) -> anyhow::Result<bool> {
+pub(crate) fn is_confirmed(confirm: Option<u64>, matching: u64) -> anyhow::Result<bool> {
     let mut errors = io::stderr();
-    let given = match order.confirm {
+    let given = match confirm {
         Some(given) => Some(given),
         None if io::stdin().is_terminal() => {
             write!(errors, "type the number to go on: ")?;
@@ -150,13 +155,17 @@ impl Writer<'_> {
                 let now = chrono::Utc::now().timestamp_millis();
                 Ok(records.amend(amendment, &ids, now)? as u64)
             }
-            Self::Service(socket) => {
-                let answer = client::ask(socket, Command::Amend(amendment, ids))?;
-                let changed = answer.strip_prefix("ok: ").and_then(|number| number.parse().ok());
-                changed.with_context(|| format!("the service says: {answer}"))
-            }
+            Self::Service(socket) => client::change(socket, Command::Amend(amendment, ids)),
         }
     }
+}
+
+/// What is changed together.
+#[derive(Default)]
+struct Batch {
+    ids: Vec<i64>,
+    /// To be deleted from the mirror before.
+    files: Vec<(ServerName, RemotePath)>,
 }
 
 fn change(settings: &Settings, order: &Order, last: i64) -> anyhow::Result<u64> {
@@ -167,20 +176,26 @@ fn change(settings: &Settings, order: &Order, last: i64) -> anyhow::Result<u64> 
     };
     // the writer first: it looks at the file, which would drop the locks of a reader in this process
     let mut reader = RecordsReader::open(&settings.records.path)?;
-    let (mut changed, mut ids) = (0, Vec::with_capacity(BATCH));
-    let (mut write, root) = (|ids: Vec<i64>| writer.write(order.amendment, ids), &settings.sync.root);
+    let (mut changed, root) = (0, &settings.sync.root);
+    let mut batch = Batch::default();
+    let mut write = |batch: Batch| {
+        // a file without a record would never be deleted; a record without a file is forgotten the next time
+        delete_durably(root, &batch.files)?;
+        writer.write(order.amendment, batch.ids)
+    };
     reader.for_each(&order.filter, &mut |row| {
-        if row.id <= last && is_meant(root, order.amendment, row)? {
-            ids.push(row.id);
+        let is_free = is_free(root, order.amendment, row)?;
+        if row.id <= last && (is_free || order.delete) {
+            batch.ids.push(row.id);
+            batch.files.extend((!is_free).then(|| (row.server.clone(), row.path.clone())));
         }
-        if ids.len() >= BATCH {
-            let batch = std::mem::replace(&mut ids, Vec::with_capacity(BATCH));
-            changed += write(batch).map_err(io::Error::other)?;
+        if batch.ids.len() >= BATCH {
+            changed += write(std::mem::take(&mut batch)).map_err(io::Error::other)?;
         }
         Ok(())
     })?;
-    if !ids.is_empty() {
-        changed += write(ids)?;
+    if !batch.ids.is_empty() {
+        changed += write(batch)?;
     }
     if let Writer::Own(records) = writer {
         records.close();

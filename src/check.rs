@@ -12,7 +12,7 @@ use futures_util::StreamExt;
 use futures_util::stream::{FuturesOrdered, FuturesUnordered};
 use sysinfo::Disks;
 
-use crate::config::{NotifySettings, QuotaSettings, ServerSettings, Settings};
+use crate::config::{NotifySettings, QuotaSettings, Selection, ServerSettings, Settings};
 use crate::names::{Printable, RemotePath};
 use crate::overview::process;
 use crate::quota::Usage;
@@ -29,7 +29,7 @@ const QUIT_LIMIT: Duration = Duration::from_secs(1);
 pub async fn check(settings: &Settings) -> bool {
     let Settings { sync, quota, notify, records, servers, .. } = settings;
     let mut well = report("configuration", &Ok(format!("{} servers", servers.len())));
-    well &= probe_all(servers).await;
+    well &= probe_all(&with_beginnings(servers, &records.path)).await;
     well &= report("records", &probe_records(&records.path));
     well &= report("disk", &probe_disk(&sync.root, quota));
     well &= report("notify", &probe_notify(notify).await);
@@ -89,7 +89,8 @@ async fn probe(settings: &ServerSettings) -> anyhow::Result<String> {
     let mut session = connector.connect().await.with_context(logging_in)?;
     let mut found = Vec::new();
     for path in &settings.directories {
-        let listed = list(&mut session, path).await.with_context(|| format!("listing {path}"))?;
+        let listed =
+            list(&mut session, path, &settings.selection).await.with_context(|| format!("listing {path}"))?;
         found.push(listed);
     }
     let tls = session.tls_version();
@@ -97,32 +98,68 @@ async fn probe(settings: &ServerSettings) -> anyhow::Result<String> {
     let mut way = settings.reach.in_words(settings.tls);
     way.splice(0..0, tls.map(str::to_owned));
     let way: String = way.iter().map(|words| format!(", {words}")).collect();
-    Ok(format!("{host}:{port}, logged in as {user}{way}; {}", found.join("; ")))
+    let selected = selected(&settings.selection);
+    Ok(format!("{host}:{port}, logged in as {user}{way}; {}{selected}", found.join("; ")))
 }
 
-async fn list(session: &mut Session, path: &RemotePath) -> anyhow::Result<String> {
-    let (mut directories, mut zips) = (0, 0);
+/// Those that begin with what is new have begun where the records say so, and else would begin now.
+fn with_beginnings(servers: &[ServerSettings], records: &Path) -> Vec<ServerSettings> {
+    let (mut servers, reader) = (servers.to_vec(), RecordsReader::open(records).ok());
+    for server in servers.iter_mut().filter(|server| server.selection.from_now) {
+        let begun = reader.as_ref().and_then(|reader| reader.beginning(&server.name).ok().flatten());
+        server.selection.since = Some(begun.unwrap_or_else(|| chrono::Utc::now().timestamp()));
+    }
+    servers
+}
+
+/// What is set to choose among the zips, in words.
+fn selected(selection: &Selection) -> String {
+    let time = selection.since.and_then(|since| chrono::DateTime::from_timestamp(since, 0));
+    let since = time.map(|time| format!("since {}", time.format("%Y-%m-%dT%H:%M:%SZ")));
+    let include = (!selection.include.is_empty()).then(|| "include".to_owned());
+    let exclude = (!selection.exclude.is_empty()).then(|| "exclude".to_owned());
+    let set: Vec<_> = [since, include, exclude].into_iter().flatten().collect();
+    if set.is_empty() { String::new() } else { format!("; left out by {}", set.join(", ")) }
+}
+
+/// What a directory holds.
+#[derive(Default)]
+struct Count {
+    directories: u64,
+    zips: u64,
+    /// Of both, those that the settings leave out.
+    left_out: u64,
+}
+
+async fn list(session: &mut Session, path: &RemotePath, selection: &Selection) -> anyhow::Result<String> {
+    let mut counted = Count::default();
+    let mut take = |entries: &mut Vec<Entry>| count(entries, path, selection, &mut counted);
     let mut entries = Vec::new();
     let mut listing = session.list(path).await?;
     loop {
         let more = listing.next(&mut entries).await?;
-        count(&mut entries, &mut directories, &mut zips);
+        take(&mut entries);
         if !more {
             break;
         }
     }
     let summary = listing.finish(&mut entries).await?;
-    count(&mut entries, &mut directories, &mut zips);
-    Ok(format!("{path}: {directories} directories, {zips} zips{}", complaint(&summary)))
+    take(&mut entries);
+    let Count { directories, zips, left_out } = counted;
+    let left_out = if left_out > 0 { format!(", {left_out} of them left out") } else { String::new() };
+    Ok(format!("{path}: {directories} directories, {zips} zips{left_out}{}", complaint(&summary)))
 }
 
-fn count(entries: &mut Vec<Entry>, directories: &mut u64, zips: &mut u64) {
-    for entry in entries.drain(..) {
-        match entry.kind {
-            Kind::Directory => *directories += 1,
-            Kind::File | Kind::Link if entry.name.is_zip() => *zips += 1,
-            _ => {}
-        }
+fn count(entries: &mut Vec<Entry>, path: &RemotePath, selection: &Selection, counted: &mut Count) {
+    for Entry { name, kind, facts, .. } in entries.drain(..) {
+        let path = || path.join(&name);
+        let (kinds, is_wanted) = match kind {
+            Kind::Directory => (&mut counted.directories, selection.wants_directory(path)),
+            Kind::File | Kind::Link if name.is_zip() => (&mut counted.zips, selection.wants(&facts, path)),
+            _ => continue,
+        };
+        *kinds += 1;
+        counted.left_out += u64::from(!is_wanted);
     }
 }
 

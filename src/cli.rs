@@ -12,8 +12,9 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::amend::Order;
 use crate::globs::Globs;
+use crate::mark::Order as MarkOrder;
 use crate::moment;
-use crate::records::{Amendment, Filter};
+use crate::records::{Amendment, Filter, Mark};
 
 /// One call of the program.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +46,8 @@ pub enum Command {
     },
     /// A change of the download records.
     Amend(Order),
+    /// Files that are to count as fetched.
+    Mark(MarkOrder),
 }
 
 /// A command that goes over the control socket.
@@ -114,9 +117,9 @@ fn parse_from(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocatio
         }
         Some(Verb::Records { config, action: Some(action), .. }) => {
             also(config);
-            let (config, order) = action.into_order()?;
+            let (config, command) = action.into_command()?;
             also(config);
-            Command::Amend(order)
+            command
         }
         Some(Verb::Records { config, filter, format, action: None }) => {
             also(config);
@@ -179,13 +182,16 @@ struct FilterArguments {
 impl FilterArguments {
     fn read(self) -> Result<Filter, clap::Error> {
         let Self { servers, paths, since, until, evicted, present, unannounced, announced } = self;
-        let paths = Globs::new(&paths).map_err(|fault| {
-            Arguments::command().error(ErrorKind::ValueValidation, format!("--path {fault}"))
-        })?;
+        let paths = globs(&paths)?;
         let either = |yes: bool, no: bool| if yes || no { Some(yes) } else { None };
         let (evicted, announced) = (either(evicted, present), either(announced, unannounced));
         Ok(Filter { servers, paths, since, until, evicted, announced })
     }
+}
+
+fn globs(patterns: &[String]) -> Result<Globs, clap::Error> {
+    Globs::new(patterns)
+        .map_err(|fault| Arguments::command().error(ErrorKind::ValueValidation, format!("--path {fault}")))
 }
 
 #[derive(Debug, Subcommand)]
@@ -227,10 +233,60 @@ enum Verb {
 
 #[derive(Debug, Subcommand)]
 enum Change {
-    /// Forget files that are not in the mirror any more: they are fetched again where the server still has them
-    Forget(ChangeArguments),
+    /// Forget files, of those that are not in the mirror any more or with --delete of all: they are fetched again where the server still has them
+    Forget(ForgetArguments),
     /// Announce files of the mirror once more
     Requeue(ChangeArguments),
+    /// Count files as fetched that are not on record, without fetching them
+    Mark(MarkArguments),
+}
+
+#[derive(Debug, Args)]
+struct ForgetArguments {
+    #[command(flatten)]
+    change: ChangeArguments,
+    /// Delete those that are still in the mirror first, instead of leaving them on record
+    #[arg(long)]
+    delete: bool,
+}
+
+#[derive(Debug, Args)]
+struct MarkArguments {
+    #[command(flatten)]
+    config: Config,
+    /// Those that the servers list now, as far as since, include and exclude leave them
+    #[arg(long, conflicts_with = "local", required_unless_present = "local")]
+    listed: bool,
+    /// Those that lie in the mirror at their places, however they came there
+    #[arg(long)]
+    local: bool,
+    /// Only those of this server; may be repeated
+    #[arg(long = "server", value_name = "NAME")]
+    servers: Vec<String>,
+    /// Only those with a remote path that fits: * within a name, ** through directories; may be repeated
+    #[arg(long = "path", value_name = "GLOB")]
+    paths: Vec<String>,
+    /// Announce them; only what lies in the mirror can be
+    #[arg(long, conflicts_with = "listed")]
+    announce: bool,
+    /// Show which they are and how many, and change nothing
+    #[arg(long, conflicts_with = "confirm")]
+    dry_run: bool,
+    /// How many they are; asked for at a terminal
+    #[arg(long, value_name = "NUMBER")]
+    confirm: Option<u64>,
+}
+
+impl MarkArguments {
+    fn into_order(self) -> Result<(Config, MarkOrder), clap::Error> {
+        let Self { config, listed, servers, paths, announce, dry_run, confirm, .. } = self;
+        let mark = match (listed, announce) {
+            (true, _) => Mark::Listed,
+            (false, true) => Mark::LocalToAnnounce,
+            (false, false) => Mark::Local,
+        };
+        Ok((config, MarkOrder { mark, servers, paths: globs(&paths)?, dry_run, confirm }))
+    }
 }
 
 #[derive(Debug, Args)]
@@ -248,10 +304,14 @@ struct ChangeArguments {
 }
 
 impl Change {
-    fn into_order(self) -> Result<(Config, Order), clap::Error> {
-        let (amendment, arguments) = match self {
-            Self::Forget(arguments) => (Amendment::Forget, arguments),
-            Self::Requeue(arguments) => (Amendment::Requeue, arguments),
+    fn into_command(self) -> Result<(Config, Command), clap::Error> {
+        let (amendment, delete, arguments) = match self {
+            Self::Forget(ForgetArguments { change, delete }) => (Amendment::Forget, delete, change),
+            Self::Requeue(arguments) => (Amendment::Requeue, false, arguments),
+            Self::Mark(arguments) => {
+                let (config, order) = arguments.into_order()?;
+                return Ok((config, Command::Mark(order)));
+            }
         };
         let ChangeArguments { config, filter, dry_run, confirm } = arguments;
         let filter = filter.read()?;
@@ -259,7 +319,7 @@ impl Change {
             let fault = "at least one filter is needed, such as --server or --path";
             return Err(Arguments::command().error(ErrorKind::MissingRequiredArgument, fault));
         }
-        Ok((config, Order { amendment, filter, dry_run, confirm }))
+        Ok((config, Command::Amend(Order { amendment, delete, filter, dry_run, confirm })))
     }
 }
 
@@ -381,7 +441,7 @@ mod tests {
     fn a_change_of_records_says_which_and_how_many() {
         let filter = || Filter { servers: vec!["a".to_owned()], ..Filter::default() };
         let order = |amendment, dry_run, confirm| {
-            Command::Amend(Order { amendment, filter: filter(), dry_run, confirm })
+            Command::Amend(Order { amendment, delete: false, filter: filter(), dry_run, confirm })
         };
         for (line, expected) in [
             ("records forget --server a --dry-run", order(Amendment::Forget, true, None)),

@@ -5,7 +5,7 @@
 //! that knows no actor; `ARCHITECTURE.md` names them. From outside to inside:
 //!
 //! - [`cli`], [`config`]: what the operator asks and writes
-//! - [`app`], [`amend`], [`check`], [`control`], [`overview`], [`logging`], [`systemd`]: the service, its probes, console, status, log and overseer
+//! - [`app`], [`amend`], [`mark`], [`check`], [`control`], [`overview`], [`logging`], [`systemd`]: the service, its probes, console, status, log and overseer
 //! - [`terminal`]: what a person at a terminal gets beyond plain lines
 //! - [`web`]: the status page and what programs read
 //! - [`actors`]: who runs on which thread and asks whom; the only module that knows Actix
@@ -31,6 +31,7 @@ pub mod globs;
 pub mod json;
 pub mod lateness;
 pub mod logging;
+pub mod mark;
 pub mod mirror;
 pub mod moment;
 pub mod names;

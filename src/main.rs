@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::exit;
 use std::time::Duration;
 
-use mrosync::amend::{self, Order, Outcome};
+use mrosync::amend::{self, Outcome};
 use mrosync::app::{self, Ended, Launch, Refused};
 use mrosync::cli::{self, Command, CtlCommand, Invocation, RecordsFormat};
 use mrosync::config::{self, Loaded, Settings};
@@ -13,7 +13,7 @@ use mrosync::control::command::REFUSED;
 use mrosync::control::{self, operator, watch};
 use mrosync::names::Printable;
 use mrosync::records::{self, Filter, RecordsReader};
-use mrosync::{check, logging};
+use mrosync::{check, logging, mark};
 
 /// Done.
 const DONE: i32 = 0;
@@ -42,7 +42,12 @@ fn main() {
         Command::Run { start } => run(settings, config, &warnings, start),
         Command::Check => run_check(&settings, &warnings),
         Command::Ctl(command) => ctl(&settings.control.socket, command),
-        Command::Amend(order) => amend(&settings, &order),
+        Command::Amend(order) => changed(amend::amend(&settings, &order)),
+        Command::Mark(order) => {
+            // never dropped, as in `run_check`
+            let system = std::mem::ManuallyDrop::new(actix_rt::System::new());
+            changed(system.block_on(mark::mark(&settings, &order)))
+        }
         Command::Records { filter, format } => records(&settings.records.path, &filter, format),
     });
 }
@@ -130,8 +135,8 @@ fn records(path: &Path, filter: &Filter, format: RecordsFormat) -> i32 {
     }
 }
 
-fn amend(settings: &Settings, order: &Order) -> i32 {
-    match amend::amend(settings, order) {
+fn changed(outcome: anyhow::Result<Outcome>) -> i32 {
+    match outcome {
         Ok(Outcome::Done) => DONE,
         Ok(Outcome::Unconfirmed) => UNUSABLE,
         Err(error) => {

@@ -17,7 +17,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use crate::facts::{Download, FileFacts, Knowledge};
 use crate::fault;
 use crate::names::{RemoteName, RemotePath, ServerName};
-use crate::records::{Amendment, Notice, PresentFile, Records, RecordsError, Totals, Trouble, Writes};
+use crate::records::{Amendment, Mark, Notice, PresentFile, Records, RecordsError, Totals, Trouble, Writes};
 
 /// From one commit to the next, unless so many writes wait.
 const GATHER: Duration = Duration::from_millis(10);
@@ -103,6 +103,11 @@ pub struct Postpone {
     pub at: i64,
 }
 
+/// Since when do these servers begin with what is new, in seconds since 1970? Now, where that is new of them.
+#[derive(Debug, Message)]
+#[rtype(result = "anyhow::Result<Vec<i64>>")]
+pub struct BeginServers(pub Vec<ServerName>);
+
 /// Is anybody there? Answered in its turn, so that a keeper that hangs is noticed.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
@@ -117,6 +122,11 @@ pub struct Flush;
 #[derive(Debug, Message)]
 #[rtype(result = "anyhow::Result<usize>")]
 pub struct Amend(pub Amendment, pub Vec<i64>);
+
+/// An operator counts files as fetched. Answers how many were not on record.
+#[derive(Debug, Message)]
+#[rtype(result = "anyhow::Result<usize>")]
+pub struct MarkFetched(pub Mark, pub Vec<Download>);
 
 /// The sums of the records, for the warden and `status`.
 #[derive(Debug, Clone, Default)]
@@ -169,6 +179,7 @@ enum Work {
     Evict,
     Amend,
     Find,
+    Begin,
     Sum,
 }
 
@@ -408,6 +419,27 @@ impl Handler<Amend> for RecordKeeper {
         self.refresh_totals();
         self.outbox_grew.notify_one();
         Ok(changed)
+    }
+}
+
+impl Handler<MarkFetched> for RecordKeeper {
+    type Result = anyhow::Result<usize>;
+
+    fn handle(&mut self, MarkFetched(mark, mut files): MarkFetched, _: &mut Context<Self>) -> Self::Result {
+        let now = Utc::now().timestamp_millis();
+        files.iter_mut().for_each(|file| file.downloaded_at = now);
+        let marked = self.with(Work::Amend, |records| records.mark(mark, &files))?;
+        self.refresh_totals();
+        self.outbox_grew.notify_one();
+        Ok(marked)
+    }
+}
+
+impl Handler<BeginServers> for RecordKeeper {
+    type Result = anyhow::Result<Vec<i64>>;
+
+    fn handle(&mut self, message: BeginServers, _: &mut Context<Self>) -> Self::Result {
+        self.with(Work::Begin, |records| records.begin(&message.0, Utc::now().timestamp()))
     }
 }
 

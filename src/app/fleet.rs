@@ -19,6 +19,7 @@ use crate::config::{
 use crate::lateness;
 use crate::mirror::publisher::Publisher;
 use crate::mirror::tree::Mirror;
+use crate::names::ServerName;
 use crate::quota::Gauge;
 use crate::status::Progress;
 
@@ -133,6 +134,20 @@ fn tell<T: PartialEq>(sender: &watch::Sender<T>, new: T) {
         *now = new;
         differs
     });
+}
+
+/// Those that begin with what is new.
+pub(super) fn beginning(servers: &[ServerSettings]) -> Vec<ServerName> {
+    let beginning = servers.iter().filter(|server| server.selection.from_now);
+    beginning.map(|server| server.name.clone()).collect()
+}
+
+/// Has them begin at the moments that the records remember, in the order of [`beginning`].
+pub(super) fn begin(servers: &mut [ServerSettings], moments: &[i64]) {
+    let beginning = servers.iter_mut().filter(|server| server.selection.from_now);
+    for (server, at) in beginning.zip(moments) {
+        server.selection.since = Some(*at);
+    }
 }
 
 /// Tells the servers' lateness what the records know. Without it, it is learnt anew.

@@ -12,8 +12,9 @@ use std::time::Duration;
 
 use tokio::sync::Mutex;
 
-use super::fleet::{Checked, Fleet, Live, remember_lateness};
+use super::fleet::{Checked, Fleet, Live, begin, beginning, remember_lateness};
 use crate::actors::Address;
+use crate::actors::record_keeper::{BeginServers, RecordKeeper};
 use crate::actors::supervisor::{Change, Changed, Supervisor};
 use crate::config::{self, Loaded, Settings};
 use crate::logging::RunLog;
@@ -26,6 +27,7 @@ const STEP_LIMIT: Duration = Duration::from_secs(10);
 
 /// The service, as far as it can be changed.
 pub(super) struct Reloader {
+    pub(super) keeper: Address<RecordKeeper>,
     pub(super) files: Vec<PathBuf>,
     pub(super) log: RunLog,
     pub(super) live: Live,
@@ -90,18 +92,20 @@ impl Reloader {
     /// Finds all that is wrong, and changes nothing.
     async fn read(&self, in_force: &Settings) -> Result<Read, Vec<String>> {
         let files = self.files.clone();
-        let loaded = beside(move || {
-            config::load(&files).map(|Loaded { settings, warnings }| {
-                let servers = settings.servers.iter().cloned().map(Checked::new).collect::<Vec<_>>();
-                (settings, servers, warnings)
-            })
-        });
-        let loaded =
-            loaded.await.map_err(|fault| vec![format!("the configuration cannot be read: {fault}")])?;
-        let (settings, servers, warnings) = loaded.map_err(|faults| faults.faults().to_vec())?;
+        let unread = |fault: String| vec![format!("the configuration cannot be read: {fault}")];
+        let loaded = beside(move || config::load(&files)).await.map_err(unread)?;
+        let Loaded { mut settings, warnings } = loaded.map_err(|faults| faults.faults().to_vec())?;
         let listens = in_force.web.as_ref().map(|web| web.listen);
         let elsewhere = settings.web.clone().filter(|web| Some(web.listen) != listens);
         let door = elsewhere.map(Door::open).transpose().map_err(|error| vec![format!("{error:#}")])?;
+        let moments = self.keeper.send(BeginServers(beginning(&settings.servers))).await;
+        let moments = moments.map_err(|error| vec![format!("the records do not answer: {error}")])?;
+        let moments =
+            moments.map_err(|error| vec![format!("since = \"now\" cannot be remembered: {error:#}")])?;
+        begin(&mut settings.servers, &moments);
+        let of_servers = settings.servers.clone();
+        let check = move || of_servers.into_iter().map(Checked::new).collect();
+        let servers = beside(check).await.map_err(unread)?;
         Ok(Read { settings, servers, warnings, door })
     }
 

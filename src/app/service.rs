@@ -10,19 +10,19 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use tokio::sync::{Mutex, Notify, mpsc, oneshot};
 
-use super::fleet::{Checked, Fleet, Live, remember_lateness};
+use super::fleet::{Checked, Fleet, Live, begin, beginning, remember_lateness};
 use super::reload::Reloader;
 use super::signals::{Asked, Signals};
 use super::{Ended, Launch, Refused};
 use crate::actors::notifier::{Notifier, Told};
 use crate::actors::quota_warden::{DiskView, QuotaWarden, Warden};
-use crate::actors::record_keeper::{Amend, Flush, Ping, RecordKeeper, SharedTotals};
+use crate::actors::record_keeper::{Amend, Flush, MarkFetched, Ping, RecordKeeper, SharedTotals};
 use crate::actors::scanner::Begin;
 use crate::actors::supervisor::{IsRunning, Start, Stop, Supervisor};
 use crate::actors::{Address, shielded, start, start_apart};
 use crate::control::command::{HELP, answer_line, refused};
 use crate::control::socket::ControlSocket;
-use crate::control::{Command, Request, Requests, console, render};
+use crate::control::{Command, Marking, Request, Requests, console, render};
 use crate::exit_flag::ExitFlag;
 use crate::fault;
 use crate::mirror::publisher::Publisher;
@@ -64,8 +64,10 @@ struct Desk {
 }
 
 impl Service {
-    pub(super) fn build(launch: Launch, mirror: Mirror, records: Records) -> anyhow::Result<Self> {
-        let Launch { settings, files, log, .. } = launch;
+    pub(super) fn build(launch: Launch, mirror: Mirror, mut records: Records) -> anyhow::Result<Self> {
+        let Launch { mut settings, files, log, .. } = launch;
+        let moments = records.begin(&beginning(&settings.servers), chrono::Utc::now().timestamp())?;
+        begin(&mut settings.servers, &moments);
         let (live, database) = (Live::new(&settings), settings.records.path.clone());
         let (mirror, gauge) = (Arc::new(mirror), Arc::new(Gauge::default()));
         gauge.set_partial(mirror.partial_bytes().context("cannot measure the partial files")?);
@@ -120,6 +122,7 @@ impl Service {
             servers: Arc::clone(&roster),
         };
         let reloader = Reloader {
+            keeper: keeper.clone(),
             files,
             log,
             live,
@@ -247,7 +250,10 @@ impl Desk {
                 Ok(done) => answer_line(&Ok(done)),
                 Err(faults) => refused(&faults, lines),
             },
-            Command::Amend(amendment, ids) => self.amend(Amend(amendment, ids)).await,
+            Command::Amend(amendment, ids) => self.amended(self.keeper.send(Amend(amendment, ids)).await),
+            Command::Mark(Marking { mark, files, .. }) => {
+                self.amended(self.keeper.send(MarkFetched(mark, files)).await)
+            }
             Command::Help => HELP.to_owned(),
             Command::Status { json } => {
                 let running = self.supervisor.send(IsRunning).await.unwrap_or(false);
@@ -263,9 +269,9 @@ impl Desk {
 }
 
 impl Desk {
-    /// Changes records, and has every scanner look them up again.
-    async fn amend(&self, amend: Amend) -> String {
-        let outcome = self.keeper.send(amend).await.unwrap_or_else(|error| Err(anyhow::anyhow!("{error}")));
+    /// Records were changed: every scanner looks them up again.
+    fn amended<E: std::fmt::Display>(&self, outcome: Result<anyhow::Result<usize>, E>) -> String {
+        let outcome = outcome.unwrap_or_else(|error| Err(anyhow::anyhow!("{error}")));
         // after the commit: whatever a scan learns from here on is true
         self.reloader.roster.all().iter().for_each(|progress| progress.records_changed());
         answer_line(&outcome.map(|changed| changed.to_string()).map_err(|error| format!("{error:#}")))

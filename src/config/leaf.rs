@@ -74,6 +74,14 @@ pub(super) fn moment(value: &Value) -> Result<i64, String> {
     moment::parse(text(value)?).map(|milliseconds| milliseconds.div_euclid(1000))
 }
 
+/// A moment, in unix seconds; none where it is that of the first start.
+pub(super) fn since(value: &Value) -> Result<Option<i64>, String> {
+    if text(value)? == "now" {
+        return Ok(None);
+    }
+    moment(value).map(Some).map_err(|fault| format!("{fault}; or \"now\""))
+}
+
 /// A whole number within `range`.
 pub(super) fn whole(value: &Value, range: &RangeInclusive<u16>) -> Result<u16, String> {
     let (least, most) = (range.start(), range.end());

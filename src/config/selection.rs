@@ -1,8 +1,11 @@
 //! Which of a server's zips are wanted, and which of them first.
 
-use crate::facts::FileFacts;
+use crate::facts::{FileFacts, Modified, TimeSource};
 use crate::globs::Globs;
 use crate::names::RemotePath;
+
+/// How far a server's local time may be behind UTC.
+const WESTERNMOST_SECONDS: i64 = 12 * 3600;
 
 /// Which of the new zips that are known is fetched next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
@@ -22,6 +25,8 @@ pub enum Order {
 pub struct Selection {
     /// Not those that the server surely changed before, in unix seconds.
     pub since: Option<i64>,
+    /// `since` is the first start with this setting, which the records remember; none before it.
+    pub from_now: bool,
     /// Only those with a path that fits, where there is any pattern.
     pub include: Globs,
     /// None of those with a path that fits, and no directory that does.
@@ -32,8 +37,7 @@ impl Selection {
     /// Whether the zip at the path that `path` puts together is wanted. One whose time is not known is not too old.
     #[must_use]
     pub fn wants(&self, facts: &FileFacts, path: impl FnOnce() -> RemotePath) -> bool {
-        let old = |since| facts.modified.is_some_and(|modified| modified.is_surely_before(since));
-        if self.since.is_some_and(old) {
+        if facts.modified.is_some_and(|modified| self.is_too_old(modified)) {
             return false;
         }
         if self.include.is_empty() && self.exclude.is_empty() {
@@ -41,6 +45,13 @@ impl Selection {
         }
         let path = path();
         (self.include.is_empty() || self.include.fit(path.text())) && !self.exclude.fit(path.text())
+    }
+
+    fn is_too_old(&self, modified: Modified) -> bool {
+        // nobody wrote our clock down with the server's zone in mind
+        let is_local = self.from_now && modified.source != TimeSource::Mlsd;
+        let slack = if is_local { WESTERNMOST_SECONDS } else { 0 };
+        self.since.is_some_and(|since| modified.is_surely_before(since.saturating_sub(slack)))
     }
 
     /// Whether the directory is looked into.
@@ -53,7 +64,6 @@ impl Selection {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::facts::{Modified, TimeSource};
 
     fn at(unix_seconds: i64, source: TimeSource) -> FileFacts {
         FileFacts { size: None, modified: Some(Modified { unix_seconds, source }) }
@@ -80,10 +90,25 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_too_old_for_now_in_whatever_zone_a_server_lists() {
+        let noon = 20_000 * 86_400 + 43_200;
+        let selection = Selection { since: Some(noon), from_now: true, ..Selection::default() };
+        for (facts, wanted) in [
+            (at(noon - 1, TimeSource::Mlsd), false),
+            (at(noon - 12 * 3600, TimeSource::ListSecond), true),
+            (at(noon - 12 * 3600 - 1, TimeSource::ListSecond), false),
+        ] {
+            assert_eq!(selection.wants(&facts, path), wanted, "{facts:?}");
+        }
+        let before_the_start = Selection { from_now: true, ..Selection::default() };
+        assert!(before_the_start.wants(&at(0, TimeSource::Mlsd), path));
+    }
+
+    #[test]
     fn a_zip_must_be_included_and_not_excluded() {
         let globs = |pattern: &str| Globs::new(&[pattern]).unwrap();
         let wants = |include: Globs, exclude: Globs| {
-            Selection { since: None, include, exclude }.wants(&FileFacts::default(), path)
+            Selection { include, exclude, ..Selection::default() }.wants(&FileFacts::default(), path)
         };
         assert!(wants(Globs::default(), Globs::default()) && wants(globs("/in/*"), globs("b*")));
         assert!(!wants(globs("/out/*"), Globs::default()) && !wants(globs("/in/*"), globs("a*")));

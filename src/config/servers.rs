@@ -107,9 +107,14 @@ impl Shared {
     }
 
     fn selection_by(&self, section: &mut Section) -> Selection {
-        let Selection { since, include, exclude } = &self.selection;
+        let Selection { since, from_now, include, exclude } = &self.selection;
+        let (since, from_now) = match section.read("since", leaf::since) {
+            Some(since) => (since, since.is_none()),
+            None => (*since, *from_now),
+        };
         Selection {
-            since: section.read("since", leaf::moment).or(*since),
+            since,
+            from_now,
             include: section.read("include", leaf::globs).unwrap_or_else(|| include.clone()),
             exclude: section.read("exclude", leaf::globs).unwrap_or_else(|| exclude.clone()),
         }
@@ -403,11 +408,19 @@ mod tests {
         );
         let globs = |pattern: &str| crate::globs::Globs::new(&[pattern]).unwrap();
         let since = Some(1_793_491_200);
-        let selection = Selection { since, include: globs("*.zip"), exclude: globs("/old/**") };
+        let (include, exclude) = (globs("*.zip"), globs("/old/**"));
+        let selection = Selection { since, include, exclude, ..Selection::default() };
         assert_eq!((&servers[0].selection, servers[0].order), (&selection, Order::NewestFirst));
         let selection = Selection { since: Some(1_793_491_201), ..Selection::default() };
         assert_eq!((&servers[1].selection, servers[1].order), (&selection, Order::OldestFirst));
         assert_eq!(server("").order, Order::Listed);
+        let defaults = "[defaults]\nsince = 'now'\n";
+        let toml = format!(
+            "{defaults}[[servers]]\nname = 'a'\nhost = 'h'\n[[servers]]\nname = 'b'\nhost = 'h'\nsince = '2026-11-01'\n"
+        );
+        let servers = load(&toml, &Environment::new()).unwrap().settings.servers;
+        let begins = |server: &ServerSettings| (server.selection.from_now, server.selection.since);
+        assert_eq!((begins(&servers[0]), begins(&servers[1])), ((true, None), (false, since)));
         let told = faults("since = 'soon'\ninclude = ['[a']\nexclude = [1]\norder = 'random'");
         let named = ["since", "include", "exclude", "order"];
         assert_eq!(told.len(), named.len(), "{told:?}");

@@ -33,3 +33,14 @@ pub fn ask(socket: &Path, command: Command) -> anyhow::Result<String> {
     }
     Ok(answer.trim_end_matches('\n').to_owned())
 }
+
+/// Sends a change of records, and gives back how many the service changed.
+///
+/// # Errors
+///
+/// As [`ask`], and with the words of the service where it could not.
+pub fn change(socket: &Path, command: Command) -> anyhow::Result<u64> {
+    let answer = ask(socket, command)?;
+    let changed = answer.strip_prefix("ok: ").and_then(|number| number.parse().ok());
+    changed.with_context(|| format!("the service says: {answer}"))
+}

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::Marking;
 use crate::names::Printable;
 use crate::records::{Amendment, BATCH};
 
@@ -25,6 +26,8 @@ pub enum Command {
     },
     /// Change these records, [`BATCH`] at most. Said by `mrosync records`, and no word for people.
     Amend(Amendment, Vec<i64>),
+    /// Put these files on record. Said by `mrosync records`, and no word for people.
+    Mark(Marking),
     /// List the commands.
     Help,
     /// End the service.
@@ -65,8 +68,6 @@ impl FromStr for Command {
             ["status", "--json"] => Ok(Self::Status { json: true }),
             ["reload"] => Ok(Self::Reload { lines: false }),
             ["reload", "--lines"] => Ok(Self::Reload { lines: true }),
-            ["records-forget", ids @ ..] => amend(Amendment::Forget, ids, line),
-            ["records-requeue", ids @ ..] => amend(Amendment::Requeue, ids, line),
             ["help"] => Ok(Self::Help),
             ["quit" | "exit"] => Ok(Self::Quit),
             _ => Err(unknown(line)),
@@ -78,10 +79,29 @@ fn unknown(line: &str) -> UnknownCommand {
     UnknownCommand(line.trim().chars().take(80).collect())
 }
 
-fn amend(amendment: Amendment, ids: &[&str], line: &str) -> Result<Command, UnknownCommand> {
+impl Command {
+    /// Reads one line of the control socket, where `mrosync records` says more than people do. Such a line counts only
+    /// with its end: half a number is a number.
+    ///
+    /// # Errors
+    ///
+    /// [`UnknownCommand`].
+    pub fn from_socket(line: &str) -> Result<Self, UnknownCommand> {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let read = match words.as_slice() {
+            ["records-forget", ids @ ..] => amend(Amendment::Forget, ids),
+            ["records-requeue", ids @ ..] => amend(Amendment::Requeue, ids),
+            ["records-mark", words @ ..] => Marking::read(words).map(Self::Mark),
+            _ => return line.parse(),
+        };
+        read.filter(|_| line.ends_with('\n')).ok_or_else(|| unknown(line))
+    }
+}
+
+fn amend(amendment: Amendment, ids: &[&str]) -> Option<Command> {
     let read: Result<Vec<i64>, _> = ids.iter().map(|id| id.parse()).collect();
     let usable = read.ok().filter(|ids| (1..=BATCH).contains(&ids.len()));
-    usable.map(|ids| Command::Amend(amendment, ids)).ok_or_else(|| unknown(line))
+    usable.map(|ids| Command::Amend(amendment, ids))
 }
 
 impl fmt::Display for Command {
@@ -95,6 +115,7 @@ impl fmt::Display for Command {
                 })?;
                 return ids.iter().try_for_each(|id| write!(f, " {id}"));
             }
+            Self::Mark(marking) => return write!(f, "records-mark {marking}"),
             Self::Start => "start",
             Self::Stop => "stop",
             Self::Status { json: false } => "status",
@@ -144,8 +165,6 @@ mod tests {
             ("help", Command::Help),
             ("exit", Command::Quit),
             ("quit", Command::Quit),
-            ("records-forget 1 20", Command::Amend(Amendment::Forget, vec![1, 20])),
-            ("records-requeue 3", Command::Amend(Amendment::Requeue, vec![3])),
         ] {
             assert_eq!(line.parse(), Ok(command.clone()), "{line}");
             assert_eq!(command.to_string().parse(), Ok(command));
@@ -158,6 +177,25 @@ mod tests {
         for word in words() {
             assert!(word.parse::<Command>().is_ok(), "{word}");
         }
+    }
+
+    #[test]
+    fn records_are_changed_over_the_socket_alone_and_by_whole_lines() {
+        for (line, command) in [
+            ("records-forget 1 20\n", Command::Amend(Amendment::Forget, vec![1, 20])),
+            ("records-requeue 3\n", Command::Amend(Amendment::Requeue, vec![3])),
+        ] {
+            assert_eq!(Command::from_socket(line), Ok(command.clone()), "{line}");
+            assert_eq!(Command::from_socket(&format!("{command}\n")), Ok(command));
+            line.parse::<Command>().unwrap_err();
+            Command::from_socket(line.trim_end()).unwrap_err();
+        }
+        for wrong in
+            ["records-forget\n", "records-forget x\n", "records-mark\n", "records-mark listed utf-8 a\n"]
+        {
+            Command::from_socket(wrong).unwrap_err();
+        }
+        assert_eq!(Command::from_socket("STOP"), Ok(Command::Stop));
     }
 
     #[test]

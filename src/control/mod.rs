@@ -4,6 +4,7 @@ pub mod client;
 pub mod command;
 pub mod console;
 pub mod editor;
+pub mod marking;
 pub mod operator;
 pub mod render;
 pub mod socket;
@@ -12,6 +13,7 @@ pub mod watch;
 use tokio::sync::{mpsc, oneshot};
 
 pub use command::Command;
+pub use marking::Marking;
 
 /// Commands that wait for the service. More than a person types.
 const QUEUE: usize = 16;

@@ -10,16 +10,16 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use rustix::fs::FlockOperation;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 
-use super::Requests;
-use crate::records::BATCH;
+use super::{Command, Requests};
 
-/// Longest command line: a batch of records to change, each with up to 20 digits and a blank.
-const MAX_LINE: u64 = 256 + 21 * BATCH as u64;
+/// Longest command line: files to put on record, with names up to 64 KiB together, or one file whose path alone is as
+/// long as 256 directories allow; three letters a byte.
+const MAX_LINE: u64 = 384 << 10;
 /// For a client to send its line, and to take its answer.
 const CLIENT_LIMIT: Duration = Duration::from_secs(10);
 /// Clients at a time. One more takes the place of the one that has been silent longest.
@@ -217,7 +217,7 @@ async fn serve_client(
     let line = tokio::time::timeout(CLIENT_LIMIT, read_line(&mut stream)).await??;
     silent_since.set(None);
     crate::fault::here("control", "control");
-    let answer = match line.parse() {
+    let answer = match Command::from_socket(&line) {
         Ok(command) => requests.ask(command).await,
         Err(unknown) => format!("{unknown}"),
     };
@@ -232,14 +232,7 @@ async fn serve_client(
 
 async fn read_line(stream: &mut UnixStream) -> io::Result<String> {
     let mut line = Vec::new();
-    let mut limited = stream.take(MAX_LINE);
-    loop {
-        let mut byte = [0];
-        match limited.read(&mut byte).await? {
-            0 => break,
-            _ if byte == *b"\n" => break,
-            _ => line.extend_from_slice(&byte),
-        }
-    }
+    // what comes after the line is nobody's: one command a connection
+    BufReader::new(stream.take(MAX_LINE)).read_until(b'\n', &mut line).await?;
     Ok(String::from_utf8_lossy(&line).into_owned())
 }

@@ -1,12 +1,15 @@
 //! Deleting one file of the mirror, for the quota.
 
+use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
+use anyhow::Context;
 use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
-use super::tree::{Mirror, open_directory, size_of_stat};
+use super::tree::{Mirror, open_directory, open_server, size_of_stat};
 use crate::names::{RemotePath, ServerName};
 
 /// What became of the file.
@@ -76,21 +79,70 @@ pub fn is_present(mirror: &Mirror, server: &ServerName, path: &RemotePath) -> io
     }
 }
 
-fn home_of<'p>(
-    mirror: &Mirror,
-    server: &ServerName,
-    path: &'p RemotePath,
-) -> io::Result<(impl AsFd, &'p str)> {
-    let top = mirror.existing(server)?;
+/// Deletes the files below `root` durably, for an operator who has nothing open there. Those that are gone are fine.
+///
+/// # Errors
+///
+/// The system's, with the file; some are deleted then, and the same call goes on with the rest.
+pub fn delete_durably(root: &Path, files: &[(ServerName, RemotePath)]) -> anyhow::Result<()> {
+    let home = |server: &ServerName, path| home_below(open_server(root, server)?.as_fd(), path);
+    let gone = |done: io::Result<()>| match done {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        done => done,
+    };
+    let mut changed = BTreeMap::new();
+    for (server, path) in files {
+        let delete = || -> io::Result<()> {
+            let (home, name) = home(server, path)?;
+            Ok(rustix::fs::unlinkat(&home, name, AtFlags::empty())?)
+        };
+        gone(delete()).with_context(|| format!("cannot delete {path} of {server}"))?;
+        let directory = path.text().rsplit_once('/').map_or("", |(directory, _)| directory);
+        changed.insert((server.as_str(), directory), (server, path));
+    }
+    for (server, path) in changed.into_values() {
+        let sync = || -> io::Result<()> { Ok(rustix::fs::fsync(home(server, path)?.0)?) };
+        gone(sync()).with_context(|| format!("cannot sync the directory of {path} of {server}"))?;
+    }
+    Ok(())
+}
+
+fn home_of<'p>(mirror: &Mirror, server: &ServerName, path: &'p RemotePath) -> io::Result<(OwnedFd, &'p str)> {
+    home_below(mirror.existing(server)?.as_fd(), path)
+}
+
+/// The directory of a file below `{root}/{server}`, and its name there.
+fn home_below<'p>(top: BorrowedFd<'_>, path: &'p RemotePath) -> io::Result<(OwnedFd, &'p str)> {
     let text = path.text();
     let (directory, name) = text.rsplit_once('/').unwrap_or(("", text));
     let directory = RemotePath::from_parts(Vec::new(), directory.to_owned());
-    Ok((open_directory(top.as_fd(), &directory)?, name))
+    Ok((open_directory(top, &directory)?, name))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn several_are_deleted_for_good_and_never_through_a_link() {
+        let folder = tempfile::tempdir().unwrap();
+        let server = ServerName::new("omc01").unwrap();
+        let file = |text: &str| (server.clone(), RemotePath::from_text(text, encoding_rs::UTF_8).unwrap());
+        let files = ["/a/1.zip", "/a/2.zip", "/b/3.zip", "/c/gone.zip"].map(file);
+        delete_durably(folder.path(), &files).unwrap();
+        for path in ["a/1.zip", "a/2.zip", "b/3.zip", "b/4.zip"] {
+            let path = folder.path().join("omc01").join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, b"").unwrap();
+        }
+        delete_durably(folder.path(), &files).unwrap();
+        let left =
+            |directory: &str| std::fs::read_dir(folder.path().join("omc01").join(directory)).unwrap().count();
+        assert_eq!((left("a"), left("b")), (0, 1));
+        std::os::unix::fs::symlink(folder.path().join("omc01/b"), folder.path().join("omc01/link")).unwrap();
+        let error = delete_durably(folder.path(), &[file("/link/4.zip")]).unwrap_err();
+        assert!(error.to_string().contains("/link/4.zip of omc01") && left("b") == 1, "{error:#}");
+    }
 
     #[test]
     fn a_file_is_deleted_and_one_that_is_gone_is_no_failure() {

@@ -17,7 +17,7 @@ use crate::names::{RemoteName, RemotePath};
 use crate::remote::{Entry, Fingerprint, Kind, RemoteError, Session, Summary};
 
 /// A tree is cut below this many directories; a server that lists a loop has no end otherwise.
-const MAX_DEPTH: usize = 256;
+pub(super) const MAX_DEPTH: usize = 256;
 /// Directories that are queued together, and files that are looked up together.
 const TOGETHER: usize = 1024;
 

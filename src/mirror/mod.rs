@@ -7,6 +7,7 @@
 //! - [`partial`], [`store`] and [`publisher`]: under way, durable under the final name, many at a time
 //! - [`delete`]: one file less, for the quota
 //! - [`tree`]: directories below `{root}`, opened without following links
+//! - [`survey`] and [`local`]: what there is, without fetching any
 //! - [`server`] and [`memory`]: what outlives a scan; [`ports`]: what a scan asks of the rest
 //! - `windows`: the times outside of which nothing is done
 
@@ -18,6 +19,7 @@ mod fastest;
 pub mod fetch;
 pub mod jobs;
 mod lanes;
+pub mod local;
 mod loops;
 pub mod memory;
 mod obtain;
@@ -28,6 +30,7 @@ pub mod quiet;
 pub mod scan;
 pub mod server;
 pub mod store;
+pub mod survey;
 mod sync;
 pub mod tree;
 pub mod verify;

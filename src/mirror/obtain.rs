@@ -19,7 +19,7 @@ use super::scan::Scan;
 use super::server::Server;
 use super::store::{Staged, StoreError};
 use super::tree::{ServerMirror, open_directory, size_of_stat};
-use crate::facts::{Download, FileFacts};
+use crate::facts::{Download, FileFacts, Knowledge};
 use crate::fault;
 use crate::names::RemotePath;
 use crate::pulse;
@@ -40,6 +40,9 @@ const ROOM_TRIES: u32 = 100;
 /// in a later scan.
 pub(super) async fn obtain(scan: &Scan<'_>, session: &mut Session, job: &FileJob) -> Result<(), RemoteError> {
     let path = job.path();
+    if scan.server.is_amended() && is_on_record(scan, job).await? {
+        return Ok(());
+    }
     let Ok(turn) = Arc::clone(&scan.publishing).acquire_owned().await else { return Ok(()) };
     let facts = match job.facts.size {
         Some(_) => job.facts,
@@ -74,6 +77,13 @@ pub(super) async fn obtain(scan: &Scan<'_>, session: &mut Session, job: &FileJob
             scan.not_fetched(job, error)
         }
     }
+}
+
+/// Whether the file was put on record since it was found to be new.
+async fn is_on_record(scan: &Scan<'_>, job: &FileJob) -> Result<bool, RemoteError> {
+    let file: Arc<[_]> = Arc::new([(job.name.clone(), job.facts)]);
+    let known = scan.server.records.look_up(&job.directory, file).await?;
+    Ok(known.first().is_some_and(|known| *known != Knowledge::New))
 }
 
 /// Looks what an earlier run left for `path`. Partial files of another size or time are removed; one that has its

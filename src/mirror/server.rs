@@ -147,6 +147,11 @@ impl Server {
         }
     }
 
+    /// Whether an operator changed records since the scan began.
+    pub(super) fn is_amended(&self) -> bool {
+        self.progress.amendments() != self.amendments.get()
+    }
+
     /// How many connections to use now.
     pub(super) fn lanes(&self, now: Instant) -> usize {
         self.budget.borrow().lanes(now)

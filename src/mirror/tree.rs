@@ -193,6 +193,16 @@ impl ServerMirror {
     }
 }
 
+/// Opens the part of one server in the mirror at `root`, for who holds no lock on it.
+///
+/// # Errors
+///
+/// `NotFound` where there is none; `NotADirectory` (or `TooManyLinks`) where it is none.
+pub fn open_server(root: &Path, name: &ServerName) -> io::Result<OwnedFd> {
+    let root = rustix::fs::open(root, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    Ok(open_component(root.as_fd(), name.as_str())?)
+}
+
 /// Opens the directory at `path` below `top`.
 ///
 /// # Errors
@@ -268,7 +278,7 @@ pub fn make_and_open(parent: BorrowedFd<'_>, name: &str) -> io::Result<OwnedFd> 
 
 /// Opens one component, which is a name and neither a way up nor a link: so one after the other stays below the
 /// first. `openat2` would promise the same, from Linux 5.6 on.
-fn open_component(parent: BorrowedFd<'_>, name: &str) -> Result<OwnedFd, Errno> {
+pub(super) fn open_component(parent: BorrowedFd<'_>, name: &str) -> Result<OwnedFd, Errno> {
     refuse_dots(name)?;
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     rustix::fs::openat(parent, name, flags, Mode::empty())

@@ -20,7 +20,7 @@ use crate::durable::make_directories;
 const APPLICATION_ID: i64 = 1_297_239_891;
 
 /// Step n takes a database of version n to version n + 1. Steps are only ever added.
-const MIGRATIONS: [&str; 1] = [include_str!("schema.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("schema.sql"), include_str!("beginnings.sql")];
 
 /// How long a statement waits for another program's lock.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -210,12 +210,16 @@ pub(super) fn connect(file: &Path, busy_timeout: Duration) -> rusqlite::Result<C
     Ok(connection)
 }
 
-/// Applies the steps from `version` on, each with its new version number in one transaction.
+/// Applies the steps from `version` on, each with its new version number in one transaction. A new database is made by
+/// one, so that nobody reads it half made and takes it for that of an earlier release.
 fn migrate(connection: &mut Connection, version: usize, steps: &[&str]) -> rusqlite::Result<()> {
-    for (step, number) in steps.iter().zip(1..).skip(version) {
+    let missing: Vec<(&&str, i64)> = steps.iter().zip(1..).skip(version).collect();
+    for together in missing.chunks(if version == 0 { steps.len() } else { 1 }) {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        transaction.execute_batch(step)?;
-        transaction.pragma_update(None, "user_version", number)?;
+        for (step, number) in together {
+            transaction.execute_batch(step)?;
+            transaction.pragma_update(None, "user_version", number)?;
+        }
         transaction.commit()?;
     }
     Ok(())
@@ -412,7 +416,7 @@ mod tests {
         assert_eq!(setting("foreign_keys"), "1");
         assert_eq!(setting("cache_size"), "-8192");
         assert_eq!(setting("journal_size_limit"), "67108864");
-        assert_eq!(setting("user_version"), "1");
+        assert_eq!(setting("user_version"), "2");
         let wait: i64 = records.connection.query_row("PRAGMA busy_timeout", [], |row| row.get(0)).unwrap();
         assert_eq!(wait, 5000);
     }
@@ -486,7 +490,7 @@ mod tests {
         let log = fs::read(beside(&copy, "-wal")).unwrap();
         assert!(!log.is_empty());
         let error = refusal(&copy);
-        assert!(matches!(error, OpenError::NewerVersion { found: 77, known: 1, .. }), "{error}");
+        assert!(matches!(error, OpenError::NewerVersion { found: 77, known: 2, .. }), "{error}");
         assert_eq!(fs::read(beside(&copy, "-wal")).unwrap(), log);
     }
 
@@ -494,8 +498,8 @@ mod tests {
     fn the_database_of_a_later_release_or_another_program_is_refused_and_left_as_it_was() {
         let place = Place::new();
         let file = filled(&place);
-        tamper(&file, "PRAGMA user_version = 2");
-        assert!(matches!(refusal(&file), OpenError::NewerVersion { found: 2, known: 1, .. }));
+        tamper(&file, "PRAGMA user_version = 3");
+        assert!(matches!(refusal(&file), OpenError::NewerVersion { found: 3, known: 2, .. }));
         tamper(&file, "PRAGMA user_version = 1; PRAGMA application_id = 7");
         assert!(matches!(refusal(&file), OpenError::NotOurs { .. }));
         let other = place.directory().join("other.db");
@@ -564,25 +568,42 @@ mod tests {
     }
 
     #[test]
+    fn a_database_of_version_1_is_brought_up_to_date_with_its_records() {
+        let place = Place::new();
+        let file = filled(&place);
+        tamper(&file, "DROP TABLE beginnings; PRAGMA user_version = 1");
+        let reader = super::super::RecordsReader::open(&file).unwrap_err();
+        assert!(matches!(reader, OpenError::OlderVersion { found: 1, known: 2, .. }), "{reader}");
+        let mut records = place.open();
+        assert_eq!(records.begin(&[super::super::fixtures::server("a")], 5).unwrap(), [5]);
+        assert_eq!(records.totals().unwrap().downloads(), 500);
+    }
+
+    #[test]
     fn a_migration_that_fails_leaves_the_version_before_it() {
         let place = Place::new();
         let mut records = place.open();
         record_some(&mut records, 2);
         let steps = [
             MIGRATIONS[0],
+            MIGRATIONS[1],
             "CREATE TABLE second (id INTEGER)",
             "CREATE TABLE third (id INTEGER); SELECT * FROM nowhere",
         ];
-        migrate(&mut records.connection, 1, &steps).unwrap_err();
+        migrate(&mut records.connection, 2, &steps).unwrap_err();
         let version = |connection: &Connection| -> (i64, i64) {
             let sql = "SELECT (SELECT * FROM pragma_user_version), count(*) FROM sqlite_schema
                 WHERE name IN ('second', 'third')";
             connection.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap()
         };
-        assert_eq!(version(&records.connection), (2, 1));
-        migrate(&mut records.connection, 2, &[steps[0], steps[1], "CREATE TABLE third (id INTEGER)"])
-            .unwrap();
-        assert_eq!(version(&records.connection), (3, 2));
+        assert_eq!(version(&records.connection), (3, 1));
+        migrate(
+            &mut records.connection,
+            3,
+            &[steps[0], steps[1], steps[2], "CREATE TABLE third (id INTEGER)"],
+        )
+        .unwrap();
+        assert_eq!(version(&records.connection), (4, 2));
         assert_eq!(records.totals().unwrap().downloads(), 2);
     }
 

@@ -27,10 +27,15 @@ const FIND: &str = "SELECT id FROM downloads WHERE directory = ?1 AND name = ?2"
 pub(super) const FIND_DIRECTORY: &str = "SELECT id, text FROM directories WHERE server = ?1 AND wire = ?2";
 const INSERT_DIRECTORY: &str =
     "INSERT INTO directories (server, wire, text) VALUES (?1, ?2, ?3) RETURNING id";
+/// A file that was marked as listed and never there (see [`super::Mark`]) is downloaded after all where its download was
+/// under way when it was marked.
 const INSERT: &str = "INSERT INTO downloads
         (directory, name, text, size, modified, modified_source, downloaded_at, next_attempt_at)
     VALUES (:directory, :name, :text, :size, :modified, :source, :downloaded_at, :downloaded_at)
-    ON CONFLICT (directory, name) DO NOTHING RETURNING id";
+    ON CONFLICT (directory, name) DO UPDATE SET size = excluded.size, modified = excluded.modified,
+        modified_source = excluded.modified_source, downloaded_at = excluded.downloaded_at,
+        notified_at = NULL, evicted_at = NULL, attempts = 0, next_attempt_at = excluded.downloaded_at
+    WHERE evicted_at = downloaded_at AND notified_at = downloaded_at RETURNING id";
 const SHOWN_OTHERWISE: &str = "INSERT INTO last_listed VALUES (?1, ?2, ?3, ?4, ?5)
     ON CONFLICT (id) DO UPDATE SET size = excluded.size, modified = excluded.modified,
         modified_source = excluded.modified_source, changes = changes + excluded.changes";
@@ -47,6 +52,15 @@ pub struct Writes {
     pub delivered: Vec<i64>,
     /// When, in milliseconds since 1970.
     pub delivered_at: i64,
+}
+
+impl Recorded {
+    /// Its record, new or not.
+    pub(super) fn id(self) -> i64 {
+        match self {
+            Self::New { id } | Self::Already { id } => id,
+        }
+    }
 }
 
 impl Records {
@@ -74,7 +88,24 @@ impl Records {
     }
 }
 
-fn insert(connection: &Connection, file: &Download) -> rusqlite::Result<Recorded> {
+/// Whether the path is on record.
+pub(super) fn is_recorded(connection: &Connection, file: &Download) -> rusqlite::Result<bool> {
+    let key = (file.server.as_str(), file.directory.wire(), file.name.wire());
+    find(connection, key).map(|id| id.is_some())
+}
+
+/// The record of what has this server, and on the wire this directory and name.
+pub(super) fn find(
+    connection: &Connection,
+    (server, directory, name): (&str, &[u8], &[u8]),
+) -> rusqlite::Result<Option<i64>> {
+    let mut find_directory = connection.prepare_cached(FIND_DIRECTORY)?;
+    let found = find_directory.query_row(params![server, directory], |row| row.get::<_, i64>(0));
+    let Some(directory) = found.optional()? else { return Ok(None) };
+    connection.prepare_cached(FIND)?.query_row(params![directory, name], |row| row.get(0)).optional()
+}
+
+pub(super) fn insert(connection: &Connection, file: &Download) -> rusqlite::Result<Recorded> {
     let (directory, text) = place(connection, file)?;
     let (seconds, source) = modified_columns(&file.facts);
     let inserted = connection.prepare_cached(INSERT)?.query_row(

@@ -5,6 +5,7 @@
 //! beside it, from another process. Neither keeps anything in memory that grows with the number of records.
 
 mod amend;
+mod begin;
 mod connect;
 mod downloads;
 mod error;
@@ -13,6 +14,7 @@ mod filter;
 #[cfg(test)]
 mod fixtures;
 mod known;
+mod mark;
 mod outbox;
 mod place;
 mod present;
@@ -34,6 +36,7 @@ pub use downloads::{Recorded, Writes};
 pub use error::{OpenError, RecordsError, Trouble};
 pub use export::{ExportError, newest_json, write_csv, write_json, write_table};
 pub use filter::Filter;
+pub use mark::Mark;
 pub use present::{Evicted, PresentFile};
 pub use reader::{RecordRow, RecordsReader};
 
@@ -157,7 +160,7 @@ fn totals(row: &rusqlite::Row<'_>) -> rusqlite::Result<Totals> {
 /// Every statement of the service, all of them prepared once.
 fn statements() -> impl Iterator<Item = &'static str> {
     let files = downloads::STATEMENTS.into_iter().chain(known::STATEMENTS).chain(present::STATEMENTS);
-    files.chain(outbox::STATEMENTS).chain(amend::STATEMENTS)
+    files.chain(outbox::STATEMENTS).chain(amend::STATEMENTS).chain(begin::STATEMENTS).chain(mark::STATEMENTS)
 }
 
 /// A number that is never negative unless the file is damaged.

@@ -12,12 +12,13 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, Row, params};
 use rustix::fs::Access;
 
 use super::connect::{BUSY_TIMEOUT, Header, beside, connect};
+use super::downloads::find;
 use super::{
     ExportError, Filter, OpenError, RecordsError, Totals, Trouble, modified, read_totals, remote_path,
     server_name, unsigned,
 };
 use crate::facts::Modified;
-use crate::names::{RemotePath, ServerName};
+use crate::names::{RemoteName, RemotePath, ServerName};
 
 /// How long the making of a database may take: a few writes of a service that was just started.
 const MADE_WITHIN: Duration = Duration::from_secs(2);
@@ -123,6 +124,33 @@ impl RecordsReader {
             let rows = read_newest(&self.connection, limit);
             if !self.reopen_if_overtaken()? {
                 return Ok(rows.map_err(|error| self.failed(&error))?);
+            }
+        }
+    }
+
+    /// Asks what needs one look.
+    pub(super) fn ask<T>(
+        &self,
+        question: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, RecordsError> {
+        question(&self.connection).map_err(|error| self.failed(&error))
+    }
+
+    /// Whether the file is on record.
+    ///
+    /// # Errors
+    ///
+    /// Whatever fails while reading.
+    pub fn knows(
+        &mut self,
+        server: &ServerName,
+        directory: &RemotePath,
+        name: &RemoteName,
+    ) -> Result<bool, ExportError> {
+        loop {
+            let found = find(&self.connection, (server.as_str(), directory.wire(), name.wire()));
+            if !self.reopen_if_overtaken()? {
+                return Ok(found.map_err(|error| self.failed(&error))?.is_some());
             }
         }
     }
@@ -529,7 +557,7 @@ mod tests {
         place.open().close();
         let connection = Connection::open(place.file()).unwrap();
         connection.execute_batch("PRAGMA user_version = 9").unwrap();
-        assert!(matches!(open(), OpenError::NewerVersion { found: 9, known: 1, .. }));
+        assert!(matches!(open(), OpenError::NewerVersion { found: 9, known: 2, .. }));
         connection.execute_batch("PRAGMA application_id = 9").unwrap();
         assert!(matches!(open(), OpenError::NotOurs { .. }));
     }

@@ -101,3 +101,39 @@ fn nothing_is_changed_without_the_right_number_or_by_a_dry_run() {
     says(&change(&service, "forget", &[]), 2, "at least one filter");
     assert_eq!(service.records(), before);
 }
+
+#[test]
+fn a_file_of_the_mirror_is_deleted_and_fetched_again_where_that_is_asked_for() {
+    let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
+    let mut service = settled(&ftp, &notify);
+    let place = service.root().join("omc01/in/a.zip");
+    let a = ["--path", "/in/a.zip", "--delete"];
+    says(
+        &change(&service, "forget", &[&a[..], &["--dry-run"]].concat()),
+        0,
+        "1 are still in the mirror, and are deleted",
+    );
+    says(&change(&service, "forget", &[&a[..], &["--confirm", "2"]].concat()), 2, "which is 1");
+    assert!(place.try_exists().unwrap());
+    ftp.put("/in/a.zip", File::new(zip(7, 5000)));
+    let size = |service: &Service| service.mirrored().get("omc01/in/a.zip").copied();
+    let before = size(&service);
+    for stopped in [false, true] {
+        if stopped {
+            assert!(service.terminate(END).success());
+            ftp.put("/in/a.zip", File::new(zip(8, 7000)));
+        }
+        let before = size(&service);
+        says(&change(&service, "forget", &[&a[..], &["--confirm", "1"]].concat()), 0, "1 changed");
+        if stopped {
+            assert!(!place.try_exists().unwrap());
+            service.restart();
+            service.wait_line(Stream::Stderr, SOON, "it is ready", |line| line.contains("ready"));
+        }
+        service.wait_for(SOON, "it is fetched again", |service| {
+            size(service).is_some() && size(service) != before
+        });
+        announced(&service);
+    }
+    assert!(before.is_some() && size(&service) != before);
+}

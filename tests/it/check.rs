@@ -49,6 +49,24 @@ fn all_well_is_a_line_for_each_thing_and_exit_status_0() {
 }
 
 #[test]
+fn it_says_what_is_left_out_and_by_which_settings() {
+    let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
+    for path in ["/old/1.zip", "/LTE_2.zip", "/NR_3.zip"] {
+        ftp.put(path, File::new(zip(1, 3000)));
+    }
+    let server =
+        Server::scripted("omc01", &ftp).key("exclude", "['/old/**', 'NR_*']").key("since", "'2000-01-01'");
+    let output = check(&Setup::new().server(server).notify(&notify.url()));
+    let said = line(&output, "omc01");
+    assert!(
+        said.contains(
+            "/: 1 directories, 2 zips, 2 of them left out; left out by since 2000-01-01T00:00:00Z, exclude"
+        ),
+        "{said}"
+    );
+}
+
+#[test]
 fn it_downloads_and_announces_nothing_and_makes_no_file() {
     let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
     ftp.put("/a/1.zip", File::new(zip(1, 3000)));

@@ -25,6 +25,7 @@ mod fuzz_corpora;
 mod hostile;
 mod listing;
 mod logins;
+mod mark;
 mod memory;
 mod mirror;
 mod notify;

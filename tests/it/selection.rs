@@ -52,3 +52,32 @@ fn the_newest_zips_come_first_on_request() {
     service.wait_for(SOON, "all are recorded", |service| service.records().len() == 5);
     assert_eq!(paths(&service), ["/5.zip", "/4.zip", "/3.zip", "/2.zip", "/1.zip"]);
 }
+
+#[test]
+fn a_server_that_begins_now_keeps_to_its_first_start() {
+    let ftp = ScriptedServer::start();
+    let now = chrono::Utc::now().timestamp();
+    let put = |path: &str, time| ftp.put(path, File::new(zip(1, 3000)).modified(time));
+    put("/in/before.zip", now - 3600);
+    // the clocks of servers differ a little, and this one is of the start at the latest
+    put("/in/after.zip", now + 60);
+    let setup = Setup::new().server(Server::scripted("omc01", &ftp)).toml("[defaults]\nsince = 'now'\n");
+    let mut service = setup.started().run();
+    ready(&service);
+    service.wait_for(SOON, "the new one is recorded", |service| paths(service) == ["/in/after.zip"]);
+    let begun = || {
+        let database = rusqlite::Connection::open(service.database()).expect("the database");
+        database.query_row("SELECT at FROM beginnings", [], |row| row.get::<_, i64>(0)).expect("a beginning")
+    };
+    let at = begun();
+    assert!((now..now + 60).contains(&at), "{at}");
+    // as if it had been an hour and a half ago: the next start must not begin anew
+    rusqlite::Connection::open(service.database())
+        .and_then(|database| database.execute("UPDATE beginnings SET at = at - 5400", []))
+        .expect("an older beginning");
+    service.restart();
+    ready(&service);
+    service.wait_for(SOON, "what came since then is recorded", |service| {
+        paths(service) == ["/in/after.zip", "/in/before.zip"]
+    });
+}

@@ -1,0 +1,159 @@
+//! The zips that lie at their places in a server's part of the mirror, whoever put them there. No link is followed.
+
+use std::collections::HashSet;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
+use std::sync::Arc;
+
+use encoding_rs::Encoding;
+use rustix::fs::{AtFlags, FileType};
+use rustix::io::Errno;
+
+use super::tree::{PARTIAL_DIRECTORY, names_in, open_component, open_directory, open_server, size_of_stat};
+use crate::names::{RemoteName, RemotePath, ServerName};
+
+/// Deeper is no server's tree, see [`super::explore`].
+const MAX_DEPTH: usize = super::explore::MAX_DEPTH;
+
+/// A zip in the mirror.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocalFile {
+    /// On the server.
+    pub directory: Arc<RemotePath>,
+    /// In that directory.
+    pub name: RemoteName,
+    /// In bytes.
+    pub size: u64,
+    /// When it was changed last, in unix seconds.
+    pub modified: i64,
+}
+
+/// Finds the zips of `server` below its `directories`. Those that a running service is storing at this moment are left
+/// out: until it has recorded a file, it holds a second link in `.partial`.
+///
+/// # Errors
+///
+/// The system's, with the path; a server without a part in the mirror has no files.
+pub fn local_files(
+    root: &Path,
+    server: &ServerName,
+    encoding: &'static Encoding,
+    directories: &[RemotePath],
+) -> anyhow::Result<Vec<LocalFile>> {
+    let top = match open_server(root, server) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        opened => opened?,
+    };
+    let (mut files, mut inodes) = (Vec::new(), Vec::new());
+    for directory in directories {
+        let home = match open_directory(top.as_fd(), directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            opened => opened?,
+        };
+        let mut found = |file, inode| {
+            files.push(file);
+            inodes.push(inode);
+        };
+        walk(home.as_fd(), &Arc::new(directory.clone()), encoding, MAX_DEPTH, &mut found)
+            .map_err(|error| anyhow::anyhow!("{server} {directory}: {error}"))?;
+    }
+    // after the walk: what was stored before and is not here any more was recorded meanwhile
+    let under_way = under_way(&root.join(PARTIAL_DIRECTORY), server)?;
+    let mut keep = inodes.iter().map(|inode| !under_way.contains(inode));
+    files.retain(|_| keep.next().unwrap_or_default());
+    Ok(files)
+}
+
+type Inode = (u64, u64);
+
+fn walk(
+    home: BorrowedFd<'_>,
+    directory: &Arc<RemotePath>,
+    encoding: &'static Encoding,
+    depth: usize,
+    found: &mut impl FnMut(LocalFile, Inode),
+) -> io::Result<()> {
+    for text in names_in(home)? {
+        let Some(name) = remote_name(&text, encoding) else { continue };
+        let stat = match rustix::fs::statat(home, text.as_str(), AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => continue,
+            looked => looked?,
+        };
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory if depth > 0 => {
+                let path = Arc::new(directory.join(&name));
+                let below = open_component(home, &text)?;
+                walk(below.as_fd(), &path, encoding, depth - 1, found)?;
+            }
+            FileType::RegularFile if name.is_zip() => {
+                let (size, modified) = (size_of_stat(&stat), stat.st_mtime);
+                let directory = Arc::clone(directory);
+                found(LocalFile { directory, name, size, modified }, (stat.st_dev, stat.st_ino));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// What a server with this encoding calls a file of this local name; `None` where it has no such name.
+fn remote_name(text: &str, encoding: &'static Encoding) -> Option<RemoteName> {
+    let (wire, _, unmappable) = encoding.encode(text);
+    let name = RemoteName::from_wire(&wire, encoding).ok()?;
+    (!unmappable && name.text() == text).then_some(name)
+}
+
+fn under_way(partial: &Path, server: &ServerName) -> io::Result<HashSet<Inode>> {
+    let mut inodes = HashSet::new();
+    let partial = match open_server(partial, server) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(inodes),
+        opened => opened?,
+    };
+    for name in names_in(partial.as_fd())? {
+        if let Ok(stat) = rustix::fs::statat(&partial, name.as_str(), AtFlags::SYMLINK_NOFOLLOW) {
+            inodes.insert((stat.st_dev, stat.st_ino));
+        }
+    }
+    Ok(inodes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use encoding_rs::{GBK, UTF_8};
+
+    #[test]
+    fn zips_at_their_places_are_found_and_no_link_is_followed_and_nothing_under_way_taken() {
+        let (folder, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let put = |path: &str| {
+            let path = folder.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, b"1234").unwrap();
+        };
+        for path in ["MR/a.zip", "MR/x/上.ZIP", "MR/b.txt", "other/c.zip", "MR/d.zip"] {
+            put(&format!("omc01/{path}"));
+        }
+        put("omc02/MR/e.zip");
+        std::fs::create_dir_all(folder.path().join(".partial/omc01")).unwrap();
+        std::fs::hard_link(folder.path().join("omc01/MR/d.zip"), folder.path().join(".partial/omc01/half"))
+            .unwrap();
+        std::fs::write(outside.path().join("f.zip"), b"").unwrap();
+        for (target, name) in [(outside.path().to_owned(), "link"), (outside.path().join("f.zip"), "g.zip")] {
+            std::os::unix::fs::symlink(target, folder.path().join("omc01/MR").join(name)).unwrap();
+        }
+        let server = |name: &str| ServerName::new(name).unwrap();
+        let directories = [RemotePath::from_text("/MR", GBK).unwrap()];
+        let found = |server: &ServerName, encoding| {
+            let files = local_files(folder.path(), server, encoding, &directories).unwrap();
+            let shown = |file: &LocalFile| (file.directory.join(&file.name).text().to_owned(), file.size);
+            let mut files: Vec<_> = files.iter().map(shown).collect();
+            files.sort();
+            files
+        };
+        let expected = [("/MR/a.zip".to_owned(), 4), ("/MR/x/上.ZIP".to_owned(), 4)];
+        assert_eq!(found(&server("omc01"), GBK), expected);
+        assert_eq!(found(&server("omc01"), UTF_8), expected);
+        assert_eq!(found(&server("omc03"), UTF_8), []);
+    }
+}
