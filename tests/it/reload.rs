@@ -245,6 +245,29 @@ fn a_server_that_is_removed_in_the_middle_of_a_file_resumes_it_when_it_is_added_
 }
 
 #[test]
+fn a_server_that_is_added_to_begin_now_brings_nothing_of_before() {
+    let [old, new] = [1, 2].map(|_| ScriptedServer::start());
+    put(&old, "/a.zip", zip(1, 1000));
+    let now = chrono::Utc::now().timestamp();
+    new.put("/before.zip", File::new(zip(2, 1000)).modified(now - 86_400));
+    new.put("/after.zip", File::new(zip(3, 1000)).modified(now + 600));
+    let first = || Server::scripted("omc01", &old);
+    let mut service = with(&[first()]).started().run();
+    recorded(&service, 1);
+    let added = || Server::scripted("omc02", &new).key("since", "'now'");
+    let done = reload(&mut service, &[first(), added()]);
+    assert!(done.starts_with("ok: 1 server added, 1 untouched"), "{done}");
+    recorded(&service, 2);
+    goes_on(&service, "omc02");
+    // its beginning is remembered, so that it is the same server as before
+    let again = reload(&mut service, &[first(), added()]);
+    assert!(again.starts_with("ok: 2 servers untouched"), "{again}");
+    goes_on(&service, "omc02");
+    recorded(&service, 2);
+    assert!(!service.mirrored().contains_key("omc02/before.zip"));
+}
+
+#[test]
 fn a_stopped_service_is_changed_too_and_begins_with_what_it_is_then() {
     let [one, two] = [1, 2].map(|_| ScriptedServer::start());
     let mut service = with(&[Server::scripted("omc01", &one)]).run();
