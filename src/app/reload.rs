@@ -98,15 +98,24 @@ impl Reloader {
         let listens = in_force.web.as_ref().map(|web| web.listen);
         let elsewhere = settings.web.clone().filter(|web| Some(web.listen) != listens);
         let door = elsewhere.map(Door::open).transpose().map_err(|error| vec![format!("{error:#}")])?;
-        let moments = self.keeper.send(BeginServers(beginning(&settings.servers))).await;
-        let moments = moments.map_err(|error| vec![format!("the records do not answer: {error}")])?;
-        let moments =
-            moments.map_err(|error| vec![format!("since = \"now\" cannot be remembered: {error:#}")])?;
-        begin(&mut settings.servers, &moments);
+        self.begin(&mut settings, in_force).await.map_err(|fault| vec![fault])?;
         let of_servers = settings.servers.clone();
         let check = move || of_servers.into_iter().map(Checked::new).collect();
         let servers = beside(check).await.map_err(unread)?;
         Ok(Read { settings, servers, warnings, door })
+    }
+
+    /// Has servers begin with what is new, from the moment that the records remember. Nothing is asked where nobody does.
+    async fn begin(&self, settings: &mut Settings, in_force: &Settings) -> Result<(), String> {
+        let names = beginning(&settings.servers);
+        if names.is_empty() && beginning(&in_force.servers).is_empty() {
+            return Ok(());
+        }
+        let moments = self.keeper.send(BeginServers(names)).timeout(STEP_LIMIT).await;
+        let moments = moments.map_err(|error| format!("the records do not answer: {error}"))?;
+        let moments = moments.map_err(|error| format!("since = \"now\" cannot be remembered: {error:#}"))?;
+        begin(&mut settings.servers, &moments);
+        Ok(())
     }
 
     /// Opens the log again although the configuration is not taken: its file may have been moved away.
