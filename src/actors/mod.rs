@@ -20,6 +20,7 @@
 pub mod notifier;
 pub mod quota_warden;
 pub mod record_keeper;
+pub mod record_messages;
 pub mod scanner;
 mod slot;
 pub mod supervisor;

@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 use actix::{Actor, Addr, Context};
 use tokio::sync::{Notify, watch};
 
-use super::record_keeper::{Delivered, DueNotices, NextNoticeAt, Postpone, RecordKeeper};
+use super::record_keeper::RecordKeeper;
+use super::record_messages::{Delivered, DueNotices, NextNoticeAt, Postpone};
 use super::scanner::Begin;
 use super::{AbortOnDrop, ask, shielded};
 use crate::backoff::{Backoff, Restarts};

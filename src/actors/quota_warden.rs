@@ -17,7 +17,8 @@ use anyhow::Context as _;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::record_keeper::{MarkEvicted, OldestPresent, PresentAfter, RecordKeeper, SharedTotals};
+use super::record_keeper::{RecordKeeper, SharedTotals};
+use super::record_messages::{MarkEvicted, OldestPresent, PresentAfter};
 use super::{ask, shielded};
 use crate::config::QuotaSettings;
 use crate::fault;

@@ -14,7 +14,8 @@ use anyhow::bail;
 use tokio::sync::{mpsc, watch};
 
 use super::quota_warden::{MakeRoom, QuotaWarden, Sweep};
-use super::record_keeper::{DownloadedFile, LookUp, RecordKeeper};
+use super::record_keeper::RecordKeeper;
+use super::record_messages::{DownloadedFile, LookUp};
 use super::{AbortOnDrop, ask, shielded};
 use crate::backoff::{Backoff, Restarts};
 use crate::config::{ServerSettings, SyncSettings};

@@ -14,7 +14,8 @@ use tokio::sync::Mutex;
 
 use super::fleet::{Checked, Fleet, Live, begin, beginning, remember_lateness};
 use crate::actors::Address;
-use crate::actors::record_keeper::{BeginServers, RecordKeeper};
+use crate::actors::record_keeper::RecordKeeper;
+use crate::actors::record_messages::BeginServers;
 use crate::actors::supervisor::{Change, Changed, Supervisor};
 use crate::config::{self, Loaded, Settings};
 use crate::logging::RunLog;

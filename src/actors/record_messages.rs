@@ -1,0 +1,113 @@
+//! What can be asked of the [`super::record_keeper::RecordKeeper`]. Each is answered in its turn.
+
+use std::sync::Arc;
+
+use actix::Message;
+
+use crate::facts::{Download, FileFacts, Knowledge};
+use crate::names::{RemoteName, RemotePath, ServerName};
+use crate::records::{Amendment, Mark, Notice, PresentFile};
+
+/// A zip is safe on disk: record it. Answered once the record is, too.
+#[derive(Debug, Message)]
+#[rtype(result = "anyhow::Result<()>")]
+pub struct DownloadedFile(pub Download);
+
+/// What is known of files in one directory?
+#[derive(Debug, Message)]
+#[rtype(result = "anyhow::Result<Vec<Knowledge>>")]
+pub struct LookUp {
+    /// The server.
+    pub server: ServerName,
+    /// The directory on it.
+    pub directory: Arc<RemotePath>,
+    /// Names and facts, as listed.
+    pub files: Arc<[(RemoteName, FileFacts)]>,
+}
+
+/// Which present files were downloaded longest ago?
+#[derive(Debug, Message)]
+#[rtype(result = "anyhow::Result<Vec<PresentFile>>")]
+pub struct OldestPresent {
+    /// Announced ones, or the others.
+    pub announced: bool,
+    /// Only those recorded after this one.
+    pub after: i64,
+    /// At most so many.
+    pub limit: usize,
+}
+
+/// The next present files in the order of their records, for the audit of files that were deleted by hand.
+#[derive(Debug, Message)]
+#[rtype(result = "anyhow::Result<Vec<PresentFile>>")]
+pub struct PresentAfter {
+    /// The record that was looked at last.
+    pub after: i64,
+    /// At most so many.
+    pub limit: usize,
+}
+
+/// The files are gone from the mirror.
+#[derive(Debug, Message)]
+#[rtype(result = "anyhow::Result<()>")]
+pub struct MarkEvicted(pub Vec<i64>);
+
+/// Which files are to be announced now?
+#[derive(Debug, Message)]
+#[rtype(result = "anyhow::Result<Vec<Notice>>")]
+pub struct DueNotices {
+    /// At most so many.
+    pub limit: usize,
+    /// Being announced already.
+    pub except: Vec<i64>,
+}
+
+/// When is the next file to be announced, in milliseconds since 1970?
+#[derive(Debug, Message)]
+#[rtype(result = "anyhow::Result<Option<i64>>")]
+pub struct NextNoticeAt {
+    /// Being announced already.
+    pub except: Vec<i64>,
+}
+
+/// The files were announced.
+#[derive(Debug, Message)]
+#[rtype(result = "anyhow::Result<()>")]
+pub struct Delivered(pub Vec<i64>);
+
+/// The call failed; it is due again at `at`, in milliseconds since 1970.
+#[derive(Debug, Message)]
+#[rtype(result = "anyhow::Result<()>")]
+pub struct Postpone {
+    /// The record.
+    pub id: i64,
+    /// Failed calls so far.
+    pub attempts: u32,
+    /// When to call again.
+    pub at: i64,
+}
+
+/// Since when do these servers begin with what is new, in seconds since 1970? Now, where that is new of them.
+#[derive(Debug, Message)]
+#[rtype(result = "anyhow::Result<Vec<i64>>")]
+pub struct BeginServers(pub Vec<ServerName>);
+
+/// Is anybody there? Answered in its turn, so that a keeper that hangs is noticed.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Ping;
+
+/// Everything that came before is on disk when this is answered; the database is closed then.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Flush;
+
+/// An operator changes records, [`crate::records::BATCH`] at most. Answers how many that changed.
+#[derive(Debug, Message)]
+#[rtype(result = "anyhow::Result<usize>")]
+pub struct Amend(pub Amendment, pub Vec<i64>);
+
+/// An operator counts files as fetched. Answers how many were not on record.
+#[derive(Debug, Message)]
+#[rtype(result = "anyhow::Result<usize>")]
+pub struct MarkFetched(pub Mark, pub Vec<Download>);
