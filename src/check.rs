@@ -164,8 +164,8 @@ fn count(entries: &mut Vec<Entry>, path: &RemotePath, selection: &Selection, cou
 }
 
 fn complaint(summary: &Summary) -> String {
-    let lost = summary.not_understood + summary.names_refused + summary.too_long;
-    match summary.sample.as_ref().or(summary.refused_sample.as_ref()) {
+    let lost = summary.unused();
+    match summary.unused_sample() {
         Some(sample) if lost > 0 => format!(", {lost} lines not usable, the first: {sample}"),
         _ if lost > 0 => format!(", {lost} lines too long"),
         _ => String::new(),

@@ -94,6 +94,12 @@ impl Modified {
         self.unix_seconds.saturating_add(self.source.seconds() - 1) < unix_seconds
     }
 
+    /// Whether a time of day is told.
+    #[must_use]
+    pub fn has_time(self) -> bool {
+        self.source != TimeSource::ListDay
+    }
+
     /// Equal as far as the coarser of the two tells; times of different commands always agree.
     #[must_use]
     pub fn agrees_with(self, other: Self) -> bool {

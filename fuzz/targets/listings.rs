@@ -12,14 +12,15 @@ pub fn run(data: &[u8]) {
     let whole = read(kind, [listing]);
     let (entries, summary) = &whole;
     assert_eq!(whole, read(kind, pieces(listing, cuts)), "the cuts of the packets changed the listing");
-    let counted = summary.entries + summary.not_understood + summary.names_refused + summary.too_long;
+    let counted =
+        summary.entries + summary.special + summary.not_understood + summary.names_refused + summary.too_long;
     assert!(counted <= summary.lines, "{summary:?}");
     assert!(summary.lines <= 1 + listing.iter().filter(|byte| **byte == b'\n').count() as u64);
     assert!(entries.len() as u64 <= summary.entries);
     for entry in entries {
         super::names::assert_usable(&entry.name);
     }
-    for sample in [&summary.sample, &summary.refused_sample].into_iter().flatten() {
+    for sample in [&summary.sample, &summary.special_sample, &summary.refused_sample].into_iter().flatten() {
         assert!(sample.chars().count() < 300, "{sample:?}");
     }
 }

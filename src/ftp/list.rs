@@ -210,7 +210,7 @@ impl Listing<'_> {
             complain(&reply, self.step)?;
         }
         match &summary.sample {
-            Some(sample) if summary.entries == 0 && summary.names_refused == 0 => {
+            Some(sample) if summary.entries + summary.special + summary.names_refused == 0 => {
                 Err(FtpError::ListingUnreadable(sample.clone()))
             }
             _ => Ok(summary),

@@ -101,12 +101,12 @@ struct Walked {
 
 impl Walked {
     fn is_empty(&self) -> bool {
-        self.summary.entries + lost(&self.summary) == 0
+        self.summary.is_empty()
     }
 
     /// Whether the same listing again would be nothing to look into: nothing to fetch, to descend into or to tell.
     fn asks_for_nothing(&self, job: &DirectoryJob) -> bool {
-        let tells = lost(&self.summary) > 0 || SUSPICIOUS.contains(&self.summary.entries);
+        let tells = self.summary.unused() > 0 || SUSPICIOUS.contains(&self.summary.entries);
         self.is_quiet && !tells && !(job.depth == 0 && self.is_empty())
     }
 }
@@ -317,11 +317,6 @@ impl<'s, 'v> Directory<'s, 'v> {
     }
 }
 
-/// What of the listing could not be used.
-fn lost(summary: &Summary) -> u64 {
-    summary.not_understood + summary.names_refused + summary.too_long
-}
-
 /// Lines and names that are not used are counted, and shown by one sample; so is a listing that may have been cut.
 fn report(scan: &Scan<'_>, path: &RemotePath, summary: &Summary) {
     if SUSPICIOUS.contains(&summary.entries) {
@@ -329,12 +324,12 @@ fn report(scan: &Scan<'_>, path: &RemotePath, summary: &Summary) {
         let text = format!("exactly {} entries, where some servers cut a listing unsaid", summary.entries);
         scan.complain(path, &text, "what it shows is used");
     }
-    let lost = lost(summary);
+    let lost = summary.unused();
     if lost == 0 {
         return;
     }
     scan.tally.borrow_mut().not_understood += lost;
-    let sample = summary.sample.as_deref().or(summary.refused_sample.as_deref()).unwrap_or("(too long)");
+    let sample = summary.unused_sample().unwrap_or("(too long)");
     let text =
         format!("{lost} lines of the listing are not usable, the first: {}", crate::names::Printable(sample));
     scan.complain(path, &text, "the rest of the directory is used");

@@ -117,6 +117,55 @@ fn lines_that_are_not_understood_are_counted_and_the_rest_is_used() {
 }
 
 #[test]
+fn what_is_neither_file_directory_nor_link_is_counted_and_named() {
+    let size = zip(1, 2000).len();
+    let cases = [
+        (
+            "LIST",
+            format!(
+                "prw-r--r-- 1 u g 0 Nov 23 03:00 fifo.zip\r\n-rw-r--r-- 1 u g {size} Nov 23 03:00 1.zip\r\n"
+            ),
+        ),
+        ("MLSD", format!("type=OS.unix=fifo; fifo.zip\r\ntype=file;size={size}; 1.zip\r\n")),
+    ];
+    for (verb, listing) in cases {
+        let ftp = ScriptedServer::start();
+        put(&ftp, "/1.zip", zip(1, 2000));
+        ftp.manner(|manner| manner.mlsd_in_feat = verb == "MLSD");
+        ftp.rule(Rule::on(verb).content(listing));
+        let service = one(&ftp).started().run();
+        recorded(&service, 1);
+        service.wait_for(SOON, "it is counted", |service| shown(service, "lines_not_understood") == 1);
+        error_shown(&service, "fifo.zip");
+        ftp.behave();
+        faultless(&service);
+    }
+}
+
+#[test]
+fn facts_with_blanks_make_up_no_names() {
+    let ftp = ScriptedServer::start();
+    put(&ftp, "/1.zip", zip(1, 2000));
+    put(&ftp, "/sub/2.zip", zip(2, 2000));
+    let size = zip(1, 2000).len();
+    let facts = "UNIX.group=1051;UNIX.groupname=domain users;UNIX.mode=0600;UNIX.owner=10;";
+    let file = |name| format!("modify=20260803180421;size={size};type=file;{facts} {name}\r\n");
+    let root = format!("{}modify=20260803180421;type=dir;{facts} sub\r\n", file("1.zip"));
+    ftp.rule(Rule::on("MLSD").about("/").content(root));
+    ftp.rule(Rule::on("MLSD").about("/sub").content(file("2.zip")));
+    let service = one(&ftp).started().run();
+    recorded(&service, 2);
+    faultless(&service);
+    assert_eq!(names(&service), ["omc01/1.zip", "omc01/sub/2.zip"]);
+    let mut made: Vec<_> = std::fs::read_dir(service.root().join("omc01"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    made.sort();
+    assert_eq!(made, ["1.zip", "sub"]);
+}
+
+#[test]
 fn mlsd_that_is_shown_and_not_known_gives_way_to_list_for_good() {
     for reply in ["500 Unknown command.\r\n", "502 Not implemented.\r\n", "504 Not now.\r\n"] {
         let ftp = ScriptedServer::start();

@@ -13,6 +13,12 @@ use crate::facts::{Modified, TimeSource};
 /// Seconds of a day without leap seconds.
 pub(super) const DAY_SECONDS: i64 = 86_400;
 
+/// How far ahead of ours a server's clock may be: a day without a year lies in the future up to there, else in the
+/// year before. Local time is ahead of UTC by up to 14 hours in any case.
+const AHEAD_SECONDS: i64 = 7 * DAY_SECONDS;
+
+const HALF_DAY_SECONDS: i64 = DAY_SECONDS / 2;
+
 /// Between leap years lie at most eight years (1896 and 1904).
 const LEAP_YEAR_GAP: i32 = 8;
 
@@ -82,16 +88,41 @@ impl Clock {
         Some(Self { seconds, source: TimeSource::ListSecond })
     }
 
+    /// As [`Self::read`], and with the half of the day behind it: `03:00PM`, `3:00p`.
+    pub(super) fn read_half(text: &[u8]) -> Option<Self> {
+        let letters = text.iter().position(u8::is_ascii_alphabetic).unwrap_or(text.len());
+        let (time, half) = text.split_at_checked(letters)?;
+        let clock = Self::read(time)?;
+        if half.is_empty() { Some(clock) } else { clock.in_half(half) }
+    }
+
+    /// The time in the half of the day that `AM`, `pm`, `a` and the like say; `None` for other words.
+    pub(super) fn in_half(mut self, half: &[u8]) -> Option<Self> {
+        let says = |word: &[u8]| half.eq_ignore_ascii_case(word);
+        let is_afternoon = self.seconds >= HALF_DAY_SECONDS;
+        match is_afternoon {
+            false if says(b"pm") || says(b"p") => self.seconds += HALF_DAY_SECONDS,
+            true if says(b"am") || says(b"a") => self.seconds -= HALF_DAY_SECONDS,
+            _ if says(b"am") || says(b"a") || says(b"pm") || says(b"p") => {}
+            _ => return None,
+        }
+        Some(self)
+    }
+
+    /// Whether half of the day may be said with it.
+    pub(super) fn is_of_twelve(self) -> bool {
+        (3_600..3_600 + HALF_DAY_SECONDS).contains(&self.seconds)
+    }
+
     /// The time on a day, taken as UTC.
     pub(super) fn on(self, day: NaiveDate) -> Modified {
         let midnight = day.and_time(NaiveTime::MIN).and_utc().timestamp();
         Modified { unix_seconds: midnight + self.seconds, source: self.source }
     }
 
-    /// The most recent day of a year that is not known, and not more than a day after `now`: servers list local
-    /// time, which is ahead of UTC by up to 14 hours.
+    /// The most recent day of a year that is not known, and not more than [`AHEAD_SECONDS`] after `now`.
     pub(super) fn most_recent(self, month: u32, day: u32, now: DateTime<Utc>) -> Option<NaiveDate> {
-        let latest = now.timestamp().saturating_add(DAY_SECONDS);
+        let latest = now.timestamp().saturating_add(AHEAD_SECONDS);
         let year = DateTime::from_timestamp(latest, 0)?.year();
         let years = (year.saturating_sub(LEAP_YEAR_GAP)..=year).rev();
         years

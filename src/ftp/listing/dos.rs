@@ -1,11 +1,9 @@
 //! Reads a line of LIST as IIS prints it: `11-23-26  03:00AM               12 a.zip`.
 
-use super::date::{Clock, DAY_SECONDS, Stamp, calendar_day, three_numbers};
+use super::date::{Clock, Stamp, calendar_day, three_numbers};
 use super::fields::{field, short_number, trim_start};
 use super::{Kind, Line};
 use crate::facts::{FileFacts, TimeSource};
-
-const HALF_DAY_SECONDS: i64 = DAY_SECONDS / 2;
 
 /// What stands in the column of sizes where there is no size, and what it means.
 const TAGS: [(&[u8], Kind); 4] = [
@@ -51,35 +49,40 @@ fn read_date(text: &[u8]) -> Option<Stamp<'_>> {
     };
     let day = calendar_day(year, short_number(month, 1..=2)?, short_number(day, 1..=2)?);
     let (time, rest) = field(rest)?;
-    Some(Stamp::new(day, read_time(time)?, rest))
+    let clock = read_time(time)?;
+    let half = field(rest).filter(|(half, _)| half.len() == 2 && !half.iter().any(u8::is_ascii_digit));
+    match half.and_then(|(half, rest)| Some((clock.in_half(half)?, rest))) {
+        Some((clock, rest)) => Some(Stamp::new(day, clock, rest)),
+        None => Some(Stamp::new(day, clock, rest)),
+    }
 }
 
 /// `03:00AM`, `3:00p`, `15:00`. Seconds are for logs, which begin with date and time as well.
 fn read_time(text: &[u8]) -> Option<Clock> {
-    let letters = text.iter().position(u8::is_ascii_alphabetic).unwrap_or(text.len());
-    let (time, half) = text.split_at_checked(letters)?;
-    let mut clock = Clock::read(time).filter(|clock| clock.source == TimeSource::ListMinute)?;
-    let afternoon = clock.seconds >= HALF_DAY_SECONDS;
-    match half {
-        b"PM" | b"pm" | b"P" | b"p" if !afternoon => clock.seconds += HALF_DAY_SECONDS,
-        b"AM" | b"am" | b"A" | b"a" if afternoon => clock.seconds -= HALF_DAY_SECONDS,
-        b"" | b"AM" | b"am" | b"A" | b"a" | b"PM" | b"pm" | b"P" | b"p" => {}
-        _ => return None,
-    }
-    Some(clock)
+    Clock::read_half(text).filter(|clock| clock.source == TimeSource::ListMinute)
 }
 
-/// `1234`, `1,234` or `1.234`.
+/// `1234`, `1,234` or `1.234`; and what some servers make of a size that they cannot show: `-2147483648`, `4.5K`,
+/// `12 KB` without the blank.
 fn is_size(text: &[u8]) -> bool {
+    let number = text.strip_prefix(b"-").unwrap_or(text);
+    let end = number.iter().take_while(|byte| byte.is_ascii_digit() || is_separator(**byte)).count();
+    let unit = number.get(end..).unwrap_or_default();
+    number.iter().any(u8::is_ascii_digit)
+        && end > 0
+        && unit.len() <= 2
+        && unit.iter().all(u8::is_ascii_alphabetic)
+}
+
+/// `None` where the number does not fit, or is none.
+fn size_value(text: &[u8]) -> Option<u64> {
     let mut groups = text.split(|byte| is_separator(*byte));
     let first = groups.next().unwrap_or_default();
-    let grouped = text.len() > first.len();
-    let in_threes = !grouped || ((1..=3).contains(&first.len()) && groups.all(|group| group.len() == 3));
-    !first.is_empty() && in_threes && text.iter().all(|byte| byte.is_ascii_digit() || is_separator(*byte))
-}
-
-/// `None` where the number does not fit.
-fn size_value(text: &[u8]) -> Option<u64> {
+    let is_grouped = text.len() > first.len();
+    let in_threes = !is_grouped || ((1..=3).contains(&first.len()) && groups.all(|group| group.len() == 3));
+    if !in_threes || !text.iter().all(|byte| byte.is_ascii_digit() || is_separator(*byte)) {
+        return None;
+    }
     let mut digits = text.iter().filter(|byte| !is_separator(**byte));
     digits
         .try_fold(0_u64, |size, digit| size.checked_mul(10)?.checked_add(u64::from(digit.wrapping_sub(b'0'))))

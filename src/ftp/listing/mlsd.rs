@@ -19,6 +19,10 @@ const TYPES: [(&[u8], Said); 4] = [
 /// How the type of a link begins: ProFTPD says `OS.unix=symlink` or `OS.unix=slink:/target`, Pure-FTPd the latter.
 const LINKS: [&[u8]; 2] = [b"os.unix=slink", b"os.unix=symlink"];
 
+/// Facts whose values never hold a blank (RFC 3659 section 7.5, and what all servers mean by `UNIX.mode`).
+const STRICT: [&[u8]; 8] =
+    [b"type", b"size", b"sizd", b"modify", b"create", b"perm", b"unique", b"unix.mode"];
+
 /// What the facts of one line amount to.
 #[derive(Default)]
 struct Facts {
@@ -60,15 +64,59 @@ pub(super) fn unique(line: &[u8]) -> Option<u64> {
     Some(hasher.finish())
 }
 
-/// The facts and the name, which is all that follows the first blank. The target of a link is part of its type
-/// in some servers, and may hold blanks: there the facts end at the first semicolon with a blank.
+/// The facts and the name, which is all that follows the blank behind the last fact.
+///
+/// Values should hold no blanks (RFC 3659 section 7.2), and do: the target of a link, which is part of its type in
+/// some servers, or a group such as `domain users`. There a blank belongs to the value where the facts go on behind
+/// it. Facts of which the RFC says how they look end at a blank, though no semicolon stands before it.
 fn split(line: &[u8]) -> Option<(&[u8], &[u8])> {
-    let blank = line.iter().position(|byte| *byte == b' ')?;
-    let last_fact = line.get(..blank)?.rsplit(|byte| *byte == b';').next()?;
-    let in_target = last_fact.get(..8).is_some_and(|start| start.eq_ignore_ascii_case(b"type=os."));
-    let end = if in_target { line.windows(2).position(|pair| pair == b"; ")? + 1 } else { blank };
+    let mut end = 0;
+    loop {
+        let rest = line.get(end..)?;
+        if end > 0 && rest.first() == Some(&b' ') {
+            break;
+        }
+        let equals = key_length(rest)?;
+        let (key, value) = rest.split_at_checked(equals)?;
+        let semicolon = value.iter().position(|byte| *byte == b';');
+        let blank = value.iter().position(|byte| *byte == b' ');
+        match (semicolon, blank) {
+            (Some(semicolon), Some(blank)) if blank < semicolon && !holds_blanks(key, value, semicolon) => {
+                end += equals + blank;
+                break;
+            }
+            (Some(semicolon), _) => end += equals + semicolon + 1,
+            // a link's target without its end may be cut
+            (None, Some(blank)) if !is_system_type(key, value) => {
+                end += equals + blank;
+                break;
+            }
+            (None, _) => return None,
+        }
+    }
     let (facts, name) = line.split_at_checked(end)?;
     Some((facts, fields::after_one_blank(name)?))
+}
+
+/// The length of a fact's name, where there is one with its equals sign.
+fn key_length(text: &[u8]) -> Option<usize> {
+    let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"._-".contains(byte);
+    let length = text.iter().take_while(|byte| is_name(byte)).count();
+    (length > 0 && text.get(length) == Some(&b'=')).then_some(length)
+}
+
+/// Whether a value that ends at `semicolon` has blanks of its own: the facts go on behind it, or end as they should.
+fn holds_blanks(key: &[u8], value: &[u8], semicolon: usize) -> bool {
+    let is_strict = STRICT.iter().any(|strict| strict.eq_ignore_ascii_case(key));
+    let after = value.get(semicolon + 1..).unwrap_or_default();
+    let goes_on = after.first() == Some(&b' ') || key_length(after).is_some();
+    goes_on && (!is_strict || is_system_type(key, value))
+}
+
+/// `type=OS.unix=slink:…`, whose value is anything.
+fn is_system_type(key: &[u8], value: &[u8]) -> bool {
+    key.eq_ignore_ascii_case(b"type")
+        && value.get(..4).is_some_and(|start| start.eq_ignore_ascii_case(b"=os."))
 }
 
 /// `None` where one of them is no fact, so that prose is not taken for a name.

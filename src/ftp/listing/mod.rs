@@ -4,13 +4,14 @@
 //! panic, take more than one line of memory, or take something else than a listing for entries without saying
 //! so: what is not understood is counted and shown. Runs wherever the caller runs, and never waits.
 //!
-//! Formats: MLSD (RFC 3659 section 7), `ls -l` as Unix servers print it, and DOS as IIS prints it. VMS, MVS,
-//! OS/400 and EPLF are not read; their lines are counted as not understood.
+//! Formats: MLSD (RFC 3659 section 7), `ls -l` as Unix servers print it, DOS as IIS prints it, and those of a few other
+//! systems. VMS and MVS are not read; their lines are counted as not understood.
 
 mod date;
 mod dos;
 mod fields;
 mod mlsd;
+mod other;
 mod unix;
 mod unix_date;
 
@@ -20,7 +21,7 @@ use std::mem;
 use chrono::{DateTime, Utc};
 use encoding_rs::Encoding;
 
-use crate::facts::FileFacts;
+use crate::facts::{FileFacts, Modified};
 use crate::names::{self, NameRefused, RemoteName};
 
 /// Longest line that is read, in bytes before its line feed. A name has 255 bytes, a link may add a path of 4096.
@@ -34,6 +35,9 @@ pub const MAX_LISTING_BYTES: u64 = 256 * 1024 * 1024;
 
 /// Most names of one listing that are collected to compare them with another.
 pub const MAX_NAMES: usize = 20_000;
+
+/// Most lines that wait until it is clear whether `AM` and `PM` behind the times of a listing belong to them.
+const MAX_UNDECIDED: usize = 4096;
 
 /// Longest sample of a line or name in a [`Summary`], in characters.
 const MAX_SAMPLE_CHARS: usize = 120;
@@ -64,14 +68,18 @@ pub enum Kind {
 }
 
 /// What a whole listing amounted to. Every line is counted once:
-/// `lines` = `entries` + `not_understood` + `names_refused` + `too_long` + those that are no entries by design
-/// (`total 12`, `.`, `..`).
+/// `lines` = `entries` + `special` + `not_understood` + `names_refused` + `too_long` + those that are no entries by
+/// design (`total 12`, `.`, `..`).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Summary {
     /// Lines that were not blank.
     pub lines: u64,
-    /// Entries, whether anybody wants them or not.
+    /// Files, directories and links, whether anybody wants them or not.
     pub entries: u64,
+    /// What is none of these: devices, sockets, pipes, and types that are not known.
+    pub special: u64,
+    /// The first of them, as `sample` is: the whole line, or the name where there is no line.
+    pub special_sample: Option<String>,
     /// Lines that say nothing in any format known here.
     pub not_understood: u64,
     /// The first of them, decoded, at most 120 characters. Foreign text: show it with [`names::Printable`].
@@ -93,12 +101,33 @@ pub struct Summary {
     pub is_telling: bool,
 }
 
+impl Summary {
+    /// Lines and names that are not used, and are no entries by design either.
+    #[must_use]
+    pub fn unused(&self) -> u64 {
+        self.not_understood + self.special + self.names_refused + self.too_long
+    }
+
+    /// The first of them, where there is one to show.
+    #[must_use]
+    pub fn unused_sample(&self) -> Option<&str> {
+        let samples = [&self.sample, &self.special_sample, &self.refused_sample];
+        samples.into_iter().find_map(|sample| sample.as_deref())
+    }
+
+    /// Whether the listing shows nothing at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries + self.unused() == 0
+    }
+}
+
 /// What one line says; `None` in its place means not understood.
 #[derive(Debug, PartialEq, Eq)]
 enum Line<'a> {
     /// An entry, its name as it stands in the line.
     Entry { name: &'a [u8], kind: Kind, facts: FileFacts },
-    /// A device, socket or the like, which can never be mirrored.
+    /// A device, socket or the like, which cannot be mirrored.
     Special,
     /// No entry and no fault: `total 12`, the directory itself, its parent.
     Furniture,
@@ -107,7 +136,16 @@ enum Line<'a> {
 #[derive(Debug, Clone, Copy)]
 enum Format {
     Mlsd,
-    List { now: DateTime<Utc> },
+    List { now: DateTime<Utc>, halves: Halves },
+}
+
+/// Whether a word `AM` or `PM` behind a time belongs to it. A name may begin so as well: what tells is any other line of
+/// the listing with a time and without such a word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Halves {
+    Unknown,
+    InTimes,
+    InNames,
 }
 
 /// Reads one listing.
@@ -117,6 +155,8 @@ pub struct ListingParser {
     encoding: &'static Encoding,
     /// The beginning of a line whose end has not come yet; one byte over the limit marks it as too long.
     pending: Vec<u8>,
+    /// Lines whose times cannot be read yet, see [`Halves`].
+    undecided: Vec<Vec<u8>>,
     bytes: u64,
     summary: Summary,
     fingerprint: DefaultHasher,
@@ -133,7 +173,7 @@ impl ListingParser {
     /// a year.
     #[must_use]
     pub fn list(encoding: &'static Encoding, now: DateTime<Utc>) -> Self {
-        Self::new(Format::List { now }, encoding)
+        Self::new(Format::List { now, halves: Halves::Unknown }, encoding)
     }
 
     /// For entries that come ready to use, one by one, as SFTP sends them; see [`Self::take`].
@@ -147,6 +187,7 @@ impl ListingParser {
             format,
             encoding,
             pending: Vec::new(),
+            undecided: Vec::new(),
             bytes: 0,
             summary: Summary::default(),
             fingerprint: DefaultHasher::new(),
@@ -191,7 +232,7 @@ impl ListingParser {
         match kind {
             _ if name.len() > MAX_LINE_BYTES => self.summary.too_long += 1,
             _ if matches!(name, b"." | b"..") => {}
-            None => self.count_entry(),
+            None => self.count_special(name),
             Some(kind) => self.take_entry(name, (kind, None), facts, entries),
         }
     }
@@ -199,6 +240,7 @@ impl ListingParser {
     /// Ends the listing, with a last line that has no line end if there is one.
     pub fn finish(mut self, entries: &mut Vec<Entry>) -> Summary {
         self.take_pending(entries);
+        self.decide(Halves::InTimes, entries);
         self.summary.fingerprint = self.fingerprint.finish();
         self.summary
     }
@@ -241,9 +283,40 @@ impl ListingParser {
         // ASCII transfers of files written with CRLF end in CR CR LF; a name with a CR in it is refused anyhow
         let end = line.iter().rposition(|byte| *byte != b'\r').map_or(0, |last| last + 1);
         let line = line.get(..end).unwrap_or(line);
+        let Format::List { now, halves: Halves::Unknown } = self.format else {
+            return self.use_line(line, entries);
+        };
+        let read = read_line(self.format, line);
+        let in_times = Format::List { now, halves: Halves::InTimes };
+        let may_be_half = has_half(line) && read != read_line(in_times, line);
+        let has_time =
+            matches!(read, Some(Line::Entry { facts, .. }) if facts.modified.is_some_and(Modified::has_time));
+        if !may_be_half && has_time {
+            self.decide(Halves::InNames, entries);
+        } else if may_be_half || !self.undecided.is_empty() {
+            self.undecided.push(line.to_vec());
+            if self.undecided.len() == MAX_UNDECIDED {
+                self.decide(Halves::InTimes, entries);
+            }
+            return;
+        }
+        self.use_line(line, entries);
+    }
+
+    /// From now on it is clear how times are read, also those of the lines that wait for it.
+    fn decide(&mut self, decided: Halves, entries: &mut Vec<Entry>) {
+        if let Format::List { halves, .. } = &mut self.format
+            && *halves == Halves::Unknown
+        {
+            *halves = decided;
+            mem::take(&mut self.undecided).iter().for_each(|line| self.use_line(line, entries));
+        }
+    }
+
+    fn use_line(&mut self, line: &[u8], entries: &mut Vec<Entry>) {
         match read_line(self.format, line) {
             Some(Line::Furniture) => {}
-            Some(Line::Special) => self.count_entry(),
+            Some(Line::Special) => self.count_special(line),
             Some(Line::Entry { name, kind, facts }) => {
                 let unique = match (self.format, kind) {
                     (Format::Mlsd, Kind::Directory) => mlsd::unique(line),
@@ -303,6 +376,11 @@ impl ListingParser {
         }
     }
 
+    fn count_special(&mut self, what: &[u8]) {
+        self.summary.special += 1;
+        self.summary.special_sample.get_or_insert_with(|| sample(what, self.encoding));
+    }
+
     fn refuse(&mut self, name: &[u8], refusal: NameRefused) {
         self.summary.names_refused += 1;
         let describe = || format!("{}: {refusal}", sample(name, self.encoding));
@@ -314,7 +392,9 @@ fn read_line(format: Format, line: &[u8]) -> Option<Line<'_>> {
     let read = match format {
         Format::Mlsd => mlsd::read(line),
         // no line is both, so the dialect needs no memory and a listing may mix them
-        Format::List { now } => unix::read(line, now).or_else(|| dos::read(line)),
+        Format::List { now, halves } => unix::read(line, now, halves == Halves::InTimes)
+            .or_else(|| dos::read(line))
+            .or_else(|| other::read(line)),
     };
     match read? {
         Line::Entry { name: b"." | b".." | b"./" | b"../", .. } => Some(Line::Furniture),
@@ -331,6 +411,11 @@ fn read_line(format: Format, line: &[u8]) -> Option<Line<'_>> {
     }
 }
 
+/// Whether a word of the line may say the half of the day.
+fn has_half(line: &[u8]) -> bool {
+    line.windows(4).any(|word| word.eq_ignore_ascii_case(b" am ") || word.eq_ignore_ascii_case(b" pm "))
+}
+
 /// As [`RemoteName::is_zip`], before there is such a name.
 fn is_zip(name: &[u8]) -> bool {
     name.last_chunk::<4>().is_some_and(|tail| tail.eq_ignore_ascii_case(b".zip"))
@@ -343,7 +428,7 @@ fn sample(bytes: &[u8], encoding: &'static Encoding) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::facts::{Modified, TimeSource};
+    use crate::facts::TimeSource;
     use encoding_rs::{GBK, UTF_8};
 
     const UNIX: &str = include_str!("../../../tests/fixtures/listing/unix.txt");
@@ -363,7 +448,7 @@ mod tests {
     }
 
     fn list() -> Format {
-        Format::List { now: now() }
+        Format::List { now: now(), halves: Halves::InNames }
     }
 
     fn formats() -> [(Format, &'static str); 3] {
@@ -465,7 +550,8 @@ mod tests {
             let found: Vec<_> = entries.iter().map(|entry| entry.name.wire()).collect();
             assert!(found == wanted, "{:?}", names(&entries));
             assert_eq!(summary.lines, cases.len() as u64);
-            assert_eq!(summary.entries, count(&["dir", "file", "link", "special"]));
+            assert_eq!(summary.entries, count(&["dir", "file", "link"]));
+            assert_eq!(summary.special, count(&["special"]));
             assert_eq!(summary.not_understood, count(&["junk"]));
             assert_eq!((summary.names_refused, summary.too_long, summary.over_limit), (0, 0, false));
         }
@@ -552,6 +638,48 @@ mod tests {
         }
         let is_telling = |text: &str| parse(ListingParser::mlsd(UTF_8), text.as_bytes()).1.is_telling;
         assert!(is_telling(first) && !is_telling("type=file;size=1; a.zip\ntype=dir; d\n"));
+    }
+
+    #[test]
+    fn am_and_pm_behind_a_time_belong_to_it_unless_another_line_shows_that_they_belong_to_names() {
+        let lines =
+            |lines: &[&str]| lines.iter().map(|line| format!("-rw-r--r-- 1 u g 1 {line}\n")).collect();
+        let read = |text: String| {
+            let cut = parse_in_chunks(ListingParser::list(UTF_8, now()), text.as_bytes(), 7);
+            assert_eq!(parse(ListingParser::list(UTF_8, now()), text.as_bytes()), cut);
+            let hour = |entry: &Entry| entry.facts.modified.map_or(-1, |time| time.unix_seconds / 3600 % 24);
+            let names: Vec<_> =
+                cut.0.iter().map(|entry| (entry.name.text().to_owned(), hour(entry))).collect();
+            (names, cut.1.lines, cut.1.entries)
+        };
+        let named =
+            |names: &[(&str, i64)]| names.iter().map(|(name, hour)| ((*name).to_owned(), *hour)).collect();
+        let halves = lines(&["Nov 23 03:00 PM a.zip", "Nov 23 12:15 am b.zip"]);
+        assert_eq!(read(halves), (named(&[("a.zip", 15), ("b.zip", 0)]), 2, 2));
+        for plain in ["Nov 23 15:00 c.zip", "Nov 23 03:00 c.zip", "Nov 23 15:00 PM c.zip"] {
+            let all: String = lines(&["Nov 23 03:00 PM a.zip", "Nov 23  2025 AM b.zip", plain]);
+            let (names, ..) = read(all);
+            assert_eq!(names[..2], [("PM a.zip".to_owned(), 3), ("AM b.zip".to_owned(), 0)], "{plain}");
+        }
+        let too_many: String = lines(&vec!["Nov 23 03:00 PM a.zip"; MAX_UNDECIDED + 1]);
+        let (names, ..) = read(too_many);
+        assert!(
+            names.len() == MAX_UNDECIDED + 1
+                && names.iter().all(|(name, hour)| name == "a.zip" && *hour == 15)
+        );
+    }
+
+    #[test]
+    fn what_is_neither_file_directory_nor_link_is_counted_and_shown_once() {
+        let text = "prw-r--r-- 1 u g 0 Nov 23 03:00 fifo.zip\nsrw-r--r-- 1 u g 0 Nov 23 03:00 s\n";
+        let (_, summary) = parse(ListingParser::list(UTF_8, now()), text.as_bytes());
+        let sample = summary.special_sample.as_deref();
+        assert_eq!((summary.entries, summary.special, sample), (0, 2, text.lines().next()));
+        let (_, summary) = parse(ListingParser::mlsd(UTF_8), b"type=OS.unix=fifo;size=0; a.zip\n");
+        assert_eq!((summary.special, summary.not_understood), (1, 0));
+        let mut parser = ListingParser::of_entries(UTF_8);
+        parser.take(b"fifo.zip", None, FileFacts::default(), &mut Vec::new());
+        assert_eq!(parser.finish(&mut Vec::new()).special_sample.as_deref(), Some("fifo.zip"));
     }
 
     #[test]

@@ -7,7 +7,8 @@
 use chrono::{DateTime, Utc};
 
 use super::date::Stamp;
-use super::{Kind, Line, fields, unix_date};
+use super::unix_date::{self, Reading};
+use super::{Kind, Line, fields};
 use crate::facts::FileFacts;
 
 /// Most fields between mode and date: links, owner and group of several words each, size.
@@ -30,6 +31,8 @@ const MAX_LEADING_NUMBERS: usize = 2;
 struct Mode<'a> {
     /// `None` for devices, sockets and the like.
     kind: Option<Kind>,
+    /// Somebody may execute it, which `ls -F` marks with a star behind the name.
+    is_executable: bool,
     /// NetWare fills up with blanks before the name; `ls` puts exactly one there, and further ones are the name's.
     pads_name: bool,
     rest: &'a [u8],
@@ -41,12 +44,13 @@ struct Dated<'a> {
     stamp: Stamp<'a>,
 }
 
-/// Reads one line without its line end. `now` dates entries without a year.
-pub(super) fn read(line: &[u8], now: DateTime<Utc>) -> Option<Line<'_>> {
+/// Reads one line without its line end. `now` dates entries without a year. With `halves`, `AM` or `PM` behind a time
+/// belongs to it, and else to the name.
+pub(super) fn read(line: &[u8], now: DateTime<Utc>, halves: bool) -> Option<Line<'_>> {
     let Some(mode) = read_mode(line) else {
         return is_total(line).then_some(Line::Furniture);
     };
-    let Dated { size, stamp } = find_date(mode.rest, now)?;
+    let Dated { size, stamp } = find_date(mode.rest, now, halves)?;
     let name = if mode.pads_name { fields::trim_start(stamp.rest) } else { stamp.rest.get(1..)? };
     if name.is_empty() {
         return None;
@@ -54,9 +58,17 @@ pub(super) fn read(line: &[u8], now: DateTime<Utc>) -> Option<Line<'_>> {
     let facts = FileFacts { size, modified: stamp.modified };
     Some(match mode.kind {
         None => Line::Special,
-        Some(Kind::Link) => Line::Entry { name: before_arrow(name), kind: Kind::Link, facts },
+        Some(kind @ Kind::Link) => Line::Entry { name: without_mark(before_arrow(name), b'@'), kind, facts },
+        Some(kind @ Kind::File) if mode.is_executable => {
+            Line::Entry { name: without_mark(name, b'*'), kind, facts }
+        }
         Some(kind) => Line::Entry { name, kind, facts },
     })
+}
+
+/// What `ls -F` puts behind a name is no part of it.
+fn without_mark(name: &[u8], mark: u8) -> &[u8] {
+    name.strip_suffix(&[mark]).filter(|name| !name.is_empty()).unwrap_or(name)
 }
 
 fn read_mode(line: &[u8]) -> Option<Mode<'_>> {
@@ -82,23 +94,25 @@ fn read_mode(line: &[u8]) -> Option<Mode<'_>> {
     {
         // NetWare: d [RWCEAFMS]
         let known = rights.iter().all(|right| b"-SRWCEAFM".contains(right));
-        return known.then_some(Mode { kind, pads_name: true, rest });
+        return known.then_some(Mode { kind, is_executable: false, pads_name: true, rest });
     }
     let (rights, rest) = rest.split_at_checked(9)?;
     // a mark may follow (access list, security context, extended attributes), or the links without a blank
     let rest = rest.split_first().filter(|(mark, _)| b"+.@".contains(mark)).map_or(rest, |(_, rest)| rest);
-    rights.iter().all(|right| b"-rwxsStTlL".contains(right)).then_some(Mode { kind, pads_name: false, rest })
+    let is_executable = rights.iter().any(|right| b"xst".contains(right));
+    let known = rights.iter().all(|right| b"-rwxsStTlL".contains(right));
+    known.then_some(Mode { kind, is_executable, pads_name: false, rest })
 }
 
 /// The first date, with the number before it.
-fn find_date(text: &[u8], now: DateTime<Utc>) -> Option<Dated<'_>> {
+fn find_date(text: &[u8], now: DateTime<Utc>, halves: bool) -> Option<Dated<'_>> {
     let mut rest = text;
     let mut size = None;
     let mut unsure: Option<(usize, Dated<'_>)> = None;
     for index in 0..MAX_FIELDS {
         let Some((field, after)) = fields::field(rest) else { break };
         // after a size, a word of no known language may be a month
-        if let Some(stamp) = unix_date::read(rest, now, size.is_some()) {
+        if let Some(stamp) = unix_date::read(rest, Reading { now, any_month: size.is_some(), halves }) {
             let dated = Dated { size, stamp };
             match unsure {
                 None if index < FIRST_SURE_FIELD && !dated.stamp.has_time() => unsure = Some((index, dated)),
