@@ -8,7 +8,7 @@ use anyhow::Context;
 
 use crate::config::Settings;
 use crate::control::{Command, client};
-use crate::mirror::delete::delete_durably;
+use crate::mirror::delete::{delete_durably, is_there};
 use crate::names::{RemotePath, ServerName};
 use crate::records::{Amendment, BATCH, Filter, OpenError, RecordRow, Records, RecordsReader};
 
@@ -107,15 +107,7 @@ fn count(settings: &Settings, order: &Order, out: &mut dyn Write) -> anyhow::Res
 fn is_free(root: &Path, amendment: Amendment, row: &RecordRow) -> io::Result<bool> {
     match amendment {
         Amendment::Requeue => Ok(row.notified_at.is_some() && row.evicted_at.is_none()),
-        Amendment::Forget => {
-            let below = row.path.text().trim_start_matches('/');
-            let gone = [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory];
-            match std::fs::symlink_metadata(root.join(row.server.as_str()).join(below)) {
-                Ok(_) => Ok(false),
-                Err(error) if gone.contains(&error.kind()) => Ok(true),
-                Err(error) => Err(error),
-            }
-        }
+        Amendment::Forget => is_there(root, &row.server, &row.path).map(|is_there| !is_there),
     }
 }
 

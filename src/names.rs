@@ -41,6 +41,24 @@ impl ServerName {
         Ok(Self(name.into()))
     }
 
+    /// Takes a name that an operator writes. More is refused than what [`Self::new`] refuses, which reads names that
+    /// are on record: what is shown as another name, or as the same as another one.
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    pub fn configured(name: &str) -> Result<Self, &'static str> {
+        if name.trim() != name {
+            return Err("must not begin or end with a blank");
+        }
+        let is_invisible =
+            |c| misleads(c) || matches!(c, '\u{ad}' | '\u{200b}'..='\u{200d}' | '\u{2060}' | '\u{feff}');
+        if !name.chars().any(char::is_control) && name.chars().any(is_invisible) {
+            return Err("must not hold characters that cannot be seen or turn the direction of writing");
+        }
+        Self::new(name)
+    }
+
     /// The name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -299,6 +317,27 @@ mod tests {
 
     fn name(wire: &[u8]) -> RemoteName {
         RemoteName::from_wire(wire, UTF_8).unwrap()
+    }
+
+    #[test]
+    fn a_configured_name_of_a_server_misleads_nobody() {
+        for good in ["omc01", "OMC 01", "omc01.", "核心网", "a-b_c"] {
+            assert!(ServerName::configured(good).is_ok(), "{good}");
+        }
+        for bad in [
+            " omc01",
+            "omc01 ",
+            "\u{3000}omc01",
+            "omc\t",
+            "o\u{202e}mc",
+            "omc\u{200b}01",
+            "\u{feff}omc",
+            ".omc",
+            "",
+        ] {
+            assert!(ServerName::configured(bad).is_err(), "{bad:?}");
+        }
+        assert!(ServerName::new("omc01 ").is_ok(), "what is on record is read");
     }
 
     #[test]

@@ -192,7 +192,7 @@ fn read_server(
     defaults: &Shared,
     around: &mut Surroundings<'_>,
 ) -> Option<ServerSettings> {
-    let name = required(section, "name", |value| Ok(ServerName::new(leaf::text(value)?)?));
+    let name = required(section, "name", |value| Ok(ServerName::configured(leaf::text(value)?)?));
     let host = required(section, "host", leaf::host);
     let is_sftp = defaults.is_sftp(section);
     refuse_foreign_keys(section, is_sftp);

@@ -107,6 +107,33 @@ pub fn delete_durably(root: &Path, files: &[(ServerName, RemotePath)]) -> anyhow
     Ok(())
 }
 
+/// Whether anything lies at the file's place in the mirror, however long its path is: the system takes 4096 bytes at a
+/// time, and files in deep trees were stored directory by directory.
+///
+/// # Errors
+///
+/// The system's, except that it is not there.
+pub fn is_there(root: &Path, server: &ServerName, path: &RemotePath) -> io::Result<bool> {
+    let below = path.text().trim_start_matches('/');
+    let found = match std::fs::symlink_metadata(root.join(server.as_str()).join(below)) {
+        Err(error) if error.raw_os_error() == Some(Errno::NAMETOOLONG.raw_os_error()) => {
+            open_server(root, server).and_then(|top| {
+                let (home, name) = home_below(top.as_fd(), path)?;
+                Ok(rustix::fs::statat(&home, name, AtFlags::SYMLINK_NOFOLLOW).map(drop)?)
+            })
+        }
+        found => found.map(drop),
+    };
+    let gone = [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory];
+    match found {
+        Ok(()) => Ok(true),
+        // a single name that is too long for the file system was never stored
+        Err(error) if error.raw_os_error() == Some(Errno::NAMETOOLONG.raw_os_error()) => Ok(false),
+        Err(error) if gone.contains(&error.kind()) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 fn home_of<'p>(mirror: &Mirror, server: &ServerName, path: &'p RemotePath) -> io::Result<(OwnedFd, &'p str)> {
     home_below(mirror.existing(server)?.as_fd(), path)
 }
@@ -122,6 +149,26 @@ fn home_below<'p>(top: BorrowedFd<'_>, path: &'p RemotePath) -> io::Result<(Owne
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mirror::tree::make_component;
+
+    #[test]
+    fn a_file_is_found_however_long_its_path_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let server = ServerName::new("omc01").unwrap();
+        let file = |text: &str| RemotePath::from_text(text, encoding_rs::UTF_8).unwrap();
+        let deep = format!("/{}", "d".repeat(200)).repeat(25);
+        let (there, gone) = (file(&format!("{deep}/1.zip")), file(&format!("{deep}/2.zip")));
+        assert!(!is_there(folder.path(), &server, &there).unwrap());
+        std::fs::create_dir(folder.path().join("omc01")).unwrap();
+        let mut home: OwnedFd = std::fs::File::open(folder.path().join("omc01")).unwrap().into();
+        for name in there.components() {
+            make_component(home.as_fd(), name).unwrap();
+            let directory = RemotePath::from_parts(Vec::new(), format!("/{name}"));
+            home = open_directory(home.as_fd(), &directory).unwrap();
+        }
+        assert!(is_there(folder.path(), &server, &there).unwrap());
+        assert!(!is_there(folder.path(), &server, &gone).unwrap());
+    }
 
     #[test]
     fn several_are_deleted_for_good_and_never_through_a_link() {

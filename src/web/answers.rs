@@ -25,6 +25,13 @@ const NEWEST: u32 = 20;
 pub(super) fn routes(app: &mut web::ServiceConfig) {
     app.route("/healthz", web::get().to(healthz))
         .route("/metrics", web::get().to(metrics))
+        // monitors ask for the head alone; it is that of GET (RFC 9110 section 9.3.2)
+        .route("/healthz", web::head().to(healthz))
+        .route("/metrics", web::head().to(metrics))
+        .route("/api/status", web::head().to(status))
+        .route("/api/access", web::head().to(access))
+        .route("/api/history", web::head().to(history))
+        .route("/api/newest", web::head().to(newest))
         .route("/api/status", web::get().to(status))
         .route("/api/access", web::get().to(access))
         .route("/api/history", web::get().to(history))

@@ -80,6 +80,8 @@ fn without_a_token_everything_is_shown_and_nothing_can_be_done() {
     let at = page(&service);
     for path in ["/", "/page.js", "/healthz", "/metrics", "/api/status", "/api/history", "/api/newest"] {
         assert_eq!(get(at, path).status, 200, "{path}");
+        let head = ask(at, &format!("HEAD {path}"), &[]);
+        assert_eq!((head.status, &*head.body), (200, ""), "{path}");
     }
     for path in ["/api/start", "/api/stop"] {
         let refused = ask(at, &format!("POST {path}"), &[]);
