@@ -24,6 +24,8 @@ use super::verify::{Unreadable, ZipShape, inspect, readable};
 const GROWTH: u64 = 64 * 1024 * 1024;
 /// The same for a file of which the server shows no size at all.
 const UNSIZED: u64 = 1024 * 1024 * 1024;
+/// A transfer begins from the start again so often: once because it is not resumed, once in another way.
+const MAX_NEW_STARTS: u32 = 2;
 
 /// Why a file is not taken.
 #[derive(Debug, thiserror::Error)]
@@ -120,15 +122,7 @@ pub async fn fetch(
     let limit = wanted.facts.size.map_or(UNSIZED, |size| size.saturating_add(GROWTH));
     let mut partial = Partial::open(mirror, name, limit)?;
     let resumed = partial.length() > 0;
-    let end = match transfer(session, wanted, &mut partial, hold).await {
-        // a server that does not resume, or not here: from the start then, on the same session
-        Err(error) if resumed && session.is_reusable() && error.refuses_to_resume() => {
-            gauge.partial_gone(partial.length());
-            partial.start_over()?;
-            transfer(session, wanted, &mut partial, hold).await?
-        }
-        outcome => outcome?,
-    };
+    let end = transfer_some_way(session, wanted, &mut partial, hold, gauge).await?;
     partial.finish()?;
     let size = partial.length();
     let proof = async {
@@ -147,6 +141,31 @@ pub async fn fetch(
             Err(error)
         }
     }
+}
+
+/// Transfers the rest of the file. From the start on the same session, where the server does not resume, or not here,
+/// or broke off and is asked in another way then.
+async fn transfer_some_way(
+    session: &mut Session,
+    wanted: Wanted<'_>,
+    partial: &mut Partial,
+    hold: &mut Hold,
+    gauge: &Gauge,
+) -> Result<Received, FetchError> {
+    for _ in 0..MAX_NEW_STARTS {
+        let resumed = partial.length() > 0;
+        match transfer(session, wanted, partial, hold).await {
+            Err(error)
+                if session.is_reusable()
+                    && ((resumed && error.refuses_to_resume()) || error.asks_to_start_over()) =>
+            {
+                gauge.partial_gone(partial.length());
+                partial.start_over()?;
+            }
+            outcome => return Ok(outcome?),
+        }
+    }
+    Ok(transfer(session, wanted, partial, hold).await?)
 }
 
 async fn transfer(

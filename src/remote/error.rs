@@ -64,4 +64,10 @@ impl RemoteError {
             _ => false,
         }
     }
+
+    /// Whether a transfer broke off in the middle that may work from its start, in another way which is known by now.
+    #[must_use]
+    pub fn asks_to_start_over(&self) -> bool {
+        matches!(self, Self::Sftp(error) if error.asks_to_start_over())
+    }
 }

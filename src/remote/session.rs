@@ -108,7 +108,7 @@ impl Session {
             }
             Self::Sftp(session) => {
                 let received = session.fetch(path, offset, expected, sink).await?;
-                Received { clean_end: true, size_after: received.size_after }
+                Received { clean_end: received.clean_end, size_after: received.size_after }
             }
         })
     }

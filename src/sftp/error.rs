@@ -1,5 +1,6 @@
 //! What can go wrong on the way to an SFTP server, and what it means for the caller.
 
+use super::packet::status;
 use crate::ftp::{Blame, FtpError};
 use crate::names::Printable;
 
@@ -39,6 +40,26 @@ pub enum SftpError {
         /// The server's words.
         text: String,
     },
+    /// The connection opens nothing any more, such as when the server believes too many handles to be open.
+    #[error("{step}: {text}; the connection opens nothing more and is left")]
+    Stuck {
+        /// The request.
+        step: &'static str,
+        /// The server's words.
+        text: String,
+    },
+    /// A transfer is refused in the middle of a file, and may work from its start.
+    #[error("{step} at byte {at}: {text}")]
+    NotFromHere {
+        /// The request.
+        step: &'static str,
+        /// Where.
+        at: u64,
+        /// The server's words.
+        text: String,
+        /// It broke off in the middle of this very transfer, and not where it was to be resumed.
+        broke_off: bool,
+    },
     /// A transfer was to begin beyond the end of the file.
     #[error("the file has {size} bytes, fewer than what was fetched of it before")]
     Shrunk {
@@ -61,19 +82,27 @@ impl SftpError {
     pub fn blame(&self) -> Blame {
         match self {
             Self::Way(error) => error.blame(),
-            Self::HostKey(_) | Self::Ssh { .. } | Self::Protocol { .. } => Blame::Connection,
+            Self::HostKey(_) | Self::Ssh { .. } | Self::Protocol { .. } | Self::Stuck { .. } => {
+                Blame::Connection
+            }
             Self::TooManyLogins(_) => Blame::TooManyLogins,
             Self::LoginRefused(_) => Blame::Login,
             // "no connection" and "connection lost" are said of a server behind the server
-            Self::Refused { code: 6 | 7, .. } => Blame::Connection,
-            Self::Refused { .. } | Self::Shrunk { .. } => Blame::Entry,
+            Self::Refused { code: status::NO_CONNECTION | status::CONNECTION_LOST, .. } => Blame::Connection,
+            Self::Refused { .. } | Self::Shrunk { .. } | Self::NotFromHere { .. } => Blame::Entry,
         }
     }
 
     /// Whether a transfer that was to begin in the middle of a file is refused for good.
     #[must_use]
     pub fn refuses_to_resume(&self) -> bool {
-        matches!(self, Self::Shrunk { .. })
+        matches!(self, Self::Shrunk { .. } | Self::NotFromHere { .. })
+    }
+
+    /// Whether a transfer broke off that the server may send in another way, from its start.
+    #[must_use]
+    pub fn asks_to_start_over(&self) -> bool {
+        matches!(self, Self::NotFromHere { broke_off: true, .. })
     }
 }
 

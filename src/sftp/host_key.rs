@@ -1,14 +1,13 @@
 //! Whom to trust: a server's key is compared with what the operator pinned, and never taken unseen.
 
 use std::path::Path;
-use std::sync::{Arc, PoisonError};
 
 use russh::AlgorithmKind;
 use russh::client::{DisconnectReason, Handler};
 use russh::keys::{Algorithm, HashAlg, PublicKey, PublicKeyOrCertificate};
 
 use super::error::{SftpError, shown};
-use super::session::Farewell;
+use super::words::Words;
 use crate::config::{HostKey, KnownKeys, SftpSettings};
 use crate::ftp::FtpError;
 
@@ -18,7 +17,7 @@ pub(super) const NO_WAY_LEFT: &str = "the server takes nothing else either";
 /// Watches over one connection: which key the server shows, and what it says when it leaves.
 pub struct Guard {
     trust: Trust,
-    farewell: Farewell,
+    words: Words,
 }
 
 /// The keys that are taken of one server.
@@ -79,8 +78,8 @@ fn known_hosts_name(host: &str, port: u16) -> String {
 }
 
 impl Guard {
-    pub(super) fn new(trust: Trust, farewell: &Farewell) -> Self {
-        Self { trust, farewell: Arc::clone(farewell) }
+    pub(super) fn new(trust: Trust, words: &Words) -> Self {
+        Self { trust, words: words.clone() }
     }
 }
 
@@ -96,11 +95,12 @@ pub enum Broken {
 }
 
 impl Broken {
-    pub(super) fn into_error(self, step: &'static str) -> SftpError {
+    /// With what the server `said` when it left.
+    pub(super) fn into_error(self, step: &'static str, said: Option<String>) -> SftpError {
         match self {
             Self::HostKey(text) => SftpError::HostKey(text),
             Self::Ssh(russh::Error::IO(cause)) => FtpError::Lost { step, cause }.into(),
-            Self::Ssh(russh::Error::Disconnect | russh::Error::HUP) => super::session::lost(step, None),
+            Self::Ssh(russh::Error::Disconnect | russh::Error::HUP) => super::session::lost(step, said),
             Self::Ssh(russh::Error::NoCommonAlgo { kind, theirs, .. }) => {
                 SftpError::Ssh { step, text: nothing_in_common(&kind, &theirs) }
             }
@@ -142,7 +142,16 @@ impl Handler for Guard {
             DisconnectReason::Error(Broken::Ssh(russh::Error::NoAuthMethod)) => NO_WAY_LEFT.to_owned(),
             DisconnectReason::Error(error) => shown(error.to_string().as_bytes()),
         };
-        *self.farewell.lock().unwrap_or_else(PoisonError::into_inner) = Some(said);
+        self.words.leaves(said);
+        Ok(())
+    }
+
+    async fn auth_banner(
+        &mut self,
+        banner: &str,
+        _session: &mut russh::client::Session,
+    ) -> Result<(), Broken> {
+        self.words.banner(banner);
         Ok(())
     }
 }

@@ -8,8 +8,10 @@ use bytes::Bytes;
 use siphasher::sip::SipHasher13;
 
 use super::error::SftpError;
-use super::packet::{Name, Names, Reply, Request, status};
+use super::habits::Opened;
+use super::packet::{Name, Names, Reply, Request, Seen, status};
 use super::session::{Session, unexpected};
+use super::unsure::{Found, Unsure, bare};
 use crate::ftp::FtpError;
 use crate::ftp::list::Fingerprint;
 use crate::ftp::listing::{Entry, Kind, ListingParser, Summary};
@@ -25,6 +27,9 @@ const MOST: usize = 8;
 const USUAL_ANSWER: usize = 16 * 1024;
 /// Names that are taken apart at a time.
 const TOGETHER: usize = 256;
+
+/// Answers without a name in a row that end a directory. One may be a piece of which the server shows nothing.
+const NOTHING: u32 = 3;
 
 const STEP: &str = "READDIR";
 
@@ -42,6 +47,7 @@ impl Default for FingerprintKey {
 /// A directory being listed. Dropped before [`Listing::finish`], its session is not reusable.
 pub struct Listing<'s> {
     session: &'s mut Session,
+    path: RemotePath,
     handle: Bytes,
     /// Requests under way.
     asked: VecDeque<u32>,
@@ -49,12 +55,20 @@ pub struct Listing<'s> {
     window: usize,
     /// The server has no more names.
     ended: bool,
+    /// At least one came, `.` and `..` included.
+    some_came: bool,
+    /// Answers without a name since.
+    nothing_came: u32,
+    /// Entries whose type is asked for, and those behind them.
+    unsure: Unsure,
     /// Received and not taken apart yet.
     names: Option<Names>,
     parser: ListingParser,
     pace: Pace,
     hash: SipHasher13,
     bytes: u64,
+    /// The answer that ended the directory too early; what came before it is used first.
+    refusal: Option<Reply>,
     /// Read and not handed on yet, see [`Listing::is_still`].
     held: Vec<Entry>,
     /// How the reading of `held` ended.
@@ -68,24 +82,25 @@ impl Session {
     ///
     /// [`SftpError::Refused`] where it is none or cannot be entered; the session stays usable then.
     pub async fn list(&mut self, path: &RemotePath) -> Result<Listing<'_>, SftpError> {
-        let request = Request::OpenDirectory(path.wire());
-        let handle = match self.ask(request).await? {
-            Reply::Handle(handle) => handle,
-            other => return Err(unexpected(request.step(), other)),
-        };
+        let handle = self.open(path, Opened::Directory).await?;
         self.pending = true;
         let FingerprintKey(first, second) = self.fingerprint_key;
         Ok(Listing {
             pace: Pace::new(&self.speed),
             parser: ListingParser::of_entries(self.encoding),
             session: self,
+            path: path.clone(),
             handle,
             asked: VecDeque::new(),
             window: FIRST,
             ended: false,
+            some_came: false,
+            nothing_came: 0,
+            unsure: Unsure::default(),
             names: None,
             hash: SipHasher13::new_with_keys(first, second),
             bytes: 0,
+            refusal: None,
             held: Vec::new(),
             broken: None,
         })
@@ -143,8 +158,8 @@ impl Listing<'_> {
     ///
     /// Whenever the listing cannot be relied on to be complete; what came is still true.
     pub async fn finish(self, entries: &mut Vec<Entry>) -> Result<Summary, SftpError> {
-        let Self { session, handle, parser, ended, asked, names, .. } = self;
-        if !ended || !asked.is_empty() || names.is_some() {
+        let Self { session, handle, parser, ended, asked, names, unsure, .. } = self;
+        if !ended || !asked.is_empty() || names.is_some() || !unsure.is_empty() {
             return Err(FtpError::ListingCut("it was not read to its end".to_owned()).into());
         }
         session.close(&handle).await?;
@@ -154,65 +169,120 @@ impl Listing<'_> {
 
     /// Takes some names apart, or waits for some; false at the end.
     async fn read(&mut self, entries: &mut Vec<Entry>) -> Result<bool, SftpError> {
-        if let Some(mut names) = self.names.take() {
-            for _ in 0..TOGETHER {
-                match names.take_next().map_err(|what| SftpError::Protocol { step: STEP, what })? {
-                    Some(name) => self.take(&name, entries),
-                    None => break,
-                }
-            }
-            if self.parser.is_over_limit() {
-                return Err(FtpError::ListingCut("it is larger than a listing may be".to_owned()).into());
-            }
-            self.names = Some(names).filter(|names| !names.is_empty());
+        if let Some(names) = self.names.take() {
+            self.take_some(names, entries)?;
             return Ok(true);
         }
-        while !self.ended && self.asked.len() < self.window {
+        while !self.ended && self.asked.len() < self.window && !self.unsure.is_full() {
             self.asked.push_back(self.session.push(Request::ReadDirectory(&self.handle)));
         }
-        if self.asked.is_empty() {
-            return Ok(false);
+        self.unsure.ask(self.session, &self.path);
+        if self.asked.is_empty() && self.unsure.is_empty() {
+            return match self.refusal.take() {
+                Some(refusal) => Err(self.give_up(refusal).await),
+                None => Ok(false),
+            };
         }
         self.session.flush_in_time(STEP).await?;
         let (id, reply) = self.session.paced_reply(STEP, &mut self.pace).await?;
-        let Some(place) = self.asked.iter().position(|asked| *asked == id) else {
+        if let Some(place) = self.asked.iter().position(|asked| *asked == id) {
+            self.asked.remove(place);
+            self.names_came(reply);
+        } else if self.unsure.answered(self.session, id, &reply).await? {
+            self.take_answered(entries);
+            self.check_limit()?;
+        } else {
             return Err(SftpError::Protocol { step: STEP, what: "an answer that nothing asked for" });
-        };
-        self.asked.remove(place);
-        match reply {
-            // some servers end so
-            Reply::Names(names) if names.is_empty() => self.ended = true,
-            Reply::Names(names) => {
-                self.names = Some(names);
-                let most = self.session.speed.limit.ahead(USUAL_ANSWER, MOST);
-                self.window = most.min(self.window + 1);
-            }
-            Reply::Status { code: status::EOF, .. } => self.ended = true,
-            // some close a directory at its end, and know it no more when they are asked again
-            Reply::Status { .. } if self.ended => {}
-            other => return Err(self.give_up(other).await),
         }
         Ok(true)
     }
 
-    /// The server breaks off: what is under way is waited for, so that the session can go on.
-    async fn give_up(&mut self, reply: Reply) -> SftpError {
-        let error = unexpected(STEP, reply);
-        let rest = async {
-            while !self.asked.is_empty() {
-                let (id, _) = self.session.paced_reply(STEP, &mut self.pace).await?;
-                self.asked.retain(|asked| *asked != id);
+    /// Takes names apart, not too many at a time.
+    fn take_some(&mut self, mut names: Names, entries: &mut Vec<Entry>) -> Result<(), SftpError> {
+        for _ in 0..TOGETHER {
+            match names.take_next().map_err(|what| SftpError::Protocol { step: STEP, what })? {
+                Some(name) => self.sort(name, entries),
+                None => break,
             }
-            self.session.close(&self.handle).await
-        };
-        if rest.await.is_ok() {
+        }
+        self.names = Some(names).filter(|names| !names.is_empty());
+        self.check_limit()
+    }
+
+    fn check_limit(&self) -> Result<(), SftpError> {
+        if self.parser.is_over_limit() {
+            return Err(FtpError::ListingCut("it is larger than a listing may be".to_owned()).into());
+        }
+        Ok(())
+    }
+
+    /// The answer to a READDIR.
+    fn names_came(&mut self, reply: Reply) {
+        match reply {
+            Reply::Names(names) if names.is_empty() => {
+                self.nothing_came += 1;
+                self.ended |= self.nothing_came >= NOTHING;
+            }
+            Reply::Names(names) => {
+                (self.some_came, self.nothing_came) = (true, 0);
+                self.names = Some(names);
+                let most = self.session.speed.limit.ahead(USUAL_ANSWER, MOST);
+                self.window = most.min(self.window + 1);
+            }
+            Reply::Status { code: status::EOF, .. } => {
+                self.ended = true;
+                self.session.habits.ended_well();
+            }
+            // some close a directory at its end, and know it no more when they are asked again
+            Reply::Status { .. } if self.ended => {}
+            // and some call its end a failure
+            Reply::Status { code, .. } if self.session.habits.is_end(code, self.some_came) => {
+                self.ended = true;
+            }
+            other => {
+                self.ended = true;
+                self.refusal = Some(other);
+            }
+        }
+    }
+
+    /// The server broke off. Everything is answered, so that the session can go on.
+    async fn give_up(&mut self, refusal: Reply) -> SftpError {
+        let error = unexpected(STEP, refusal);
+        let is_refused = matches!(error, SftpError::Refused { .. });
+        if is_refused && self.session.close(&self.handle).await.is_ok() {
             self.session.pending = false;
         }
         error
     }
 
-    fn take(&mut self, name: &Name, entries: &mut Vec<Entry>) {
-        let (kind, facts) = (name.kind(), name.facts());
+    /// Takes an entry at once, or behind those whose type is asked for.
+    fn sort(&mut self, mut name: Name, entries: &mut Vec<Entry>) {
+        let bare = bare(&name.name, self.path.wire());
+        if bare.len() < name.name.len() {
+            name.name = name.name.slice_ref(bare);
+        }
+        match name.seen() {
+            Seen::Is(kind) if self.unsure.is_empty() => self.take(&name, Found::Is(kind), entries),
+            Seen::Special if self.unsure.is_empty() => self.take(&name, Found::Special, entries),
+            _ => {
+                self.unsure.push(self.session, name);
+                self.take_answered(entries);
+            }
+        }
+    }
+
+    fn take_answered(&mut self, entries: &mut Vec<Entry>) {
+        while let Some((name, found)) = self.unsure.next() {
+            self.take(&name, found, entries);
+        }
+    }
+
+    fn take(&mut self, name: &Name, found: Found, entries: &mut Vec<Entry>) {
+        let kind = match found {
+            Found::Is(kind) => Some(kind),
+            Found::Special | Found::Unknown(_) => None,
+        };
         let size = name.attributes.size.unwrap_or(u64::MAX);
         let time = name.attributes.modified.map_or(u64::MAX, u64::from);
         // a directory's own size and time change with what is in it, which is listed anyhow
@@ -222,6 +292,9 @@ impl Listing<'_> {
         self.hash.write_u8(kind.map_or(0, |kind| 1 + kind as u8));
         numbers.into_iter().for_each(|number| self.hash.write_u64(number));
         self.bytes += name.name.len() as u64 + 18;
-        self.parser.take(&name.name, kind, facts, entries);
+        match found {
+            Found::Unknown(reason) => self.parser.take_unknown(&name.name, reason),
+            _ => self.parser.take(&name.name, kind, name.facts(kind), entries),
+        }
     }
 }

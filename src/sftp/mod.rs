@@ -6,6 +6,10 @@
 //! - [`host_key`]: whom to trust
 //! - [`session`]: requests, replies, deadlines
 //! - [`list`] and [`fetch`]: one directory as entries, one file as bytes
+//! - `unsure`: entries whose type is not told
+//! - `login`: keys, passwords, and questions for them; `open`: paths to handles; `words`: what a server says beside all
+//!   this
+//! - `habits`: what was learnt of a server
 //! - `packet`: requests to bytes and bytes to replies; names are bytes, as the server has them
 //! - `socket`: a connection that can be cut, because russh speaks on it in a task of its own
 //! - `algorithms`: what may be agreed on with a server
@@ -14,11 +18,16 @@ mod algorithms;
 pub mod connect;
 pub mod error;
 pub mod fetch;
+mod habits;
 pub mod host_key;
 pub mod list;
+mod login;
+mod open;
 pub mod packet;
 pub mod session;
 mod socket;
+mod unsure;
+mod words;
 
 pub use connect::Connector;
 pub use error::SftpError;

@@ -40,6 +40,10 @@ pub enum Request<'a> {
     ReadDirectory(&'a [u8]),
     /// The attributes of what a path leads to, through links.
     Stat(&'a [u8]),
+    /// The attributes of a path itself, which may be a link.
+    Lstat(&'a [u8]),
+    /// What the server calls a path.
+    RealPath(&'a [u8]),
 }
 
 impl Request<'_> {
@@ -54,6 +58,8 @@ impl Request<'_> {
             Self::OpenDirectory(_) => "OPENDIR",
             Self::ReadDirectory(_) => "READDIR",
             Self::Stat(_) => "STAT",
+            Self::Lstat(_) => "LSTAT",
+            Self::RealPath(_) => "REALPATH",
         }
     }
 
@@ -67,6 +73,8 @@ impl Request<'_> {
             Self::OpenDirectory(path) => (11, path),
             Self::ReadDirectory(handle) => (12, handle),
             Self::Stat(path) => (17, path),
+            Self::Lstat(path) => (7, path),
+            Self::RealPath(path) => (16, path),
         };
         let mut rest = Vec::with_capacity(12);
         match self {
@@ -135,6 +143,20 @@ pub mod status {
     pub const OK: u32 = 0;
     /// There is nothing more.
     pub const EOF: u32 = 1;
+    /// It is not there.
+    pub const NO_SUCH_FILE: u32 = 2;
+    /// It may not be had.
+    pub const PERMISSION_DENIED: u32 = 3;
+    /// Anything else.
+    pub const FAILURE: u32 = 4;
+    /// The request makes no sense to the server.
+    pub const BAD_MESSAGE: u32 = 5;
+    /// "No connection", which is said of a server behind the server.
+    pub const NO_CONNECTION: u32 = 6;
+    /// The same of one that was there.
+    pub const CONNECTION_LOST: u32 = 7;
+    /// The server does not know the request.
+    pub const UNSUPPORTED: u32 = 8;
 }
 
 /// What a server says of a file.
@@ -227,6 +249,7 @@ impl Packet {
                 Reply::Names(Names { left, body })
             }
             105 => Reply::Attributes(attributes(&mut body)?),
+            2 => return Err("VERSION in the middle of the conversation"),
             _ => return Err("a packet of an unknown kind"),
         };
         Ok((id, reply))
@@ -259,25 +282,52 @@ impl Names {
     }
 }
 
+/// What is told of an entry's type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seen {
+    /// It can be mirrored, or leads to what can be.
+    Is(Kind),
+    /// A device, a socket and the like.
+    Special,
+    /// Nothing.
+    Untold,
+}
+
+/// The type by the first letter of a line as `ls -l` prints it. Some servers send the bare name instead, which may
+/// begin with any letter.
+fn seen_by_line(long: &[u8]) -> Seen {
+    let Some((letter, rest)) = long.split_first() else { return Seen::Untold };
+    let rights = rest.first_chunk::<9>().is_some_and(|rights| {
+        rights
+            .iter()
+            .all(|right| matches!(right, b'r' | b'w' | b'x' | b's' | b'S' | b't' | b'T' | b'-' | b'?'))
+    });
+    let is_line = rights && rest.get(9).is_some_and(|mark| matches!(mark, b' ' | b'\t' | b'+' | b'.' | b'@'));
+    match letter {
+        _ if !is_line => Seen::Untold,
+        b'd' => Seen::Is(Kind::Directory),
+        b'-' => Seen::Is(Kind::File),
+        b'l' => Seen::Is(Kind::Link),
+        b'b' | b'c' | b'p' | b's' | b'D' => Seen::Special,
+        _ => Seen::Untold,
+    }
+}
+
 impl Name {
-    /// What it is, by its type, or by the first letter of its line where the server leaves the type out; `None` for
-    /// devices, sockets and the like.
+    /// What it is, by its type, or by its line where the server leaves the type out.
     #[must_use]
-    pub fn kind(&self) -> Option<Kind> {
-        let letter = self.long.first().copied();
-        match (self.attributes.type_bits(), letter) {
-            (Some(DIRECTORY), _) | (None, Some(b'd')) => Some(Kind::Directory),
-            (Some(FILE), _) | (None, Some(b'-')) => Some(Kind::File),
-            (Some(LINK), _) | (None, Some(b'l')) => Some(Kind::Link),
-            _ => None,
+    pub fn seen(&self) -> Seen {
+        match self.attributes.seen() {
+            Seen::Untold => seen_by_line(&self.long),
+            seen => seen,
         }
     }
 
     /// Size and time; of a link the time alone, because its size is its own.
     #[must_use]
-    pub fn facts(&self) -> FileFacts {
+    pub fn facts(&self, kind: Option<Kind>) -> FileFacts {
         let Attributes { size, modified, .. } = self.attributes;
-        let size = size.filter(|_| self.kind() == Some(Kind::File));
+        let size = size.filter(|_| kind == Some(Kind::File));
         let seconds = |seconds| Modified { unix_seconds: i64::from(seconds), source: TimeSource::Mlsd };
         FileFacts { size, modified: modified.map(seconds) }
     }
@@ -286,8 +336,22 @@ impl Name {
 const DIRECTORY: u32 = 0o040_000;
 const FILE: u32 = 0o100_000;
 const LINK: u32 = 0o120_000;
+/// Pipes, devices and sockets.
+const SPECIAL: [u32; 4] = [0o010_000, 0o020_000, 0o060_000, 0o140_000];
 
 impl Attributes {
+    /// The type, where it is told.
+    #[must_use]
+    pub fn seen(&self) -> Seen {
+        match self.type_bits() {
+            Some(DIRECTORY) => Seen::Is(Kind::Directory),
+            Some(FILE) => Seen::Is(Kind::File),
+            Some(LINK) => Seen::Is(Kind::Link),
+            Some(bits) if SPECIAL.contains(&bits) => Seen::Special,
+            _ => Seen::Untold,
+        }
+    }
+
     fn type_bits(&self) -> Option<u32> {
         self.mode.map(|mode| mode & 0o170_000).filter(|bits| *bits != 0)
     }
@@ -295,7 +359,7 @@ impl Attributes {
     /// Whether it may be read as a file: it is one, or the server does not say what it is.
     #[must_use]
     pub fn is_file(&self) -> bool {
-        self.type_bits().is_none_or(|bits| bits == FILE)
+        matches!(self.seen(), Seen::Is(Kind::File) | Seen::Untold)
     }
 }
 
@@ -427,7 +491,11 @@ mod tests {
         let mut found = Vec::new();
         while let Some(name) = names.take_next().unwrap() {
             assert_eq!((&name.name[..], name.attributes.modified), (&b"\xff.zip"[..], Some(1_700_000_000)));
-            found.push((name.kind(), name.facts().size));
+            let kind = match name.seen() {
+                Seen::Is(kind) => Some(kind),
+                _ => None,
+            };
+            found.push((kind, name.facts(kind).size));
         }
         let expected = [
             (Some(Kind::File), Some(123)),
@@ -439,15 +507,20 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_leaves_the_type_out_is_read_by_its_lines() {
-        let kind = |long: &str, mode| {
+    fn a_server_that_leaves_the_type_out_is_read_by_its_lines_where_they_are_lines() {
+        let seen = |long: &str, mode| {
             let attributes = Attributes { mode, ..Attributes::default() };
-            Name { name: "x".into(), long: long.to_owned().into(), attributes }.kind()
+            Name { name: "x".into(), long: long.to_owned().into(), attributes }.seen()
         };
-        assert_eq!(kind("drwxr-xr-x 1 u g 0 Nov 1 00:00 x", None), Some(Kind::Directory));
-        assert_eq!(kind("-rw-r--r-- 1 u g 0 Nov 1 00:00 x", Some(0o644)), Some(Kind::File));
-        assert_eq!(kind("lrwxrwxrwx 1 u g 0 Nov 1 00:00 x", None), Some(Kind::Link));
-        assert_eq!(kind("", None), None);
+        assert_eq!(seen("drwxr-xr-x 1 u g 0 Nov 1 00:00 x", None), Seen::Is(Kind::Directory));
+        assert_eq!(seen("-rw-r--r--+ 1 u g 0 Nov 1 00:00 x", Some(0o644)), Seen::Is(Kind::File));
+        assert_eq!(seen("lrwxrwxrwx 1 u g 0 Nov 1 00:00 x", None), Seen::Is(Kind::Link));
+        assert_eq!(seen("srwxrwxrwx 1 u g 0 Nov 1 00:00 x", None), Seen::Special);
+        assert_eq!(seen("drwxr-xr-x 1 u g 0 Nov 1 00:00 x", Some(0o100_644)), Seen::Is(Kind::File));
+        for bare in ["", "data.zip", "-1.zip", "l", "drwxr-xr-x"] {
+            assert_eq!(seen(bare, Some(0o644)), Seen::Untold, "{bare}");
+        }
+        assert_eq!(seen("", Some(0o050_644)), Seen::Untold, "a type that no system has");
     }
 
     #[test]
@@ -468,7 +541,7 @@ mod tests {
         fn no_bytes_of_a_server_are_too_much(bytes in proptest::collection::vec(any::<u8>(), 0..300), kind in 100_u8..107) {
             if let Ok((_, Reply::Names(mut names))) = read(&packet(kind, 1, &bytes)) {
                 while let Ok(Some(name)) = names.take_next() {
-                    let _ = (name.kind(), name.facts());
+                    let _ = (name.seen(), name.facts(None));
                 }
             }
         }

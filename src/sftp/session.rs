@@ -4,7 +4,7 @@
 //! transfer. A session is reusable as long as everything that was asked for is answered or of no interest. Dropping any
 //! future of it in between leaves it marked; dropping the session cuts its connection.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -13,21 +13,24 @@ use russh::client::{Handle, Msg};
 use russh::{ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Disconnect};
 use tokio::time::Instant;
 
-use super::error::SftpError;
+use super::error::{SftpError, shown};
+use super::habits::{Habits, Opened};
 use super::host_key::Guard;
 use super::list::FingerprintKey;
-use super::packet::{Attributes, Packet, Reply, Request, take_packet, write_init};
+use super::packet::{Attributes, Packet, Reply, Request, VERSION, status, take_packet, write_init};
 use super::socket::Scissors;
+use super::words::Words;
 use crate::ftp::FtpError;
 use crate::ftp::pace::{Pace, Speed};
 use crate::ftp::session::within;
 use crate::names::RemotePath;
 
 /// Answers to requests that nobody waits for any more, such as CLOSE, before they are asked for.
-const MAX_UNWANTED: usize = 16;
-
-/// What the server said when it left.
-pub(super) type Farewell = Arc<Mutex<Option<String>>>;
+const MAX_UNWANTED: usize = 64;
+/// Text before the first packet that is shown, in bytes.
+const MAX_CHATTER: usize = 120;
+/// Words beside the protocol that tell of a password which has to be changed before anything else is done.
+const EXPIRED_WORDS: [&str; 3] = ["password has expired", "password change", "change your password"];
 
 /// A logged-in connection. One operation at a time.
 pub struct Session {
@@ -35,7 +38,7 @@ pub struct Session {
     handle: Handle<Guard>,
     incoming: ChannelReadHalf,
     outgoing: ChannelWriteHalf<Msg>,
-    farewell: Farewell,
+    words: Words,
     _scissors: Scissors,
     /// Received and not taken apart yet.
     inbox: BytesMut,
@@ -48,6 +51,11 @@ pub struct Session {
     pub(super) speed: Speed,
     pub(super) encoding: &'static Encoding,
     pub(super) fingerprint_key: FingerprintKey,
+    pub(super) habits: Rc<Habits>,
+    /// OPEN and OPENDIR that failed in a row, since one of them was a success; `None` before there was one.
+    pub(super) failed_in_row: Option<u32>,
+    /// The next file is read in order, one request after the other, to see whether the server can do that.
+    pub(super) in_order_next: bool,
     /// Something was asked whose answer is not in yet.
     pub(super) pending: bool,
 }
@@ -56,24 +64,26 @@ pub struct Session {
 pub(super) struct Parts {
     pub(super) handle: Handle<Guard>,
     pub(super) channel: russh::Channel<Msg>,
-    pub(super) farewell: Farewell,
+    pub(super) words: Words,
     pub(super) scissors: Scissors,
     pub(super) timeout: Duration,
     pub(super) speed: Speed,
     pub(super) encoding: &'static Encoding,
     pub(super) fingerprint_key: FingerprintKey,
+    pub(super) habits: Rc<Habits>,
 }
 
 impl Session {
     /// Asks for the SFTP subsystem on a fresh channel, and agrees on the version.
     pub(super) async fn begin(parts: Parts) -> Result<Self, SftpError> {
-        let Parts { handle, channel, farewell, scissors, timeout, speed, encoding, fingerprint_key } = parts;
+        let Parts { handle, channel, words, scissors, timeout, speed, encoding, fingerprint_key, habits } =
+            parts;
         let (incoming, outgoing) = channel.split();
         let mut session = Self {
             handle,
             incoming,
             outgoing,
-            farewell,
+            words,
             _scissors: scissors,
             inbox: BytesMut::new(),
             outbox: Vec::new(),
@@ -83,6 +93,9 @@ impl Session {
             speed,
             encoding,
             fingerprint_key,
+            habits,
+            failed_in_row: None,
+            in_order_next: false,
             pending: true,
         };
         within("SFTP", timeout, session.subsystem()).await??;
@@ -101,20 +114,41 @@ impl Session {
                     return Err(SftpError::Ssh { step: STEP, text });
                 }
                 Some(ChannelMsg::Close | ChannelMsg::Eof) | None => return Err(self.lost(STEP)),
+                Some(ChannelMsg::ExtendedData { data, .. }) => self.words.aside(&data),
                 Some(_) => {}
             }
         }
         write_init(&mut self.outbox);
         self.flush(STEP).await?;
-        let version = self.packet(STEP).await?.version();
+        let version = self.first_packet(STEP).await?.version();
         let version = version.map_err(|what| SftpError::Protocol { step: STEP, what })?;
-        if version < super::packet::VERSION {
-            return Err(SftpError::Protocol {
-                step: STEP,
-                what: "the server speaks an older version than 3",
-            });
+        // 1 and 2 have all that is asked for here, in the same shape; from 4 on attributes have another one
+        if (1..=VERSION).contains(&version) {
+            return Ok(());
         }
-        Ok(())
+        let text = format!(
+            "the server speaks version {version} of SFTP where 3 is asked for, which is not understood"
+        );
+        Err(SftpError::Ssh { step: STEP, text })
+    }
+
+    /// The first packet. Whatever the account's shell prints at each login comes before it, and leaves no way to tell
+    /// where the protocol begins.
+    async fn first_packet(&mut self, step: &'static str) -> Result<Packet, SftpError> {
+        loop {
+            // a length of three bytes and more would be longer than any packet
+            if self.inbox.first().is_some_and(|first| *first != 0) {
+                let text = shown(self.inbox.get(..MAX_CHATTER).unwrap_or(&self.inbox));
+                let text = format!(
+                    "the account's shell prints text before SFTP begins, which its start files must not do for logins without a terminal: {text}"
+                );
+                return Err(SftpError::Ssh { step, text });
+            }
+            if let Some(packet) = self.buffered(step)? {
+                return Ok(packet);
+            }
+            self.receive(step).await?;
+        }
     }
 
     /// Whether the connection can carry another operation, as far as is known here.
@@ -129,10 +163,13 @@ impl Session {
     ///
     /// [`SftpError::Refused`] where it is no file or not there; the session stays usable then.
     pub async fn size(&mut self, path: &RemotePath) -> Result<Option<u64>, SftpError> {
-        let request = Request::Stat(path.wire());
+        let asked = self.habits.asked(path.wire(), Opened::File).into_owned();
+        let request = Request::Stat(&asked);
         match self.ask(request).await? {
             Reply::Attributes(found) => file_only(request.step(), found).map(|found| found.size),
-            other => Err(unexpected(request.step(), other)),
+            // what is behind such a server is known once it is opened
+            Reply::Status { code: status::FAILURE | status::UNSUPPORTED, .. } => Ok(None),
+            other => Err(self.unexpected(request.step(), other)),
         }
     }
 
@@ -155,16 +192,21 @@ impl Session {
         let step = request.step();
         let reply = within(step, self.timeout, async {
             self.flush(step).await?;
-            loop {
-                let (answered, reply) = self.reply(step).await?;
-                if answered == id {
-                    return Ok::<_, SftpError>(reply);
-                }
+            match self.reply(step).await? {
+                (answered, reply) if answered == id => Ok::<_, SftpError>(reply),
+                _ => Err(SftpError::Protocol { step, what: "the answer belongs to another request" }),
             }
         });
         let reply = reply.await??;
         self.pending = false;
         Ok(reply)
+    }
+
+    /// The answer is not one to this request: a refusal; or nonsense, after which the session is not used again.
+    pub(super) fn unexpected(&mut self, step: &'static str, reply: Reply) -> SftpError {
+        let error = unexpected(step, reply);
+        self.pending |= matches!(error, SftpError::Protocol { .. });
+        error
     }
 
     /// Writes a request, to be sent with [`Self::flush`]. Answers its number.
@@ -257,7 +299,8 @@ impl Session {
                     return Ok(data.len());
                 }
                 Some(ChannelMsg::Eof | ChannelMsg::Close) | None => return Err(self.lost(step)),
-                // what a server writes beside the protocol, and changes of the window
+                Some(ChannelMsg::ExtendedData { data, .. }) => self.words.aside(&data),
+                // changes of the window and the like
                 Some(_) => {}
             }
         }
@@ -265,8 +308,15 @@ impl Session {
 
     /// The connection is gone; with the server's words where it had some.
     fn lost(&self, step: &'static str) -> SftpError {
-        let said = self.farewell.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        lost(step, said)
+        let said = self.words.last();
+        let lower = said.as_deref().unwrap_or_default().to_lowercase();
+        match said {
+            // OpenSSH lets the user in, and says so instead of SFTP
+            Some(said) if EXPIRED_WORDS.iter().any(|words| lower.contains(words)) => {
+                SftpError::LoginRefused(said)
+            }
+            said => lost(step, said),
+        }
     }
 }
 

@@ -3,12 +3,14 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use futures_util::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::error::shown;
 
 /// A stream that ends when its [`Scissors`] are dropped.
 pub(super) struct Socket<S> {
@@ -19,11 +21,41 @@ pub(super) struct Socket<S> {
 /// Cut the stream when dropped: whoever reads or writes on it fails at once, and so the task ends.
 pub(super) struct Scissors(Arc<Cut>);
 
+/// Bytes of the beginning that are kept.
+const MAX_GREETING: usize = 256;
+
 #[derive(Default)]
 struct Cut {
     is_cut: AtomicBool,
+    received: AtomicU64,
+    greeting: Mutex<Vec<u8>>,
     // one is enough: reading and writing are polled by the same task
     waker: AtomicWaker,
+}
+
+impl Scissors {
+    /// Bytes that came so far.
+    pub(super) fn received(&self) -> u64 {
+        self.0.received.load(Ordering::Relaxed)
+    }
+
+    /// What the server said instead of SSH, such as why it takes nobody now.
+    pub(super) fn greeting(&self) -> Option<String> {
+        let greeting = self.0.greeting.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_ssh = greeting.windows(4).any(|window| window == b"SSH-");
+        Some(shown(&greeting)).filter(|text| !is_ssh && !text.is_empty())
+    }
+}
+
+impl Cut {
+    fn came(&self, bytes: &[u8]) {
+        let before = self.received.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        if before < MAX_GREETING as u64 {
+            let mut greeting = self.greeting.lock().unwrap_or_else(PoisonError::into_inner);
+            let room = MAX_GREETING.saturating_sub(greeting.len());
+            greeting.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
+        }
+    }
 }
 
 impl<S> Socket<S> {
@@ -55,7 +87,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Socket<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         self.check(context)?;
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
+        self.cut.came(buffer.filled().get(before..).unwrap_or_default());
+        polled
     }
 }
 

@@ -44,6 +44,7 @@ mod resume;
 mod selection;
 mod sftp;
 mod sftp_faults;
+mod sftp_oddities;
 mod sftp_reach;
 mod signals;
 mod status;

@@ -237,6 +237,16 @@ impl ListingParser {
         }
     }
 
+    /// Counts an entry of which nobody says what it is, and shows the first of them with the reason.
+    pub fn take_unknown(&mut self, name: &[u8], reason: &str) {
+        self.bytes += name.len() as u64;
+        self.summary.over_limit |= self.bytes > MAX_LISTING_BYTES;
+        self.summary.lines += 1;
+        self.summary.not_understood += 1;
+        let describe = || format!("{}: {reason}", sample(name, self.encoding));
+        self.summary.sample.get_or_insert_with(describe);
+    }
+
     /// Ends the listing, with a last line that has no line end if there is one.
     pub fn finish(mut self, entries: &mut Vec<Entry>) -> Summary {
         self.take_pending(entries);
@@ -417,7 +427,7 @@ fn has_half(line: &[u8]) -> bool {
 }
 
 /// As [`RemoteName::is_zip`], before there is such a name.
-fn is_zip(name: &[u8]) -> bool {
+pub(crate) fn is_zip(name: &[u8]) -> bool {
     name.last_chunk::<4>().is_some_and(|tail| tail.eq_ignore_ascii_case(b".zip"))
 }
 

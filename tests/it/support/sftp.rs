@@ -31,6 +31,78 @@ pub const READ_DIRECTORY: u8 = 12;
 /// The kind of an answer to READ.
 const DATA: u8 = 103;
 
+/// Further kinds of requests, for [`Manner::bend`].
+pub const CLOSE: u8 = 4;
+pub const LSTAT: u8 = 7;
+pub const FSTAT: u8 = 8;
+pub const OPEN_DIRECTORY: u8 = 11;
+pub const REAL_PATH: u8 = 16;
+pub const STAT: u8 = 17;
+
+/// Codes of answers.
+pub const EOF: u32 = 1;
+pub const NO_SUCH_FILE: u32 = 2;
+pub const PERMISSION_DENIED: u32 = 3;
+pub const FAILURE: u32 = 4;
+pub const UNSUPPORTED: u32 = 8;
+
+/// A request, for [`Manner::bend`].
+pub struct Asked {
+    pub kind: u8,
+    /// Of the handle, where it has one.
+    pub path: String,
+    pub offset: u64,
+    pub length: usize,
+    /// Which READDIR of this handle it is, from 0 on.
+    pub turn: usize,
+    /// How many requests of its kind this connection had before.
+    pub before: usize,
+}
+
+/// Another answer than the usual one.
+pub enum Bent {
+    Status(u32, &'static str),
+    /// Kind and body, without the number of the request.
+    Packet(u8, Vec<u8>),
+    /// The answer to another request.
+    Stray,
+}
+
+type Bending = dyn Fn(&Asked) -> Option<Bent> + Send + Sync;
+
+/// What answers are bent to.
+#[derive(Clone, Default)]
+pub struct Bend(Option<Arc<Bending>>);
+
+impl std::fmt::Debug for Bend {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Bend")
+    }
+}
+
+impl Bend {
+    pub fn new(bend: impl Fn(&Asked) -> Option<Bent> + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(bend)))
+    }
+}
+
+/// An answer to READDIR: name, long name and attributes of each entry.
+pub fn listing(entries: &[(&str, &str, Vec<u8>)]) -> Bent {
+    let entry = |(name, long, attributes): &(&str, &str, Vec<u8>)| {
+        [text(name.as_bytes()), text(long.as_bytes()), attributes.clone()].concat()
+    };
+    let body: Vec<u8> = entries.iter().flat_map(entry).collect();
+    Bent::Packet(104, [&(entries.len() as u32).to_be_bytes()[..], &body].concat())
+}
+
+/// Attributes that say nothing.
+pub fn no_attributes() -> Vec<u8> {
+    vec![0; 4]
+}
+
+/// Rounds of questions: instructions, and prompts with whether their answers are shown.
+pub type Questions = &'static [(&'static str, &'static [(&'static str, bool)])];
+
 /// Modes of names, for [`Manner::names`].
 pub const FILE: u32 = 0o100_644;
 pub const DIRECTORY: u32 = 0o040_755;
@@ -66,6 +138,18 @@ pub struct Manner {
     pub grows: Option<(String, Vec<u8>)>,
     /// Names that are shown in `/` beside the files, whatever they are.
     pub names: Vec<(Vec<u8>, u32)>,
+    /// Answers some requests in another way.
+    pub bend: Bend,
+    /// The version that it speaks.
+    pub version: u32,
+    /// What its shell prints first.
+    pub prints: &'static str,
+    /// What it says on standard error before it ends, instead of SFTP.
+    pub complains: &'static str,
+    /// What it says to everybody who comes.
+    pub banner: Option<String>,
+    /// The rounds of questions, instructions and prompts, of a login that [`Manner::asks`]; none of them lets in.
+    pub questions: Option<Questions>,
 }
 
 impl Default for Manner {
@@ -83,6 +167,12 @@ impl Default for Manner {
             shouts: false,
             grows: None,
             names: Vec::new(),
+            bend: Bend::default(),
+            version: 3,
+            prints: "",
+            complains: "",
+            banner: None,
+            questions: None,
         }
     }
 }
@@ -92,6 +182,10 @@ impl Default for Manner {
 pub struct Journal {
     /// Passwords that were tried, right or wrong.
     pub passwords: usize,
+    /// All answers to questions, where there are rounds of them.
+    pub answers: Vec<String>,
+    /// Connections that logged in.
+    pub logins: usize,
     /// Connections that are logged in now, and the most of them at a time.
     pub open: usize,
     pub most_open: usize,
@@ -203,6 +297,8 @@ async fn accept_all(listener: TcpListener, config: Arc<Config>, state: Arc<Mutex
             inbox: Vec::new(),
             held: Vec::new(),
             handles: Vec::new(),
+            turns: BTreeMap::new(),
+            round: 0,
             is_in: false,
         };
         let config = Arc::clone(&config);
@@ -217,6 +313,9 @@ async fn accept_all(listener: TcpListener, config: Arc<Config>, state: Arc<Mutex
 /// A name with its mode and size.
 type Shown = (Vec<u8>, u32, u64);
 
+/// A path, for a directory what is left to show of it, and whether its end was told.
+type Opened = (String, Option<Vec<Shown>>, bool);
+
 /// One connection.
 struct Visitor {
     state: Arc<Mutex<State>>,
@@ -224,7 +323,11 @@ struct Visitor {
     /// Answers that are held back.
     held: Vec<Vec<u8>>,
     /// What was opened: a path, and for a directory what is left to show of it.
-    handles: Vec<(String, Option<Vec<Shown>>, bool)>,
+    handles: Vec<Opened>,
+    /// How often each kind of request came, and READDIR of each handle.
+    turns: BTreeMap<(u8, String), usize>,
+    /// Questions asked so far.
+    round: usize,
     is_in: bool,
 }
 
@@ -243,6 +346,7 @@ impl Visitor {
         }
         self.is_in = true;
         state.journal.open += 1;
+        state.journal.logins += 1;
         state.journal.most_open = state.journal.most_open.max(state.journal.open);
         Auth::Accept
     }
@@ -278,7 +382,8 @@ impl Visitor {
         let (kind, rest) = packet.split_first().expect("a packet");
         let mut state = calm(self.state.lock());
         if *kind == 1 {
-            return Some(framed(&[&[2_u8][..], &3_u32.to_be_bytes()].concat()));
+            let version = framed(&[&[2_u8][..], &state.manner.version.to_be_bytes()].concat());
+            return Some([state.manner.prints.as_bytes(), &version].concat());
         }
         if state.manner.silent_on == Some(*kind) {
             return None;
@@ -292,13 +397,21 @@ impl Visitor {
         let handle = |handles: &Vec<_>| reply(102, &text(&(handles.len() as u32 - 1).to_be_bytes()));
         let opened = || u32::from_be_bytes(subject.try_into().unwrap()) as usize;
         let path = || String::from_utf8_lossy(subject).into_owned();
+        let asked = asked(&self.handles, &mut self.turns, *kind, subject, rest);
+        let bend = state.manner.bend.clone();
+        if let Some(bent) = bend.0.and_then(|bend| bend(&asked)) {
+            if *kind == READ {
+                state.journal.reads.push((asked.path, asked.offset));
+            }
+            return Some(bent.framed(id));
+        }
         match *kind {
             OPEN if !state.files.contains_key(&path()) => status(2),
             OPEN => {
                 self.handles.push((path(), None, false));
                 handle(&self.handles)
             }
-            11 => {
+            OPEN_DIRECTORY => {
                 state.journal.listings += 1;
                 self.handles.push((path(), Some(state.names(&path())), false));
                 handle(&self.handles)
@@ -325,15 +438,58 @@ impl Visitor {
                     data => reply(103, &text(&data)),
                 }
             }
-            8 => {
+            FSTAT => {
                 let size = state.files[&self.handles[opened()].0].len() as u64;
                 reply(105, &attributes(FILE, size))
             }
-            17 => match state.files.get(&path()) {
+            STAT | LSTAT if !state.names(&path()).is_empty() => reply(105, &attributes(DIRECTORY, 4096)),
+            STAT | LSTAT => match state.files.get(&path()) {
                 Some(content) => reply(105, &attributes(FILE, content.len() as u64)),
                 None => status(2),
             },
             _ => status(0),
+        }
+    }
+}
+
+/// What is asked, and how often it was before.
+fn asked(
+    handles: &[Opened],
+    turns: &mut BTreeMap<(u8, String), usize>,
+    kind: u8,
+    subject: &[u8],
+    rest: &[u8],
+) -> Asked {
+    let path = match kind {
+        CLOSE | READ | FSTAT | READ_DIRECTORY => {
+            let place = u32::from_be_bytes(subject.try_into().unwrap()) as usize;
+            handles.get(place).map(|(path, ..)| path.clone()).unwrap_or_default()
+        }
+        _ => String::from_utf8_lossy(subject).into_owned(),
+    };
+    let number = |at: usize, count: usize| {
+        let bytes = rest.get(at..at + count).filter(|_| kind == READ).unwrap_or_default();
+        bytes.iter().fold(0_u64, |number, byte| number << 8 | u64::from(*byte))
+    };
+    let mut count = |key: String| {
+        let turn = turns.entry((kind, key)).or_default();
+        *turn += 1;
+        *turn - 1
+    };
+    let turn = if kind == READ_DIRECTORY { count(format!("{subject:?}")) } else { 0 };
+    let before = count("all".to_owned());
+    Asked { kind, path, offset: number(0, 8), length: number(8, 4) as usize, turn, before }
+}
+
+impl Bent {
+    fn framed(self, id: &[u8]) -> Vec<u8> {
+        let reply = |kind: u8, body: &[u8]| framed(&[&[kind][..], id, body].concat());
+        match self {
+            Self::Status(code, words) => {
+                reply(101, &[&code.to_be_bytes()[..], &text(words.as_bytes()), &text(b"en")].concat())
+            }
+            Self::Packet(kind, body) => reply(kind, &body),
+            Self::Stray => framed(&[&[101_u8][..], &[0xff; 4], &[0; 4]].concat()),
         }
     }
 }
@@ -372,8 +528,25 @@ impl State {
     }
 }
 
+impl Visitor {
+    /// The next round of questions.
+    fn ask(&mut self, questions: Questions) -> Auth {
+        let Some((instructions, prompts)) = questions.get(self.round) else { return Auth::reject() };
+        self.round += 1;
+        Auth::Partial {
+            name: Cow::Borrowed(""),
+            instructions: Cow::Borrowed(instructions),
+            prompts: prompts.iter().map(|(prompt, echo)| (Cow::Borrowed(*prompt), *echo)).collect(),
+        }
+    }
+}
+
 impl Handler for Visitor {
     type Error = russh::Error;
+
+    async fn authentication_banner(&mut self) -> Result<Option<String>, russh::Error> {
+        Ok(calm(self.state.lock()).manner.banner.clone())
+    }
 
     async fn auth_none(&mut self, _user: &str) -> Result<Auth, russh::Error> {
         let asks = calm(self.state.lock()).manner.asks;
@@ -396,6 +569,12 @@ impl Handler for Visitor {
         response: Option<Response<'a>>,
     ) -> Result<Auth, russh::Error> {
         let answers: Vec<_> = response.into_iter().flatten().collect();
+        let questions = calm(self.state.lock()).manner.questions;
+        if let Some(questions) = questions {
+            let text = answers.iter().map(|answer| String::from_utf8_lossy(answer).into_owned());
+            calm(self.state.lock()).journal.answers.extend(text);
+            return Ok(self.ask(questions));
+        }
         match answers.as_slice() {
             [name, password] if name.is_empty() => {
                 let password = String::from_utf8_lossy(password).into_owned();
@@ -429,7 +608,13 @@ impl Handler for Visitor {
         _name: &str,
         session: &mut Session,
     ) -> Result<(), russh::Error> {
-        session.channel_success(channel)
+        session.channel_success(channel)?;
+        let complains = calm(self.state.lock()).manner.complains;
+        if complains.is_empty() {
+            return Ok(());
+        }
+        session.extended_data(channel, 1, complains.as_bytes().to_vec())?;
+        session.close(channel)
     }
 
     async fn data(
@@ -455,7 +640,7 @@ fn text(bytes: &[u8]) -> Vec<u8> {
     [&(bytes.len() as u32).to_be_bytes()[..], bytes].concat()
 }
 
-fn attributes(mode: u32, size: u64) -> Vec<u8> {
+pub fn attributes(mode: u32, size: u64) -> Vec<u8> {
     let numbers = [mode, MODIFIED, MODIFIED].map(u32::to_be_bytes).concat();
     [&13_u32.to_be_bytes()[..], &size.to_be_bytes(), &numbers].concat()
 }
