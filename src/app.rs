@@ -10,7 +10,7 @@ use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use actix_rt::System;
+use actix_rt::{Runtime, System};
 use anyhow::Context;
 use rustix::io::Errno;
 
@@ -18,10 +18,10 @@ use crate::config::Settings;
 use crate::control::socket::{ControlSocket, SocketInUse, UnsafeDirectory};
 use crate::logging::RunLog;
 use crate::mirror::tree::{Mirror, MirrorInUse};
-use crate::panics;
 use crate::records::{OpenError, Records};
 use crate::terminal::screen::Leaving;
 use crate::web::{AddressInUse, Door};
+use crate::{open_files, panics};
 
 use service::Service;
 use signals::Signals;
@@ -67,10 +67,12 @@ pub struct Launch {
 ///
 /// When it cannot begin; nothing was changed then but directories and files made.
 pub fn run(launch: Launch) -> Result<Ended, Refused> {
-    raise_open_files();
+    let most_open_files = open_files::raise();
     panics::own_thread("main");
     let _leaving = Leaving;
-    let system = System::new();
+    let runtime =
+        Runtime::new().context("no descriptors to wait for sockets with; raise LimitNOFILE (ulimit -n)")?;
+    let system = System::with_tokio_rt(move || runtime);
     let ended = system.block_on(async move {
         let mut signals = Signals::listen().context("cannot listen for signals")?;
         let settings = &launch.settings;
@@ -84,7 +86,7 @@ pub fn run(launch: Launch) -> Result<Ended, Refused> {
         let (mirror, records, socket) = opening;
         let door = settings.web.clone().map(Door::open).transpose().map_err(in_use_or_failed)?;
         let start_now = launch.start;
-        let service = Service::build(launch, mirror, records)?;
+        let service = Service::build(launch, mirror, records, most_open_files)?;
         service.serve(signals, (socket, door), start_now).await
     });
     // not dropped, which would wait for a look at a file system that does not answer; the process ends next
@@ -134,15 +136,5 @@ fn in_use_or_failed(error: anyhow::Error) -> Refused {
         Refused::InUse(error)
     } else {
         Refused::Failed(error)
-    }
-}
-
-/// Each server has its connections, each connection a socket or two and a file: take what the system allows.
-fn raise_open_files() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    if let Err(error) = setrlimit(Resource::Nofile, raised) {
-        log::debug!("cannot raise the limit of open files: {error}");
     }
 }

@@ -1,8 +1,11 @@
 //! `mrosync check`: one line for each thing that the service will need. Downloads nothing.
 
+mod places;
+
 use std::fmt::Display;
 use std::io::Write;
 use std::path::Path;
+use std::sync::mpsc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -13,7 +16,9 @@ use futures_util::stream::{FuturesOrdered, FuturesUnordered};
 use sysinfo::Disks;
 
 use crate::config::{NotifySettings, QuotaSettings, Selection, ServerSettings, Settings};
+use crate::control::{Command, client};
 use crate::names::{Printable, RemotePath};
+use crate::open_files::{self, Need};
 use crate::overview::process;
 use crate::quota::Usage;
 use crate::records::RecordsReader;
@@ -23,6 +28,14 @@ use crate::terminal::progress;
 
 /// For logging out.
 const QUIT_LIMIT: Duration = Duration::from_secs(1);
+/// For one server, and so many of its timeouts where that is more: each step has its limit, and a listing that trickles
+/// could go on for ever.
+const SERVER_LIMIT: Duration = Duration::from_secs(120);
+const SERVER_TIMEOUTS: u32 = 4;
+/// For a file system to answer; one of a server that is gone never does.
+const DISK_LIMIT: Duration = Duration::from_secs(10);
+/// For a running service to say that it is there.
+const SERVICE_LIMIT: Duration = Duration::from_secs(3);
 
 /// Probes everything and prints a line for each; true when all is well. The configuration has been validated
 /// already.
@@ -31,7 +44,10 @@ pub async fn check(settings: &Settings) -> bool {
     let mut well = report("configuration", &Ok(format!("{} servers", servers.len())));
     well &= probe_all(&with_beginnings(servers, &records.path)).await;
     well &= report("records", &probe_records(&records.path));
-    well &= report("disk", &probe_disk(&sync.root, quota));
+    let (root, limits) = (sync.root.clone(), *quota);
+    well &= report("disk", &in_time(move || probe_disk(&root, &limits)));
+    well &= probe_places(settings);
+    well &= report("open files", &probe_open_files(settings));
     well &= report("notify", &probe_notify(notify).await);
     let host = process().host_available_memory_bytes;
     well & report("memory", &Ok(format!("{} available", ByteSize(host).display().iec())))
@@ -41,7 +57,7 @@ pub async fn check(settings: &Settings) -> bool {
 /// yet; else in the configuration's order.
 async fn probe_all(servers: &[ServerSettings]) -> bool {
     let mut foot = Foot::new();
-    let probes = servers.iter().map(|server| async move { (server, probe(server).await) });
+    let probes = servers.iter().map(|server| async move { (server, probe_within(server).await) });
     let mut answers = if foot.is_seen() {
         FuturesUnordered::from_iter(probes).boxed_local()
     } else {
@@ -72,6 +88,50 @@ fn report(what: &str, outcome: &anyhow::Result<impl Display>) -> bool {
 /// A reader who has seen enough and left (`| head -1`) is no fault.
 fn line(text: std::fmt::Arguments<'_>) {
     drop(writeln!(std::io::stdout(), "{text}"));
+}
+
+/// The places of the service, in one line where all is well, else in one for each that is not.
+fn probe_places(settings: &Settings) -> bool {
+    let is_running = client::ask_within(&settings.control.socket, Command::Help, SERVICE_LIMIT).is_ok();
+    let settings = settings.clone();
+    match in_time(move || Ok(places::findings(&settings, is_running))) {
+        Ok(found) if found.is_empty() => {
+            let said =
+                if is_running { "a service is running, and can go on" } else { "the service can begin" };
+            report("places", &Ok(said))
+        }
+        Ok(found) => {
+            for (key, error) in found {
+                report(key, &Err::<&str, _>(error));
+            }
+            false
+        }
+        Err(error) => report("places", &Err::<&str, _>(error)),
+    }
+}
+
+/// Of this process; the service may be given another limit.
+fn probe_open_files(settings: &Settings) -> anyhow::Result<String> {
+    let need = Need::of(settings, open_files::raise());
+    if need.is_met() { Ok(need.to_string()) } else { bail!("{need}") }
+}
+
+/// Looks at file systems, on a thread that is left behind where one does not answer.
+fn in_time<T: Send + 'static>(
+    look: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
+) -> anyhow::Result<T> {
+    let (found, looking) = mpsc::channel();
+    // whoever waited may have gone
+    let look = move || drop(found.send(look()));
+    std::thread::Builder::new().name("look".to_owned()).spawn(look).context("no thread to look with")?;
+    let silent = || format!("the file system does not answer within {} s", DISK_LIMIT.as_secs());
+    looking.recv_timeout(DISK_LIMIT).with_context(silent)?
+}
+
+async fn probe_within(settings: &ServerSettings) -> anyhow::Result<String> {
+    let limit = SERVER_LIMIT.max(settings.timeout.saturating_mul(SERVER_TIMEOUTS));
+    let silent = || format!("it takes longer than {} s", limit.as_secs());
+    tokio::time::timeout(limit, probe(settings)).await.with_context(silent)?
 }
 
 /// Logs in and lists each configured directory, not what lies below it.

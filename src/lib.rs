@@ -12,7 +12,7 @@
 //! - [`mirror`], [`quota`], [`records`], [`notify`]: what is done
 //! - [`remote`]: what a scan needs of a server; [`ftp`] and [`sftp`]: conversations with servers
 //! - [`names`], [`globs`], [`moment`], [`facts`], [`lateness`], [`status`], [`exit_flag`], [`backoff`], [`durable`], [`json`], [`pulse`], [`panics`],
-//!   [`fault`]: words and tools that all share
+//!   [`fault`], [`open_files`]: words and tools that all share
 
 pub mod actors;
 pub mod amend;
@@ -36,6 +36,7 @@ pub mod mirror;
 pub mod moment;
 pub mod names;
 pub mod notify;
+pub mod open_files;
 pub mod overview;
 pub mod panics;
 pub mod pulse;

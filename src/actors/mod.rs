@@ -30,6 +30,7 @@ use std::time::Duration;
 
 use actix::dev::ToEnvelope;
 use actix::{Actor, Addr, Arbiter, Context, Handler, Message};
+use anyhow::Context as _;
 
 use crate::{panics, pulse};
 
@@ -40,13 +41,31 @@ pub type Address<A> = Addr<A>;
 const ANSWER_LIMIT: Duration = Duration::from_secs(60);
 
 /// Starts an actor on a thread of its own, whose panics are logged under the name `part`.
-pub fn start_apart<A>(part: &'static str, make: impl FnOnce() -> A + Send + 'static) -> Addr<A>
+///
+/// # Errors
+///
+/// When the system gives no thread for it.
+pub fn start_apart<A>(
+    part: &'static str,
+    make: impl FnOnce() -> A + Send + 'static,
+) -> anyhow::Result<Addr<A>>
 where
     A: Actor<Context = Context<A>>,
 {
-    A::start_in_arbiter(&Arbiter::new().handle(), move |_| {
+    let arbiter = arbiter(part)?;
+    Ok(A::start_in_arbiter(&arbiter.handle(), move |_| {
         panics::own_thread(part);
         make()
+    }))
+}
+
+/// A thread that waits for messages.
+fn arbiter(whose: &str) -> anyhow::Result<Arbiter> {
+    Arbiter::try_new().with_context(|| {
+        format!(
+            "no thread for the {whose}; raise the limits of processes (TasksMax= of the systemd unit, or ulimit -u) \
+             and of open files (LimitNOFILE=, or ulimit -n)"
+        )
     })
 }
 

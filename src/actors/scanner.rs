@@ -28,6 +28,7 @@ use crate::mirror::publisher::Publisher;
 use crate::mirror::server::{Neighbours, Server};
 use crate::mirror::tree::Mirror;
 use crate::names::{RemoteName, RemotePath, ServerName};
+use crate::open_files::OpenFiles;
 use crate::pulse::{self, Pulse, Verdict, seconds};
 use crate::quota::Gauge;
 use crate::status::{Progress, ServerState};
@@ -65,6 +66,8 @@ pub struct Plan {
     pub publisher: Publisher,
     /// Bytes under way.
     pub gauge: Arc<Gauge>,
+    /// What may be open.
+    pub open_files: OpenFiles,
     /// What `status` shows.
     pub progress: Arc<Progress>,
     /// Whether it lives.
@@ -155,10 +158,10 @@ async fn live(plan: &Plan, exit: &ExitWatch) -> anyhow::Result<()> {
 }
 
 fn make(plan: Plan) -> anyhow::Result<Server> {
-    let Plan { settings, sync, mirror, keeper, warden, publisher, gauge, progress, .. } = plan;
+    let Plan { settings, sync, mirror, keeper, warden, publisher, gauge, open_files, progress, .. } = plan;
     let records = Rc::new(KeeperRecords { keeper, server: settings.name.clone() });
     let guard = Rc::new(WardenGuard(warden));
-    let neighbours = Neighbours { records, guard, publisher, gauge };
+    let neighbours = Neighbours { records, guard, publisher, gauge, open_files };
     Server::new(settings, sync, &mirror, neighbours, progress)
 }
 

@@ -9,8 +9,10 @@ use futures_util::FutureExt;
 use futures_util::future::{LocalBoxFuture, Shared};
 use tokio::sync::mpsc;
 
+use super::arbiter;
 use super::scanner::{Begin, FtpScanner, Plan};
 use crate::exit_flag::ExitFlag;
+use crate::open_files::Seat;
 use crate::panics;
 use crate::pulse::{self, Verdict, seconds};
 use crate::status::ServerState;
@@ -27,8 +29,10 @@ pub(super) type Ending = Shared<LocalBoxFuture<'static, ()>>;
 /// See the module. The scanner may be lost to a panic and is made anew then, on the same thread.
 pub(super) struct Slot {
     pub(super) plan: Plan,
-    arbiter: Arbiter,
-    scanner: Addr<FtpScanner>,
+    /// The system may not give one, which is tried again.
+    thread: Option<Thread>,
+    /// Why there is no thread, as the log has said.
+    lacking: Option<String>,
     life: Option<Life>,
     /// The plan has changed, and the scanner is still the one of before.
     pub(super) changes: bool,
@@ -36,6 +40,20 @@ pub(super) struct Slot {
     suspected: bool,
     /// Its thread is blocked, and the log has said so.
     blocked: bool,
+}
+
+/// What a scanner runs on, and the way to it.
+struct Thread {
+    arbiter: Arbiter,
+    scanner: Addr<FtpScanner>,
+    /// Held as long as the thread.
+    _seat: Seat,
+}
+
+/// What is left of a thread when its scanner is not needed any more.
+pub(super) struct Vacant {
+    arbiter: Arbiter,
+    seat: Seat,
 }
 
 /// From a start to its stop.
@@ -51,15 +69,46 @@ pub(super) struct Leaving {
     pub(super) name: String,
     ending: Ending,
     /// Of a server that is gone: ended with the scanner, and held until then, as is its address.
-    left: Option<(Arbiter, Addr<FtpScanner>)>,
+    left: Option<Thread>,
 }
 
 impl Slot {
     /// A scanner that waits for its start, on a thread of its own unless there is one for it.
-    pub(super) fn new(plan: Plan, arbiter: Option<Arbiter>) -> Self {
-        let arbiter = arbiter.unwrap_or_else(Arbiter::new);
-        let scanner = spawn(&plan, &arbiter);
-        Self { plan, arbiter, scanner, life: None, changes: false, suspected: false, blocked: false }
+    pub(super) fn new(plan: Plan, vacant: Option<Vacant>) -> Self {
+        let thread = vacant.map(|vacant| Thread::new(&plan, vacant));
+        let (life, lacking) = (None, None);
+        let mut slot = Self { plan, thread, lacking, life, changes: false, suspected: false, blocked: false };
+        slot.provide();
+        slot
+    }
+
+    /// Makes the thread where there is none; says why that is not possible.
+    fn provide(&mut self) {
+        if self.thread.is_some() {
+            return;
+        }
+        match Vacant::new(&self.plan) {
+            Ok(vacant) => {
+                self.thread = Some(Thread::new(&self.plan, vacant));
+                if self.lacking.take().is_some() {
+                    log::info!("server={} it is scanned now", self.name());
+                    self.plan.progress.update(|status| status.last_error = None);
+                }
+            }
+            Err(error) => {
+                let lack = format!("not scanned: {error:#}");
+                if self.lacking.as_ref() != Some(&lack) {
+                    log::error!("server={} {lack}", self.name());
+                }
+                if self.life.is_some() {
+                    self.plan.progress.update(|status| {
+                        status.state = ServerState::Unreachable;
+                        status.last_error = Some(lack.clone());
+                    });
+                }
+                self.lacking = Some(lack);
+            }
+        }
     }
 
     pub(super) fn name(&self) -> String {
@@ -83,7 +132,8 @@ impl Slot {
     /// Begins the life again where the scanner was lost.
     pub(super) fn begin_if_lost(&mut self) {
         let begin = self.life.as_ref().map(|life| life.begin.clone());
-        if let Some(begin) = begin.filter(|_| !self.scanner.connected()) {
+        let is_lost = self.thread.as_ref().is_none_or(|thread| !thread.scanner.connected());
+        if let Some(begin) = begin.filter(|_| is_lost) {
             // sent already, and nobody waits for the answer
             drop(self.send(begin));
         }
@@ -92,9 +142,12 @@ impl Slot {
     /// The message stays with a scanner that is late; a task of its own waits for it, because an asker who stops
     /// waiting takes an unread message back.
     fn send(&mut self, begin: Begin) -> impl Future<Output = bool> + use<> {
-        let sent = actix_rt::spawn(self.scanner().send(begin));
+        let sent = self.scanner().map(|scanner| actix_rt::spawn(scanner.send(begin)));
         let limit = if self.blocked { Duration::ZERO } else { BEGIN_LIMIT };
-        async move { matches!(tokio::time::timeout(limit, sent).await, Ok(Ok(Ok(())))) }
+        async move {
+            let Some(sent) = sent else { return false };
+            matches!(tokio::time::timeout(limit, sent).await, Ok(Ok(Ok(()))))
+        }
     }
 
     /// Raises the flag of its life, if it has one.
@@ -103,6 +156,9 @@ impl Slot {
         // or the channel would not end
         drop(begin);
         flag.raise();
+        if self.thread.is_none() {
+            self.plan.progress.stopped();
+        }
         Some(ending)
     }
 
@@ -116,7 +172,9 @@ impl Slot {
 
     /// Makes the scanner of the plan that has changed.
     pub(super) fn renew(&mut self) {
-        self.scanner = spawn(&self.plan, &self.arbiter);
+        if let Some(thread) = &mut self.thread {
+            thread.renew(&self.plan);
+        }
         self.plan.progress.changed();
         self.changes = false;
     }
@@ -125,7 +183,7 @@ impl Slot {
     pub(super) fn leave(mut self) -> Leaving {
         let (name, ending) = (self.name(), self.end());
         let ending = ending.unwrap_or_else(|| async {}.boxed_local().shared());
-        Leaving { name, ending, left: Some((self.arbiter, self.scanner)) }
+        Leaving { name, ending, left: self.thread }
     }
 
     /// Names a scanner whose thread is blocked, once, and says when it moves again.
@@ -157,13 +215,35 @@ impl Slot {
         }
     }
 
-    /// The scanner, made anew if it was lost.
-    fn scanner(&mut self) -> Addr<FtpScanner> {
-        if !self.scanner.connected() {
-            log::error!("server={} its scanner was lost; a new one is made", self.name());
-            self.scanner = spawn(&self.plan, &self.arbiter);
+    /// The scanner, made anew if it was lost; `None` where the system gives no thread for it.
+    fn scanner(&mut self) -> Option<Addr<FtpScanner>> {
+        self.provide();
+        let thread = self.thread.as_mut()?;
+        if !thread.scanner.connected() {
+            log::error!("server={} its scanner was lost; a new one is made", self.plan.settings.name);
+            thread.renew(&self.plan);
         }
-        self.scanner.clone()
+        Some(thread.scanner.clone())
+    }
+}
+
+impl Vacant {
+    /// A thread for the server of `plan`.
+    fn new(plan: &Plan) -> anyhow::Result<Self> {
+        let lack = || anyhow::anyhow!("{}", plan.open_files.need());
+        let seat = plan.open_files.seat().ok_or_else(lack)?;
+        Ok(Self { arbiter: arbiter("scanner")?, seat })
+    }
+}
+
+impl Thread {
+    fn new(plan: &Plan, Vacant { arbiter, seat }: Vacant) -> Self {
+        let scanner = spawn(plan, &arbiter);
+        Self { arbiter, scanner, _seat: seat }
+    }
+
+    fn renew(&mut self, plan: &Plan) {
+        self.scanner = spawn(plan, &self.arbiter);
     }
 }
 
@@ -177,15 +257,16 @@ impl Leaving {
     }
 
     /// The thread of the server that is gone, if it is this one.
-    pub(super) fn arbiter_of(&mut self, name: &str) -> Option<Arbiter> {
-        if self.name == name { self.left.take().map(|(arbiter, _)| arbiter) } else { None }
+    pub(super) fn thread_of(&mut self, name: &str) -> Option<Vacant> {
+        let Thread { arbiter, _seat: seat, .. } = self.left.take_if(|_| self.name == name)?;
+        Some(Vacant { arbiter, seat })
     }
 }
 
 impl Drop for Leaving {
     fn drop(&mut self) {
-        if let Some((arbiter, _)) = &self.left {
-            arbiter.stop();
+        if let Some(thread) = &self.left {
+            thread.arbiter.stop();
         }
     }
 }

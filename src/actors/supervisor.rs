@@ -248,8 +248,8 @@ impl State {
                 }
                 None => {
                     // a scanner of this name that has not ended yet keeps its thread, so that there are never two
-                    let arbiter = leaving.iter_mut().find_map(|gone| gone.arbiter_of(&name));
-                    let mut slot = Slot::new(plan, arbiter);
+                    let thread = leaving.iter_mut().find_map(|gone| gone.thread_of(&name));
+                    let mut slot = Slot::new(plan, thread);
                     if started {
                         sent.push((name.clone(), slot.begin()));
                     }

@@ -20,6 +20,7 @@ use crate::lateness;
 use crate::mirror::publisher::Publisher;
 use crate::mirror::tree::Mirror;
 use crate::names::ServerName;
+use crate::open_files::OpenFiles;
 use crate::quota::Gauge;
 use crate::status::Progress;
 
@@ -34,6 +35,7 @@ pub(super) struct Fleet {
     pub(super) warden: Address<QuotaWarden>,
     pub(super) publisher: Publisher,
     pub(super) gauge: Arc<Gauge>,
+    pub(super) open_files: OpenFiles,
 }
 
 impl Fleet {
@@ -48,6 +50,7 @@ impl Fleet {
             warden: self.warden.clone(),
             publisher: self.publisher.clone(),
             gauge: Arc::clone(&self.gauge),
+            open_files: self.open_files.clone(),
             progress: Arc::clone(progress),
             pulse: Arc::default(),
         }

@@ -136,6 +136,7 @@ impl Reloader {
             log::warn!("{warning}");
         }
         self.live.follow(&settings);
+        self.fleet.open_files.follow(&settings);
         if report.sections.contains(&"web") {
             report.notes.extend(self.change_page(&settings, door).await);
         }

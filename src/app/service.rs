@@ -29,6 +29,7 @@ use crate::fault;
 use crate::mirror::publisher::Publisher;
 use crate::mirror::tree::Mirror;
 use crate::names::Printable;
+use crate::open_files::OpenFiles;
 use crate::overview::Overview;
 use crate::quota::Gauge;
 use crate::records::Records;
@@ -39,6 +40,8 @@ use crate::web::{self, Door, Page};
 /// A SIGTERM is answered within 5 s: the stop takes up to 2 s of them, calls under way and the flush the rest.
 const LANDING_LIMIT: Duration = Duration::from_secs(1);
 const FLUSH_LIMIT: Duration = Duration::from_millis(1500);
+/// How often the log is asked for what it has not said each time.
+const SUM_UP_EVERY: Duration = Duration::from_secs(5);
 /// For the answer to `quit` to be shown before the process ends.
 const LAST_WORDS: Duration = Duration::from_millis(100);
 
@@ -65,7 +68,12 @@ struct Desk {
 }
 
 impl Service {
-    pub(super) fn build(launch: Launch, mirror: Mirror, mut records: Records) -> anyhow::Result<Self> {
+    pub(super) fn build(
+        launch: Launch,
+        mirror: Mirror,
+        mut records: Records,
+        most_open_files: u64,
+    ) -> anyhow::Result<Self> {
         let Launch { mut settings, files, log, .. } = launch;
         let moments = records.begin(&beginning(&settings.servers), chrono::Utc::now().timestamp())?;
         begin(&mut settings.servers, &moments);
@@ -75,7 +83,7 @@ impl Service {
         let (totals, outbox_grew) = (SharedTotals::default(), Arc::new(Notify::new()));
         let (alive, keeper_alive) = mpsc::channel(1);
         let keeper = RecordKeeper::new(records, totals.clone(), Arc::clone(&outbox_grew), alive)?;
-        let keeper = start_apart("keeper", move || keeper);
+        let keeper = start_apart("keeper", move || keeper)?;
         let failed_attempts = Arc::new(AtomicU64::new(0));
         let (notifier_exit, exit) = ExitFlag::new();
         let (running, announcing) = mpsc::channel(1);
@@ -87,7 +95,7 @@ impl Service {
         let (keeper_of_notices, notify) = (keeper.clone(), live.notify());
         let notifier = start_apart("notifier", move || {
             Notifier::new(notify, keeper_of_notices, outbox_grew, told, Begin { exit, running })
-        });
+        })?;
         let view = Arc::new(DiskView::default());
         let warden = Warden {
             mirror: Arc::clone(&mirror),
@@ -97,16 +105,16 @@ impl Service {
             gauge: Arc::clone(&gauge),
             view: Arc::clone(&view),
         };
-        let warden = start_apart("warden", move || QuotaWarden::new(warden));
+        let warden = start_apart("warden", move || QuotaWarden::new(warden))?;
         let publisher = Publisher::start().context("cannot start the publisher")?;
-        let (sync, shared) = (live.sync(), Arc::clone(&mirror));
         let fleet = Fleet {
-            sync,
-            mirror: shared,
+            sync: live.sync(),
+            mirror: Arc::clone(&mirror),
             keeper: keeper.clone(),
             warden,
             publisher,
             gauge: Arc::clone(&gauge),
+            open_files: OpenFiles::new(most_open_files, &settings),
         };
         let servers = settings.servers.iter().cloned().map(Checked::new);
         let plans = servers.zip(&progress).map(|(server, progress)| fleet.plan(server, progress)).collect();
@@ -157,7 +165,15 @@ impl Service {
             systemd::describe(move || render::sentence(&desk.overview.progress())),
         );
         let readying = ready(requests.clone(), start_now);
-        let serving = async { tokio::join!(socket.serve(requests), readying, watching, describing) };
+        let log = self.desk.reloader.log.clone();
+        let summing_up = async {
+            loop {
+                tokio::time::sleep(SUM_UP_EVERY).await;
+                log.sum_up(false);
+            }
+        };
+        let serving =
+            async { tokio::join!(socket.serve(requests), readying, watching, describing, summing_up) };
         tokio::pin!(serving);
         let farewell = loop {
             tokio::select! {
@@ -188,6 +204,7 @@ impl Service {
         systemd::stopping();
         let stopped = self.desk.perform(Command::Stop).await;
         self.land().await;
+        self.desk.reloader.log.sum_up(true);
         log::info!("ended");
         if let Some(farewell) = farewell {
             // whoever asked may have gone

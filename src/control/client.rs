@@ -1,37 +1,103 @@
 //! `mrosync ctl`: one command to the running service.
 
-use std::io::{Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
+use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::Command;
 
-/// A stop takes up to 2 s; a service that does not answer in this time is stuck.
+/// From connecting to the end of the answer. A stop takes up to 2 s; a service that needs longer than this is stuck.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
+/// Between two tries to connect while the queue of the socket is full.
+const QUEUE_PAUSE: Duration = Duration::from_millis(50);
 /// A status of thousands of servers stays far below.
-const MAX_ANSWER: u64 = 64 * 1024 * 1024;
+const MAX_ANSWER: usize = 64 * 1024 * 1024;
+/// Bytes read at a time.
+const CHUNK: usize = 64 * 1024;
 
 /// Sends `command` and gives back the answer, without its last line end.
 ///
 /// # Errors
 ///
-/// When no service listens on `socket`, or it does not answer in time.
+/// When no service listens on `socket`, or it does not answer within 30 s.
 pub fn ask(socket: &Path, command: Command) -> anyhow::Result<String> {
-    let shown = socket.display();
-    let mut stream = UnixStream::connect(socket)
-        .with_context(|| format!("cannot reach the service on its control socket {shown}; is it running?"))?;
-    stream.set_read_timeout(Some(ANSWER_LIMIT))?;
-    stream.set_write_timeout(Some(ANSWER_LIMIT))?;
-    stream.write_all(format!("{command}\n").as_bytes()).context("cannot send the command")?;
-    let mut answer = String::new();
-    stream.take(MAX_ANSWER).read_to_string(&mut answer).context("the service does not answer")?;
+    ask_within(socket, command, ANSWER_LIMIT)
+}
+
+/// The same within `limit`, from connecting to the end of the answer.
+///
+/// # Errors
+///
+/// As [`ask`].
+pub fn ask_within(socket: &Path, command: Command, limit: Duration) -> anyhow::Result<String> {
+    let (shown, deadline) = (socket.display(), Instant::now() + limit);
+    let seconds = limit.as_secs_f64();
+    let stuck = |error: io::Error, step: &str| match error.kind() {
+        // a read or write that runs out of its time says so
+        ErrorKind::WouldBlock | ErrorKind::TimedOut => {
+            anyhow!("the service on the control socket {shown} does not {step} within {seconds} s")
+        }
+        _ => anyhow!(error).context(format!("the control socket {shown} broke")),
+    };
+    let mut stream = connect(socket, deadline).map_err(|error| match error.kind() {
+        ErrorKind::TimedOut => stuck(error, "take the connection"),
+        _ => anyhow!(error)
+            .context(format!("cannot reach the service on its control socket {shown}; is it running?")),
+    })?;
+    stream.set_write_timeout(Some(left(deadline)?))?;
+    stream.write_all(format!("{command}\n").as_bytes()).map_err(|error| stuck(error, "take the command"))?;
+    let answer = read_answer(&mut stream, deadline).map_err(|error| stuck(error, "answer"))?;
     if answer.is_empty() {
         anyhow::bail!("the service ended without an answer");
     }
     Ok(answer.trim_end_matches('\n').to_owned())
+}
+
+/// Connects, also where the service is too busy to take one more client at once: a plain `connect` would wait for that
+/// without end (unix(7), `EAGAIN`).
+#[expect(clippy::disallowed_methods, reason = "the thread of a client has nothing else to do")]
+fn connect(path: &Path, deadline: Instant) -> io::Result<UnixStream> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    let address = SockAddr::unix(path)?;
+    socket.set_nonblocking(true)?;
+    loop {
+        match socket.connect(&address) {
+            Ok(()) => break,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                std::thread::sleep(left(deadline)?.min(QUEUE_PAUSE));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    socket.set_nonblocking(false)?;
+    Ok(socket.into())
+}
+
+fn read_answer(stream: &mut UnixStream, deadline: Instant) -> io::Result<String> {
+    let (mut answer, mut chunk) = (Vec::new(), vec![0; CHUNK]);
+    loop {
+        stream.set_read_timeout(Some(left(deadline)?))?;
+        match stream.read(&mut chunk) {
+            Ok(0) => break,
+            Ok(read) => answer.extend_from_slice(chunk.get(..read).unwrap_or_default()),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+        if answer.len() > MAX_ANSWER {
+            return Err(io::Error::new(ErrorKind::InvalidData, "the answer does not end"));
+        }
+    }
+    String::from_utf8(answer).map_err(|_| io::Error::new(ErrorKind::InvalidData, "the answer is no text"))
+}
+
+/// What is left until `deadline`.
+fn left(deadline: Instant) -> io::Result<Duration> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    if left.is_zero() { Err(ErrorKind::TimedOut.into()) } else { Ok(left) }
 }
 
 /// Sends a change of records, and gives back how many the service changed.
@@ -43,4 +109,55 @@ pub fn change(socket: &Path, command: Command) -> anyhow::Result<u64> {
     let answer = ask(socket, command)?;
     let changed = answer.strip_prefix("ok: ").and_then(|number| number.parse().ok());
     changed.with_context(|| format!("the service says: {answer}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixListener;
+
+    /// A socket that is listened on and never accepted from.
+    fn deaf() -> (tempfile::TempDir, std::path::PathBuf, UnixListener) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("s");
+        let listener = UnixListener::bind(&path).unwrap();
+        (directory, path, listener)
+    }
+
+    #[test]
+    fn a_service_that_never_answers_is_given_up() {
+        let (_directory, path, _listener) = deaf();
+        let error = ask_within(&path, Command::Help, Duration::from_millis(100)).unwrap_err();
+        let text = format!("{error:#}");
+        assert!(
+            text.contains("does not answer within 0.1 s") && text.contains(path.to_str().unwrap()),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_service_that_takes_no_more_connections_is_given_up() {
+        let (_directory, path, listener) = deaf();
+        socket2::SockRef::from(&listener).listen(0).unwrap();
+        // until the queue is full
+        let held: Vec<_> =
+            std::iter::from_fn(|| connect(&path, Instant::now() + Duration::from_millis(50)).ok()).collect();
+        assert!(!held.is_empty());
+        let error = ask_within(&path, Command::Help, Duration::from_millis(100)).unwrap_err();
+        assert!(format!("{error:#}").contains("does not take the connection within 0.1 s"), "{error:#}");
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "the pace of a server that trickles")]
+    fn an_answer_that_trickles_is_given_up_too() {
+        let (_directory, path, listener) = deaf();
+        std::thread::spawn(move || {
+            let (mut client, _) = listener.accept().unwrap();
+            while client.write_all(b"o").is_ok() {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        });
+        let error = ask_within(&path, Command::Help, Duration::from_millis(200)).unwrap_err();
+        assert!(format!("{error:#}").contains("does not answer within 0.2 s"), "{error:#}");
+    }
 }

@@ -109,7 +109,11 @@ impl Drop for ControlSocket {
 }
 
 /// Refuses a directory in which others could replace the socket, and warns of a group that could.
-fn check_directory(directory: &Path, metadata: &Metadata) -> anyhow::Result<()> {
+///
+/// # Errors
+///
+/// [`UnsafeDirectory`].
+pub fn check_directory(directory: &Path, metadata: &Metadata) -> anyhow::Result<()> {
     let (owner, mode) = (metadata.uid(), metadata.mode() & 0o7777);
     let refuse = |why: String| bail!(UnsafeDirectory { directory: directory.to_owned(), why });
     if owner != 0 && owner != rustix::process::geteuid().as_raw() {

@@ -10,11 +10,13 @@
 //! the program runs ([`RunLog`]).
 
 mod line;
+mod repeats;
 mod sink;
 
 use std::panic::PanicHookInfo;
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Instant;
 
 use anyhow::Context;
 use log::{Level, LevelFilter, Metadata, Record};
@@ -24,14 +26,18 @@ use crate::panics;
 use crate::terminal::screen::Stderr;
 
 use line::line;
+use repeats::{Repeats, Withheld};
 use sink::{LogFile, Output, Sink};
 
 /// Target of this program's own records, and of all modules below.
 const OWN_TARGET: &str = "mrosync";
 
 /// The most detailed level of other crates, whatever the settings say: at `trace`, suppaftp shows passwords, and
-/// what the rest has to say there is of use to their authors alone.
-const FOREIGN_LEVEL: LevelFilter = LevelFilter::Info;
+/// what the rest has to say below a warning is of use to their authors alone.
+const FOREIGN_LEVEL: LevelFilter = LevelFilter::Warn;
+
+/// Says nothing but what clients of the status page send that is no HTTP, as an error each time.
+const SILENT_TARGET: &str = "actix_http";
 
 /// The log that has begun, for whoever changes it.
 #[derive(Clone)]
@@ -39,6 +45,7 @@ pub struct RunLog(Arc<Shared>);
 
 struct Shared {
     manner: RwLock<Manner>,
+    repeats: Repeats,
     stderr: Sink,
     file: Sink,
 }
@@ -69,6 +76,7 @@ impl RunLog {
         let manner = Manner { level: settings.level, format: settings.format };
         Self(Arc::new(Shared {
             manner: RwLock::new(manner),
+            repeats: Repeats::default(),
             stderr: Sink::new(Some(stderr)),
             file: Sink::new(file),
         }))
@@ -103,11 +111,14 @@ impl RunLog {
         fern::Dispatch::new()
             .level(FOREIGN_LEVEL)
             .level_for(OWN_TARGET, LevelFilter::Trace)
+            .level_for(SILENT_TARGET, LevelFilter::Off)
             .filter(move |metadata: &Metadata<'_>| metadata.level() <= filtered.manner().level)
             .format(move |out, message, record| {
-                let format = formatted.manner().format;
-                let line = line(format, record.level(), record.target(), &message.to_string());
-                out.finish(format_args!("{line}"));
+                let (level, target, message) = (record.level(), record.target(), message.to_string());
+                if formatted.0.repeats.admits(level, target, &message, Instant::now()) {
+                    let line = line(formatted.manner().format, level, target, &message);
+                    out.finish(format_args!("{line}"));
+                }
             })
             // fern's own outputs panic where neither they nor standard error can be written
             .chain(fern::Output::call(move |record: &Record<'_>| written.write(&record.args().to_string())))
@@ -115,6 +126,15 @@ impl RunLog {
 
     fn manner(&self) -> Manner {
         *self.0.manner.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes how often warnings and errors were said again that were not written each time, where a minute is over since
+    /// the first of them; at the end of the program, all of them.
+    pub fn sum_up(&self, at_the_end: bool) {
+        let format = self.manner().format;
+        for Withheld { level, target, message } in self.0.repeats.due((!at_the_end).then(Instant::now)) {
+            self.write(&line(format, level, &target, &message));
+        }
     }
 
     /// Writes a line everywhere. That an output begins to fail is told in the other, which is where somebody can read
@@ -265,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn other_crates_never_log_below_info() {
+    fn other_crates_never_log_below_warn() {
         let disk = Disk::with_room(10_000);
         let logger = logger(LevelFilter::Trace, &disk);
         for foreign in
@@ -273,10 +293,35 @@ mod tests {
         {
             say(&*logger, Level::Trace, foreign, "PASS geheim");
             say(&*logger, Level::Debug, foreign, "PASS geheim");
+            say(&*logger, Level::Info, foreign, "starting 1 workers");
         }
         say(&*logger, Level::Trace, "mrosync::ftp", "ours");
-        say(&*logger, Level::Info, "rustls", "theirs");
-        assert_eq!(untimed(&disk.text()), ["TRACE [ftp] ours", "INFO  [rustls] theirs"]);
+        say(&*logger, Level::Warn, "rustls", "theirs");
+        assert_eq!(untimed(&disk.text()), ["TRACE [ftp] ours", "WARN  [rustls] theirs"]);
+    }
+
+    #[test]
+    fn equal_warnings_are_written_a_few_times_and_then_counted() {
+        let disk = Disk::with_room(10_000);
+        let log = RunLog::new(&settings(LevelFilter::Info), output("the log", &disk), None);
+        let logger = log.dispatch().into_log().1;
+        for _ in 0..100 {
+            say(&*logger, Level::Warn, "mrosync::x", "cannot accept");
+        }
+        say(&*logger, Level::Warn, "mrosync::x", "another");
+        log.sum_up(true);
+        let text = disk.text();
+        let lines = untimed(&text);
+        assert_eq!(lines.iter().filter(|line| **line == "WARN  [x] cannot accept").count(), 5, "{text}");
+        assert!(lines.last().unwrap().starts_with("WARN  [x] cannot accept (said 95 times more"), "{text}");
+    }
+
+    #[test]
+    fn malformed_requests_of_the_status_page_write_nothing() {
+        let disk = Disk::with_room(1000);
+        let logger = logger(LevelFilter::Trace, &disk);
+        say(&*logger, Level::Error, "actix_http::h1::dispatcher", "stream error: request parse error");
+        assert_eq!(disk.text(), "");
     }
 
     #[test]

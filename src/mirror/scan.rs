@@ -28,8 +28,6 @@ const MAX_TRIES: u32 = 2;
 const UNFINISHED_TRIES: u32 = 4;
 /// Files that cannot be taken and are shown one by one; all of them are counted.
 const MAX_INCOMPLETE_SHOWN: usize = 5;
-/// Files received and not recorded yet. Bounds open files, and the work that a stop waits for.
-const MAX_PUBLISHING: usize = 64;
 
 /// What a scan found.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -85,7 +83,7 @@ pub async fn scan(server: &Server) -> Result<Tally, RemoteError> {
         server,
         jobs: Jobs::new(server.settings.order),
         tally: RefCell::default(),
-        publishing: Arc::new(Semaphore::new(MAX_PUBLISHING)),
+        publishing: Arc::new(Semaphore::new(server.most_publishing())),
         unclaimed: RefCell::new(aged_leftovers(server)),
         incomplete: RefCell::default(),
         lanes: Lanes::default(),

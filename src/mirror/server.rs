@@ -18,6 +18,7 @@ use super::publisher::Publisher;
 use super::quiet::QuietDirectories;
 use super::tree::{Mirror, ServerMirror};
 use crate::config::{ServerSettings, SyncSettings};
+use crate::open_files::OpenFiles;
 use crate::quota::{Allowance, Gauge};
 use crate::remote::{Connector, Session};
 use crate::status::{ConnectionStatus, Progress};
@@ -52,6 +53,7 @@ pub struct Server {
     /// Files being made durable and recorded; they are finished even when a scan is stopped.
     pub(super) publishing: RefCell<JoinSet<()>>,
     pub(super) budget: RefCell<Budget>,
+    open_files: OpenFiles,
     idle: RefCell<Vec<Session>>,
     /// Changes of the records by an operator, as far as they are heeded.
     amendments: Cell<u64>,
@@ -68,6 +70,8 @@ pub struct Neighbours {
     pub publisher: Publisher,
     /// Bytes under way.
     pub gauge: Arc<Gauge>,
+    /// What it may open.
+    pub open_files: OpenFiles,
 }
 
 impl Server {
@@ -84,7 +88,7 @@ impl Server {
         progress: Arc<Progress>,
     ) -> anyhow::Result<Self> {
         let own = Arc::new(mirror.server(&settings.name)?);
-        let Neighbours { records, guard, publisher, gauge } = neighbours;
+        let Neighbours { records, guard, publisher, gauge, open_files } = neighbours;
         let interval = sync.borrow().interval;
         Ok(Self {
             connector: Connector::new((*settings).clone())?,
@@ -102,6 +106,7 @@ impl Server {
             records,
             guard,
             publisher,
+            open_files,
             allowance: RefCell::default(),
             publishing: RefCell::default(),
             idle: RefCell::default(),
@@ -154,7 +159,12 @@ impl Server {
 
     /// How many connections to use now.
     pub(super) fn lanes(&self, now: Instant) -> usize {
-        self.budget.borrow().lanes(now)
+        self.budget.borrow().lanes(now).min(self.open_files.share().connections)
+    }
+
+    /// How many files may be received and not recorded yet.
+    pub(super) fn most_publishing(&self) -> usize {
+        self.open_files.share().publishing
     }
 
     /// Shows how many logins there are, of which `at_work` are in use by a scan.

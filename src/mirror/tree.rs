@@ -20,7 +20,8 @@ use crate::names::{RemotePath, ServerName};
 
 /// Work in progress lies here, beside the servers' directories and on the same file system.
 pub const PARTIAL_DIRECTORY: &str = ".partial";
-const LOCK_FILE: &str = ".lock";
+/// In it: held by the service that works in the mirror.
+pub const LOCK_FILE: &str = ".lock";
 /// Which boot of the machine wrote the partial files.
 const BOOT_FILE: &str = ".boot";
 /// Where Linux tells the boots of a machine apart.

@@ -16,10 +16,15 @@ use actix_web::{Error, HttpMessage, HttpResponse, web};
 use subtle::ConstantTimeEq;
 
 use super::assets;
+use super::clients::{Client, Clients};
 use crate::config::WebSettings;
 
 /// Between two warnings of wrong tokens.
 const WARN_EVERY: Duration = Duration::from_secs(60);
+/// How long the answer to a wrong token is kept back, for each wrong one of the last minute; and at most. Whoever tries
+/// many gets few answers; the right token is never kept waiting.
+const WRONG_TOKEN_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Sent with every answer: the page loads nothing from elsewhere, is shown inside of nothing, and text from servers
 /// is text.
@@ -36,10 +41,17 @@ const HEADERS: [(HeaderName, &str); 6] = [
     (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
 ];
 
-/// What is allowed, and the memory of the last warning.
+/// What is allowed, and the memory of wrong tokens.
 pub(super) struct Rules {
     settings: RwLock<Arc<WebSettings>>,
-    warned: Mutex<Option<Instant>>,
+    wrong: Mutex<WrongTokens>,
+}
+
+/// The wrong tokens of the minute that began with the last warning.
+#[derive(Debug, Default)]
+struct WrongTokens {
+    warned: Option<Instant>,
+    count: u32,
 }
 
 /// A request was let in with the token.
@@ -77,7 +89,7 @@ impl Refusal {
 
 impl Rules {
     pub(super) fn new(settings: WebSettings) -> Self {
-        Self { settings: RwLock::new(Arc::new(settings)), warned: Mutex::default() }
+        Self { settings: RwLock::new(Arc::new(settings)), wrong: Mutex::default() }
     }
 
     /// From now on these hold; the address that is listened on is the same.
@@ -126,14 +138,20 @@ impl Rules {
         }
     }
 
-    /// Once a minute: whoever tries tokens must not fill the log.
-    fn warn_of_wrong_token(&self, request: &ServiceRequest) {
-        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
-        if warned.is_none_or(|before| before.elapsed() > WARN_EVERY) {
-            *warned = Some(Instant::now());
+    /// Warns once a minute, or whoever tries tokens would fill the log, and returns how long to keep the answer back.
+    fn wrong_token(&self, request: &ServiceRequest) -> Duration {
+        let mut wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
+        if wrong.warned.is_none_or(|before| before.elapsed() > WARN_EVERY) {
             let peer = request.peer_addr().map_or("somebody".to_owned(), |peer| peer.ip().to_string());
-            log::warn!("the status page was asked with a wrong token, from {peer}");
+            let before = match wrong.count {
+                0 | 1 => String::new(),
+                count => format!("; {count} were wrong in the minute after the last warning"),
+            };
+            log::warn!("the status page was asked with a wrong token, from {peer}{before}");
+            *wrong = WrongTokens { warned: Some(Instant::now()), count: 0 };
         }
+        wrong.count = wrong.count.saturating_add(1);
+        WRONG_TOKEN_PAUSE.saturating_mul(wrong.count).min(LONGEST_PAUSE)
     }
 }
 
@@ -177,9 +195,13 @@ fn is_foreign(headers: &HeaderMap, host: &str) -> bool {
 /// Lets a request in or answers it with the refusal.
 pub(super) async fn admit(
     rules: web::Data<Rules>,
+    clients: web::Data<Clients>,
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
+    if let Some(client) = request.conn_data::<Arc<Client>>() {
+        clients.asks(client);
+    }
     let verdict = rules.judge(request.method(), request.path(), request.headers());
     let mut response = match verdict {
         Ok(with_token) => {
@@ -188,7 +210,8 @@ pub(super) async fn admit(
         }
         Err(refusal) => {
             if refusal == Refusal::TokenWrong {
-                rules.warn_of_wrong_token(&request);
+                let pause = rules.wrong_token(&request);
+                tokio::time::sleep(pause).await;
             }
             let (status, text) = refusal.answer();
             let mut answer = HttpResponse::build(status);

@@ -5,6 +5,7 @@
 
 mod answers;
 mod assets;
+mod clients;
 mod guard;
 pub mod metrics;
 
@@ -25,8 +26,14 @@ use crate::config::WebSettings;
 use crate::control::Requests;
 use crate::status::Roster;
 
-/// Browsers hold up to six connections each; further ones wait.
+use clients::Clients;
+
+/// Connections at a time, of which browsers hold up to six each. One more takes the place of another (`clients`).
 const MAX_CONNECTIONS: usize = 64;
+/// Connections that may be open while those that gave way are being closed.
+const MAX_CLOSING: usize = 1024;
+/// Connections that wait to be accepted; the system may allow less (`net.core.somaxconn`).
+const BACKLOG: i32 = 4096;
 /// For a client to send the head of its request.
 const REQUEST_LIMIT: Duration = Duration::from_secs(5);
 /// An idle connection is kept for a page that asks every 2 s.
@@ -98,6 +105,9 @@ impl Door {
             std::io::ErrorKind::AddrInUse => anyhow::Error::new(AddressInUse(address)),
             _ => anyhow::Error::new(error).context(format!("web.listen: cannot listen on {address}")),
         })?;
+        socket2::SockRef::from(&listener)
+            .listen(BACKLOG)
+            .with_context(|| format!("web.listen: cannot listen on {address}"))?;
         Ok(Self { listener, settings })
     }
 
@@ -138,9 +148,12 @@ impl Door {
 
 fn listen(listener: TcpListener, rules: web::Data<guard::Rules>, parts: Parts) -> std::io::Result<Server> {
     let parts = web::Data::new(parts);
+    let clients = Clients::new(MAX_CONNECTIONS);
+    let admitted = clients.clone();
     let app = move || {
         App::new()
             .app_data(rules.clone())
+            .app_data(web::Data::new(clients.clone()))
             .app_data(parts.clone())
             .wrap(from_fn(guard::admit))
             .configure(assets::routes)
@@ -149,15 +162,14 @@ fn listen(listener: TcpListener, rules: web::Data<guard::Rules>, parts: Parts) -
     let server = HttpServer::new(app)
         .workers(1)
         .worker_max_blocking_threads(READERS)
-        .max_connections(MAX_CONNECTIONS)
+        .max_connections(MAX_CONNECTIONS + MAX_CLOSING)
         .client_request_timeout(REQUEST_LIMIT)
         .keep_alive(KEEP_ALIVE)
         .shutdown_timeout(0)
         .disable_signals()
-        .on_connect(|connection, _| {
+        .on_connect(move |connection, data| {
             if let Some(stream) = connection.downcast_ref::<actix_web::rt::net::TcpStream>() {
-                let limited = socket2::SockRef::from(stream).set_tcp_user_timeout(Some(DEAF_LIMIT));
-                limited.unwrap_or_else(|error| log::debug!("a client without a limit: {error}"));
+                admitted.admit(stream, data);
             }
         })
         .listen(listener)?;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::notify::NotifyStub;
 use crate::support::scripted::{CONNECT, File, Rule, ScriptedServer};
-use crate::support::service::{Server, Setup};
+use crate::support::service::{Server, Setup, Stream};
 use crate::support::unftp::Unftp;
 use crate::support::zips::zip;
 
@@ -162,4 +162,67 @@ fn it_works_beside_a_running_service_and_disturbs_nothing() {
     service.wait_for(SOON, "scans go on", |_| ftp.listings("/") > scans + 2);
     assert!(service.is_running() && service.status()["running"] == true);
     assert_eq!((ftp.retrs("/1.zip"), service.records().len()), (1, 1));
+}
+
+#[test]
+fn what_would_end_the_start_is_named_with_its_key() {
+    let ftp = ScriptedServer::start();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let setup = Setup::new().server(Server::scripted("omc01", &ftp));
+    let at = |name: &str| setup.directory().join(name).display().to_string();
+    std::fs::write(setup.directory().join("file"), "").unwrap();
+    let toml = format!(
+        "[web]\nlisten = '{}'\n[log]\nfile = '{}'\n[control]\nsocket = '{}'\n[records]\npath = '{}'\n",
+        taken.local_addr().unwrap(),
+        setup.directory().display(),
+        at("file"),
+        at("file/records.db"),
+    );
+    let setup = setup.toml(&toml);
+    let output = check(&setup);
+    assert_eq!(output.status.code(), Some(1));
+    for key in ["web.listen", "log.file", "control.socket", "records.path"] {
+        assert!(line(&output, &format!("  {key}: ")).starts_with("failed"), "{key}: {output:?}");
+    }
+}
+
+#[test]
+fn places_that_the_user_cannot_write_are_named_all_at_once() {
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::process::CommandExt;
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("left out: this test becomes another user, which only root can");
+        return;
+    }
+    let ftp = ScriptedServer::start();
+    let setup = Setup::new().server(Server::scripted("omc01", &ftp));
+    let open = |path: &std::path::Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    for file in std::fs::read_dir(setup.directory()).unwrap() {
+        open(&file.unwrap().path(), 0o755);
+    }
+    open(&setup.directory(), 0o755);
+    let mut command = setup.command(&["check"]);
+    let output = command.uid(65_534).gid(65_534).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    for key in ["sync.root", "records.path", "control.socket"] {
+        let said = line(&output, &format!("  {key}: "));
+        assert!(said.contains("Permission denied") && said.contains("belongs to uid 0"), "{said}");
+    }
+}
+
+#[test]
+fn beside_a_running_service_its_places_are_no_fault() {
+    let ftp = ScriptedServer::start();
+    let notify = NotifyStub::start();
+    let setup = Setup::new()
+        .server(Server::scripted("omc01", &ftp))
+        .notify(&notify.url())
+        .toml("[web]\nlisten = '127.0.0.1:0'\n");
+    let service = setup.run();
+    service.wait_line(Stream::Stderr, SOON, "it is ready", |line| line.contains("is ready"));
+    let output = service.mrosync(&["check"], &[]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(line(&output, "places").contains("a service is running"), "{output:?}");
 }

@@ -23,6 +23,7 @@ mod early_ports;
 mod essentials;
 mod fuzz_corpora;
 mod hostile;
+mod limits;
 mod listing;
 mod logins;
 mod mark;

@@ -16,6 +16,9 @@ const SOON: Duration = Duration::from_secs(30);
 const TOKEN: &str = "a-token-that-nobody-guesses";
 /// A name that becomes markup where somebody is careless.
 const HOSTILE: &str = "<img src=x onerror=document.title='owned'>.zip";
+/// A name that turns round what stands behind it, and how it is shown.
+const TURNED: &str = "a\u{202e}piz.exe.zip";
+const TURNED_SHOWN: &str = "a\\u{202e}piz.exe.zip";
 
 /// Two servers, one of which refuses everybody in words that are markup.
 struct Scene {
@@ -29,6 +32,7 @@ struct Scene {
 fn scene() -> Scene {
     let (good, bad, stub) = (ScriptedServer::start(), ScriptedServer::start(), NotifyStub::start());
     good.put(format!("/{HOSTILE}"), File::new(zip(1, 3000)));
+    good.put(format!("/{TURNED}"), File::new(zip(2, 3000)));
     bad.rule(Rule::on("PASS").reply("530 <b>no</b> <script>document.title='owned'</script>\r\n"));
     let setup = Setup::new().server(Server::scripted("omc02", &bad)).server(Server::scripted("omc01", &good));
     let path = setup.directory().join("token");
@@ -64,13 +68,15 @@ fn an_operator_starts_the_service_and_sees_what_needs_attention() {
     browser.wait_for("the state", "document.getElementById('state').textContent === 'Running'");
     assert_eq!(scene.service.status()["running"], true);
     browser.wait_for("the refusal of the server", "document.querySelector('#alarms .bad span')");
-    browser.wait_for("the file", "document.querySelector('#newest-rows .path')");
+    browser.wait_for("the files", "document.querySelectorAll('#newest-rows .path').length === 2");
     let alarms = texts(&mut browser, "#alarms .bad");
     assert!(
         alarms[0].starts_with("omc02Unreachable: ") && alarms[0].contains("530 <b>no</b> <script>"),
         "{alarms:?}"
     );
-    assert_eq!(texts(&mut browser, "#newest-rows .path"), [format!("/{HOSTILE}")]);
+    let mut newest = texts(&mut browser, "#newest-rows .path");
+    newest.sort_unstable();
+    assert_eq!(newest, [format!("/{HOSTILE}"), format!("/{TURNED_SHOWN}")]);
     assert_eq!(browser.run("document.title"), "MROSync", "text from servers is text");
     assert_eq!(browser.run("document.querySelectorAll('main img, main script, main td b').length"), 0);
     browser.run("document.getElementById('stop').click()");
@@ -150,7 +156,7 @@ fn nothing_is_wider_than_a_telephone_and_everything_has_a_name() {
         .collect();
     assert!(nameless.is_empty(), "{nameless:#?}");
     assert!(scene.good.count("RETR") > 0);
-    scene.service.wait_for(SOON, "the record", |service| service.records().len() == 1);
+    scene.service.wait_for(SOON, "the records", |service| service.records().len() == 2);
 }
 
 #[test]

@@ -120,7 +120,14 @@ async function askJson(path) {
   // the header tells whole seconds: less than two are none
   if (Math.abs(date - Date.now()) >= 2000) known.ahead = date - Date.now();
   if (!answer.ok) throw new Error(await answer.text());
-  return answer.json();
+  return JSON.parse(await answer.text(), (_, value) => (typeof value === "string" ? harmless(value) : value));
+}
+
+// Control characters, separators and marks of direction (Unicode Standard Annex 9) as the log shows them: a name from a
+// server must not turn round what stands beside it.
+function harmless(text) {
+  const misleading = /[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g;
+  return text.replace(misleading, (mark) => `\\u{${mark.charCodeAt(0).toString(16)}}`);
 }
 
 class Unauthorized extends Error {}

@@ -1,0 +1,174 @@
+//! Whether the service could open what it opens at its start: the mirror, the records, the log, the control socket and the
+//! status page. Nothing is made or changed.
+
+use std::fs::File;
+use std::io::{Error, ErrorKind};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use rustix::fs::{Access, AtFlags, CWD, FlockOperation};
+use rustix::process::geteuid;
+
+use crate::config::Settings;
+use crate::control::socket::check_directory;
+use crate::mirror::tree::{LOCK_FILE, PARTIAL_DIRECTORY};
+use crate::names::Printable;
+use crate::web::Door;
+
+/// A key of the configuration, and what is wrong with what it names.
+pub(super) type Finding = (&'static str, anyhow::Error);
+
+/// Everything that the start would fail at. While a service `is_running`, it holds the mirror and the page's address.
+pub(super) fn findings(settings: &Settings, is_running: bool) -> Vec<Finding> {
+    let Settings { sync, records, control, web, log, servers, .. } = settings;
+    let mut found = Vec::new();
+    let mut note = |key, outcome: anyhow::Result<()>| found.extend(outcome.err().map(|error| (key, error)));
+    let parts = servers.iter().flat_map(|server| {
+        let name = server.name.as_str();
+        [sync.root.join(name), sync.root.join(PARTIAL_DIRECTORY).join(name)]
+    });
+    note("sync.root", directories(std::iter::once(sync.root.clone()).chain(parts)));
+    if !is_running {
+        note("sync.root", is_free(&sync.root.join(PARTIAL_DIRECTORY).join(LOCK_FILE)));
+    }
+    note("records.path", file_in_directory(&records.path));
+    if let Some(file) = &log.file {
+        note("log.file", file_to_append(file));
+    }
+    note("control.socket", socket(&control.socket));
+    if let Some(web) = web.clone().filter(|_| !is_running) {
+        note("web.listen", Door::open(web).map(drop));
+    }
+    found
+}
+
+/// All that cannot be written, in one go.
+fn directories(paths: impl Iterator<Item = PathBuf>) -> anyhow::Result<()> {
+    let faults: Vec<String> =
+        paths.filter_map(|path| directory(&path).err()).map(|error| format!("{error:#}")).collect();
+    let mut shown: Vec<String> = faults;
+    shown.dedup();
+    if shown.is_empty() { Ok(()) } else { bail!("{}", shown.join("; ")) }
+}
+
+/// The directory can be written; where it is missing, it can be made.
+fn directory(path: &Path) -> anyhow::Result<()> {
+    let existing = path.ancestors().find(|path| path.symlink_metadata().is_ok());
+    let existing = existing.filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    may(existing, Access::WRITE_OK | Access::EXEC_OK, "write into")?;
+    match existing.metadata() {
+        Ok(found) if found.is_dir() => Ok(()),
+        Ok(_) => bail!("{} is no directory", existing.display()),
+        Err(error) => Err(error).with_context(|| format!("cannot look at {}", existing.display())),
+    }
+}
+
+/// The file can be read and written, or made; others beside it can be made.
+fn file_in_directory(path: &Path) -> anyhow::Result<()> {
+    directory(parent(path))?;
+    match path.symlink_metadata() {
+        Ok(_) => may(path, Access::READ_OK | Access::WRITE_OK, "write"),
+        // that it can be looked for is known by now: it is not there
+        Err(_) => Ok(()),
+    }
+}
+
+fn file_to_append(path: &Path) -> anyhow::Result<()> {
+    match path.metadata() {
+        Ok(found) if found.is_dir() => bail!("{} is a directory", path.display()),
+        Ok(_) => may(path, Access::WRITE_OK, "write"),
+        Err(_) => directory(parent(path)),
+    }
+}
+
+fn socket(path: &Path) -> anyhow::Result<()> {
+    let within = parent(path);
+    directory(within)?;
+    if let Ok(found) = within.metadata() {
+        check_directory(within, &found)?;
+    }
+    match path.symlink_metadata() {
+        Ok(found) if !found.file_type().is_socket() => bail!("{} is not a socket", path.display()),
+        _ => Ok(()),
+    }
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// By the effective user, as opening would be judged (access(2), `AT_EACCESS`).
+fn may(path: &Path, access: Access, what: &str) -> anyhow::Result<()> {
+    let Err(error) = rustix::fs::accessat(CWD, path, access, AtFlags::EACCESS) else { return Ok(()) };
+    let error = Error::from(error);
+    let own = geteuid().as_raw();
+    let owner = match path.metadata() {
+        Ok(found) if error.kind() == ErrorKind::PermissionDenied && found.uid() != own => {
+            format!(" (it belongs to uid {}, and this runs as uid {own})", found.uid())
+        }
+        _ => String::new(),
+    };
+    let shown = path.display().to_string();
+    Err(error).with_context(|| format!("cannot {what} {}{owner}", Printable(&shown)))
+}
+
+/// Nobody holds the lock file.
+fn is_free(lock: &Path) -> anyhow::Result<()> {
+    let Ok(file) = File::open(lock) else { return Ok(()) };
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            bail!("another mrosync, with another control.socket, holds {}", lock.display())
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::{Permissions, create_dir, set_permissions, write};
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_file_in_the_way_of_a_directory_is_named() {
+        let place = tempfile::tempdir().unwrap();
+        let file = place.path().join("file");
+        write(&file, "").unwrap();
+        let error = directory(&file.join("deeper/still")).unwrap_err();
+        assert!(format!("{error:#}").contains(file.to_str().unwrap()), "{error:#}");
+        directory(&place.path().join("can/be/made")).unwrap();
+    }
+
+    #[test]
+    fn a_directory_of_somebody_else_is_named_with_its_owner() {
+        if geteuid().is_root() {
+            return;
+        }
+        let error = directory(Path::new("/mrosync")).unwrap_err();
+        assert!(format!("{error:#}").contains("belongs to uid 0"), "{error:#}");
+    }
+
+    #[test]
+    fn what_is_no_socket_and_what_others_can_replace_is_refused() {
+        let place = tempfile::tempdir().unwrap();
+        let file = place.path().join("file");
+        write(&file, "").unwrap();
+        assert!(format!("{:#}", socket(&file).unwrap_err()).contains("not a socket"));
+        let open = place.path().join("open");
+        create_dir(&open).unwrap();
+        set_permissions(&open, Permissions::from_mode(0o777)).unwrap();
+        assert!(format!("{:#}", socket(&open.join("s")).unwrap_err()).contains("everybody"));
+    }
+
+    #[test]
+    fn a_lock_that_is_held_is_noticed_and_not_taken() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("lock");
+        is_free(&path).unwrap();
+        let held = File::create(&path).unwrap();
+        is_free(&path).unwrap();
+        rustix::fs::flock(&held, FlockOperation::NonBlockingLockExclusive).unwrap();
+        assert!(is_free(&path).is_err());
+    }
+}
