@@ -8,6 +8,7 @@ use russh::keys::PublicKey;
 use russh::keys::known_hosts::known_host_keys_path;
 
 use super::SftpSettings;
+use super::sources::BOM;
 
 /// Largest file of known hosts that is read, in bytes: far more than the hosts of a site.
 const MAX_KNOWN_HOSTS: u64 = 4 << 20;
@@ -45,7 +46,12 @@ fn revoked_keys(path: &Path) -> io::Result<Vec<PublicKey>> {
     if size > MAX_KNOWN_HOSTS {
         return Err(io::Error::other(format!("it has {size} bytes, more than {MAX_KNOWN_HOSTS}")));
     }
-    let text = String::from_utf8_lossy(&std::fs::read(path)?).into_owned();
+    let content = std::fs::read(path)?;
+    if content.starts_with(BOM) {
+        // it would hide the first line, which may be one of a revoked key
+        return Err(io::Error::other("it begins with a byte order mark (BOM); save it as UTF-8 without one"));
+    }
+    let text = String::from_utf8_lossy(&content).into_owned();
     let revoked = text.lines().filter_map(|line| {
         let mut words = line.split_whitespace();
         let is_revoked = words.next() == Some("@revoked");
@@ -53,4 +59,19 @@ fn revoked_keys(path: &Path) -> io::Result<Vec<PublicKey>> {
         is_revoked.then(|| PublicKey::from_openssh(&key.join(" ")).ok()).flatten()
     });
     Ok(revoked.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_byte_order_mark_that_would_hide_a_revoked_key_is_a_fault() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("known_hosts");
+        std::fs::write(&path, "\u{feff}@revoked * ssh-ed25519 AAAA\n").unwrap();
+        let settings = SftpSettings { known_hosts_file: Some(path), ..SftpSettings::default() };
+        let fault = settings.known_keys("h", 22).unwrap_err().to_string();
+        assert!(fault.contains("byte order mark"), "{fault}");
+    }
 }

@@ -163,12 +163,15 @@ mod tests {
     }
 
     #[test]
-    fn a_password_file_loses_one_line_end() {
+    fn a_password_file_loses_one_line_end_and_one_byte_order_mark() {
         for (content, expected) in [
             ("geheim", "geheim"),
             ("geheim\n", "geheim"),
             ("geheim\r\n", "geheim"),
             (" ge heim \n", " ge heim "),
+            // as Notepad of Windows saves it
+            ("\u{feff}geheim\r\n", "geheim"),
+            ("\u{feff}\u{feff}geheim", "\u{feff}geheim"),
         ] {
             let (_directory, key) = secret_file(content.as_bytes());
             assert_eq!(secret(&key), expected, "{content:?}");
@@ -191,8 +194,16 @@ mod tests {
 
     #[test]
     fn a_password_that_cannot_be_had_is_a_fault_that_shows_nothing_of_it() {
-        let (_directory, empty) = secret_file(b"\n");
-        assert_eq!(faults(&empty), ["servers[0] (omc01).password_file: holds nothing"]);
+        for nothing in ["\n", "\u{feff}", "\u{feff}\r\n"] {
+            let (_directory, empty) = secret_file(nothing.as_bytes());
+            assert_eq!(faults(&empty), ["servers[0] (omc01).password_file: holds nothing"]);
+        }
+        for wide in [&b"\xff\xfeg\0e\0h\0"[..], b"\xfe\xff\0g\0e\0h"] {
+            let (_directory, key) = secret_file(wide);
+            let fault =
+                "servers[0] (omc01).password_file: cannot read the file: it is UTF-16; save it as UTF-8";
+            assert_eq!(faults(&key), [fault]);
+        }
         let (_directory, latin) = secret_file(b"geheim\xe9\n");
         let (_directory, long) = secret_file("geheim".repeat(20_000).as_bytes());
         let environment = Environment::from([

@@ -16,7 +16,7 @@ use rustls_pki_types::pem::PemObject;
 use super::leaf;
 use super::passwords::{PASSWORD_KEYS, read_password};
 use super::reader::{ConfigFaults, Section, Table};
-use super::sources::Environment;
+use super::sources::{BOM, Environment};
 use super::ssh::{read_ssh, refuse_foreign_keys};
 use super::{
     ListingMode, Order, Protocol, ReachSettings, Selection, ServerSettings, SftpSettings, TlsMode, Verify,
@@ -213,11 +213,16 @@ fn read_server(
     if is_sftp {
         refuse_missing_keys(section);
     }
-    let sends_password = PASSWORD_KEYS.iter().any(|key| section.holds(key));
+    let password_key = PASSWORD_KEYS.into_iter().find(|key| section.holds(key));
+    let sends_password = password_key.is_some();
     let user = section.read("user", user);
     // without a password SFTP has a key, and nothing is sent
     let asked_for = user.as_deref().filter(|_| !is_sftp);
     let password = read_password(section, asked_for, around.environment, around.warnings);
+    if !is_sftp {
+        refuse_unspeakable(section, shared.encoding, ("user", user.as_deref().unwrap_or_default()));
+        refuse_unspeakable(section, shared.encoding, (password_key.unwrap_or("password"), password.reveal()));
+    }
     let directories = section.read("directories", |value| directories(value, shared.encoding));
     let protocol = match is_sftp {
         true => Protocol::Sftp(Box::new(read_ssh(section, shared.sftp, sends_password, around))),
@@ -258,6 +263,15 @@ fn refuse_missing_keys(section: &mut Section) {
             "directories",
             "is missing; with SFTP \"/\" may be the whole machine: write [\"/\"] where that is meant",
         );
+    }
+}
+
+/// FTP sends user and password in the server's encoding, SFTP in UTF-8 (RFC 4252 section 5). The fault shows neither.
+fn refuse_unspeakable(section: &mut Section, encoding: &'static Encoding, (key, text): (&str, &str)) {
+    let (.., lacks_some) = encoding.encode(text);
+    if lacks_some {
+        let name = encoding.name();
+        section.fault(key, &format!("holds a character that the server's encoding ({name}) lacks"));
     }
 }
 
@@ -310,7 +324,8 @@ fn read_certificates(path: &Path) -> Result<(), String> {
     let mut pem = Vec::new();
     let read = File::open(path).and_then(|file| file.take(MAX_CA_FILE_BYTES).read_to_end(&mut pem));
     read.map_err(|error| format!("cannot read {shown}: {error}"))?;
-    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    let pem = pem.strip_prefix(BOM).unwrap_or(&pem);
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     match certificates {
         Ok(certificates) if certificates.is_empty() => Err(format!("{shown} holds no certificate (PEM)")),
         Ok(_) => Ok(()),
@@ -501,6 +516,31 @@ mod tests {
     }
 
     #[test]
+    fn user_and_password_must_be_words_of_the_servers_encoding() {
+        for (encoding, fault) in [("latin1", "windows-1252"), ("gbk", "GBK"), ("ascii", "windows-1252")] {
+            let secret = "user = 'm\u{1F600}'\npassword = 'geheim\u{1F600}'";
+            let faults = faults(&format!("encoding = '{encoding}'\n{secret}"));
+            let lacks = format!("holds a character that the server's encoding ({fault}) lacks");
+            assert_eq!(
+                faults,
+                ["user", "password"].map(|key| format!("servers[0] (omc01).{key}: {lacks}")),
+                "{encoding}"
+            );
+        }
+        let environment = Environment::from([("PW".into(), "密".into())]);
+        let toml = format!("[defaults]\nencoding = 'latin1'\n{NAMED}user = 'é'\npassword_env = 'PW'\n");
+        let faults = load(&toml, &environment).unwrap_err();
+        assert!(
+            faults.len() == 1 && faults[0].starts_with("servers[0] (omc01).password_env: "),
+            "{faults:?}"
+        );
+        // SFTP speaks UTF-8 whatever its names are in
+        let sftp =
+            "protocol = 'sftp'\nencoding = 'latin1'\nuser = '密'\npassword = '密'\ndirectories = ['/d']";
+        assert_eq!(server(sftp).user, "密");
+    }
+
+    #[test]
     fn a_certificate_file_must_be_readable_where_it_is_used() {
         let general = "[defaults]\ntls_ca_file = '/nonexistent/ca.pem'\n";
         let two = format!("{NAMED}[[servers]]\nname = 'b'\nhost = 'h'\n");
@@ -533,8 +573,10 @@ mod tests {
             assert!(faults[0].starts_with("servers[0] (omc01).tls_ca_file: "), "{faults:?}");
             assert!(faults[0].contains(&path.display().to_string()), "{faults:?}");
         }
-        fs::write(&path, format!("Some Authority\n==========\n{key}{PEM}")).unwrap();
-        assert_eq!(load(&own, &Environment::new()).unwrap().settings.servers.len(), 1);
+        for good in [format!("Some Authority\n==========\n{key}{PEM}"), format!("\u{feff}{PEM}")] {
+            fs::write(&path, good).unwrap();
+            assert_eq!(load(&own, &Environment::new()).unwrap().settings.servers.len(), 1);
+        }
     }
 
     #[test]

@@ -29,6 +29,9 @@ const SEPARATOR: &str = "__";
 /// Largest configuration file in bytes: some 100 000 servers, and far from a device that never ends.
 const MAX_FILE_BYTES: u64 = 16 << 20;
 
+/// The byte order mark in UTF-8.
+pub(super) const BOM: &[u8] = "\u{feff}".as_bytes();
+
 /// All sources in one table.
 #[derive(Debug, Default)]
 pub(super) struct Merged {
@@ -60,7 +63,18 @@ pub(super) fn merge(files: &[PathBuf], environment: &Environment) -> Merged {
     merged
 }
 
-/// Reads at most `limit` bytes of UTF-8 text, and what the file system says of the file.
+/// UTF-8 without the byte order mark that editors of Windows put before it.
+fn decoded(mut content: Vec<u8>) -> io::Result<String> {
+    if content.starts_with(BOM) {
+        content.drain(..BOM.len());
+    }
+    if content.starts_with(&[0xFF, 0xFE]) || content.starts_with(&[0xFE, 0xFF]) {
+        return Err(io::Error::other("it is UTF-16; save it as UTF-8"));
+    }
+    String::from_utf8(content).map_err(|_| io::Error::other("it is not UTF-8"))
+}
+
+/// Reads at most `limit` bytes of UTF-8 text, without a byte order mark, and what the file system says of the file.
 ///
 /// # Errors
 ///
@@ -73,8 +87,7 @@ pub(super) fn read_text(path: &Path, limit: u64) -> io::Result<(String, Metadata
     if u64::try_from(content.len()).is_ok_and(|length| length > limit) {
         return Err(io::Error::other(format!("it is longer than {limit} bytes")));
     }
-    let text = String::from_utf8(content).map_err(|_| io::Error::other("it is not UTF-8"))?;
-    Ok((text, metadata))
+    Ok((decoded(content)?, metadata))
 }
 
 /// The warnings for a file that holds a secret: others than its owner get at it, or could put another in its place.

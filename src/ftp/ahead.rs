@@ -5,11 +5,22 @@
 //! commands side by side, and their replies come in any order. So this is done only where a server seems to bear it, and
 //! never again on a server whose replies did not fit once: the session is thrown away then, and the file is fetched
 //! again. Runs on the thread of the server's scanner.
+//!
+//! A port that was told is connected to at once, whatever comes next: there are servers that read no further command
+//! until that is done (Twisted), and such that take the time until then for a fault (pyftpdlib: 421 after 30 s).
 
 use std::cell::Cell;
+use std::io;
 use std::time::{Duration, Instant};
 
-/// A port that nobody connected to for so long is not used any more: the server may have closed it.
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+
+use super::error::FtpError;
+use super::route::Route;
+use super::session::within;
+
+/// A port that is not used for so long is not used any more: the server may have closed it.
 const KEPT: Duration = Duration::from_secs(5);
 /// So often it must have gone well on a server whose name says nothing, one session at a time.
 const TRIALS: u32 = 4;
@@ -107,21 +118,40 @@ impl Bearing {
     }
 }
 
-/// A data port that the server opened before it was needed.
-#[derive(Debug, Clone, Copy)]
+/// A data port that the server opened before it was needed, and the connection to it.
+#[derive(Debug)]
 pub(super) struct EarlyPort {
-    port: u16,
+    connecting: JoinHandle<io::Result<TcpStream>>,
     told: Instant,
 }
 
 impl EarlyPort {
-    pub(super) fn new(port: u16) -> Self {
-        Self { port, told: Instant::now() }
+    pub(super) fn new(route: Route, port: u16) -> Self {
+        let connecting = tokio::spawn(async move { route.connect(port).await });
+        Self { connecting, told: Instant::now() }
     }
 
-    /// The port, unless it is too old to be relied on.
-    pub(super) fn usable(self) -> Option<u16> {
-        (self.told.elapsed() < KEPT).then_some(self.port)
+    /// Whether it is not too old to be relied on.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.told.elapsed() < KEPT
+    }
+
+    /// Its connection.
+    pub(super) async fn connected(
+        &mut self,
+        step: &'static str,
+        after: Duration,
+    ) -> Result<TcpStream, FtpError> {
+        let connected = within(step, after, &mut self.connecting).await?;
+        connected
+            .unwrap_or_else(|ended| Err(io::Error::other(ended)))
+            .map_err(|cause| FtpError::Data { step, cause })
+    }
+}
+
+impl Drop for EarlyPort {
+    fn drop(&mut self) {
+        self.connecting.abort();
     }
 }
 

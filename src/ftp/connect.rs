@@ -6,12 +6,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
+use encoding_rs::Encoding;
 use rustls_pki_types::ServerName as TlsName;
 use suppaftp::FtpError as SuppaError;
 use suppaftp::tokio::ImplAsyncFtpStream;
 
 use super::active::Active;
+use super::address::Addressing;
 use super::ahead::Bearing;
 use super::compare::Compared;
 use super::error::{FtpError, refused_login};
@@ -21,13 +23,16 @@ use super::rate::Limit;
 use super::reply::{Features, Reply};
 use super::resolve::Resolver;
 use super::route::{Route, Way, routes};
-use super::session::{Session, WireEncoding, reply_of, wire_text, within};
+use super::session::{Session, WireEncoding, reply_of, within};
 use super::tls::Trust;
 use super::transport::{ControlConnector, ControlStream, Outbox, Tls};
 use crate::config::{ServerSettings, TlsMode};
 
 /// For logging out again where logging in did not come to its end.
 const QUIT_LIMIT: Duration = Duration::from_secs(1);
+
+/// The server wants ACCT after user or password (RFC 959 section 5.4).
+const ASKS_FOR_ACCOUNT: u16 = 332;
 
 /// Makes sessions with one server, and keeps what was learnt of it. Lives on the server's own thread.
 #[derive(Debug)]
@@ -52,6 +57,10 @@ pub(super) struct Learned {
     pub(super) extended_passive: Cell<Option<bool>>,
     /// For telling whether a listing is what it was.
     pub(super) fingerprint_key: FingerprintKey,
+    /// How the server takes the names of files that are fetched.
+    pub(super) fetched: Addressing,
+    /// The same of those whose size is asked for.
+    pub(super) sized: Addressing,
     /// Whether a port may be asked for before the transfer that runs is answered.
     pub(super) early_passive: Bearing,
 }
@@ -88,7 +97,11 @@ impl Connector {
         for route in routes(&self.settings, &self.resolver).await? {
             match self.connect_by(route).await {
                 Ok(session) => return Ok(session),
-                Err(error @ (FtpError::LoginRefused(_) | FtpError::TooManyLogins(_))) => return Err(error),
+                Err(
+                    error @ (FtpError::LoginRefused(_)
+                    | FtpError::AccountAsked(_)
+                    | FtpError::TooManyLogins(_)),
+                ) => return Err(error),
                 Err(error) => last = Some(error),
             }
         }
@@ -134,6 +147,7 @@ impl Connector {
             listing: settings.listing,
             learned: Rc::clone(&self.learned),
             pending: false,
+            cwd: None,
             buffer: Vec::new(),
         };
         self.learned.early_passive.named(session.client.get_welcome_msg().unwrap_or_default());
@@ -164,20 +178,11 @@ impl Connector {
 impl Session {
     /// USER and PASS, protection of the data connections, binary type, and what FEAT tells.
     async fn log_in(&mut self, settings: &ServerSettings) -> Result<(), FtpError> {
-        self.pending = true;
-        let user = wire_text(settings.user.as_bytes());
-        let password = wire_text(settings.password.reveal().as_bytes());
-        let login = within("login", self.timeout, self.client.login(user, password)).await?;
-        // a refusal is a complete answer too, unless the server closes the connection with it
-        self.pending = login.as_ref().is_err_and(closes);
-        login.map_err(|error| login_error(error, settings.password.reveal()))?;
+        self.introduce(settings).await?;
         if self.tls.is_some() {
-            // implicit servers ask for these as well, though data on them is encrypted from the start (vsftpd: 522)
-            self.require("PBSZ", b"PBSZ 0").await?;
-            self.require("PROT", b"PROT P").await?;
+            self.protect_data().await?;
         }
-        // servers start in ASCII type, which would change line ends inside the zips
-        self.require("TYPE", b"TYPE I").await?;
+        self.ask_for_binary().await?;
         let features = match self.learned.features.get() {
             Some(features) => features,
             None => self.ask_features().await?,
@@ -187,6 +192,54 @@ impl Session {
             self.command("OPTS", b"OPTS UTF8 ON").await?;
         }
         Ok(())
+    }
+
+    /// USER, and PASS where the server wants it, in the server's encoding. The first digit of the answers decides.
+    async fn introduce(&mut self, settings: &ServerSettings) -> Result<(), FtpError> {
+        let user = encoded(&settings.user, settings.encoding)?;
+        let password = encoded(settings.password.reveal(), settings.encoding)?;
+        let mut reply = self.command("login", &[b"USER ", user.as_slice()].concat()).await?;
+        if reply.code / 100 == 3 && reply.code != ASKS_FOR_ACCOUNT {
+            reply = self.command("login", &[b"PASS ", password.as_slice()].concat()).await?;
+        }
+        let reply = reply.without(&password);
+        match reply.code {
+            200..300 => Ok(()),
+            ASKS_FOR_ACCOUNT => Err(FtpError::AccountAsked(reply)),
+            _ => Err(refused_login(reply, "login")),
+        }
+    }
+
+    /// PBSZ and PROT (RFC 4217 section 9). Implicit servers ask for these as well, though data on them is encrypted from
+    /// the start (vsftpd: 522). PBSZ says nothing where TLS is spoken, and may be refused (DrFTPD: 500); without PROT
+    /// data would come in the clear.
+    async fn protect_data(&mut self) -> Result<(), FtpError> {
+        self.suggest("PBSZ", b"PBSZ 0").await?;
+        let reply = self.suggest("PROT", b"PROT P").await?;
+        if reply.is_done() {
+            return Ok(());
+        }
+        Err(FtpError::Tls(format!("PROT P is refused, and nothing is fetched in the clear: {reply}")))
+    }
+
+    /// Servers start in ASCII type, which would change line ends inside the zips. One that knows no types may have no
+    /// other than binary; if not, the content shows it.
+    async fn ask_for_binary(&mut self) -> Result<(), FtpError> {
+        // the same by another name (RFC 959 section 3.1.1.4)
+        for line in ["TYPE I", "TYPE L 8"] {
+            let reply = self.suggest("TYPE", line.as_bytes()).await?;
+            if reply.is_done() {
+                return Ok(());
+            }
+            log::debug!("{line} is refused ({reply}); going on without it");
+        }
+        Ok(())
+    }
+
+    /// A command that can be done without: a refusal is no error, unless it is about the login.
+    async fn suggest(&mut self, step: &'static str, line: &[u8]) -> Result<Reply, FtpError> {
+        let reply = self.command(step, line).await?;
+        if matches!(reply.code, 421 | 530) { Err(FtpError::Refused { step, reply }) } else { Ok(reply) }
     }
 
     async fn ask_features(&mut self) -> Result<Features, FtpError> {
@@ -230,16 +283,14 @@ fn greeting_error(address: &str, error: SuppaError) -> FtpError {
     }
 }
 
-fn login_error(error: SuppaError, password: &str) -> FtpError {
-    match reply_of("login", Err(error)) {
-        Ok(reply) => refused_login(reply.without(password.as_bytes()), "login"),
-        Err(error) => error,
+/// User and password as the server reads them. The configuration was refused where that cannot be.
+fn encoded(text: &str, encoding: &'static Encoding) -> Result<Vec<u8>, FtpError> {
+    match encoding.encode(text) {
+        (bytes, _, false) => Ok(bytes.into_owned()),
+        _ => Err(FtpError::Local(anyhow!(
+            "user or password hold a character that the server's encoding lacks"
+        ))),
     }
-}
-
-/// Whether there is nobody left to say QUIT to.
-fn closes(error: &SuppaError) -> bool {
-    !matches!(error, SuppaError::UnexpectedResponse(response) if Reply::from_body(response.body.clone()).code != 421)
 }
 
 #[cfg(test)]

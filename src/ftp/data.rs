@@ -17,7 +17,8 @@ use super::transport::{Socket, Tls};
 /// An open data connection and what the server said when it opened.
 #[derive(Debug)]
 pub(super) struct Data {
-    pub(super) socket: Socket,
+    /// `None` where the server closed it before TLS began, and called that complete.
+    socket: Option<Socket>,
     /// The final reply, where it came without a preliminary one.
     early: Option<Reply>,
 }
@@ -80,33 +81,67 @@ impl Session {
     ) -> Result<Data, FtpError> {
         if offset > 0 {
             let reply = self.command("REST", format!("REST {offset}").as_bytes()).await?;
-            if reply.code != 350 {
+            // 350; 200 from some. Where that means something else, what comes is not what is there
+            if !matches!(reply.code / 100, 2 | 3) {
                 return Err(FtpError::Refused { step: "REST", reply });
             }
         }
         // the handshake travels together with the command, which saves a round trip; and a server that connects to us
         // does so before its reply or after it
         let opening = channel.open(step, self.timeout, self.tls.clone());
-        let begin = self.begin(step, line);
-        tokio::pin!(begin, opening);
-        let (begun, opened) = tokio::select! {
-            begun = &mut begin => match begun {
-                Err(error) if !matches!(error, FtpError::Timeout { .. }) => return Err(error),
-                begun => (begun, opening.await),
-            },
-            opened = &mut opening => (begin.await, opened),
+        let (begun, opened) = {
+            let begin = self.begin(step, line);
+            tokio::pin!(begin, opening);
+            tokio::select! {
+                begun = &mut begin => match begun {
+                    Err(error) if !matches!(error, FtpError::Timeout { .. }) => return Err(error),
+                    begun => (begun, opening.await),
+                },
+                opened = &mut opening => (begin.await, opened),
+            }
         };
         match (begun, opened) {
-            (Ok(early), Ok(socket)) => Ok(Data { socket, early }),
+            (Ok(early), Ok(socket)) => Ok(Data { socket: Some(socket), early }),
+            (Ok(early), Err(error)) if self.tls.is_some() && ends_at_once(&error) => {
+                self.nothing_to_encrypt(step, early, error).await
+            }
             // a server that cannot reach us is silent meanwhile: what is amiss is the data connection
             (Ok(_) | Err(FtpError::Timeout { .. }), Err(error)) => Err(error),
             (Err(error), _) => Err(error),
         }
     }
 
+    /// The data connection ended before TLS began. Servers that have nothing to send may close it so, and say that all
+    /// is done; without that it is a failure. Nobody but the server can say it: the control connection is encrypted.
+    async fn nothing_to_encrypt(
+        &mut self,
+        step: &'static str,
+        early: Option<Reply>,
+        error: FtpError,
+    ) -> Result<Data, FtpError> {
+        let verdict = match early {
+            Some(reply) => reply,
+            None => match self.verdict(step).await {
+                Ok(reply) => reply,
+                Err(_) => return Err(error),
+            },
+        };
+        self.pending = !verdict.is_done();
+        if self.pending { Err(error) } else { Ok(Data { socket: None, early: Some(verdict) }) }
+    }
+
+    /// The final reply of a transfer; a server may announce it once more, or say how far it is (RFC 959: 110).
+    async fn verdict(&mut self, step: &'static str) -> Result<Reply, FtpError> {
+        let reply = self.next_reply(step).await?;
+        let reply = self.fitting(step, reply)?;
+        let reply = self.final_after(step, reply).await;
+        self.pending = true;
+        reply
+    }
+
     /// Sends the transfer command. The answer is the final reply where it came at once.
     async fn begin(&mut self, step: &'static str, line: &[u8]) -> Result<Option<Reply>, FtpError> {
-        let reply = self.command(step, line).await?;
+        let reply = self.exchange(step, line).await?;
         if reply.is_preliminary() {
             Ok(None)
         } else if reply.is_done() {
@@ -125,7 +160,7 @@ impl Session {
         ask_early: bool,
     ) -> Result<Reply, FtpError> {
         let Data { mut socket, early } = data;
-        if let Socket::Tls(_) = socket {
+        if let Some(socket @ Socket::Tls(_)) = &mut socket {
             // close_notify, which vsftpd with TLS 1.3 insists on; a server that is gone already does not mind
             drop(within(step, self.timeout, socket.shutdown()).await);
         }
@@ -138,8 +173,8 @@ impl Session {
         if let Some(extended) = asked {
             self.outbox.push(passive_command(extended).0.as_bytes());
         }
-        let outcome = match self.next_reply(step).await {
-            Ok(reply) if reply.is_done() && !matches!(reply.code, 227 | 229) => Ok(reply),
+        let outcome = match self.verdict(step).await {
+            Ok(reply) if reply.is_done() => Ok(reply),
             // some servers send 426 and then 226: what follows cannot be told, so the session stays marked
             Ok(reply) => Err(FtpError::Refused { step, reply }),
             Err(error) => Err(error),
@@ -171,7 +206,11 @@ impl Data {
         buffer: &mut [u8],
         clean: &mut bool,
     ) -> Result<usize, FtpError> {
-        match within(step, timeout, self.socket.read(buffer)).await? {
+        let Some(socket) = &mut self.socket else {
+            *clean = false;
+            return Ok(0);
+        };
+        match within(step, timeout, socket.read(buffer)).await? {
             Ok(read) => Ok(read),
             Err(cause) if cause.kind() == io::ErrorKind::UnexpectedEof => {
                 *clean = false;
@@ -180,4 +219,11 @@ impl Data {
             Err(cause) => Err(FtpError::Data { step, cause }),
         }
     }
+}
+
+/// Whether a data connection was closed before anything came of it.
+fn ends_at_once(error: &FtpError) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    let FtpError::Data { cause, .. } = error else { return false };
+    matches!(cause.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
 }

@@ -39,7 +39,7 @@ impl Session {
         if another() {
             self.learn_name().await?;
         }
-        let mut data = self.open_transfer("RETR", &[b"RETR ", path.wire()].concat(), offset).await?;
+        let mut data = self.open_file(path, offset).await?;
         let mut received = Received { bytes: 0, clean_end: true };
         let mut pace = Pace::new(&self.speed);
         let limit = self.speed.limit.clone();

@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use super::answers::denies_data;
 use super::reply::Reply;
 
 /// A failed step of a conversation with a server. The caller adds server and path.
@@ -49,6 +50,17 @@ pub enum FtpError {
     /// The server refuses user or password.
     #[error("login refused: {0}")]
     LoginRefused(Reply),
+    /// User and password are not all that the server asks for (RFC 959 section 4.1.1).
+    #[error("the server asks for an account (ACCT) beside user and password, for which there is no key: {0}")]
+    AccountAsked(Reply),
+    /// An answer that cannot belong to its command: what the session says cannot be relied on any more.
+    #[error("{step}: the answers are out of step, this one belongs to another command: {reply}")]
+    OutOfStep {
+        /// The command without its argument.
+        step: &'static str,
+        /// What came.
+        reply: Reply,
+    },
     /// The server says no to a command.
     #[error("{step}: {reply}")]
     Refused {
@@ -119,18 +131,20 @@ impl FtpError {
                     Blame::Connection
                 }
             }
+            Self::Refused { step, reply } if denies_data(step, reply) => Blame::Connection,
             // another connection would be as slow, and the next try resumes
             Self::Refused { .. }
             | Self::TooSlow { .. }
             | Self::ListingCut(_)
             | Self::ListingUnreadable(_) => Blame::Entry,
             Self::TooManyLogins(_) => Blame::TooManyLogins,
-            Self::LoginRefused(_) => Blame::Login,
+            Self::LoginRefused(_) | Self::AccountAsked(_) => Blame::Login,
             Self::Local(_) => Blame::Local,
             Self::Resolve { .. }
             | Self::Connect { .. }
             | Self::Timeout { .. }
             | Self::Lost { .. }
+            | Self::OutOfStep { .. }
             | Self::Tls(_)
             | Self::Data { .. } => Blame::Connection,
         }

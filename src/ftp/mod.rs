@@ -2,6 +2,8 @@
 //!
 //! - [`connect`]: address, TLS, user and password in, a logged-in [`Session`] out
 //! - [`session`]: commands, replies, deadlines
+//! - `answers`: which answers can belong to which command
+//! - `address`: files by their paths, or by their bare names in the current directory
 //! - `data`, `passive` and `active`: data connections, and who opens them
 //! - [`route`]: straight to the server, or through a proxy
 //! - [`list`] and [`listing`]: one directory as entries, whatever dialect the server speaks
@@ -12,7 +14,9 @@
 //! - [`tls`]: whom to trust
 
 mod active;
+mod address;
 mod ahead;
+mod answers;
 pub mod compare;
 pub mod connect;
 mod data;

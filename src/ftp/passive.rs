@@ -6,6 +6,7 @@ use std::io;
 use tokio::net::TcpStream;
 
 use super::ahead::EarlyPort;
+use super::answers::denies_data;
 use super::error::FtpError;
 use super::reply::Reply;
 use super::session::{Session, is_one_line, within};
@@ -16,7 +17,12 @@ impl Session {
     /// Makes `path` the current directory, and asks for the port of the listing that follows in the same round trip
     /// where the server handles one command after the other.
     pub(super) async fn enter(&mut self, path: &RemotePath) -> Result<(), FtpError> {
-        let line = [b"CWD ", path.wire()].concat();
+        self.enter_wire(path.wire()).await
+    }
+
+    /// The same of a path as the server knows it.
+    pub(super) async fn enter_wire(&mut self, path: &[u8]) -> Result<(), FtpError> {
+        let line = [b"CWD ", path].concat();
         let extended = self.learned.extended_passive.get();
         let together =
             extended.filter(|_| self.early_port.is_none() && self.learned.early_passive.is_in_order());
@@ -27,8 +33,14 @@ impl Session {
         self.outbox.push(&line);
         self.outbox.push(passive_command(extended).0.as_bytes());
         let reply = self.next_reply("CWD").await?;
+        let reply = self.fitting("CWD", reply)?;
+        let reply = self.final_after("CWD", reply).await?;
+        self.pending = true;
         if reply.code == 421 {
             return Err(FtpError::Refused { step: "CWD", reply });
+        }
+        if reply.is_done() {
+            self.cwd = Some(path.to_vec());
         }
         self.take_early_port(extended).await;
         match (self.pending, reply.is_done()) {
@@ -49,7 +61,7 @@ impl Session {
         };
         match (port, answer) {
             (Some(port), _) => {
-                self.early_port = Some(EarlyPort::new(port));
+                self.early_port = Some(EarlyPort::new(self.route.clone(), port));
                 self.pending = false;
             }
             (None, Ok(reply)) => self.learned.early_passive.went_wrong(&reply),
@@ -72,13 +84,17 @@ impl Session {
     /// PASV (RFC 959) or EPSV (RFC 2428), then TCP to where the control connection leads; whether the port was opened
     /// early.
     pub(super) async fn connect_data(&mut self, step: &'static str) -> Result<(TcpStream, bool), FtpError> {
-        if let Some(port) = self.early_port.take().and_then(EarlyPort::usable) {
-            match self.connect_to(step, port).await {
+        let mut early = self.early_port.take();
+        if let Some(port) = early.as_mut().filter(|port| port.is_fresh()) {
+            match port.connected(step, self.timeout).await {
                 Ok(stream) => return Ok((stream, true)),
                 Err(error) => self.learned.early_passive.went_wrong(&error),
             }
         }
         let port = self.passive_port(step).await?;
+        // one that is too old is closed only now: before another one is asked for, its end would be a transfer's to
+        // servers that have accepted it (pyftpdlib: 226)
+        drop(early);
         Ok((self.connect_to(step, port).await?, false))
     }
 
@@ -101,7 +117,9 @@ impl Session {
             let reply = self.command(command, command.as_bytes()).await?;
             let port = match reply.code == code {
                 true => passive_port(&reply, extended),
-                false if reply.code / 100 != 5 => return Err(FtpError::Refused { step: command, reply }),
+                false if reply.code / 100 != 5 || denies_data(command, &reply) => {
+                    return Err(FtpError::Refused { step: command, reply });
+                }
                 false => None,
             };
             if let Some(port) = port {

@@ -27,9 +27,17 @@ pub struct ReplyRepair {
     /// The code of the multi-line reply that is open.
     open: Option<[u8; 3]>,
     stray: usize,
+    /// The next reply is the greeting.
+    greets: bool,
 }
 
 impl ReplyRepair {
+    /// For a connection whose first reply is the greeting: suppaftp takes none but 220, where any 2xx means the same.
+    #[must_use]
+    pub fn before_greeting() -> Self {
+        Self { greets: true, ..Self::default() }
+    }
+
     /// Takes received bytes and appends repaired lines to `ready`.
     ///
     /// # Errors
@@ -59,7 +67,7 @@ impl ReplyRepair {
         match (self.open, code) {
             (Some(open), Some(code)) if code == open && separator != b'-' => {
                 self.open = None;
-                emit(line, separator, ready);
+                self.emit_last(line, separator, ready);
             }
             (Some(_), _) => {
                 // a digit in front could be taken for the end of the reply
@@ -71,7 +79,10 @@ impl ReplyRepair {
             (None, Some(code)) => {
                 self.stray = 0;
                 self.open = (separator == b'-').then_some(code);
-                emit(line, separator, ready);
+                match self.open {
+                    Some(_) => emit(line, separator, ready),
+                    None => self.emit_last(line, separator, ready),
+                }
             }
             (None, None) => {
                 self.stray += usize::from(!line.is_empty());
@@ -81,6 +92,16 @@ impl ReplyRepair {
             }
         }
         Ok(())
+    }
+
+    /// The last line of a reply, whose code is the one that counts.
+    fn emit_last(&mut self, line: &[u8], separator: u8, ready: &mut Vec<u8>) {
+        let is_greeting = std::mem::take(&mut self.greets) && line.starts_with(b"2");
+        let at = ready.len();
+        emit(line, separator, ready);
+        if let Some(code) = ready.get_mut(at..at + 3).filter(|_| is_greeting) {
+            code.copy_from_slice(b"220");
+        }
     }
 }
 
@@ -275,6 +296,18 @@ mod tests {
     fn blank_lines_and_120_are_passed_over() {
         assert_eq!(repaired(b"120 wait\r\n\r\n220 ready\r\n"), "220 ready\r\n");
         assert_eq!(repaired(b"  226 indented\r\n"), "226 indented\r\n");
+    }
+
+    #[test]
+    fn any_success_is_a_greeting() {
+        let greeted = |bytes: &[u8]| {
+            let mut ready = Vec::new();
+            ReplyRepair::before_greeting().feed(bytes, &mut ready).unwrap();
+            String::from_utf8(ready).unwrap()
+        };
+        assert_eq!(greeted(b"120 soon\r\n200 hello\r\n230 in\r\n"), "220 hello\r\n230 in\r\n");
+        assert_eq!(greeted(b"230-hello\r\n230 you\r\n"), "230-hello\r\n220 you\r\n");
+        assert_eq!(greeted(b"421 full\r\n"), "421 full\r\n");
     }
 
     #[test]

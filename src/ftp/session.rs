@@ -19,6 +19,7 @@ use suppaftp::types::Response;
 
 use super::active::Active;
 use super::ahead::EarlyPort;
+use super::answers::{belongs, denies_data};
 use super::connect::Learned;
 use super::error::FtpError;
 use super::pace::Speed;
@@ -26,6 +27,9 @@ use super::reply::Reply;
 use super::route::Route;
 use super::transport::{ControlStream, Outbox, Tls};
 use crate::config::{ListingMode, PassiveCommand};
+
+/// Replies that announce another one, in a row: more is no answer.
+const MAX_ANNOUNCED: usize = 10;
 
 /// A logged-in control connection. One operation at a time.
 pub struct Session {
@@ -47,8 +51,11 @@ pub struct Session {
     pub(super) encoding: &'static Encoding,
     pub(super) listing: ListingMode,
     pub(super) learned: Rc<Learned>,
-    /// Something was sent whose final reply is not in yet.
+    /// Something was sent whose final reply is not in yet, or the answers are of no use any more.
     pub(super) pending: bool,
+    /// Where the last `CWD` led to, as it was sent; `None` where there was none, and the server stands where its
+    /// login put it.
+    pub(super) cwd: Option<Vec<u8>>,
     /// For received data, kept across files.
     pub(super) buffer: Vec<u8>,
 }
@@ -60,18 +67,53 @@ impl Session {
         !self.pending
     }
 
-    /// Sends `line` (without its line end) and reads one reply, whatever its code.
+    /// Sends `line` (without its line end) and reads its final reply, whatever the code.
     ///
     /// # Errors
     ///
-    /// When the connection breaks or nothing comes in time. Cancelled or failed, the session is not reusable.
+    /// When the connection breaks, nothing comes in time, or what comes belongs to another command. Cancelled or
+    /// failed, the session is not reusable.
     pub(super) async fn command(&mut self, step: &'static str, line: &[u8]) -> Result<Reply, FtpError> {
+        let reply = self.exchange(step, line).await?;
+        self.final_after(step, reply).await
+    }
+
+    /// The same with the first reply, which may say that the transfer begins.
+    pub(super) async fn exchange(&mut self, step: &'static str, line: &[u8]) -> Result<Reply, FtpError> {
         self.pending = true;
         let command = wire_text(line);
         let answer = within(step, self.timeout, self.client.custom_command(command, &[])).await?;
-        let reply = reply_of(step, answer)?;
-        // after 421 the server closes the connection (RFC 959 section 4.2)
-        self.pending = reply.is_preliminary() || reply.code == 421;
+        let reply = self.fitting(step, reply_of(step, answer)?)?;
+        if let Some(path) = line.strip_prefix(b"CWD ").filter(|_| reply.is_done()) {
+            self.cwd = Some(path.to_vec());
+        }
+        Ok(reply)
+    }
+
+    /// `reply`, or the one that it announces: a server that needs its time may say so (RFC 959 section 4.2).
+    pub(super) async fn final_after(
+        &mut self,
+        step: &'static str,
+        mut reply: Reply,
+    ) -> Result<Reply, FtpError> {
+        for _ in 0..MAX_ANNOUNCED {
+            if !reply.is_preliminary() {
+                break;
+            }
+            reply = self.next_reply(step).await?;
+            reply = self.fitting(step, reply)?;
+        }
+        Ok(reply)
+    }
+
+    /// The session is of no use after an answer that belongs to another command, nor without data connections; and
+    /// after 421 the server closes it (RFC 959 section 4.2).
+    pub(super) fn fitting(&mut self, step: &'static str, reply: Reply) -> Result<Reply, FtpError> {
+        if !belongs(step, reply.code) {
+            self.pending = true;
+            return Err(FtpError::OutOfStep { step, reply });
+        }
+        self.pending = reply.is_preliminary() || reply.code == 421 || denies_data(step, &reply);
         Ok(reply)
     }
 
@@ -79,16 +121,6 @@ impl Session {
     pub(super) async fn require(&mut self, step: &'static str, line: &[u8]) -> Result<Reply, FtpError> {
         let reply = self.command(step, line).await?;
         if reply.is_done() { Ok(reply) } else { Err(FtpError::Refused { step, reply }) }
-    }
-
-    /// The size of a file as SIZE says it (RFC 3659 section 4), or `None` where the server does not tell.
-    ///
-    /// # Errors
-    ///
-    /// When the connection breaks.
-    pub async fn size(&mut self, path: &[u8]) -> Result<Option<u64>, FtpError> {
-        let reply = self.command("SIZE", &[b"SIZE ", path].concat()).await?;
-        Ok(if reply.is_done() { reply.size() } else { None })
     }
 
     /// Asks for a sign of life; keeps the login from timing out on the server.

@@ -78,8 +78,11 @@ impl Trust {
 
 fn read_certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
     let shown = path.display();
-    let certificates = CertificateDer::pem_file_iter(path)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+    let pem = std::fs::read(path).with_context(|| format!("cannot read certificates from {shown}"))?;
+    // a byte order mark would hide the first one
+    let pem = pem.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&pem);
+    let certificates = CertificateDer::pem_slice_iter(pem)
+        .collect::<Result<Vec<_>, _>>()
         .with_context(|| format!("cannot read certificates from {shown}"))?;
     if certificates.is_empty() {
         bail!("{shown} holds no certificate");

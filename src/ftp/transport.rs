@@ -17,6 +17,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::error::{FtpError, refused_login};
 use super::reply::{Reply, ReplyRepair};
 use super::route::{Route, Way, WayState};
 use crate::config::TlsMode;
@@ -154,7 +155,7 @@ impl ControlStream {
         Self {
             socket,
             outbox,
-            repair: ReplyRepair::default(),
+            repair: ReplyRepair::before_greeting(),
             ready: Vec::new(),
             taken: 0,
             outgoing: Vec::new(),
@@ -311,20 +312,45 @@ async fn explicit(tls: &Tls, stream: TcpStream, outbox: Outbox) -> FtpResult<Con
     if !greeting.is_done() {
         return Err(refused(greeting));
     }
-    plain.write_all(b"AUTH TLS\r\n").await.map_err(SuppaError::ConnectionError)?;
-    let answer = read_reply(&mut plain).await?;
-    // 234 by RFC 2228; 334 from some old servers. A refusal never leads to a plain login.
-    if !matches!(answer.code, 234 | 334) {
-        return Err(refused(answer));
-    }
+    ask_for_tls(&mut plain).await?;
     // whatever was sent in the clear behind the 234 is dropped with `plain`, as RFC 4217 section 15 asks
     let Socket::Plain(stream) = plain.socket else {
         return Err(SuppaError::SecureError("the connection is encrypted already".to_owned()));
     };
     let stream = tls.connect(stream).await.map_err(secure)?;
     let mut secured = ControlStream::new(Socket::Tls(Box::new(stream)), outbox);
+    secured.repair = ReplyRepair::default();
     secured.ready = greeting.body;
     Ok(secured)
+}
+
+/// AUTH TLS, or by its name of before the RFC where that is not known. 234 by RFC 2228; 334 from some old servers, 200
+/// from VxWorks and others: whether the server means it, the handshake shows. A refusal never leads to a plain login.
+async fn ask_for_tls(plain: &mut ControlStream) -> FtpResult<()> {
+    let mut refusal = None;
+    for line in ["AUTH TLS\r\n", "AUTH SSL\r\n"] {
+        plain.write_all(line.as_bytes()).await.map_err(SuppaError::ConnectionError)?;
+        let answer = read_reply(plain).await?;
+        if answer.is_done() || answer.code == 334 {
+            return Ok(());
+        }
+        let is_unknown = matches!(answer.code, 500..=504);
+        let answer = refusal.get_or_insert(answer);
+        if !is_unknown {
+            return Err(auth_refused(answer));
+        }
+    }
+    Err(refusal.as_ref().map_or(SuppaError::BadResponse, auth_refused))
+}
+
+fn auth_refused(reply: &Reply) -> SuppaError {
+    match refused_login(reply.clone(), "AUTH TLS") {
+        FtpError::TooManyLogins(reply) => refused(reply),
+        _ => {
+            let words = "AUTH TLS is refused, and nothing is sent in the clear";
+            SuppaError::SecureError(format!("{words}: {reply}"))
+        }
+    }
 }
 
 async fn read_reply(stream: &mut ControlStream) -> FtpResult<Reply> {

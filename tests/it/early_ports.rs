@@ -157,6 +157,22 @@ fn an_early_port_that_is_refused_or_of_no_use_is_given_up_for_good() {
 }
 
 #[test]
+fn a_server_that_reads_nothing_until_its_port_is_used_is_never_kept_waiting() {
+    let ftp = server("Twisted FTP Server");
+    ftp.manner(|manner| (manner.blocks_after_pasv, manner.mlsd_in_feat) = (true, false));
+    for n in 0..3 {
+        ftp.make_directory(format!("/secret{n}"));
+        ftp.rule(Rule::on("CWD").about(format!("/secret{n}")).reply("550 permission denied\r\n"));
+    }
+    let service = with(&ftp, &[("timeout", "'8s'")]).started().run();
+    all_is_there(&service);
+    rescanned(&ftp, 5);
+    assert!(early(&ftp) >= 4);
+    assert_eq!(logged(&service, "no answer for"), [""; 0]);
+    assert_eq!(logged(&service, "early PASV"), [""; 0]);
+}
+
+#[test]
 fn real_daemons_bear_it_and_libunftp_is_spared() {
     for (kind, tls) in [
         (Kind::Vsftpd, Tls::Off),

@@ -204,7 +204,7 @@ fn a_server_that_refuses_the_password_now_and_then_is_collected_from_all_the_sam
 
 #[test]
 fn a_login_that_comes_to_nothing_is_ended_in_good_order() {
-    for (verb, reply) in [("TYPE", "500 no\r\n"), ("PASS", "530 Login incorrect.\r\n")] {
+    for (verb, reply) in [("USER", "332 Need account.\r\n"), ("PASS", "530 Login incorrect.\r\n")] {
         let ftp = ScriptedServer::start();
         put(&ftp, "/1.zip", zip(1, 2000));
         ftp.rule(Rule::on(verb).once().reply(reply));

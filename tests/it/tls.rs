@@ -38,7 +38,7 @@ fn data_that_ends_without_the_goodbye_of_tls_is_taken_only_where_the_size_proves
         ftp.rule(Rule::on("SIZE").about("/d/unsized.zip").reply("550 no\r\n"));
         // half of it, and the server calls that a success: so would an attacker who cuts the connection
         ftp.rule(Rule::on("RETR").about("/d/cut.zip").cut(15_000, Ending::Success));
-        let relay = TlsRelay::before(&ftp, Manner { says_goodbye, injects: None });
+        let relay = TlsRelay::before(&ftp, Manner { says_goodbye, ..Manner::default() });
         let service = behind(&relay, &ftp, "'implicit'").started().run();
         recorded(&service, if says_goodbye { 2 } else { 1 });
         ftp.wait_for(SOON, "tries of all", |journal| {
@@ -59,7 +59,7 @@ fn what_is_slipped_in_before_tls_begins_is_never_taken_for_an_answer() {
     let ftp = ScriptedServer::start();
     put(&ftp, "/1.zip", zip(1, 3000));
     let injects = Some("230 you are in\r\n211-Features\r\n MLST\r\n211 end\r\n");
-    let relay = TlsRelay::before(&ftp, Manner { says_goodbye: true, injects });
+    let relay = TlsRelay::before(&ftp, Manner { says_goodbye: true, injects, ..Manner::default() });
     let service = behind(&relay, &ftp, "'explicit'").started().run();
     // the password is still asked for, and the dialogue is not one answer late
     recorded(&service, 1);
@@ -92,4 +92,71 @@ fn a_server_of_old_tls_versions_or_ciphers_is_refused_and_named() {
         assert_eq!(shown(&service, "state"), "unreachable");
         assert!(came.load(Ordering::Relaxed) >= 2);
     }
+}
+
+#[test]
+fn what_tls_can_do_without_is_not_insisted_on() {
+    let calm = Manner { says_goodbye: true, ..Manner::default() };
+    let asked: [&'static [&'static str]; 4] = [
+        &["234 go on\r\n"],
+        &["200 AUTH command ok; starting SSL connection...\r\n"],
+        &["334 go on\r\n"],
+        &["504 TLS is unknown here\r\n", "234 SSL it is\r\n"],
+    ];
+    for asked in asked {
+        let ftp = ScriptedServer::start();
+        put(&ftp, "/1.zip", zip(1, 3000));
+        let relay = TlsRelay::before(&ftp, Manner { asked, ..calm });
+        let setup = behind(&relay, &ftp, "'explicit'");
+        // the later rule holds
+        ftp.rule(Rule::on("PBSZ").reply("500 You are not allowed to do this\r\n"));
+        let service = setup.started().run();
+        recorded(&service, 1);
+        faultless(&service);
+        assert_eq!(ftp.count("USER"), ftp.connections(), "{asked:?}");
+    }
+}
+
+#[test]
+fn nothing_is_sent_in_the_clear_where_tls_is_asked_for() {
+    let ftp = ScriptedServer::start();
+    put(&ftp, "/1.zip", zip(1, 3000));
+    let relay = TlsRelay::before(&ftp, Manner { says_goodbye: true, ..Manner::default() });
+    let setup = behind(&relay, &ftp, "'implicit'");
+    ftp.rule(Rule::on("PROT").reply("536 no protection here\r\n"));
+    let service = setup.started().run();
+    ready(&service);
+    error_shown(
+        &service,
+        "TLS: PROT P is refused, and nothing is fetched in the clear: 536 no protection here",
+    );
+    assert_eq!(ftp.count("PASV") + ftp.count("MLSD") + ftp.count("RETR"), 0);
+
+    let ftp = ScriptedServer::start();
+    put(&ftp, "/1.zip", zip(1, 3000));
+    ftp.rule(Rule::on("AUTH").reply("502 not implemented\r\n"));
+    let service =
+        Setup::new().server(Server::scripted("omc01", &ftp).key("tls", "'explicit'")).started().run();
+    ready(&service);
+    error_shown(&service, "AUTH TLS is refused, and nothing is sent in the clear: 502 not implemented");
+    assert_eq!(ftp.count("USER") + ftp.count("PASS"), 0);
+    assert!(ftp.commands().iter().any(|line| line == "AUTH SSL"), "{:?}", ftp.commands());
+}
+
+#[test]
+fn a_listing_of_nothing_needs_no_handshake_and_anything_else_does() {
+    let ftp = ScriptedServer::start();
+    put(&ftp, "/d/1.zip", zip(1, 3000));
+    ftp.make_directory("/empty");
+    put(&ftp, "/nothing.zip", Vec::new());
+    let relay =
+        TlsRelay::before(&ftp, Manner { says_goodbye: true, closes_empty: true, ..Manner::default() });
+    let service = behind(&relay, &ftp, "'implicit'").started().run();
+    recorded(&service, 2);
+    faultless(&service);
+    assert!(service.root().join("omc01/empty").is_dir());
+    assert_eq!(ftp.connections(), ftp.max_open());
+    // without a success it is none
+    ftp.rule(Rule::on("MLSD").about("/empty").closing("425 Unable to build data connection\r\n"));
+    error_shown(&service, "/empty: ");
 }

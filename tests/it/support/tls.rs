@@ -23,6 +23,10 @@ use super::scripted::ScriptedServer;
 /// How the relay is.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Manner {
+    /// TLS only after a command in the clear, whose answers these are, one after the other; it begins after the last.
+    pub asked: &'static [&'static str],
+    /// A data connection for which there is nothing to send is closed without TLS.
+    pub closes_empty: bool,
     /// Data connections end with the closing message of TLS; else they are just closed.
     pub says_goodbye: bool,
     /// TLS only after `AUTH TLS`, and then this in the clear behind the 234.
@@ -126,6 +130,16 @@ impl Relay {
             assert_eq!(&auth, b"AUTH TLS\r\n");
             client.write_all(format!("234 go on\r\n{injected}").as_bytes()).await?;
         }
+        if !self.manner.asked.is_empty() {
+            let (greeting, mut command) = (&mut Vec::new(), [0; 10]);
+            server.read_until(b'\n', greeting).await?;
+            client.write_all(greeting).await?;
+            for answer in self.manner.asked {
+                client.read_exact(&mut command).await?;
+                assert!(command.starts_with(b"AUTH "), "{command:?}");
+                client.write_all(answer.as_bytes()).await?;
+            }
+        }
         let (mut from_client, mut to_client) = tokio::io::split(self.acceptor.accept(client).await?);
         let (from_server, mut to_server) = tokio::io::split(server.into_inner());
         let commands = tokio::io::copy(&mut from_client, &mut to_server);
@@ -164,6 +178,9 @@ impl Relay {
     async fn data(&self, listener: TcpListener, port: u16) -> io::Result<()> {
         let (client, _) = listener.accept().await?;
         let mut server = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
+        if self.manner.closes_empty && server.peek(&mut [0]).await? == 0 {
+            return Ok(());
+        }
         let mut client = self.acceptor.accept(client).await?;
         tokio::io::copy(&mut server, &mut client).await?;
         client.flush().await?;

@@ -13,6 +13,16 @@ pub const CONNECT: &str = "CONNECT";
 pub struct Manner {
     /// The only user that may log in, and the password.
     pub login: (String, String),
+    /// The password on the wire, where it is not that of `login` in UTF-8.
+    pub wire_password: Option<Vec<u8>>,
+    /// Whether USER alone logs nobody in.
+    pub asks_for_password: bool,
+    /// What a login is answered.
+    pub welcome: &'static str,
+    /// RETR and SIZE know nothing but names in the current directory: 550 for whatever holds a slash.
+    pub bare_names_only: bool,
+    /// After PASV no further command is read until the data connection is there, as by Twisted.
+    pub blocks_after_pasv: bool,
     /// Whether FEAT shows MLST.
     pub mlsd_in_feat: bool,
     /// Whether MLSD works; else it answers 500.
@@ -160,6 +170,11 @@ impl Default for Manner {
     fn default() -> Self {
         Self {
             login: ("mro".to_owned(), "mro-pass".to_owned()),
+            wire_password: None,
+            asks_for_password: true,
+            welcome: "230 Login successful.",
+            bare_names_only: false,
+            blocks_after_pasv: false,
             mlsd_in_feat: true,
             mlsd_works: true,
             list_style: ListStyle::Unix,

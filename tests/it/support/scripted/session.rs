@@ -35,6 +35,8 @@ pub(super) struct Session<'a> {
     /// Where the next RETR begins.
     pub(super) restart_at: u64,
     pub(super) passive: Option<TcpListener>,
+    /// The data connection that came before its command.
+    pub(super) came: Option<Arc<TcpStream>>,
     /// Where the client listens, in active mode.
     pub(super) active: Option<SocketAddr>,
     /// Taken before the journal shows the command.
@@ -75,6 +77,7 @@ impl<'a> Session<'a> {
             binary: false,
             restart_at: 0,
             passive: None,
+            came: None,
             active: None,
             ticket,
         };
@@ -159,6 +162,9 @@ impl<'a> Session<'a> {
         match verb {
             "USER" => {
                 self.user = Some(String::from_utf8_lossy(argument).into_owned());
+                if !self.manner(|manner| manner.asks_for_password) {
+                    return self.let_in();
+                }
                 self.reply("331 Please specify the password.")
             }
             "PASS" => self.log_in(argument),
@@ -168,6 +174,10 @@ impl<'a> Session<'a> {
             "FEAT" => self.features(),
             "OPTS" => self.reply("200 Always in UTF8 mode."),
             _ if !self.logged_in => self.reply("530 Please login with USER and PASS."),
+            "RETR" | "SIZE" if argument.contains(&b'/') && self.manner(|manner| manner.bare_names_only) => {
+                self.passive = None;
+                self.reply("550 Requested action not taken, invalid file name.")
+            }
             "TYPE" => {
                 self.binary = argument.eq_ignore_ascii_case(b"I");
                 self.reply("200 Type set.")
@@ -190,12 +200,17 @@ impl<'a> Session<'a> {
     fn log_in(&mut self, password: &[u8]) -> Step {
         self.refuse_one_too_many(LimitAt::Login)?;
         let (user, secret) = self.manner(|manner| manner.login.clone());
-        if self.user.as_deref() != Some(&user) || password != secret.as_bytes() {
+        let secret = self.manner(|manner| manner.wire_password.clone()).unwrap_or(secret.into_bytes());
+        if self.user.as_deref() != Some(&user) || password != secret {
             return self.reply("530 Login incorrect.");
         }
+        self.let_in()
+    }
+
+    fn let_in(&mut self) -> Step {
         self.logged_in = true;
         self.shared.note(|journal| journal.logins += 1);
-        self.reply("230 Login successful.")
+        self.reply(self.manner(|manner| manner.welcome))
     }
 
     fn features(&mut self) -> Step {
@@ -218,8 +233,12 @@ impl<'a> Session<'a> {
         let listener = TcpListener::bind((host, 0)).map_err(gone)?;
         let shape = self.manner(|manner| if verb == "PASV" { manner.pasv } else { manner.epsv });
         let reply = shape(listener.local_addr().map_err(gone)?);
-        self.passive = Some(listener);
-        self.send(&reply)
+        (self.passive, self.came) = (Some(listener), None);
+        self.send(&reply)?;
+        if self.manner(|manner| manner.blocks_after_pasv) {
+            self.came = self.accept()?;
+        }
+        Ok(())
     }
 
     fn restart(&mut self, argument: &[u8]) -> Step {

@@ -129,11 +129,14 @@ impl Session<'_> {
         }
     }
 
-    fn accept(&mut self) -> Result<Option<Arc<TcpStream>>, Gone> {
+    pub(super) fn accept(&mut self) -> Result<Option<Arc<TcpStream>>, Gone> {
         if let Some(client) = self.active.take() {
             let data = TcpStream::connect_timeout(&client, CONNECT_WITHIN).ok().map(Arc::new);
             data.iter().for_each(|data| self.gate.adopt(self.id, data));
             return Ok(data);
+        }
+        if let Some(came) = self.came.take() {
+            return Ok(Some(came));
         }
         let Some(listener) = self.passive.take() else { return Ok(None) };
         let deadline = Instant::now() + CONNECT_WITHIN;
