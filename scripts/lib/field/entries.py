@@ -1,0 +1,7 @@
+"""All servers, in the order of the table."""
+
+from .daemons import DAEMONS
+from .libraries import LIBRARIES
+from .ssh import SSH
+
+ENTRIES = [*DAEMONS, *LIBRARIES, *SSH]
