@@ -10,9 +10,9 @@
 #   $1/missing/NAME     why something is not there
 
 FIELD_DEBIAN=(
-  vsftpd proftpd-core proftpd-mod-crypto pure-ftpd inetutils-ftpd ftpd-ssl busybox-static python3-pyftpdlib
+  vsftpd proftpd-core proftpd-mod-crypto pure-ftpd inetutils-ftpd python3-pyftpdlib
   openssh-server openssh-sftp-server dropbear-bin tinysshd mysecureshell gesftpserver rclone
-  uftpd bftpd tnftpd globus-gridftp-server-progs
+  globus-gridftp-server-progs
 )
 FIELD_PYPI=(pyftpdlib pyOpenSSL aioftp Twisted bcrypt cryptography service_identity asyncssh paramiko)
 # the second half is what the package forgets to ask for

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from .server import Place, Server
+from .server import Missing, Place, Server
 
 
 class Debian(Server):
@@ -120,6 +120,7 @@ class Globus(Debian):
     package = "globus-gridftp-server-progs"
     as_user = True
     top = None
+    without = {("Chinese", "four bytes", "GBK", "Latin-1"): "it cuts a path at the first byte beyond ASCII"}
 
     def account(self, place: Place) -> dict:
         return {"user": "anonymous"}
@@ -128,25 +129,6 @@ class Globus(Debian):
         return [
             place.debian(self.package, "usr/sbin/globus-gridftp-server"), "-port", place.port, "-aa", "-control-interface",
             "127.0.0.1", "-home-dir", "/", "-rp", place.tree, "-ipc-port", "0", "-debug",
-        ]
-
-
-class Rclone(Debian):
-    package = "rclone"
-    as_user = True
-    what = "ftp"
-
-    def command(self, place: Place) -> list:
-        words = []
-        if self.protocol == "sftp":
-            words = ["--key", place.keys / "host_ed25519"]
-        elif self.tls != "off":
-            words = ["--cert", place.keys / "certificate.pem", "--key", place.keys / "key.pem"]
-        account = self.account(place)
-        return [
-            place.debian(self.package, "usr/bin/rclone"), "serve", self.protocol, place.tree, "--addr", f"127.0.0.1:{place.port}",
-            "--user", account["user"], "--pass", account["password"], "--config", "/dev/null", "--dir-cache-time", "0s",
-            "--cache-dir", place.directory / "cache", *words,
         ]
 
 
@@ -161,7 +143,10 @@ class Own(Server):
 
 
 class Uftpd(Own):
+    """It changes to another root, and stays root there."""
+
     program = "uftpd"
+    locks = False
 
     def version(self, place: Place) -> str:
         return subprocess.run([place.own("uftpd"), "-v"], capture_output=True, text=True).stdout.strip() or "?"
@@ -175,6 +160,7 @@ class Uftpd(Own):
 
 class LightFtp(Own):
     program = "lightftp"
+    as_user = True
 
     def command(self, place: Place) -> list:
         account = self.account(place)
@@ -194,14 +180,51 @@ root={place.tree}
         return [place.own("lightftp"), place.write("fftp.conf", lines)]
 
 
+class Bftpd(Own):
+    program = "bftpd"
+
+    def version(self, place: Place) -> str:
+        return subprocess.run([place.own("bftpd"), "-v"], capture_output=True, text=True).stdout.strip().splitlines()[0]
+
+    def command(self, place: Place) -> list:
+        lines = f"""global{{
+PORT="{place.port}"
+BIND_TO_ADDR="127.0.0.1"
+LOGFILE="{place.directory}/server.log"
+DO_CHROOT="yes"
+ROOTDIR="%h"
+AUTH="PASSWD"
+RESOLVE_CLIENT_IP="no"
+USERLIMIT_GLOBAL="0"
+ALLOWCOMMAND_DELE="no"
+}}
+user ftp {{
+ANONYMOUS_USER="no"
+}}
+"""
+        return [place.own("bftpd"), "-D", "-c", place.write("bftpd.conf", lines)]
+
+
+class Gone(Server):
+    """One that is looked for by name and cannot be had, or not be used."""
+
+    reason = ""
+
+    def version(self, place: Place) -> str:
+        raise Missing(self.reason)
+
+
 class Busybox(Own):
+    """Without passwords (as its FTPD is by default): everybody is root in the tree."""
+
     program = "busybox"
+    locks = False
 
     def version(self, place: Place) -> str:
         return subprocess.run([place.own("busybox")], capture_output=True, text=True).stdout.split()[1]
 
     def command(self, place: Place) -> list:
-        return [sys.executable, place.program("inetd.py"), place.port, place.own("busybox"), "ftpd", "-a", "mro", place.tree]
+        return [sys.executable, place.program("inetd.py"), place.port, place.own("busybox"), "ftpd", place.tree]
 
 
 DAEMONS = [
@@ -213,11 +236,14 @@ DAEMONS = [
     PureFtpd("Pure-FTPd"),
     PureFtpd("Pure-FTPd FTPS", tls="explicit"),
     Inetd("inetutils ftpd", package="inetutils-ftpd", words=("usr/sbin/ftpd",)),
-    Inetd("linux-ftpd-ssl", package="ftpd-ssl", words=("usr/sbin/in.ftpd",)),
     Globus("Globus GridFTP"),
-    Rclone("rclone serve ftp"),
-    Rclone("rclone serve ftp FTPS", tls="explicit"),
     Uftpd("uftpd"),
     LightFtp("LightFTP"),
     Busybox("busybox ftpd"),
+    Bftpd("bftpd"),
+    Gone("linux-ftpd-ssl", reason="Debian's 0.17.36 lets nobody in: its conversation with PAM, one question at a time, fails with today's modules"),
+    Gone("tnftpd", reason="in no registry"),
+    Gone("wu-ftpd", reason="in no registry"),
+    Gone("rclone serve ftp", reason="Debian builds rclone without it"),
+    Gone("FileZilla Server, Serv-U, IIS", reason="not free, or not for Linux, and in no registry"),
 ]

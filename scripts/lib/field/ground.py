@@ -7,9 +7,11 @@ from pathlib import Path
 
 from .server import PASSWORD, UID, USER, Place
 
-ACCOUNT = f"{USER}:x:{UID}:{UID}:field:{{home}}:/bin/sh\n"
+# the second is who anonymous users are
+ACCOUNT = f"{USER}:x:{UID}:{UID}:field:{{home}}:/bin/sh\nftp:x:{UID}:{UID}:field:{{home}}:/bin/sh\n"
 PAM = "auth required pam_unix.so\naccount required pam_unix.so\nsession required pam_permit.so\n"
-PAM_SERVICES = ("other", "vsftpd", "ftp", "ftpd", "proftpd", "pure-ftpd", "sshd", "login", "bftpd", "uftpd")
+PAM_SERVICES = ("other", "vsftpd", "ftp", "proftpd", "pure-ftpd", "sshd", "login")
+MYSECURESHELL = "<Default>\nStayAtHome false\nVirtualChroot false\nLimitConnection 50\nLimitConnectionByUser 50\nLimitConnectionByIP 50\nHome /\n</Default>\n"
 
 
 def run(*command) -> str:
@@ -45,7 +47,8 @@ class Ground:
 
     def make_account(self):
         hashed = run("openssl", "passwd", "-6", "-salt", "field", PASSWORD).strip()
-        self.passwd = Path("/etc/passwd").read_text()
+        lines = Path("/etc/passwd").read_text().splitlines(keepends=True)
+        self.passwd = "".join(line for line in lines if not line.startswith("ftp:"))
         self.put_over("/etc/passwd", self.passwd + ACCOUNT.format(home="/"))
         self.put_over("/etc/shadow", Path("/etc/shadow").read_text() + f"{USER}:{hashed}:19000:0:99999:7:::\n", 0o600)
         self.put_over("/etc/group", Path("/etc/group").read_text() + f"{USER}:x:{UID}:\n")
@@ -56,6 +59,11 @@ class Ground:
             (services / name).write_text(PAM)
         if os.path.isdir("/etc/pam.d"):
             run("mount", "--bind", services, "/etc/pam.d")
+        # MySecureShell reads its configuration there and nowhere else
+        if os.path.isdir("/etc/ssh"):
+            shutil.copytree("/etc/ssh", self.etc / "ssh")
+            (self.etc / "ssh/sftp_config").write_text(MYSECURESHELL)
+            run("mount", "--bind", self.etc / "ssh", "/etc/ssh")
         # empty directories that daemons lock themselves into, and their sockets and marks
         run("mount", "-t", "tmpfs", "-o", "mode=755", "field", "/run")
         for name in ("sshd", "vsftpd", "vsftpd/empty", "proftpd", "utmp"):

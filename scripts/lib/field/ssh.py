@@ -1,10 +1,11 @@
 """SFTP servers: daemons of Debian, and libraries of PyPI and npm with a small program."""
 
 import base64
+import subprocess
 import sys
 from pathlib import Path
 
-from .daemons import Debian, Proftpd, Rclone
+from .daemons import Debian, Proftpd
 from .libraries import NOT_UTF_8, Node, Python
 from .server import PASSWORD, USER, Place
 
@@ -69,8 +70,6 @@ class Dropbear(Ssh, Debian):
     def command(self, place: Place) -> list:
         key = place.directory / "host_key"
         if not key.exists():
-            import subprocess
-
             convert = place.debian(self.package, "usr/bin/dropbearconvert")
             subprocess.check_call([convert, "openssh", "dropbear", place.keys / "host_ed25519", key],
                                   env={"LD_LIBRARY_PATH": str(place.base / "lib")})
@@ -99,8 +98,6 @@ class TinySsh(Debian):
     def command(self, place: Place) -> list:
         program, keys = place.debian(self.package, "usr/sbin/tinysshd"), place.directory / "keys"
         if not keys.exists():
-            import subprocess
-
             # the program is what it is called
             make = place.directory / "tinysshd-makekey"
             make.symlink_to(program)
@@ -116,8 +113,18 @@ class ProftpdSftp(Ssh, Proftpd):
     more = PROFTPD_SFTP
 
 
-class RcloneSftp(Ssh, Rclone):
-    pass
+class Rclone(Ssh, Debian):
+    """It has an FTP server too, which Debian leaves out."""
+
+    package = "rclone"
+    as_user = True
+
+    def command(self, place: Place) -> list:
+        return [
+            place.debian(self.package, "usr/bin/rclone"), "serve", "sftp", place.tree, "--addr", f"127.0.0.1:{place.port}",
+            "--user", USER, "--pass", PASSWORD, "--key", place.keys / "host_ed25519", "--config", "/dev/null",
+            "--dir-cache-time", "0s", "--cache-dir", place.directory / "cache",
+        ]
 
 
 class SshPython(Ssh, Python):
@@ -135,7 +142,7 @@ SSH = [
     TinySsh("tinyssh with OpenSSH's sftp-server"),
     MySecureShell("MySecureShell", subsystem=("mysecureshell", "usr/bin/mysecureshell")),
     OpenSsh("Green End SFTP server", subsystem=("gesftpserver", "usr/libexec/gesftpserver")),
-    RcloneSftp("rclone serve sftp"),
+    Rclone("rclone serve sftp", known={"locked": "it shows a directory that it cannot read as an empty one, with success"}),
     SshPython("AsyncSSH", package="asyncssh", program="asyncssh_server.py"),
     SshPython("paramiko", package="paramiko", program="paramiko_server.py", without=NOT_UTF_8),
     SshNode("ssh2 of npm", package="ssh2", program="ssh2_server.js", without=NOT_UTF_8),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from .collector import NAME, Collector, wait_until
 from .server import Failed, Missing, Place, Server
-from .world import BIG, BIG_PATH, LOCKED, ODD, SLOW_PATH, World, digest_of, mirrored
+from .world import BIG, BIG_PATH, LATE, LOCKED, ODD, SLOW_PATH, World, digest_of, mirrored
 
 # the transfer of the large file is cut when so much is there
 CUT_AT = 40 << 20
@@ -171,6 +171,8 @@ class Trial:
         wanted = self.called(LOCKED + b"/in.zip")
         if not wait_until(lambda: wanted in collector.receiver.calls, 30 * self.patience):
             self.fail("unlocked", "the directory is readable again, its file does not come within 30 s")
+        if not wait_until(lambda: self.called(LATE) in collector.receiver.calls, 15 * self.patience):
+            self.fail("late", "a file in a directory that was listed many times does not come within 15 s")
         if not wait_until(lambda: collector.server().get("last_error") is None, 20 * self.patience):
             self.fail("last_error", f"still there at the end: {collector.server().get('last_error')}")
 

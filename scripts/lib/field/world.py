@@ -49,6 +49,7 @@ EMPTY = (b"/empty", b"/nest/a/b/c/empty", b"/nest/empty too", "/空".encode())
 LOCKED = b"/locked"
 SLOW_PATH = b"/slow/slow.zip"
 BIG_PATH = b"/big/big.zip"
+LATE = b"/nest/a/b/late.zip"
 UPPER = b"/odd/UPPER.ZIP"
 
 
@@ -102,7 +103,8 @@ class World:
         self.put(UPPER, archive("upper", 1000))
         for number in range(SMALL):
             self.put(b"/many/%d/TD-LTE_MRO_OMC_%05d.zip" % (number % 3, number), archive(number, 500 + number * 67))
-        self.empty = [path for path in EMPTY if path.isascii() or "Chinese" not in left_out]
+        self.later = "/后来".encode() if "Chinese" in self.odd else b"/later"
+        self.empty = [path for path in EMPTY if path.isascii() or "Chinese" in self.odd]
         for path in self.empty:
             self.make(path)
         self.put(b"/odd/readme.txt", b"not a zip", wanted=False)
@@ -151,11 +153,13 @@ class World:
     def add_after_restart(self):
         for number in range(3):
             self.put(b"/many/0/after_%d.zip" % number, archive(("after", number), 800))
-        self.put("/后来/new.zip".encode(), archive("after", 1100))
+        self.put(self.later + b"/new.zip", archive("after", 1100))
 
     def unlock(self):
+        """The directory may be read; and files come late, into directories that were listed many times."""
         os.chmod(self.root + LOCKED, 0o755)
         self.files[LOCKED + b"/in.zip"] = digest(archive("locked", 1500))
+        self.put(LATE, archive("late", 1200))
 
     def remove(self):
         if self.slow:

@@ -1,4 +1,7 @@
-"""Serves each connection by a program of its own that has it for its standard input and output, as inetd does."""
+"""Serves each connection by a program of its own that has it for its standard input and output, as inetd does.
+
+Unlike there, what it says on standard error does not go to the client.
+"""
 
 import os
 import signal
@@ -13,7 +16,7 @@ while True:
     if os.fork() == 0:
         # else its own children are never waited for
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        for number in range(3):
+        for number in range(2):
             os.dup2(connection.fileno(), number)
         os.closerange(3, 256)
         os.execv(command[0], command)

@@ -3,11 +3,14 @@
 import json
 import sys
 
-from twisted.cred.checkers import InMemoryUsernamePasswordDatabaseDontUse
+from twisted.cred.checkers import ICredentialsChecker
+from twisted.cred.credentials import IUsernamePassword
+from twisted.cred.error import UnauthorizedLogin
 from twisted.cred.portal import Portal
-from twisted.internet import reactor
+from twisted.internet import defer, reactor
 from twisted.protocols.ftp import FTPFactory, FTPRealm
 from twisted.python.filepath import FilePath
+from zope.interface import implementer
 
 about = json.loads(sys.argv[1])
 
@@ -17,7 +20,15 @@ class Realm(FTPRealm):
         return FilePath(about["root"])
 
 
-checker = InMemoryUsernamePasswordDatabaseDontUse(**{about["user"]: about["password"].encode()})
-portal = Portal(Realm(about["root"]), [checker])
+@implementer(ICredentialsChecker)
+class Checker:
+    credentialInterfaces = (IUsernamePassword,)
+
+    def requestAvatarId(self, credentials):
+        right = (credentials.username, credentials.password) == (about["user"], about["password"])
+        return defer.succeed(about["user"].encode()) if right else defer.fail(UnauthorizedLogin())
+
+
+portal = Portal(Realm(about["root"]), [Checker()])
 reactor.listenTCP(about["port"], FTPFactory(portal), interface="127.0.0.1")
 reactor.run()
