@@ -221,7 +221,8 @@ class Busybox(Own):
     locks = False
 
     def version(self, place: Place) -> str:
-        return subprocess.run([place.own("busybox")], capture_output=True, text=True).stdout.split()[1]
+        said = subprocess.run([place.own("busybox")], capture_output=True, text=True)
+        return (said.stdout + said.stderr).partition("BusyBox ")[2].split()[0]
 
     def command(self, place: Place) -> list:
         return [sys.executable, place.program("inetd.py"), place.port, place.own("busybox"), "ftpd", place.tree]

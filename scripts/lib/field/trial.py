@@ -1,6 +1,7 @@
 """One server from its start to the judgement."""
 
 import os
+import re
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -274,6 +275,9 @@ def key_of(path: bytes) -> str:
 
 
 def way_of_listing(check: str, status: dict) -> str:
-    """What `check` or the status says about it."""
+    """What the status says about it, or else `check`."""
     way = status.get("listing")
-    return way if isinstance(way, str) else "MLSD" if "MLSD" in check else "LIST" if "LIST" in check else "?"
+    if isinstance(way, str):
+        return way
+    found = re.search(r"lists by ([^;]+)", check)
+    return found[1] if found else ""
