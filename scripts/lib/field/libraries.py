@@ -91,5 +91,6 @@ LIBRARIES = [
     Node("ftp-srv", package="ftp-srv", program="ftp_srv.js",
          without=NOT_UTF_8 | {("quotes", "backslash"): "it takes quotes out of a path and backslashes for slashes"}),
     Node("simple-ftpd", package="simple-ftpd", program="simple_ftpd.js", without=NOT_UTF_8),
-    Node("ftpd of npm", package="ftpd", program="ftpd.js", without=NOT_UTF_8),
+    Node("ftpd of npm", package="ftpd", program="ftpd.js",
+         without=NOT_UTF_8 | {("blank at the end", "star"): "it cuts blanks at the end of a path, and takes a star for a pattern"}),
 ]

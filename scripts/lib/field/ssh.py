@@ -34,6 +34,8 @@ class OpenSsh(Ssh, Debian):
 
     package = "openssh-server"
     subsystem = ("openssh-sftp-server", "usr/lib/openssh/sftp-server")
+    # behind the program
+    words = ""
     top = None
 
     def version(self, place: Place) -> str:
@@ -48,14 +50,16 @@ PidFile {place.directory}/pid
 AuthorizedKeysFile none
 PasswordAuthentication yes
 UsePAM no
-Subsystem sftp {place.debian(*self.subsystem)}
+Subsystem sftp {place.debian(*self.subsystem)}{self.words}
 """
         program = place.debian(self.package, "usr/sbin/sshd")
         return [program, "-D", "-e", "-f", place.write("sshd_config", lines)]
 
 
 class MySecureShell(OpenSsh):
-    """It wants its rights to come from its file and its configuration where it was built for."""
+    """It is a login shell, which serves SFTP when it is told to run sftp-server, and wants to be its file's owner."""
+
+    words = " -c sftp-server"
 
     def command(self, place: Place) -> list:
         program = place.debian(*self.subsystem)
