@@ -145,7 +145,7 @@ impl Writer<'_> {
         match self {
             Self::Own(records) => {
                 let now = chrono::Utc::now().timestamp_millis();
-                Ok(records.amend(amendment, &ids, now)? as u64)
+                Ok(records.amend(amendment, &ids, now)?.records as u64)
             }
             Self::Service(socket) => client::change(socket, Command::Amend(amendment, ids)),
         }

@@ -157,6 +157,28 @@ pub struct Notice {
     pub downloaded_at: i64,
 }
 
+/// The notices of which no call was made yet, and those that are to be called again.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Due {
+    /// Never tried, recorded longest ago first.
+    pub fresh: Vec<Notice>,
+    /// Tried, and due again; due longest first.
+    pub tried: Vec<Notice>,
+    /// When the next one that was tried is due, in milliseconds since 1970-01-01T00:00:00Z.
+    pub next_at: Option<i64>,
+}
+
+/// A notice that is to be called again later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Postponed {
+    /// Its record.
+    pub id: i64,
+    /// Calls that failed so far; at least 1, or it would count as never tried.
+    pub attempts: u32,
+    /// When it is due, in milliseconds since 1970-01-01T00:00:00Z.
+    pub at: i64,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -11,6 +11,7 @@ use crate::actors::quota_warden::DiskView;
 use crate::actors::record_keeper::SharedTotals;
 use crate::config::QuotaSettings;
 use crate::mirror::tree::Mirror;
+use crate::notify::news::News;
 use crate::quota::{Gauge, Usage};
 use crate::records::Totals;
 use crate::status::{DiskStatus, NotifyStatus, ProcessStatus, Roster, ServerStatus, ServiceStatus};
@@ -36,6 +37,8 @@ pub struct Overview {
     pub mirror: Arc<Mirror>,
     /// Failed calls since the process began.
     pub failed_attempts: Arc<AtomicU64>,
+    /// Knows the calls that were given up.
+    pub news: Arc<News>,
     /// The servers.
     pub servers: Arc<Roster>,
 }
@@ -75,7 +78,7 @@ impl Overview {
                 pending: now.pending_notices,
                 delivered: now.delivered_notices.saturating_sub(before.delivered_notices),
                 failed_attempts: self.failed_attempts.load(Ordering::Relaxed),
-                cancelled: now.cancelled_notices.saturating_sub(before.cancelled_notices),
+                cancelled: self.news.cancelled(),
             },
             servers: self.progress(),
             process: process(),

@@ -55,7 +55,8 @@ pub struct NotifyStatus {
     pub delivered: u64,
     /// Calls that failed since the process began; each is tried again.
     pub failed_attempts: u64,
-    /// Files evicted before they could be announced, since the process began.
+    /// Calls given up since the process began: their files were evicted, deleted or forgotten before they could be
+    /// announced.
     pub cancelled: u64,
 }
 

@@ -11,20 +11,24 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::{Actor, Addr, Context};
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 
 use super::record_keeper::RecordKeeper;
-use super::record_messages::{Delivered, DueNotices, NextNoticeAt, Postpone};
+use super::record_messages::{Delivered, DueNotices, Postpone};
 use super::scanner::Begin;
 use super::{AbortOnDrop, ask, shielded};
 use crate::backoff::{Backoff, Restarts};
 use crate::config::NotifySettings;
 use crate::exit_flag::Stopped;
-use crate::facts::Notice;
+use crate::facts::{Due, Notice, Postponed};
 use crate::fault;
-use crate::notify::announce::{Caller, Outbox, Wakers, announce};
+use crate::mirror::delete::is_present;
+use crate::mirror::tree::Mirror;
+use crate::notify::announce::{Caller, Failure, Outbox, announce};
 use crate::notify::deliver::HttpCaller;
+use crate::notify::news::News;
 use crate::pulse::seconds;
+use crate::status::Roster;
 
 const RESTART: Backoff = Backoff { first: Duration::from_secs(1), most: Duration::from_secs(300) };
 
@@ -34,8 +38,7 @@ pub type Told = Arc<dyn Fn(&Notice, bool) + Send + Sync>;
 /// See the module.
 pub struct Notifier {
     settings: watch::Receiver<NotifySettings>,
-    keeper: Addr<RecordKeeper>,
-    outbox_grew: Arc<Notify>,
+    outbox: KeeperOutbox,
     told: Told,
     begin: Option<Begin>,
     work: Option<AbortOnDrop<()>>,
@@ -46,12 +49,11 @@ impl Notifier {
     #[must_use]
     pub fn new(
         settings: watch::Receiver<NotifySettings>,
-        keeper: Addr<RecordKeeper>,
-        outbox_grew: Arc<Notify>,
+        outbox: KeeperOutbox,
         told: Told,
         begin: Begin,
     ) -> Self {
-        Self { settings, keeper, outbox_grew, told, begin: Some(begin), work: None }
+        Self { settings, outbox, told, begin: Some(begin), work: None }
     }
 }
 
@@ -59,17 +61,17 @@ impl Actor for Notifier {
     type Context = Context<Self>;
 
     fn started(&mut self, _: &mut Context<Self>) {
-        let (settings, outbox) = (self.settings.clone(), KeeperOutbox(self.keeper.clone()));
-        let (grew, told) = (Arc::clone(&self.outbox_grew), Arc::clone(&self.told));
+        let (settings, outbox) = (self.settings.clone(), self.outbox.clone());
+        let told = Arc::clone(&self.told);
         let Some(Begin { exit, running }) = self.begin.take() else { return };
         let exit_of_restarts = exit.clone();
         let announcing = move || {
             let (settings, outbox, exit) = (settings.clone(), outbox.clone(), exit.clone());
-            let (grew, told) = (Arc::clone(&grew), Arc::clone(&told));
+            let told = Arc::clone(&told);
             async move {
                 fault::hang_here("announce", "notifier").await;
                 let caller = CurrentCaller::new(settings.clone());
-                announce(&settings, &outbox, &caller, &Wakers { grew: &grew, exit: &exit }, &*told).await;
+                announce(&settings, &outbox, &caller, &exit, &*told).await;
             }
         };
         self.work = Some(AbortOnDrop(actix_rt::spawn(async move {
@@ -113,30 +115,61 @@ impl CurrentCaller {
 
 #[async_trait::async_trait(?Send)]
 impl Caller for CurrentCaller {
-    async fn call(&self, url: &str) -> Result<(), String> {
+    async fn call(&self, url: &str) -> Result<(), Failure> {
         self.current().call(url).await
     }
 }
 
-/// The keeper, as the domain function asks it.
+/// The keeper and the mirror, as the domain function asks them.
 #[derive(Clone)]
-struct KeeperOutbox(Addr<RecordKeeper>);
+pub struct KeeperOutbox {
+    keeper: Addr<RecordKeeper>,
+    mirror: Arc<Mirror>,
+    news: Arc<News>,
+    servers: Arc<Roster>,
+}
+
+impl KeeperOutbox {
+    /// The records of `keeper`, the files of `mirror`, what `news` says of rows that were read, and whose they are.
+    #[must_use]
+    pub fn new(
+        keeper: &Addr<RecordKeeper>,
+        mirror: &Arc<Mirror>,
+        news: &Arc<News>,
+        servers: &Arc<Roster>,
+    ) -> Self {
+        Self {
+            keeper: keeper.clone(),
+            mirror: Arc::clone(mirror),
+            news: Arc::clone(news),
+            servers: Arc::clone(servers),
+        }
+    }
+}
 
 #[async_trait::async_trait(?Send)]
 impl Outbox for KeeperOutbox {
-    async fn due(&self, limit: usize, except: Vec<i64>) -> anyhow::Result<Vec<Notice>> {
-        ask(&self.0, DueNotices { limit, except }).await
-    }
-
-    async fn next_at(&self, except: Vec<i64>) -> anyhow::Result<Option<i64>> {
-        ask(&self.0, NextNoticeAt { except }).await
+    async fn due(&self, limit: usize, except: Vec<i64>) -> anyhow::Result<Due> {
+        ask(&self.keeper, DueNotices { limit, except }).await
     }
 
     async fn delivered(&self, ids: Vec<i64>) -> anyhow::Result<()> {
-        ask(&self.0, Delivered(ids)).await
+        ask(&self.keeper, Delivered(ids)).await
     }
 
-    async fn postpone(&self, id: i64, attempts: u32, at: i64) -> anyhow::Result<()> {
-        ask(&self.0, Postpone { id, attempts, at }).await
+    async fn postpone(&self, notices: Vec<Postponed>) -> anyhow::Result<()> {
+        ask(&self.keeper, Postpone(notices)).await
+    }
+
+    fn is_missing(&self, notice: &Notice) -> bool {
+        matches!(is_present(&self.mirror, &notice.server, &notice.path), Ok(false))
+    }
+
+    fn news(&self) -> &News {
+        &self.news
+    }
+
+    fn is_alone(&self) -> bool {
+        self.servers.all().len() <= 1
     }
 }

@@ -25,6 +25,7 @@ use crate::fault;
 use crate::mirror::delete::{Deleted, delete, is_present, sync_deleted};
 use crate::mirror::ports::Room;
 use crate::mirror::tree::Mirror;
+use crate::notify::news::News;
 use crate::quota::allowance::allowable;
 use crate::quota::plan::{Load, room};
 use crate::quota::sweep::{Evictions, Present, make_room};
@@ -86,6 +87,8 @@ pub struct Warden {
     pub gauge: Arc<Gauge>,
     /// What `status` shows.
     pub view: Arc<DiskView>,
+    /// What the notifier is told, so that it calls for no file that goes.
+    pub news: Arc<News>,
 }
 
 /// See the module.
@@ -235,9 +238,16 @@ impl Evictions for Work {
     }
 
     fn delete(&self, file: &Present) -> io::Result<Option<u64>> {
-        match delete(&self.warden.mirror, &file.server, &file.path)? {
-            Deleted::Removed { bytes } => Ok(Some(bytes)),
-            Deleted::AlreadyGone => Ok(None),
+        let Warden { mirror, news, .. } = &self.warden;
+        // before, because the record says so only after
+        news.leaves(file.id);
+        match delete(mirror, &file.server, &file.path) {
+            Ok(Deleted::Removed { bytes }) => Ok(Some(bytes)),
+            Ok(Deleted::AlreadyGone) => Ok(None),
+            Err(error) => {
+                news.settled([file.id]);
+                Err(error)
+            }
         }
     }
 
@@ -251,6 +261,10 @@ impl Evictions for Work {
                     .with_context(|| format!("cannot sync the directory of {path} after an eviction"))?;
             }
         }
-        ask(&self.warden.keeper, MarkEvicted(gone.iter().map(|file| file.id).collect())).await
+        let ids: Vec<i64> = gone.iter().map(|file| file.id).collect();
+        ask(&self.warden.keeper, MarkEvicted(ids.clone())).await?;
+        // where it failed, they stay away from the notifier until a later sweep has marked them
+        self.warden.news.settled(ids);
+        Ok(())
     }
 }

@@ -12,20 +12,23 @@ use std::time::{Duration, Instant};
 
 use actix::{Actor, AsyncContext, Context, Handler, Message, ResponseFuture};
 use chrono::Utc;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
 use super::record_messages::{
     Amend, BeginServers, Delivered, DownloadedFile, DueNotices, Flush, LookUp, MarkEvicted, MarkFetched,
-    NextNoticeAt, OldestPresent, Ping, Postpone, PresentAfter,
+    OldestPresent, Ping, Postpone, PresentAfter,
 };
-use crate::facts::{Download, Knowledge};
+use crate::facts::{Download, Due, Knowledge, Postponed};
 use crate::fault;
-use crate::records::{Notice, PresentFile, Records, RecordsError, Totals, Trouble, Writes};
+use crate::notify::news::News;
+use crate::records::{PresentFile, Records, RecordsError, Totals, Trouble, Writes};
 
 /// From one commit to the next, unless so many writes wait.
 const GATHER: Duration = Duration::from_millis(10);
 /// Writes that do not wait for more.
 const FULL: usize = 64;
+/// From one line about files that were evicted unannounced to the next.
+const TELL_AGAIN: Duration = Duration::from_secs(60);
 
 /// The sums of the records, for the warden and `status`.
 #[derive(Debug, Clone, Default)]
@@ -51,7 +54,11 @@ pub struct RecordKeeper {
     committed: Option<Instant>,
     gathered: Vec<(Write, oneshot::Sender<anyhow::Result<()>>)>,
     totals: SharedTotals,
-    outbox_grew: Arc<Notify>,
+    news: Arc<News>,
+    /// Files that were evicted unannounced, and that the log was not told of yet.
+    untold: u64,
+    /// When the log was told of such files last.
+    told: Option<Instant>,
     /// What the log was told last of why the records fail, and which work it was.
     fault: Option<(Trouble, Work)>,
     /// Closed when this actor is dropped, which ends the process unless it was flushed first.
@@ -62,11 +69,17 @@ pub struct RecordKeeper {
 enum Write {
     Download(Download),
     Delivered(Vec<i64>),
+    Postponed(Vec<Postponed>),
 }
 
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 struct Commit;
+
+/// The log hears of the files that were evicted unannounced.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+struct TellEvicted;
 
 /// What the keeper does with the records: one kind may go on while another fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,7 +87,6 @@ enum Work {
     LookUp,
     Record,
     Deliver,
-    Postpone,
     Evict,
     Amend,
     Find,
@@ -83,7 +95,7 @@ enum Work {
 }
 
 impl RecordKeeper {
-    /// A keeper of `records`, which wakes `outbox_grew` after each commit that brought something to announce.
+    /// A keeper of `records`, which tells `news` of each commit that brought something to announce, or took it away.
     /// `alive` closes when the keeper is gone.
     ///
     /// # Errors
@@ -92,7 +104,7 @@ impl RecordKeeper {
     pub fn new(
         mut records: Records,
         totals: SharedTotals,
-        outbox_grew: Arc<Notify>,
+        news: Arc<News>,
         alive: mpsc::Sender<()>,
     ) -> anyhow::Result<Self> {
         totals.set(records.totals()?);
@@ -101,7 +113,9 @@ impl RecordKeeper {
             committed: None,
             gathered: Vec::new(),
             totals,
-            outbox_grew,
+            news,
+            untold: 0,
+            told: None,
             fault: None,
             _alive: alive,
         })
@@ -174,11 +188,15 @@ impl RecordKeeper {
                     writes.delivered.extend(ids);
                     delivering.push(asker);
                 }
+                Write::Postponed(notices) => {
+                    writes.postponed.extend(notices);
+                    delivering.push(asker);
+                }
             }
         }
         let both = !downloading.is_empty() && !delivering.is_empty();
         if both && self.with(Work::Record, |records| records.commit(&writes)).is_ok() {
-            self.outbox_grew.notify_one();
+            self.news.grew();
             answer(downloading, &Ok(()));
             answer(delivering, &Ok(()));
         } else {
@@ -186,18 +204,45 @@ impl RecordKeeper {
             if !downloading.is_empty() {
                 let outcome = self.with(Work::Record, |records| records.record(&writes.downloads).map(drop));
                 if outcome.is_ok() {
-                    self.outbox_grew.notify_one();
+                    self.news.grew();
                 }
                 answer(downloading, &outcome);
             }
             if !delivering.is_empty() {
-                let (ids, at) = (&writes.delivered, writes.delivered_at);
-                let outcome = self.with(Work::Deliver, |records| records.mark_delivered(ids, at).map(drop));
+                let Writes { delivered, delivered_at, postponed, .. } = &writes;
+                let outcome =
+                    self.with(Work::Deliver, |records| records.settle(delivered, *delivered_at, postponed));
                 answer(delivering, &outcome);
             }
         }
         self.committed = Some(Instant::now());
         self.refresh_totals();
+    }
+}
+
+impl RecordKeeper {
+    /// Counts notices of evicted files, and says so: each minute at most, and none of them twice.
+    fn evicted(&mut self, notices: u64, context: &mut Context<Self>) {
+        if notices == 0 {
+            return;
+        }
+        self.news.changed();
+        self.news.cancel(notices);
+        let waits = self.untold > 0;
+        self.untold += notices;
+        match self.told.map(|at| at.elapsed()).filter(|since| *since < TELL_AGAIN) {
+            None => self.tell_evicted(),
+            Some(_) if waits => {}
+            Some(since) => drop(context.notify_later(TellEvicted, TELL_AGAIN - since)),
+        }
+    }
+
+    fn tell_evicted(&mut self) {
+        let notices = std::mem::take(&mut self.untold);
+        if notices > 0 {
+            log::warn!("{notices} files were evicted before they could be announced");
+            self.told = Some(Instant::now());
+        }
     }
 }
 
@@ -272,19 +317,25 @@ impl Handler<PresentAfter> for RecordKeeper {
 impl Handler<MarkEvicted> for RecordKeeper {
     type Result = anyhow::Result<()>;
 
-    fn handle(&mut self, message: MarkEvicted, _: &mut Context<Self>) -> Self::Result {
+    fn handle(&mut self, message: MarkEvicted, context: &mut Context<Self>) -> Self::Result {
         let now = Utc::now().timestamp_millis();
         let evicted = self.with(Work::Evict, |records| records.mark_evicted(&message.0, now))?;
-        if evicted.cancelled_notices > 0 {
-            log::warn!("{} files were evicted before they could be announced", evicted.cancelled_notices);
-        }
+        self.evicted(evicted.cancelled_notices, context);
         self.refresh_totals();
         Ok(())
     }
 }
 
+impl Handler<TellEvicted> for RecordKeeper {
+    type Result = ();
+
+    fn handle(&mut self, _: TellEvicted, _: &mut Context<Self>) {
+        self.tell_evicted();
+    }
+}
+
 impl Handler<DueNotices> for RecordKeeper {
-    type Result = anyhow::Result<Vec<Notice>>;
+    type Result = anyhow::Result<Due>;
 
     fn handle(&mut self, message: DueNotices, _: &mut Context<Self>) -> Self::Result {
         let now = Utc::now().timestamp_millis();
@@ -292,20 +343,11 @@ impl Handler<DueNotices> for RecordKeeper {
     }
 }
 
-impl Handler<NextNoticeAt> for RecordKeeper {
-    type Result = anyhow::Result<Option<i64>>;
-
-    fn handle(&mut self, message: NextNoticeAt, _: &mut Context<Self>) -> Self::Result {
-        self.with(Work::Find, |records| records.next_notice_at(&message.except))
-    }
-}
-
 impl Handler<Postpone> for RecordKeeper {
-    type Result = anyhow::Result<()>;
+    type Result = ResponseFuture<anyhow::Result<()>>;
 
-    fn handle(&mut self, message: Postpone, _: &mut Context<Self>) -> Self::Result {
-        let Postpone { id, attempts, at } = message;
-        self.with(Work::Postpone, |records| records.postpone(id, attempts, at))
+    fn handle(&mut self, message: Postpone, context: &mut Context<Self>) -> Self::Result {
+        self.gather(Write::Postponed(message.0), context)
     }
 }
 
@@ -314,10 +356,14 @@ impl Handler<Amend> for RecordKeeper {
 
     fn handle(&mut self, Amend(amendment, ids): Amend, _: &mut Context<Self>) -> Self::Result {
         let now = Utc::now().timestamp_millis();
-        let changed = self.with(Work::Amend, |records| records.amend(amendment, &ids, now))?;
+        let amended = self.with(Work::Amend, |records| records.amend(amendment, &ids, now))?;
         self.refresh_totals();
-        self.outbox_grew.notify_one();
-        Ok(changed)
+        self.news.changed();
+        if amended.cancelled_notices > 0 {
+            self.news.cancel(amended.cancelled_notices);
+            log::warn!("{} files were forgotten before they could be announced", amended.cancelled_notices);
+        }
+        Ok(amended.records)
     }
 }
 
@@ -329,7 +375,7 @@ impl Handler<MarkFetched> for RecordKeeper {
         files.iter_mut().for_each(|file| file.downloaded_at = now);
         let marked = self.with(Work::Amend, |records| records.mark(mark, &files))?;
         self.refresh_totals();
-        self.outbox_grew.notify_one();
+        self.news.grew();
         Ok(marked)
     }
 }
@@ -353,6 +399,7 @@ impl Handler<Flush> for RecordKeeper {
 
     fn handle(&mut self, _: Flush, _: &mut Context<Self>) {
         self.commit();
+        self.tell_evicted();
         if let Some(records) = self.records.take() {
             records.close();
         }

@@ -6,7 +6,7 @@ use actix::Message;
 
 use crate::facts::{Download, FileFacts, Knowledge};
 use crate::names::{RemoteName, RemotePath, ServerName};
-use crate::records::{Amendment, Mark, Notice, PresentFile};
+use crate::records::{Amendment, Due, Mark, Postponed, PresentFile};
 
 /// A zip is safe on disk: record it. Answered once the record is, too.
 #[derive(Debug, Message)]
@@ -52,20 +52,12 @@ pub struct PresentAfter {
 #[rtype(result = "anyhow::Result<()>")]
 pub struct MarkEvicted(pub Vec<i64>);
 
-/// Which files are to be announced now?
+/// Which files are to be announced now, and when the next?
 #[derive(Debug, Message)]
-#[rtype(result = "anyhow::Result<Vec<Notice>>")]
+#[rtype(result = "anyhow::Result<Due>")]
 pub struct DueNotices {
-    /// At most so many.
+    /// At most so many that were never tried, and so many others.
     pub limit: usize,
-    /// Being announced already.
-    pub except: Vec<i64>,
-}
-
-/// When is the next file to be announced, in milliseconds since 1970?
-#[derive(Debug, Message)]
-#[rtype(result = "anyhow::Result<Option<i64>>")]
-pub struct NextNoticeAt {
     /// Being announced already.
     pub except: Vec<i64>,
 }
@@ -75,17 +67,10 @@ pub struct NextNoticeAt {
 #[rtype(result = "anyhow::Result<()>")]
 pub struct Delivered(pub Vec<i64>);
 
-/// The call failed; it is due again at `at`, in milliseconds since 1970.
+/// These are called again later.
 #[derive(Debug, Message)]
 #[rtype(result = "anyhow::Result<()>")]
-pub struct Postpone {
-    /// The record.
-    pub id: i64,
-    /// Failed calls so far.
-    pub attempts: u32,
-    /// When to call again.
-    pub at: i64,
-}
+pub struct Postpone(pub Vec<Postponed>);
 
 /// Since when do these servers begin with what is new, in seconds since 1970? Now, where that is new of them.
 #[derive(Debug, Message)]

@@ -8,19 +8,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use tokio::sync::{Mutex, Notify, mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
 use super::fleet::{Checked, Fleet, Live, begin, beginning, remember_lateness};
 use super::reload::Reloader;
 use super::signals::{Asked, Signals};
 use super::{Ended, Launch, Refused};
-use crate::actors::notifier::{Notifier, Told};
+use crate::actors::notifier::{KeeperOutbox, Notifier, Told};
 use crate::actors::quota_warden::{DiskView, QuotaWarden, Warden};
 use crate::actors::record_keeper::{RecordKeeper, SharedTotals};
 use crate::actors::record_messages::{Amend, Flush, MarkFetched, Ping};
 use crate::actors::scanner::Begin;
 use crate::actors::supervisor::{IsRunning, Start, Stop, Supervisor};
 use crate::actors::{Address, shielded, start, start_apart};
+use crate::config::NotifySettings;
 use crate::control::command::{HELP, answer_line, refused};
 use crate::control::socket::ControlSocket;
 use crate::control::{Command, Marking, Request, Requests, console, render};
@@ -29,6 +30,7 @@ use crate::fault;
 use crate::mirror::publisher::Publisher;
 use crate::mirror::tree::Mirror;
 use crate::names::Printable;
+use crate::notify::news::News;
 use crate::open_files::OpenFiles;
 use crate::overview::Overview;
 use crate::quota::Gauge;
@@ -80,22 +82,18 @@ impl Service {
         let (live, database) = (Live::new(&settings), settings.records.path.clone());
         let (mirror, gauge) = (Arc::new(mirror), Arc::new(Gauge::default()));
         gauge.set_partial(mirror.partial_bytes().context("cannot measure the partial files")?);
-        let (totals, outbox_grew) = (SharedTotals::default(), Arc::new(Notify::new()));
+        let (totals, news) = (SharedTotals::default(), Arc::new(News::default()));
         let (alive, keeper_alive) = mpsc::channel(1);
-        let keeper = RecordKeeper::new(records, totals.clone(), Arc::clone(&outbox_grew), alive)?;
+        let keeper = RecordKeeper::new(records, totals.clone(), Arc::clone(&news), alive)?;
         let keeper = start_apart("keeper", move || keeper)?;
         let failed_attempts = Arc::new(AtomicU64::new(0));
-        let (notifier_exit, exit) = ExitFlag::new();
-        let (running, announcing) = mpsc::channel(1);
         let progress: Vec<_> =
             settings.servers.iter().map(|server| Arc::new(Progress::new(&server.name))).collect();
         remember_lateness(&database, &progress);
         let roster = Arc::new(Roster::new(progress.clone()));
         let told = count_calls(Arc::clone(&roster), Arc::clone(&failed_attempts));
-        let (keeper_of_notices, notify) = (keeper.clone(), live.notify());
-        let notifier = start_apart("notifier", move || {
-            Notifier::new(notify, keeper_of_notices, outbox_grew, told, Begin { exit, running })
-        })?;
+        let outbox = KeeperOutbox::new(&keeper, &mirror, &news, &roster);
+        let (notifier, notifier_exit, announcing) = start_notifier(live.notify(), outbox, told)?;
         let view = Arc::new(DiskView::default());
         let warden = Warden {
             mirror: Arc::clone(&mirror),
@@ -104,6 +102,7 @@ impl Service {
             limits: live.quota(),
             gauge: Arc::clone(&gauge),
             view: Arc::clone(&view),
+            news: Arc::clone(&news),
         };
         let warden = start_apart("warden", move || QuotaWarden::new(warden))?;
         let publisher = Publisher::start().context("cannot start the publisher")?;
@@ -128,6 +127,7 @@ impl Service {
             limits: live.quota(),
             mirror,
             failed_attempts,
+            news,
             servers: Arc::clone(&roster),
         };
         let reloader = Reloader {
@@ -304,6 +304,19 @@ async fn ready(requests: Requests, start_now: bool) {
         // a failure is logged where it happens
         drop(requests.ask(Command::Start).await);
     }
+}
+
+/// The notifier, the flag that ends it, and what closes once it has ended.
+fn start_notifier(
+    notify: watch::Receiver<NotifySettings>,
+    outbox: KeeperOutbox,
+    told: Told,
+) -> anyhow::Result<(Address<Notifier>, ExitFlag, mpsc::Receiver<()>)> {
+    let (flag, exit) = ExitFlag::new();
+    let (running, announcing) = mpsc::channel(1);
+    let begin = Begin { exit, running };
+    let notifier = start_apart("notifier", move || Notifier::new(notify, outbox, told, begin))?;
+    Ok((notifier, flag, announcing))
 }
 
 /// Counts the notifier's calls: the failed ones together, and how late the others are for each server.

@@ -4,68 +4,78 @@
 //! notify host that is dead for days costs rows on disk and nothing else.
 
 use std::cell::Cell;
-use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
 use chrono::Utc;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::desk::{Desk, Next};
+use super::health::{Change, Fault, Health};
+use super::news::News;
 use super::url::announcement;
 use crate::backoff::Backoff;
 use crate::config::NotifySettings;
 use crate::exit_flag::ExitWatch;
-use crate::facts::Notice;
-use crate::names::{RemotePath, ServerName};
+use crate::facts::{Due, Notice, Postponed};
+use crate::names::ServerName;
 
 /// Between two calls for the same file.
 const RETRY: Backoff = Backoff { first: Duration::from_secs(1), most: Duration::from_secs(300) };
-/// So many failures in a row, of whatever files, say that the host itself is in trouble: calls become single
-/// probes with pauses in between.
-const TROUBLE: u32 = 8;
-/// Between two probes.
-const PROBE: Backoff = Backoff { first: Duration::from_millis(500), most: Duration::from_secs(15) };
-/// Rows asked for at a time. Few, so that a file evicted meanwhile is seldom announced.
+/// From so many failures of a file on its interval is the longest, and a warning comes for each so many of them: hourly.
+const SELDOM: u32 = 12;
+/// Rows asked for at a time.
 const REFILL: usize = 256;
 /// Outcomes that may wait to be recorded while other calls go on: so many calls a crash may repeat beside those under
 /// way. Without it a synced commit would be paid for every few calls.
 const UNMARKED: usize = 256;
 /// Longest sleep without looking: a wake-up could be lost with a restarted keeper.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
+/// A notice that waited for so long is called for only where its file is there. Newer ones were stored a moment ago, and
+/// looking costs each call some system calls.
+const LOOKED_FOR_FROM: Duration = Duration::from_secs(60);
+/// When to look again for a file that was not there: until then the audit has found that it was deleted, and cancelled
+/// its call. Only the records cancel one: a mirror that is not mounted has no files either.
+const MISSING_AGAIN: Duration = Duration::from_secs(60);
 
 /// Between two tries to record the outcome of a call that the records do not take.
 const RECORD_AGAIN: Backoff = Backoff { first: Duration::from_millis(500), most: Duration::from_secs(5) };
 
-/// The records, as the notifier needs them. Times are milliseconds since 1970-01-01T00:00:00Z.
+/// The records and the mirror, as the notifier needs them. Times are milliseconds since 1970-01-01T00:00:00Z.
 #[async_trait::async_trait(?Send)]
 pub trait Outbox {
-    /// Notices due now, without those in `except`.
-    async fn due(&self, limit: usize, except: Vec<i64>) -> anyhow::Result<Vec<Notice>>;
-    /// When the next one is due, without those in `except`.
-    async fn next_at(&self, except: Vec<i64>) -> anyhow::Result<Option<i64>>;
+    /// Up to `limit` notices never tried, up to `limit` others that are due now, and when the next is; without those
+    /// in `except`.
+    async fn due(&self, limit: usize, except: Vec<i64>) -> anyhow::Result<Due>;
     /// The files are announced.
     async fn delivered(&self, ids: Vec<i64>) -> anyhow::Result<()>;
-    /// The call failed; it is due again at `at`.
-    async fn postpone(&self, id: i64, attempts: u32, at: i64) -> anyhow::Result<()>;
+    /// These are called again later.
+    async fn postpone(&self, notices: Vec<Postponed>) -> anyhow::Result<()>;
+    /// Whether the file is surely not in the mirror.
+    fn is_missing(&self, notice: &Notice) -> bool;
+    /// What happens to rows that were read.
+    fn news(&self) -> &News;
+    /// Whether there is one server alone.
+    fn is_alone(&self) -> bool;
+}
+
+/// Why a call was not delivered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// What it is evidence of.
+    pub fault: Fault,
+    /// What was tried and what came back, in words, without secrets.
+    pub reason: String,
 }
 
 /// Who makes the call.
 #[async_trait::async_trait(?Send)]
 pub trait Caller {
-    /// Calls `url`; what went wrong in words, unless the answer was 2xx.
-    async fn call(&self, url: &str) -> Result<(), String>;
-}
-
-/// What interrupts the waiting.
-#[derive(Debug, Clone, Copy)]
-pub struct Wakers<'a> {
-    /// A file was recorded.
-    pub grew: &'a Notify,
-    /// No further calls are begun; those under way are landed.
-    pub exit: &'a ExitWatch,
+    /// Calls `url`; what went wrong, unless the answer was 2xx.
+    async fn call(&self, url: &str) -> Result<(), Failure>;
 }
 
 /// Announces until the exit flag is raised, by the settings of the moment; calls under way keep to those that they
@@ -74,71 +84,78 @@ pub async fn announce(
     settings: &watch::Receiver<NotifySettings>,
     outbox: &dyn Outbox,
     caller: &dyn Caller,
-    wakers: &Wakers<'_>,
+    exit: &ExitWatch,
     told: impl Fn(&Notice, bool),
 ) {
-    let mut desk = Desk::new(settings, outbox, caller);
+    let mut work = Work::new(settings, outbox, caller);
     let mut changes = settings.clone();
     changes.mark_unchanged();
     let mut calls = FuturesUnordered::new();
     let mut marks = FuturesUnordered::new();
     // beside the calls, so that they do not stand still for it
     let mut refill = None;
-    let mut resume = Instant::now();
     loop {
-        let ending = wakers.exit.is_raised();
-        if ending && desk.flying.is_empty() {
+        let ending = exit.is_raised();
+        if ending && work.flying.is_empty() {
             return;
         }
-        if !ending && refill.is_none() && desk.wants_more() {
-            refill = Some(Box::pin(desk.refill()));
+        let mut wake = work.look_again();
+        loop {
+            let next = if ending { Step::Nothing } else { work.next() };
+            match next {
+                Step::Call(notice) => calls.push(work.call(notice)),
+                Step::PutOff(notices) => marks.push(work.mark(Outcome::Again(notices))),
+                Step::At(at) => {
+                    wake = wake.min(at);
+                    break;
+                }
+                Step::Nothing => break,
+            }
         }
-        while !ending && desk.may_call(calls.len()) && Instant::now() >= resume {
-            let Some(notice) = desk.queue.pop_front() else { break };
-            desk.flying.push(notice.id);
-            calls.push(desk.call(notice));
+        if !ending && refill.is_none() && work.wants_more() {
+            refill = Some(Box::pin(work.refill()));
         }
-        let idle = !ending && desk.may_call(calls.len());
-        let wake = if Instant::now() < resume { resume } else { desk.look_again() };
         tokio::select! {
             Some(landed) = calls.next() => {
                 told(&landed.notice, landed.outcome.is_ok());
-                if let Some(pause) = desk.conclude(&landed) {
-                    resume = Instant::now() + pause;
-                }
-                marks.push(desk.mark(landed));
+                let outcome = work.conclude(landed);
+                marks.push(work.mark(outcome));
             }
-            Some(marked) = marks.next() => desk.take_back(marked),
+            Some(marked) = marks.next() => work.take_back(&marked),
             found = or_never(refill.as_mut()) => {
                 refill = None;
-                desk.take_in(found);
+                if let Some(put_off) = work.take_in(found) {
+                    marks.push(work.mark(Outcome::Again(put_off)));
+                }
             }
-            () = wakers.grew.notified(), if !ending => desk.grew(),
-            () = wakers.exit.raised(), if !ending => {}
-            Ok(()) = changes.changed(), if !ending => {
-                // it may be another host
-                desk.trouble = 0;
-                resume = Instant::now();
-            }
-            () = tokio::time::sleep_until(wake), if idle => {}
+            () = outbox.news().noticed(), if !ending => work.ask = true,
+            () = exit.raised(), if !ending => {}
+            // it may be another host
+            Ok(()) = changes.changed(), if !ending => work.health.forget(),
+            () = tokio::time::sleep_until(wake), if !ending => {}
         }
     }
 }
 
-/// The notices at hand.
-struct Desk<'a> {
+/// What is at hand, and what is known.
+struct Work<'a> {
     settings: &'a watch::Receiver<NotifySettings>,
     outbox: &'a dyn Outbox,
     caller: &'a dyn Caller,
-    queue: VecDeque<Notice>,
+    desk: Desk,
+    health: Health,
     /// Being called, or called and not marked yet.
     flying: Vec<i64>,
-    /// The outbox was asked, and holds nothing that is due before.
-    nothing_until: Option<Instant>,
-    /// The outbox grew since it was asked last.
-    grew_meanwhile: bool,
-    /// Failures in a row.
-    trouble: u32,
+    /// The state of the records in which the rows at hand were read.
+    edition: u64,
+    /// The outbox may hold more than it said last.
+    ask: bool,
+    /// It may hold more new files behind those that it gave, and more of the others.
+    more: (bool, bool),
+    /// When one that was tried is due, as far as is known.
+    tried_at: Instant,
+    /// The outbox is not asked before this, where it could not be read.
+    read_at: Instant,
     /// Outcomes that the records do not take.
     unrecordable: Rc<Cell<usize>>,
 }
@@ -146,23 +163,30 @@ struct Desk<'a> {
 /// A call that has ended.
 struct Landed {
     notice: Notice,
-    attempts: u32,
-    outcome: Result<(), String>,
+    outcome: Result<(), Failure>,
 }
 
-/// What the outbox said.
-enum Found {
-    Due(Vec<Notice>),
-    Nothing { until: Instant },
+/// What is to be put on record of calls.
+#[derive(Clone)]
+enum Outcome {
+    Delivered(i64),
+    Again(Vec<Postponed>),
 }
 
-/// A call whose outcome is on record.
-struct Marked {
-    id: i64,
-    delivered: bool,
+/// What the outbox said, and of which state of the records.
+struct Found {
+    due: anyhow::Result<Due>,
+    edition: u64,
 }
 
-impl<'a> Desk<'a> {
+enum Step {
+    Call(Notice),
+    PutOff(Vec<Postponed>),
+    At(Instant),
+    Nothing,
+}
+
+impl<'a> Work<'a> {
     fn new(
         settings: &'a watch::Receiver<NotifySettings>,
         outbox: &'a dyn Outbox,
@@ -172,63 +196,109 @@ impl<'a> Desk<'a> {
             settings,
             outbox,
             caller,
-            queue: VecDeque::new(),
+            desk: Desk::default(),
+            health: Health::default(),
             flying: Vec::new(),
-            nothing_until: None,
-            grew_meanwhile: false,
-            trouble: 0,
+            edition: outbox.news().edition(),
+            ask: true,
+            more: (false, false),
+            tried_at: Instant::now(),
+            read_at: Instant::now(),
             unrecordable: Rc::default(),
         }
     }
 
-    /// Whether another call may be begun beside `calls` others. None is while outcomes cannot be recorded: a host is
-    /// not called again and again because our own disk is full.
-    fn may_call(&self, calls: usize) -> bool {
-        let allowed = if self.trouble < TROUBLE { self.settings.borrow().concurrency } else { 1 };
-        calls < allowed && self.flying.len() < allowed + UNMARKED && self.unrecordable.get() == 0
+    /// What to do now. No call is begun while outcomes cannot be recorded: a host is not called again and again because
+    /// our own disk is full.
+    fn next(&mut self) -> Step {
+        let news = self.outbox.news();
+        if self.edition != news.edition() {
+            self.edition = news.edition();
+            self.read_again();
+        }
+        let allowed = self.settings.borrow().concurrency;
+        if self.flying.len() >= allowed + UNMARKED || self.unrecordable.get() > 0 {
+            return Step::Nothing;
+        }
+        loop {
+            let notice = match self.desk.next(&self.health, allowed, Instant::now()) {
+                Next::Call(notice) => notice,
+                Next::At(at) => return Step::At(at),
+                Next::Nothing => return Step::Nothing,
+            };
+            if news.is_leaving(notice.id) {
+                // it is read again where its file stays
+                self.desk.ended(notice.id);
+                continue;
+            }
+            self.flying.push(notice.id);
+            if waits_long(&notice) && self.outbox.is_missing(&notice) {
+                self.desk.ended(notice.id);
+                let (server, path) = (&notice.server, &notice.path);
+                log::debug!("server={server} path={path}: not called for: the file is not in the mirror");
+                return Step::PutOff(vec![again(&notice, notice.attempts, MISSING_AGAIN)]);
+            }
+            return Step::Call(notice);
+        }
+    }
+
+    fn read_again(&mut self) {
+        self.desk.clear();
+        self.ask = true;
     }
 
     /// Whether the outbox should be asked for more.
     fn wants_more(&self) -> bool {
-        let known_empty = self.nothing_until.is_some_and(|until| Instant::now() < until);
-        self.queue.len() < REFILL / 2 && !known_empty
+        if self.flying.len() > UNMARKED || Instant::now() < self.read_at {
+            return false;
+        }
+        let (more_fresh, more_tried) = self.more;
+        let (few_fresh, few_tried) = (self.desk.fresh() < REFILL / 2, self.desk.tried() < REFILL / 2);
+        let due = self.tried_at <= Instant::now() || more_tried;
+        (few_fresh && (self.ask || more_fresh)) || (few_tried && due)
     }
 
     /// Asks for more notices.
     fn refill(&mut self) -> impl Future<Output = Found> + use<'a> {
-        self.grew_meanwhile = false;
+        self.ask = false;
         let outbox = self.outbox;
-        let mut except = self.flying.clone();
-        except.extend(self.queue.iter().map(|notice| notice.id));
-        async move {
-            match outbox.due(REFILL, except.clone()).await {
-                Ok(due) if due.is_empty() => Found::Nothing { until: next_due(outbox, except).await },
-                Ok(due) => Found::Due(due),
-                Err(error) => {
-                    // the keeper has said so, once
-                    log::debug!("cannot read what is to be announced: {error:#}; trying again");
-                    Found::Nothing { until: Instant::now() + RETRY.first }
-                }
+        let edition = outbox.news().edition();
+        let except = self.flying.iter().copied().chain(self.desk.ids()).collect();
+        async move { Found { due: outbox.due(REFILL, except).await, edition } }
+    }
+
+    /// Takes in what the outbox gave. Answers what is to be put off.
+    fn take_in(&mut self, found: Found) -> Option<Vec<Postponed>> {
+        let due = match found.due {
+            Ok(due) => due,
+            Err(error) => {
+                // the keeper has said so, once
+                log::debug!("cannot read what is to be announced: {error:#}; trying again");
+                self.read_at = Instant::now() + RETRY.first;
+                self.ask = true;
+                return None;
             }
+        };
+        if found.edition != self.outbox.news().edition() {
+            self.ask = true;
+            return None;
         }
-    }
-
-    fn take_in(&mut self, found: Found) {
-        match found {
-            Found::Due(due) => self.queue.extend(due),
-            Found::Nothing { until } if !self.grew_meanwhile => self.nothing_until = Some(until),
-            Found::Nothing { .. } => {}
+        self.more = (due.fresh.len() >= REFILL, due.tried.len() >= REFILL);
+        self.tried_at = when_due(due.next_at);
+        let put_off = self.desk.take_in(due, self.more.0, &self.health);
+        if put_off.is_empty() {
+            return None;
         }
+        log::debug!("{} calls wait: all those for files of their servers fail", put_off.len());
+        self.flying.extend(put_off.iter().map(|notice| notice.id));
+        Some(put_off.iter().map(|notice| again(notice, notice.attempts, RETRY.first)).collect())
     }
 
-    fn grew(&mut self) {
-        self.nothing_until = None;
-        self.grew_meanwhile = true;
-    }
-
-    /// When to look again, without a call under way that ends before.
+    /// When to look again, where nothing else happens before.
     fn look_again(&self) -> Instant {
-        self.nothing_until.unwrap_or_else(|| Instant::now() + LOOK_AGAIN)
+        let now = Instant::now();
+        let ahead = [self.tried_at, self.read_at].into_iter().filter(|at| *at > now);
+        ahead.fold(now + LOOK_AGAIN, Instant::min)
     }
 
     fn call(&self, notice: Notice) -> impl Future<Output = Landed> + use<'a> {
@@ -236,28 +306,23 @@ impl<'a> Desk<'a> {
         let caller = self.caller;
         async move {
             let outcome = caller.call(&url).await;
-            let attempts = notice.attempts.saturating_add(1);
-            Landed { notice, attempts, outcome }
+            Landed { notice, outcome }
         }
     }
 
     /// Records the outcome beside other calls, so that the keeper records several at once. Where the records do not
     /// take it, that is tried until they do.
-    fn mark(&self, landed: Landed) -> impl Future<Output = Marked> + use<'a> {
+    fn mark(&self, outcome: Outcome) -> impl Future<Output = Outcome> + use<'a> {
         let (outbox, unrecordable) = (self.outbox, Rc::clone(&self.unrecordable));
-        let Landed { notice, attempts, outcome } = landed;
-        let wait = i64::try_from(RETRY.after(attempts).as_millis()).unwrap_or(i64::MAX / 2);
-        let again_at = Utc::now().timestamp_millis() + wait;
         async move {
             let mut tries = 0;
             loop {
                 let recorded = match &outcome {
-                    Ok(()) => outbox.delivered(vec![notice.id]).await,
-                    Err(_) => outbox.postpone(notice.id, attempts, again_at).await,
+                    Outcome::Delivered(id) => outbox.delivered(vec![*id]).await,
+                    Outcome::Again(notices) => outbox.postpone(notices.clone()).await,
                 };
                 let Err(error) = recorded else { break };
-                let (server, path) = (&notice.server, &notice.path);
-                log::debug!("server={server} path={path}: cannot record the call: {error:#}; trying again");
+                log::debug!("cannot record the outcome of a call: {error:#}; trying again");
                 if tries == 0 {
                     unrecordable.set(unrecordable.get() + 1);
                 }
@@ -267,42 +332,80 @@ impl<'a> Desk<'a> {
             if tries > 0 {
                 unrecordable.set(unrecordable.get() - 1);
             }
-            Marked { id: notice.id, delivered: outcome.is_ok() }
+            outcome
         }
     }
 
-    fn take_back(&mut self, marked: Marked) {
-        self.flying.retain(|flying| *flying != marked.id);
-        if !marked.delivered {
-            // it is due again, at a time of its own
-            self.grew();
-        }
-    }
-
-    /// Draws the conclusions of a call. Answers how long to pause, where the host seems to be in trouble.
-    fn conclude(&mut self, landed: &Landed) -> Option<Duration> {
-        let Landed { notice: Notice { server, path, .. }, attempts, outcome } = landed;
-        let Err(reason) = outcome else {
-            if self.trouble >= TROUBLE {
-                log::info!("the notify host answers again");
+    fn take_back(&mut self, marked: &Outcome) {
+        match marked {
+            Outcome::Delivered(id) => self.flying.retain(|flying| flying != id),
+            Outcome::Again(notices) => {
+                self.flying.retain(|flying| !notices.iter().any(|notice| notice.id == *flying));
+                // each is due again, at a time of its own
+                let first = notices.iter().map(|notice| notice.at).min();
+                self.tried_at = self.tried_at.min(when_due(first));
             }
-            self.trouble = 0;
-            return None;
-        };
-        self.complain(server, path, reason, RETRY.after(*attempts));
-        self.trouble = self.trouble.saturating_add(1);
-        Some(PROBE.after((self.trouble + 1).saturating_sub(TROUBLE)))
+        }
     }
 
-    /// A warning for each of the first failures; once the host is in trouble, one line says so.
-    fn complain(&self, server: &ServerName, path: &RemotePath, reason: &str, wait: Duration) {
+    /// Draws the conclusions of a call, and says what is to be put on record of it.
+    fn conclude(&mut self, landed: Landed) -> Outcome {
+        let Landed { notice, outcome } = landed;
+        self.desk.ended(notice.id);
+        let now = Instant::now();
+        let Err(Failure { fault, reason }) = outcome else {
+            let change = self.health.delivered(&notice.server, now);
+            self.changed(change, &notice.server, "");
+            return Outcome::Delivered(notice.id);
+        };
+        let attempts = notice.attempts.saturating_add(1);
+        let wait = RETRY.after(attempts);
+        self.complain(&notice, attempts, &reason, wait);
+        self.health.set_alone(self.outbox.is_alone());
+        let change = self.health.failed(&notice, fault, now);
+        self.changed(change, &notice.server, &reason);
+        Outcome::Again(vec![again(&notice, attempts, wait)])
+    }
+
+    /// A warning for each failure, but seldom for a file that fails again and again; and not while it is known that the
+    /// host is down, or that all files of the server fail.
+    fn complain(&self, notice: &Notice, attempts: u32, reason: &str, wait: Duration) {
+        let Notice { server, path, .. } = notice;
+        let known = self.health.is_down() || self.health.fails(server);
+        let seldom = attempts >= SELDOM && !attempts.is_multiple_of(SELDOM);
+        let level = if known || seldom { log::Level::Debug } else { log::Level::Warn };
         let wait = humantime::format_duration(wait);
-        if self.trouble + 1 == TROUBLE {
-            log::warn!("the notify host fails ({reason}); files wait in the records until it answers");
-        }
-        let level = if self.trouble < TROUBLE { log::Level::Warn } else { log::Level::Debug };
         log::log!(level, "server={server} path={path}: announcing failed: {reason}; next try in {wait}");
     }
+
+    fn changed(&mut self, change: Change, server: &ServerName, reason: &str) {
+        match change {
+            Change::None => return,
+            Change::Down => {
+                log::warn!("the notify host fails ({reason}); files wait in the records until it answers");
+            }
+            Change::Up => log::info!("the notify host answers again"),
+            Change::ServerFails => log::warn!(
+                "server={server}: all calls for its files fail ({reason}); they are tried one by one, and those \
+                 for other servers go on"
+            ),
+            Change::ServerWorks => log::info!("server={server}: calls for its files are delivered again"),
+        }
+        // in another order
+        self.read_again();
+    }
+}
+
+/// Whether so much time passed since the file was stored that it may be gone.
+fn waits_long(notice: &Notice) -> bool {
+    let waited = Utc::now().timestamp_millis().saturating_sub(notice.downloaded_at);
+    notice.attempts > 0 || u128::try_from(waited).is_ok_and(|waited| waited >= LOOKED_FOR_FROM.as_millis())
+}
+
+/// What is kept of a notice that is to be called again after `wait`.
+fn again(notice: &Notice, attempts: u32, wait: Duration) -> Postponed {
+    let wait = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX / 2);
+    Postponed { id: notice.id, attempts: attempts.max(1), at: Utc::now().timestamp_millis() + wait }
 }
 
 /// Waits for `work`, where there is any.
@@ -313,67 +416,98 @@ async fn or_never<F: Future + Unpin>(work: Option<&mut F>) -> F::Output {
     }
 }
 
-/// When the first of those is due that are not due now.
-async fn next_due(outbox: &dyn Outbox, except: Vec<i64>) -> Instant {
+/// The moment of a time of the records.
+fn when_due(at: Option<i64>) -> Instant {
     let latest = Instant::now() + LOOK_AGAIN;
-    match outbox.next_at(except).await {
-        Ok(None) => latest,
-        Ok(Some(at)) => {
-            let wait = u64::try_from(at - Utc::now().timestamp_millis()).unwrap_or(0);
-            // never at once: a row that is due and cannot be read must not turn the loop into a spin
-            latest.min(Instant::now() + Duration::from_millis(wait.max(10)))
-        }
-        Err(error) => {
-            log::debug!("cannot read when to announce next: {error:#}");
-            Instant::now() + RETRY.first
-        }
-    }
+    let Some(at) = at else { return latest };
+    let wait = u64::try_from(at - Utc::now().timestamp_millis()).unwrap_or(0);
+    // never at once: a row that is due and cannot be read must not turn the loop into a spin
+    latest.min(Instant::now() + Duration::from_millis(wait.max(10)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::exit_flag::ExitFlag;
+    use crate::names::RemotePath;
     use std::cell::{Cell, RefCell};
     use std::collections::BTreeMap;
 
-    /// Rows by id; whether they cannot be written; whether writing them has no end.
+    /// Rows by id, with failed calls and when they are due. Ids from 1000 on are of another server.
     #[derive(Default)]
-    struct Rows(RefCell<BTreeMap<i64, (u32, i64)>>, Cell<bool>, Cell<bool>);
+    struct Rows {
+        rows: RefCell<BTreeMap<i64, (u32, i64)>>,
+        /// They cannot be written.
+        full: Cell<bool>,
+        /// Writing them has no end.
+        stuck: Cell<bool>,
+        missing: RefCell<Vec<i64>>,
+        news: News,
+        asked: Cell<usize>,
+    }
 
-    #[async_trait::async_trait(?Send)]
-    impl Outbox for Rows {
-        async fn due(&self, limit: usize, except: Vec<i64>) -> anyhow::Result<Vec<Notice>> {
-            let now = Utc::now().timestamp_millis();
-            let rows = self.0.borrow();
-            let due = rows.iter().filter(|(id, (_, at))| *at <= now && !except.contains(id));
-            let notice = |(id, (attempts, _)): (&i64, &(u32, i64))| Notice {
-                id: *id,
-                server: ServerName::new("omc01").unwrap(),
-                path: RemotePath::from_text(&format!("/{id}.zip"), encoding_rs::UTF_8).unwrap(),
-                attempts: *attempts,
-                downloaded_at: 0,
-            };
-            Ok(due.map(notice).take(limit).collect())
+    impl Rows {
+        fn left(&self) -> usize {
+            self.rows.borrow().len()
         }
-        async fn next_at(&self, except: Vec<i64>) -> anyhow::Result<Option<i64>> {
-            Ok(self.0.borrow().iter().filter(|(id, _)| !except.contains(id)).map(|(_, (_, at))| *at).min())
-        }
-        async fn delivered(&self, ids: Vec<i64>) -> anyhow::Result<()> {
-            anyhow::ensure!(!self.1.get(), "the disk is full");
-            if self.2.get() {
-                std::future::pending::<()>().await;
-            }
-            self.0.borrow_mut().retain(|id, _| !ids.contains(id));
-            Ok(())
-        }
-        async fn postpone(&self, id: i64, attempts: u32, at: i64) -> anyhow::Result<()> {
-            self.0.borrow_mut().insert(id, (attempts, at));
-            Ok(())
+
+        fn add(&self, ids: impl IntoIterator<Item = i64>) {
+            self.rows.borrow_mut().extend(ids.into_iter().map(|id| (id, (0, 0))));
+            self.news.grew();
         }
     }
 
-    /// Fails the calls whose URL ends in one of `bad`, and all of them while `dead`.
+    fn notice((id, (attempts, _)): (&i64, &(u32, i64))) -> Notice {
+        Notice {
+            id: *id,
+            server: ServerName::new(if *id < 1000 { "omc01" } else { "omc02" }).unwrap(),
+            path: RemotePath::from_text(&format!("/{id}.zip"), encoding_rs::UTF_8).unwrap(),
+            attempts: *attempts,
+            downloaded_at: 0,
+        }
+    }
+
+    #[async_trait::async_trait(?Send)]
+    impl Outbox for Rows {
+        async fn due(&self, limit: usize, except: Vec<i64>) -> anyhow::Result<Due> {
+            self.asked.set(self.asked.get() + 1);
+            let now = Utc::now().timestamp_millis();
+            let rows = self.rows.borrow();
+            let others = || rows.iter().filter(|(id, _)| !except.contains(id));
+            Ok(Due {
+                fresh: others().filter(|(_, (attempts, _))| *attempts == 0).map(notice).take(limit).collect(),
+                tried: others().filter(|(_, (n, at))| *n > 0 && *at <= now).map(notice).take(limit).collect(),
+                next_at: others().filter(|(_, (n, at))| *n > 0 && *at > now).map(|(_, (_, at))| *at).min(),
+            })
+        }
+        async fn delivered(&self, ids: Vec<i64>) -> anyhow::Result<()> {
+            anyhow::ensure!(!self.full.get(), "the disk is full");
+            if self.stuck.get() {
+                std::future::pending::<()>().await;
+            }
+            self.rows.borrow_mut().retain(|id, _| !ids.contains(id));
+            Ok(())
+        }
+        async fn postpone(&self, notices: Vec<Postponed>) -> anyhow::Result<()> {
+            let notices = notices.into_iter().map(|Postponed { id, attempts, at }| (id, (attempts, at)));
+            let mut rows = self.rows.borrow_mut();
+            for (id, row) in notices {
+                rows.entry(id).and_modify(|was| *was = row);
+            }
+            Ok(())
+        }
+        fn is_missing(&self, notice: &Notice) -> bool {
+            self.missing.borrow().contains(&notice.id)
+        }
+        fn news(&self) -> &News {
+            &self.news
+        }
+        fn is_alone(&self) -> bool {
+            self.rows.borrow().keys().all(|id| *id < 1000)
+        }
+    }
+
+    /// Fails the calls whose URL has one of `bad`, and all of them while `dead`.
     #[derive(Default)]
     struct Host {
         dead: Cell<bool>,
@@ -385,14 +519,14 @@ mod tests {
 
     #[async_trait::async_trait(?Send)]
     impl Caller for Host {
-        async fn call(&self, url: &str) -> Result<(), String> {
+        async fn call(&self, url: &str) -> Result<(), Failure> {
             self.at_once.set(self.at_once.get() + 1);
             self.most_at_once.set(self.most_at_once.get().max(self.at_once.get()));
             tokio::time::sleep(Duration::from_millis(5)).await;
             self.at_once.set(self.at_once.get() - 1);
             self.calls.borrow_mut().push(url.to_owned());
-            let fails = self.dead.get() || self.bad.iter().any(|bad| url.ends_with(bad));
-            if fails { Err("500".to_owned()) } else { Ok(()) }
+            let fails = self.dead.get() || self.bad.iter().any(|bad| url.contains(bad));
+            if fails { Err(Failure { fault: Fault::Refused, reason: "500".to_owned() }) } else { Ok(()) }
         }
     }
 
@@ -407,14 +541,13 @@ mod tests {
     }
 
     async fn until(rows: &Rows, host: &Host, done: impl Fn() -> bool) {
-        let (settings, grew, (_flag, exit)) = (watch::channel(settings()).1, Notify::new(), ExitFlag::new());
+        let (settings, (_flag, exit)) = (watch::channel(settings()).1, ExitFlag::new());
         let check = async {
             while !done() {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        let wakers = Wakers { grew: &grew, exit: &exit };
-        let work = announce(&settings, rows, host, &wakers, |_, _| {});
+        let work = announce(&settings, rows, host, &exit, |_, _| {});
         tokio::select! {
             () = work => {}
             done = tokio::time::timeout(Duration::from_secs(20), check) => done.unwrap(),
@@ -422,13 +555,15 @@ mod tests {
     }
 
     fn rows(count: i64) -> Rows {
-        Rows(RefCell::new((1..=count).map(|id| (id, (0, 0))).collect()), Cell::new(false), Cell::new(false))
+        let rows = Rows::default();
+        rows.add(1..=count);
+        rows
     }
 
     #[tokio::test]
     async fn every_file_is_announced_once_and_never_more_than_allowed_at_a_time() {
         let (rows, host) = (rows(200), Host::default());
-        until(&rows, &host, || rows.0.borrow().is_empty()).await;
+        until(&rows, &host, || rows.left() == 0).await;
         assert_eq!(host.calls.borrow().len(), 200);
         assert_eq!(host.most_at_once.get(), 4);
     }
@@ -436,7 +571,7 @@ mod tests {
     #[tokio::test]
     async fn a_call_whose_delivery_cannot_be_recorded_is_not_repeated() {
         let (rows, host) = (rows(20), Host::default());
-        rows.1.set(true);
+        rows.full.set(true);
         let began = Instant::now();
         until(&rows, &host, || began.elapsed() > Duration::from_millis(700)).await;
         let called = host.calls.borrow().len();
@@ -444,15 +579,15 @@ mod tests {
             (4..=8).contains(&called),
             "{called}: those under way, and the few begun before the first failure"
         );
-        assert_eq!(rows.0.borrow().len(), 20);
-        rows.1.set(false);
-        until(&rows, &host, || rows.0.borrow().is_empty()).await;
+        assert_eq!(rows.left(), 20);
+        rows.full.set(false);
+        until(&rows, &host, || rows.left() == 0).await;
     }
 
     #[tokio::test]
     async fn calls_go_on_while_outcomes_wait_to_be_recorded_up_to_a_bound() {
         let (rows, host) = (rows(400), Host::default());
-        rows.2.set(true);
+        rows.stuck.set(true);
         let began = Instant::now();
         until(&rows, &host, || began.elapsed() > Duration::from_millis(1500)).await;
         assert_eq!(host.calls.borrow().len(), 4 + UNMARKED);
@@ -461,25 +596,24 @@ mod tests {
     #[tokio::test]
     async fn one_file_that_always_fails_hinders_no_other() {
         let (rows, host) = (rows(100), Host { bad: vec!["%2F7.zip"], ..Host::default() });
-        until(&rows, &host, || rows.0.borrow().len() == 1).await;
+        until(&rows, &host, || rows.left() == 1).await;
         assert!(host.calls.borrow().iter().filter(|url| url.ends_with("%2F7.zip")).count() <= 2);
     }
 
     #[tokio::test]
     async fn at_the_end_calls_under_way_are_landed_and_no_other_is_begun() {
-        let (rows, host, grew) = (rows(50), Host::default(), Notify::new());
+        let (rows, host) = (rows(50), Host::default());
         let settings = watch::channel(settings()).1;
         let (flag, exit) = ExitFlag::new();
-        let wakers = Wakers { grew: &grew, exit: &exit };
         let raise = async {
             while host.at_once.get() < 4 {
                 tokio::task::yield_now().await;
             }
             flag.raise();
         };
-        let work = announce(&settings, &rows, &host, &wakers, |_, _| {});
+        let work = announce(&settings, &rows, &host, &exit, |_, _| {});
         tokio::time::timeout(Duration::from_secs(20), async { tokio::join!(work, raise) }).await.unwrap();
-        assert_eq!((host.calls.borrow().len(), rows.0.borrow().len()), (4, 46));
+        assert_eq!((host.calls.borrow().len(), rows.left()), (4, 46));
     }
 
     #[tokio::test]
@@ -487,8 +621,72 @@ mod tests {
         let (rows, host) = (rows(50), Host::default());
         host.dead.set(true);
         until(&rows, &host, || host.calls.borrow().len() >= 9).await;
-        assert_eq!(rows.0.borrow().len(), 50);
+        assert_eq!(rows.left(), 50);
         host.dead.set(false);
-        until(&rows, &host, || rows.0.borrow().is_empty()).await;
+        until(&rows, &host, || rows.left() == 0).await;
+    }
+
+    #[tokio::test]
+    async fn a_file_that_was_evicted_after_its_row_was_read_is_not_called_for() {
+        let (rows, host) = (rows(50), Host::default());
+        host.dead.set(true);
+        let evict = async {
+            while host.calls.borrow().len() < 9 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            rows.rows.borrow_mut().retain(|id, _| *id > 45);
+            rows.news.changed();
+            host.calls.borrow_mut().clear();
+            host.dead.set(false);
+        };
+        tokio::join!(evict, until(&rows, &host, || rows.left() == 0));
+        let calls = host.calls.borrow();
+        let gone = |url: &&String| !(46..=50).any(|id| url.ends_with(&format!("%2F{id}.zip")));
+        // one may have been under way
+        assert!(calls.iter().filter(gone).count() <= 1, "{calls:?}");
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_being_deleted_or_is_not_there_waits() {
+        let (rows, host) = (rows(5), Host::default());
+        rows.news.leaves(2);
+        rows.missing.borrow_mut().push(3);
+        until(&rows, &host, || rows.left() == 2).await;
+        assert_eq!(host.calls.borrow().len(), 3);
+        assert!(rows.rows.borrow()[&3].0 == 1 && rows.rows.borrow()[&2].0 == 0, "put off, and held back");
+        // the deletion failed
+        rows.news.settled([2]);
+        until(&rows, &host, || rows.left() == 1).await;
+    }
+
+    #[tokio::test]
+    async fn files_of_one_server_that_are_all_refused_hold_up_no_other() {
+        let (rows, host) = (rows(900), Host { bad: vec!["omc01"], ..Host::default() });
+        rows.add(1000..1003);
+        let mut began = Instant::now();
+        until(&rows, &host, || rows.left() == 900).await;
+        assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+        let again = async {
+            tokio::time::sleep(Duration::from_millis(1500)).await;
+            rows.add(1003..1005);
+            began = Instant::now();
+        };
+        tokio::join!(again, until(&rows, &host, || rows.rows.borrow().contains_key(&1004)));
+        until(&rows, &host, || rows.left() == 900).await;
+        assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+        assert!(host.calls.borrow().len() < 60, "{} calls: refused files wait", host.calls.borrow().len());
+    }
+
+    #[tokio::test]
+    async fn a_file_that_comes_alone_costs_one_question_to_the_records() {
+        let (rows, host) = (Rows::default(), Host::default());
+        let come = async {
+            for id in 1..=20 {
+                tokio::time::sleep(Duration::from_millis(30)).await;
+                rows.add([id]);
+            }
+        };
+        tokio::join!(come, until(&rows, &host, || host.calls.borrow().len() == 20));
+        assert!(rows.asked.get() <= 22, "{}", rows.asked.get());
     }
 }

@@ -1,6 +1,11 @@
-//! The call for each downloaded file: which URL ([`url`]), one call ([`deliver`]), and the outbox that is worked
-//! off until every file is announced or evicted ([`announce`]).
+//! The call for each downloaded file: which URL ([`url`]), one call ([`deliver`]), whose fault failures are
+//! ([`health`]), and the outbox that is worked off until every file is announced or evicted ([`announce`]).
 
 pub mod announce;
 pub mod deliver;
+mod desk;
+mod head;
+pub mod health;
+mod line;
+pub mod news;
 pub mod url;

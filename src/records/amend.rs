@@ -1,6 +1,6 @@
 //! What an operator changes in the records afterwards. Runs on the thread that owns [`Records`].
 
-use rusqlite::params;
+use rusqlite::{OptionalExtension, params};
 
 use super::{Records, RecordsError};
 
@@ -16,7 +16,17 @@ pub enum Amendment {
     Requeue,
 }
 
-const FORGET: &str = "DELETE FROM downloads WHERE id = ?1";
+/// What became of records that an operator changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Amended {
+    /// How many changed.
+    pub records: usize,
+    /// Notices that waited for their call and went with their records.
+    pub cancelled_notices: u64,
+}
+
+const FORGET: &str =
+    "DELETE FROM downloads WHERE id = ?1 RETURNING evicted_at IS NULL AND notified_at IS NULL";
 const REQUEUE: &str = "UPDATE downloads SET notified_at = NULL, attempts = 0, next_attempt_at = ?2
     WHERE id = ?1 AND notified_at IS NOT NULL AND evicted_at IS NULL";
 
@@ -24,22 +34,30 @@ const REQUEUE: &str = "UPDATE downloads SET notified_at = NULL, attempts = 0, ne
 pub(super) const STATEMENTS: [&str; 2] = [FORGET, REQUEUE];
 
 impl Records {
-    /// Changes the records `ids` and says how many that changed; those that are gone, or need no change, are passed
-    /// over. `now` is in unix milliseconds.
+    /// Changes the records `ids` and says how many that changed, and how many notices are never called because of it;
+    /// those that are gone, or need no change, are passed over. `now` is in unix milliseconds.
     ///
     /// # Errors
     ///
     /// [`RecordsError`]; none is changed then.
-    pub fn amend(&mut self, amendment: Amendment, ids: &[i64], now: i64) -> Result<usize, RecordsError> {
-        self.write("change records", |transaction| match amendment {
-            Amendment::Forget => {
-                let mut forget = transaction.prepare_cached(FORGET)?;
-                ids.iter().map(|id| forget.execute([id])).sum()
+    pub fn amend(&mut self, amendment: Amendment, ids: &[i64], now: i64) -> Result<Amended, RecordsError> {
+        self.write("change records", |transaction| {
+            let mut sum = Amended::default();
+            for id in ids {
+                match amendment {
+                    Amendment::Forget => {
+                        let mut forget = transaction.prepare_cached(FORGET)?;
+                        let pending: Option<bool> = forget.query_row([id], |row| row.get(0)).optional()?;
+                        sum.records += usize::from(pending.is_some());
+                        sum.cancelled_notices += u64::from(pending == Some(true));
+                    }
+                    Amendment::Requeue => {
+                        let mut requeue = transaction.prepare_cached(REQUEUE)?;
+                        sum.records += requeue.execute(params![id, now])?;
+                    }
+                }
             }
-            Amendment::Requeue => {
-                let mut requeue = transaction.prepare_cached(REQUEUE)?;
-                ids.iter().map(|id| requeue.execute(params![id, now])).sum()
-            }
+            Ok(sum)
         })
     }
 }
@@ -47,7 +65,7 @@ impl Records {
 #[cfg(test)]
 mod tests {
     use super::super::fixtures::{Place, directory, mlsd, name, record_some, server};
-    use super::super::{Knowledge, Totals};
+    use super::super::{Knowledge, Postponed, Totals};
     use super::*;
 
     #[test]
@@ -61,7 +79,8 @@ mod tests {
         // a change that was noticed goes with the record
         assert!(matches!(known(&mut records), Knowledge::Changed { .. }));
         records.mark_evicted(&ids[1..2], 5).unwrap();
-        assert_eq!(records.amend(Amendment::Forget, &[ids[0], ids[1], ids[0], 999], 9).unwrap(), 2);
+        let amended = records.amend(Amendment::Forget, &[ids[0], ids[1], ids[0], 999], 9).unwrap();
+        assert_eq!(amended, Amended { records: 2, cancelled_notices: 1 });
         assert_eq!(known(&mut records), Knowledge::New);
         let totals = records.totals().unwrap();
         assert_eq!((totals.present_files, totals.evicted_files, totals.pending_notices), (1, 0, 1));
@@ -75,10 +94,10 @@ mod tests {
         let ids = record_some(&mut records, 3);
         records.mark_delivered(&ids[..2], 5).unwrap();
         records.mark_evicted(&ids[1..2], 6).unwrap();
-        records.postpone(ids[2], 7, 5000).unwrap();
-        assert_eq!(records.amend(Amendment::Requeue, &ids, 100).unwrap(), 1);
-        assert_eq!(records.due_notices(100, 9, &[]).unwrap()[0].id, ids[0]);
-        assert_eq!(records.due_notices(5000, 9, &[]).unwrap()[1].attempts, 7);
+        records.settle(&[], 0, &[Postponed { id: ids[2], attempts: 7, at: 5000 }]).unwrap();
+        assert_eq!(records.amend(Amendment::Requeue, &ids, 100).unwrap().records, 1);
+        assert_eq!(records.due_notices(100, 9, &[]).unwrap().fresh[0].id, ids[0]);
+        assert_eq!(records.due_notices(5000, 9, &[]).unwrap().tried[0].attempts, 7);
         let Totals { pending_notices, delivered_notices, .. } = records.totals().unwrap();
         assert_eq!((pending_notices, delivered_notices), (2, 1));
     }

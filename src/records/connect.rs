@@ -20,7 +20,8 @@ use crate::durable::make_directories;
 const APPLICATION_ID: i64 = 1_297_239_891;
 
 /// Step n takes a database of version n to version n + 1. Steps are only ever added.
-const MIGRATIONS: [&str; 2] = [include_str!("schema.sql"), include_str!("beginnings.sql")];
+const MIGRATIONS: [&str; 3] =
+    [include_str!("schema.sql"), include_str!("beginnings.sql"), include_str!("lanes.sql")];
 
 /// How long a statement waits for another program's lock.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -416,7 +417,7 @@ mod tests {
         assert_eq!(setting("foreign_keys"), "1");
         assert_eq!(setting("cache_size"), "-8192");
         assert_eq!(setting("journal_size_limit"), "67108864");
-        assert_eq!(setting("user_version"), "2");
+        assert_eq!(setting("user_version"), "3");
         let wait: i64 = records.connection.query_row("PRAGMA busy_timeout", [], |row| row.get(0)).unwrap();
         assert_eq!(wait, 5000);
     }
@@ -468,7 +469,7 @@ mod tests {
         refused("no totals");
         tamper(&file, "DROP INDEX outbox");
         refused("no outbox");
-        tamper(&file, "ALTER TABLE downloads DROP COLUMN attempts");
+        tamper(&file, "DROP INDEX outbox; ALTER TABLE downloads DROP COLUMN attempts");
         refused("no column");
         tamper(&file, "ALTER TABLE last_listed DROP COLUMN changes");
         refused("no column in a table of few rows");
@@ -490,7 +491,7 @@ mod tests {
         let log = fs::read(beside(&copy, "-wal")).unwrap();
         assert!(!log.is_empty());
         let error = refusal(&copy);
-        assert!(matches!(error, OpenError::NewerVersion { found: 77, known: 2, .. }), "{error}");
+        assert!(matches!(error, OpenError::NewerVersion { found: 77, known: 3, .. }), "{error}");
         assert_eq!(fs::read(beside(&copy, "-wal")).unwrap(), log);
     }
 
@@ -498,8 +499,8 @@ mod tests {
     fn the_database_of_a_later_release_or_another_program_is_refused_and_left_as_it_was() {
         let place = Place::new();
         let file = filled(&place);
-        tamper(&file, "PRAGMA user_version = 3");
-        assert!(matches!(refusal(&file), OpenError::NewerVersion { found: 3, known: 2, .. }));
+        tamper(&file, "PRAGMA user_version = 4");
+        assert!(matches!(refusal(&file), OpenError::NewerVersion { found: 4, known: 3, .. }));
         tamper(&file, "PRAGMA user_version = 1; PRAGMA application_id = 7");
         assert!(matches!(refusal(&file), OpenError::NotOurs { .. }));
         let other = place.directory().join("other.db");
@@ -571,12 +572,18 @@ mod tests {
     fn a_database_of_version_1_is_brought_up_to_date_with_its_records() {
         let place = Place::new();
         let file = filled(&place);
-        tamper(&file, "DROP TABLE beginnings; PRAGMA user_version = 1");
+        tamper(
+            &file,
+            "DROP TABLE beginnings; DROP INDEX outbox; PRAGMA user_version = 1;
+            CREATE INDEX outbox ON downloads (next_attempt_at)
+                WHERE evicted_at IS NULL AND notified_at IS NULL",
+        );
         let reader = super::super::RecordsReader::open(&file).unwrap_err();
-        assert!(matches!(reader, OpenError::OlderVersion { found: 1, known: 2, .. }), "{reader}");
+        assert!(matches!(reader, OpenError::OlderVersion { found: 1, known: 3, .. }), "{reader}");
         let mut records = place.open();
         assert_eq!(records.begin(&[super::super::fixtures::server("a")], 5).unwrap(), [5]);
         assert_eq!(records.totals().unwrap().downloads(), 500);
+        assert_eq!(records.due_notices(0, 9, &[]).unwrap().fresh.len(), 9);
     }
 
     #[test]
@@ -668,7 +675,7 @@ mod tests {
                     named += usize::from(step.contains("INDEX present_") || in_order);
                 }
             }
-            assert_eq!(named, 4, "the statements with an index of their own");
+            assert_eq!(named, 5, "the statements with an index of their own");
         }
     }
 }

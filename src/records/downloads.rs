@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use rusqlite::{Connection, OptionalExtension, named_params, params};
 
-use super::outbox::deliver;
-use super::{Download, Records, RecordsError, modified_columns, storable};
+use super::outbox::{deliver, postpone};
+use super::{Download, Postponed, Records, RecordsError, modified_columns, storable};
 use crate::facts::FileFacts;
 
 /// What became of a [`Download`] that was to be recorded. Ids ascend in the order of download.
@@ -52,6 +52,8 @@ pub struct Writes {
     pub delivered: Vec<i64>,
     /// When, in milliseconds since 1970.
     pub delivered_at: i64,
+    /// Notices that are to be called again.
+    pub postponed: Vec<Postponed>,
 }
 
 impl Recorded {
@@ -72,7 +74,8 @@ impl Records {
     pub fn commit(&mut self, writes: &Writes) -> Result<(), RecordsError> {
         self.write("record downloads and deliveries", |transaction| {
             writes.downloads.iter().try_for_each(|file| insert(transaction, file).map(drop))?;
-            deliver(transaction, &writes.delivered, writes.delivered_at).map(drop)
+            deliver(transaction, &writes.delivered, writes.delivered_at)?;
+            postpone(transaction, &writes.postponed)
         })
     }
 

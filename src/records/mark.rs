@@ -83,7 +83,7 @@ mod tests {
         assert!(matches!(recorded[..], [Recorded::New { .. }]), "{recorded:?}");
         let totals = records.totals().unwrap();
         assert_eq!((totals.present_files, totals.evicted_files, totals.pending_notices), (1, 1, 1));
-        assert_eq!(records.due_notices(9, 9, &[]).unwrap()[0].downloaded_at, 9);
+        assert_eq!(records.due_notices(9, 9, &[]).unwrap().fresh[0].downloaded_at, 9);
         // an eviction of later on is one
         records.mark_evicted(&[recorded[0].id()], 12).unwrap();
         assert!(matches!(records.record(&[download("a.zip", 13)]).unwrap()[..], [Recorded::Already { .. }]));

@@ -30,8 +30,8 @@ use rusqlite::{Connection, Row, Transaction, TransactionBehavior};
 use crate::facts::{FileFacts, Modified, TimeSource};
 use crate::names::{RemotePath, ServerName};
 
-pub use crate::facts::{Download, Knowledge, Notice};
-pub use amend::{Amendment, BATCH};
+pub use crate::facts::{Download, Due, Knowledge, Notice, Postponed};
+pub use amend::{Amended, Amendment, BATCH};
 pub use downloads::{Recorded, Writes};
 pub use error::{OpenError, RecordsError, Trouble};
 pub use export::{ExportError, newest_json, write_csv, write_json, write_table};
@@ -273,7 +273,10 @@ mod tests {
             }
             2 => drop(records.mark_evicted(&dice.ids(), at).unwrap()),
             3 => drop(records.mark_delivered(&dice.ids(), at).unwrap()),
-            4 => records.postpone(dice.below(150).cast_signed(), 1, at + 5).unwrap(),
+            4 => {
+                let id = dice.below(150).cast_signed();
+                records.settle(&[], at, &[Postponed { id, attempts: 1, at: at + 5 }]).unwrap();
+            }
             _ => {
                 let listing: Vec<_> = (0..9)
                     .map(|n| (name(format!("{n}.zip")), mlsd(dice.below(3), dice.below(3).cast_signed())))
@@ -387,7 +390,9 @@ mod tests {
         timed("oldest present", 100, || {
             assert_eq!(records.oldest_present(100, None, true).unwrap()[0].id, 800_001)
         });
-        timed("due notices", 100, || assert_eq!(records.due_notices(MILLION, 100, &[]).unwrap().len(), 100));
+        timed("due notices", 100, || {
+            assert_eq!(records.due_notices(MILLION, 100, &[]).unwrap().fresh.len(), 100)
+        });
         timed("deliver one by one", 200, || {
             (900_001..900_201).for_each(|id| assert_eq!(records.mark_delivered(&[id], 1).unwrap(), 1));
         });

@@ -64,7 +64,7 @@ fn service(page: &mut Page, status: &ServiceStatus) {
     page.one(
         "mrosync_notify_cancelled_total",
         "counter",
-        "Zips evicted before their call.",
+        "Calls given up, because their zips were evicted, deleted or forgotten.",
         notify.cancelled,
     );
     page.one("mrosync_memory_bytes", "gauge", "Resident memory of the process.", process.memory_bytes);

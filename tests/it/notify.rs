@@ -61,6 +61,12 @@ fn files(notify: &NotifyStub) -> Vec<String> {
     files
 }
 
+/// Lines of level WARN and above.
+fn complaints(service: &Service) -> Vec<String> {
+    let lines = service.lines(Stream::Stderr).into_iter();
+    lines.filter(|line| line.contains(" WARN ") || line.contains(" ERROR ")).collect()
+}
+
 fn names(count: usize) -> Vec<String> {
     let mut names: Vec<String> = (0..count).map(|n| format!("/omc01/{n}.zip")).collect();
     names.sort();
@@ -146,7 +152,6 @@ fn whatever_is_not_2xx_is_tried_again_until_it_is() {
         Answer::Status(304),
         Answer::Close,
         Answer::Hang,
-        Answer::HangingBody,
         Answer::Raw(b"what?\r\n\r\n".to_vec()),
         Answer::Raw(b"HTTP/1.1 200 OK\r\nX: ".to_vec()),
     ];
@@ -182,6 +187,163 @@ fn any_2xx_is_delivered_whatever_else_the_answer_says() {
         assert_eq!(notify.calls().len(), 6, "{answer:?}");
         assert!(service.peak_memory() < 200 << 20, "{answer:?}: an answer is not collected");
     }
+}
+
+#[test]
+fn a_2xx_is_delivered_once_its_head_is_there_and_its_script_may_go_on() {
+    let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
+    notify.answer(Answer::HangingBody);
+    put(&ftp, 6);
+    let service = run(to(&ftp, &notify).toml("[notify]\ntimeout = '60s'\nconcurrency = 2"));
+    counted(&service, "delivered", 6);
+    assert_eq!(
+        (notify.calls().len(), notify.max_under_way()),
+        (6, 6),
+        "none was cut off, and none waited for"
+    );
+    assert_eq!(complaints(&service), Vec::<String>::new());
+}
+
+#[test]
+fn what_only_announces_an_answer_is_not_the_answer() {
+    let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
+    let early = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n";
+    let answer = |status: &str| {
+        Answer::Bytes(format!("{early}HTTP/1.1 {status}\r\nContent-Length: 2\r\n\r\nok").into_bytes())
+    };
+    notify.answer(answer("200 OK"));
+    notify.answer_next([answer("500 No")]);
+    put(&ftp, 5);
+    let service = run(to(&ftp, &notify).toml("[notify]\nconcurrency = 1"));
+    counted(&service, "delivered", 5);
+    counted(&service, "failed_attempts", 1);
+    let calls = notify.calls();
+    assert!(calls.len() == 6 && calls.iter().all(|call| call.connection == 1), "one connection for all");
+}
+
+#[test]
+fn a_host_that_closes_after_each_answer_costs_no_failure_and_no_warning() {
+    let ends: [&[u8]; 4] = [
+        b"HTTP/1.0 200 OK\r\nServer: old\r\n\r\nok",
+        b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok",
+        // and does not say so
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+    ];
+    for end in ends {
+        let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
+        notify.answer(Answer::Raw(end.to_vec()));
+        put(&ftp, 40);
+        let service = run(to(&ftp, &notify));
+        counted(&service, "delivered", 40);
+        assert_eq!(service.status()["notify"]["failed_attempts"], 0);
+        assert_eq!(complaints(&service), Vec::<String>::new());
+        assert_eq!(files(&notify), names(40));
+    }
+}
+
+#[test]
+fn an_idle_connection_that_died_is_replaced_at_once_and_a_new_one_is_not() {
+    for method in ["GET", "POST"] {
+        let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
+        let service = run(to(&ftp, &notify).toml(&format!("[notify]\nmethod = '{method}'\nconcurrency = 1")));
+        ftp.put("/first.zip", File::new(zip(1, 2000)));
+        counted(&service, "delivered", 1);
+        notify.answer_next([Answer::Close]);
+        ftp.put("/second.zip", File::new(zip(2, 2000)));
+        counted(&service, "delivered", 2);
+        let connections: Vec<u64> = notify.calls().iter().map(|call| call.connection).collect();
+        // a slow machine lets the first connection pass its time
+        if connections[1] == 1 {
+            assert_eq!(
+                (connections, service.status()["notify"]["failed_attempts"].as_u64()),
+                (vec![1, 1, 2], Some(0))
+            );
+            assert_eq!(complaints(&service), Vec::<String>::new());
+        }
+    }
+}
+
+#[test]
+fn a_failure_says_what_was_called_and_what_came_back_and_no_secret() {
+    let moved = b"HTTP/1.1 302 Found\r\nLocation: /login?to=geheim\r\nContent-Length: 0\r\n\r\n";
+    let broken = b"HTTP/1.1 502 -\r\nContent-Length: 33\r\n\r\n<title>no \x1b[2J php</title> geheim\n";
+    for (answer, wanted) in [
+        (&moved[..], "the answer is 302 Found to http://HOST/login; redirects are not followed"),
+        (&broken[..], "the answer is 502 Bad Gateway (no \\u{1b}[2J php"),
+        (&b"220 ftp\r\n"[..], "the host does not speak HTTP: its answer begins \"220 ftp\""),
+        (&b"HTTP/1.1 200 O"[..], "the host closed the connection amid the head of its answer"),
+        (&b""[..], "the host closed the connection without an answer"),
+    ] {
+        let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
+        notify.answer_next([Answer::Raw(answer.to_vec())]);
+        put(&ftp, 1);
+        let service = run(to(&ftp, &notify).notify(&format!("{}?token=geheim", notify.url())));
+        counted(&service, "delivered", 1);
+        let wanted = wanted.replace("HOST", &notify.addr().to_string());
+        let called = format!("announcing failed: GET {}: {wanted}", notify.url());
+        service.wait_line(Stream::Stderr, SOON, &called, |line| {
+            line.contains(&called) && line.contains("next try in 1s")
+        });
+        let told = answer != &broken[..] && complaints(&service).iter().any(|line| line.contains("geheim"));
+        assert!(!told, "{:?}", complaints(&service));
+    }
+}
+
+#[test]
+fn refused_files_of_one_server_hold_up_no_file_of_another() {
+    let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
+    let good = ScriptedServer::start();
+    notify.answer_server("omc01", Answer::Status(500));
+    put(&ftp, 60);
+    good.put("/first.zip", File::new(zip(1, 2000)));
+    let service = run(to(&ftp, &notify).server(Server::scripted("good", &good)));
+    counted(&service, "delivered", 1);
+    service.wait_for(SOON, "failures", |service| {
+        service.status()["notify"]["failed_attempts"].as_u64() >= Some(12)
+    });
+    for n in 0..3 {
+        let file = format!("/new{n}.zip");
+        good.put(&file, File::new(zip(n, 2000)));
+        service.wait_for(SOON, "its record", |service| {
+            service.records().iter().any(|record| record["path"] == file.as_str())
+        });
+        let began = Instant::now();
+        counted(&service, "delivered", n + 2);
+        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    }
+    let refused = "server=omc01: all calls for its files fail";
+    assert_eq!(complaints(&service).iter().filter(|line| line.contains(refused)).count(), 1);
+    assert!(!complaints(&service).iter().any(|line| line.contains("the notify host fails")));
+}
+
+#[test]
+fn files_that_go_while_the_host_is_down_are_never_called_for() {
+    let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
+    notify.go_down();
+    put(&ftp, 12);
+    let service = run(to(&ftp, &notify).toml("[quota]\nmax_bytes = '30kB'"));
+    recorded(&service, 12);
+    service.wait_for(SOON, "calls that failed", |service| {
+        service.status()["notify"]["failed_attempts"].as_u64() >= Some(8)
+    });
+    // evicted, and deleted by hand
+    ftp.put("/new.zip", File::new(zip(99, 20_000)));
+    recorded(&service, 13);
+    let left = |service: &Service| -> Vec<String> {
+        let records = service.records().into_iter().filter(|record| record["evicted_at"].is_null());
+        records.map(|record| format!("/omc01{}", record["path"].as_str().unwrap_or_default())).collect()
+    };
+    let deleted = left(&service).into_iter().find(|file| !file.contains("new")).expect("a file that is left");
+    std::fs::remove_file(service.root().join(deleted.trim_start_matches('/'))).unwrap();
+    service.wait_for(SOON, "it counts as evicted", |service| !left(service).contains(&deleted));
+    let wanted = left(&service);
+    counted(&service, "cancelled", 13 - wanted.len() as u64);
+    notify.come_back();
+    counted(&service, "delivered", wanted.len() as u64);
+    let called = files(&notify);
+    assert!(called.iter().all(|file| wanted.contains(file)), "{called:?}, but {wanted:?} are left");
+    assert!(complaints(&service).iter().any(|line| line.contains("evicted before they could be announced")));
 }
 
 #[test]

@@ -48,6 +48,8 @@ pub enum Answer {
     HangingBody,
     /// These bytes, and the connection is closed.
     Raw(Vec<u8>),
+    /// These bytes, and the connection stays.
+    Bytes(Vec<u8>),
 }
 
 struct Shared {
@@ -62,6 +64,8 @@ struct Seen {
     answer: Answer,
     /// For the next calls, one each, before `answer` holds.
     next: Vec<Answer>,
+    /// For files of this server, before all others.
+    of_server: Option<(String, Answer)>,
 }
 
 impl NotifyStub {
@@ -73,6 +77,7 @@ impl NotifyStub {
             max_under_way: 0,
             answer: Answer::Status(200),
             next: Vec::new(),
+            of_server: None,
         };
         let shared = Arc::new(Shared { seen: Mutex::new(seen), changed: Condvar::new() });
         let acceptor = Acceptor::start(IpAddr::V4(Ipv4Addr::LOCALHOST), {
@@ -100,6 +105,11 @@ impl NotifyStub {
     /// What the next calls are answered, one each; later ones as before.
     pub fn answer_next(&self, answers: impl IntoIterator<Item = Answer>) {
         self.shared.lock().next.extend(answers);
+    }
+
+    /// What all calls for files of this server are answered from now on.
+    pub fn answer_server(&self, server: &str, answer: Answer) {
+        self.shared.lock().of_server = Some((format!("file=%2F{server}%2F"), answer));
     }
 
     /// Forgets the answers meant for the next calls.
@@ -165,10 +175,16 @@ impl Shared {
 
     fn arrived(&self, call: Call) -> Answer {
         let mut seen = self.lock();
+        let own = seen.of_server.as_ref().filter(|(file, _)| call.target.contains(file));
+        let own = own.map(|(_, answer)| answer.clone());
         seen.calls.push(call);
         seen.under_way += 1;
         seen.max_under_way = seen.max_under_way.max(seen.under_way);
-        let answer = if seen.next.is_empty() { seen.answer.clone() } else { seen.next.remove(0) };
+        let answer = match own {
+            Some(own) => own,
+            None if seen.next.is_empty() => seen.answer.clone(),
+            None => seen.next.remove(0),
+        };
         self.changed.notify_all();
         answer
     }
@@ -233,6 +249,7 @@ fn give(
             stream.write_all(&bytes).ok()?;
             None
         }
+        Answer::Bytes(bytes) => stream.write_all(&bytes).ok(),
     }
 }
 

@@ -1,0 +1,309 @@
+//! The connection beneath awc: brings up TLS, lets only the final head of each answer pass ([`super::head`]), and says
+//! whether a connection that was used before died before anything of the answer came.
+
+use std::fmt;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use actix_rt::net::{ActixStream, Ready};
+use actix_service::Service;
+use actix_tls::connect::{ConnectError, ConnectInfo, Connection};
+use awc::http::Uri;
+use futures_util::future::LocalBoxFuture;
+use rustls::ClientConfig;
+use rustls_pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, lookup_host};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use url::{Host, Url};
+
+use super::head::{self, Head, MAX_HEAD};
+
+/// Read at a time while a head is awaited.
+const BLOCK: usize = 4096;
+
+/// Why no answer came, once there was a connection.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Broken {
+    /// The host had closed a connection that was idle. Nothing of an answer came, so the call may be made once more.
+    #[error("the host closed the connection, which was used before, without an answer")]
+    Idle,
+    /// The host closed a new connection.
+    #[error("the host closed the connection without an answer")]
+    Closed,
+    /// It closed it after the first bytes.
+    #[error("the host closed the connection amid the head of its answer")]
+    Amid,
+    /// What came is something else.
+    #[error("the host does not speak HTTP: its answer begins {0:?}")]
+    Foreign(String),
+    /// A head without end.
+    #[error("the head of the answer is longer than {} kB", MAX_HEAD / 1024)]
+    TooLong,
+    /// The system's words.
+    #[error("the connection broke before an answer: {0}")]
+    Io(io::Error),
+}
+
+/// Where a conversation stands.
+enum Stage {
+    /// Nothing was asked, or the head is through: bytes pass as they are.
+    Open,
+    /// So much of the answer's head is there.
+    Awaiting(Vec<u8>),
+    /// The head to pass on, and what came behind it.
+    Passing(Vec<u8>, usize),
+}
+
+/// See the module.
+pub(super) struct Line {
+    stream: Stream,
+    stage: Stage,
+    requests: u64,
+    /// Something of the answer came, be it only the announcement of one.
+    got: bool,
+}
+
+enum Stream {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Line {
+    fn new(stream: Stream) -> Self {
+        Self { stream, stage: Stage::Open, requests: 0, got: false }
+    }
+
+    fn broken(&self, error: Option<io::Error>) -> io::Error {
+        let broken = match error {
+            _ if self.requests > 1 && !self.got => Broken::Idle,
+            Some(error) => Broken::Io(error),
+            None if self.got => Broken::Amid,
+            None => Broken::Closed,
+        };
+        io::Error::other(broken)
+    }
+
+    /// Goes on with the head. `None` where more of it must come.
+    fn advance(&mut self) -> Option<Result<(), Broken>> {
+        let Stage::Awaiting(bytes) = &mut self.stage else { return Some(Ok(())) };
+        loop {
+            match head::read(bytes) {
+                Head::Interim(length) => drop(bytes.drain(..length)),
+                Head::Partial if bytes.len() < MAX_HEAD => return None,
+                Head::Partial => return Some(Err(Broken::TooLong)),
+                Head::Foreign => {
+                    let first = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
+                    let shown = String::from_utf8_lossy(first).trim().chars().take(80).collect();
+                    return Some(Err(Broken::Foreign(shown)));
+                }
+                Head::Final(length, mut head) => {
+                    head.extend(bytes.drain(length..));
+                    self.stage = Stage::Passing(head, 0);
+                    return Some(Ok(()));
+                }
+            }
+        }
+    }
+
+    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            if let Some(done) = self.advance() {
+                return Poll::Ready(done.map_err(io::Error::other));
+            }
+            let mut block = [0; BLOCK];
+            let mut block = ReadBuf::new(&mut block);
+            let read = Pin::new(&mut self.stream).poll_read(cx, &mut block);
+            match std::task::ready!(read) {
+                Err(error) => return Poll::Ready(Err(self.broken(Some(error)))),
+                Ok(()) if block.filled().is_empty() => return Poll::Ready(Err(self.broken(None))),
+                Ok(()) => {}
+            }
+            self.got = true;
+            if let Stage::Awaiting(bytes) = &mut self.stage {
+                bytes.extend_from_slice(block.filled());
+            }
+        }
+    }
+}
+
+impl AsyncRead for Line {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let line = self.get_mut();
+        if matches!(line.stage, Stage::Awaiting(_)) {
+            std::task::ready!(line.poll_head(cx))?;
+        }
+        let Stage::Passing(bytes, at) = &mut line.stage else {
+            return Pin::new(&mut line.stream).poll_read(cx, buffer);
+        };
+        let rest = bytes.get(*at..).unwrap_or_default();
+        let now = rest.get(..buffer.remaining().min(rest.len())).unwrap_or_default();
+        buffer.put_slice(now);
+        *at += now.len();
+        if *at >= bytes.len() {
+            line.stage = Stage::Open;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Line {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let line = self.get_mut();
+        if !matches!(line.stage, Stage::Awaiting(_)) {
+            line.stage = Stage::Awaiting(Vec::new());
+            line.requests += 1;
+            line.got = false;
+        }
+        let written = std::task::ready!(Pin::new(&mut line.stream).poll_write(cx, bytes));
+        Poll::Ready(written.map_err(|error| line.broken(Some(error))))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let line = self.get_mut();
+        let flushed = std::task::ready!(Pin::new(&mut line.stream).poll_flush(cx));
+        Poll::Ready(flushed.map_err(|error| line.broken(Some(error))))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
+
+impl ActixStream for Line {
+    fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<Ready>> {
+        ActixStream::poll_read_ready(self.tcp(), cx)
+    }
+
+    fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<Ready>> {
+        ActixStream::poll_write_ready(self.tcp(), cx)
+    }
+}
+
+impl Line {
+    fn tcp(&self) -> &TcpStream {
+        match &self.stream {
+            Stream::Plain(stream) => stream,
+            Stream::Tls(stream) => stream.get_ref().0,
+        }
+    }
+}
+
+impl fmt::Debug for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Line").field("requests", &self.requests).finish_non_exhaustive()
+    }
+}
+
+/// Connects to one host, and speaks TLS there where the URL says so.
+#[derive(Clone)]
+pub(super) struct Lines {
+    host: Host<String>,
+    port: u16,
+    tls: Option<TlsConnector>,
+    limit: Duration,
+}
+
+impl Lines {
+    /// To the host of `url`, within `limit`. The configuration lets none pass that has no host.
+    pub(super) fn to(url: &Url, tls: Option<ClientConfig>, limit: Duration) -> Self {
+        let host = url.host().map_or_else(|| Host::Domain(String::new()), |host| host.to_owned());
+        let port = url.port_or_known_default().unwrap_or_default();
+        Self { host, port, tls: tls.map(|tls| TlsConnector::from(Arc::new(tls))), limit }
+    }
+
+    async fn open(self) -> io::Result<Line> {
+        let stream = self.connect().await?;
+        stream.set_nodelay(true)?;
+        let Some(tls) = self.tls else { return Ok(Line::new(Stream::Plain(stream))) };
+        let name = match self.host {
+            Host::Domain(name) => {
+                ServerName::try_from(name).map_err(|error| io::Error::other(error.to_string()))?
+            }
+            Host::Ipv4(address) => ServerName::from(std::net::IpAddr::V4(address)),
+            Host::Ipv6(address) => ServerName::from(std::net::IpAddr::V6(address)),
+        };
+        let secured = tls.connect(name, stream).await;
+        let secured = secured.map_err(|error| io::Error::new(error.kind(), format!("TLS fails: {error}")))?;
+        Ok(Line::new(Stream::Tls(Box::new(secured))))
+    }
+
+    /// Each address has its part of the time, so that one that hangs leaves some to the others.
+    async fn connect(&self) -> io::Result<TcpStream> {
+        let addresses: Vec<std::net::SocketAddr> = match &self.host {
+            Host::Domain(name) => lookup_host((name.as_str(), self.port)).await?.take(8).collect(),
+            Host::Ipv4(address) => vec![(*address, self.port).into()],
+            Host::Ipv6(address) => vec![(*address, self.port).into()],
+        };
+        let mut last = io::Error::other("its name has no address");
+        let parts = u32::try_from(addresses.len()).unwrap_or(1).max(1);
+        for address in addresses {
+            match tokio::time::timeout(self.limit / parts, TcpStream::connect(address)).await {
+                Ok(Ok(stream)) => return Ok(stream),
+                Ok(Err(error)) => last = error,
+                Err(_) => last = io::ErrorKind::TimedOut.into(),
+            }
+        }
+        Err(last)
+    }
+}
+
+impl Service<ConnectInfo<Uri>> for Lines {
+    type Response = Connection<Uri, Line>;
+    type Error = ConnectError;
+    type Future = LocalBoxFuture<'static, Result<Self::Response, Self::Error>>;
+
+    actix_service::always_ready!();
+
+    fn call(&self, info: ConnectInfo<Uri>) -> Self::Future {
+        let (lines, uri) = (self.clone(), info.request().clone());
+        Box::pin(async move {
+            let line = lines.open().await.map_err(ConnectError::Io)?;
+            Ok(Connection::new(uri, line))
+        })
+    }
+}
