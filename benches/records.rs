@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use mrosync::facts::{Download, FileFacts, Modified, TimeSource};
+use mrosync::facts::{Download, Earlier, FileFacts, Modified, TimeSource};
 use mrosync::names::{RemoteName, RemotePath, ServerName};
 use mrosync::records::Records;
 
@@ -43,6 +43,8 @@ fn downloads(from: u64) -> Vec<Download> {
         facts: facts(n),
         size: 5000 + n,
         downloaded_at: 1_795_000_000_000,
+        no_archive: false,
+        earlier: Earlier::Stays,
     };
     (from..from + TOGETHER).map(download).collect()
 }

@@ -126,6 +126,22 @@ pub struct Download {
     pub size: u64,
     /// Milliseconds since 1970-01-01T00:00:00Z.
     pub downloaded_at: i64,
+    /// It is no zip archive, and was taken as it is.
+    pub no_archive: bool,
+    /// What becomes of an earlier record of the path, which is one of no archive.
+    pub earlier: Earlier,
+}
+
+/// What a download means for the record of an earlier one of the same path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Earlier {
+    /// It stays: what was downloaded once is not downloaded again.
+    #[default]
+    Stays,
+    /// It gives way, and the new content is announced.
+    GivesWay,
+    /// The content is the same as before: only what the server shows of it is new.
+    IsTheSame,
 }
 
 /// What the records know of a listed file.
@@ -139,6 +155,14 @@ pub enum Knowledge {
     Changed {
         /// What the server showed before.
         was: FileFacts,
+    },
+    /// Downloaded though it was no archive, and listed otherwise than before: it is to be downloaded again. Answered so
+    /// until that is done.
+    Outdated {
+        /// What the server showed before.
+        was: FileFacts,
+        /// Whether that content is still in the mirror.
+        is_present: bool,
     },
 }
 

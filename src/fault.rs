@@ -14,6 +14,8 @@ use std::time::Duration;
 const FAULTS: &str = "MROSYNC_FAULT";
 /// After how many milliseconds of silence a scan is stuck; the limit of the settings is too long for a test.
 const STUCK_AFTER: &str = "MROSYNC_STUCK_AFTER_MS";
+/// After how many milliseconds a file that is no zip archive is taken.
+const STAYS: &str = "MROSYNC_STAYS_MS";
 
 /// Nothing, or the fault that is wanted at `place`, for the part of the program that is called `who`.
 ///
@@ -56,6 +58,15 @@ pub fn stuck_after() -> Option<Duration> {
         return None;
     }
     std::env::var(STUCK_AFTER).ok()?.parse().ok().map(Duration::from_millis)
+}
+
+/// How long what is no archive must stay the same, where a test does not want to wait.
+#[must_use]
+pub fn stays() -> Option<Duration> {
+    if !cfg!(debug_assertions) {
+        return None;
+    }
+    std::env::var(STAYS).ok()?.parse().ok().map(Duration::from_millis)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

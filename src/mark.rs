@@ -9,7 +9,7 @@ use anyhow::Context;
 use crate::amend::{Outcome, is_confirmed};
 use crate::config::{ServerSettings, Settings};
 use crate::control::{Command, Marking, client};
-use crate::facts::{Download, FileFacts};
+use crate::facts::{Download, Earlier, FileFacts};
 use crate::globs::Globs;
 use crate::mirror::local::local_files;
 use crate::mirror::survey::survey;
@@ -118,7 +118,16 @@ async fn listed(
     }
     let download = |(directory, name, facts): (_, _, FileFacts)| {
         let size = facts.size.unwrap_or(0);
-        Download { server: server.name.clone(), directory, name, facts, size, downloaded_at: 0 }
+        Download {
+            server: server.name.clone(),
+            directory,
+            name,
+            facts,
+            size,
+            downloaded_at: 0,
+            no_archive: false,
+            earlier: Earlier::Stays,
+        }
     };
     Ok(surveyed.files.into_iter().map(download).collect())
 }
@@ -136,7 +145,16 @@ fn local(
         // whether the time of the file is that of the server, nobody knows
         let facts = FileFacts { size: Some(file.size), modified: None };
         let (directory, name) = (file.directory, file.name);
-        Download { server: server.name.clone(), directory, name, facts, size: file.size, downloaded_at: 0 }
+        Download {
+            server: server.name.clone(),
+            directory,
+            name,
+            facts,
+            size: file.size,
+            downloaded_at: 0,
+            no_archive: false,
+            earlier: Earlier::Stays,
+        }
     };
     Ok(files.into_iter().map(download).collect())
 }

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-use mrosync::mirror::verify::{Unreadable, ZipShape, inspect, readable};
+use mrosync::mirror::verify::{Content, Flaw, Interrupted, prove, prove_small};
 
 /// The reading is ended after so many MiB, whatever an archive promises to hold.
 const MOST_LOOKS: u32 = 24;
@@ -13,7 +13,7 @@ thread_local! {
     static FILE: RefCell<Option<File>> = const { RefCell::new(None) };
 }
 
-/// Whatever the bytes are, the answer comes after bounded reading, and a readable archive that begins as one is whole.
+/// Whatever the bytes are, the answer comes after bounded reading, and is the same in memory as from the disk.
 pub fn run(data: &[u8]) {
     FILE.with_borrow_mut(|file| {
         let file = match file {
@@ -26,17 +26,23 @@ pub fn run(data: &[u8]) {
 }
 
 fn look(file: &File, data: &[u8]) {
-    let shape = inspect(file, data.len() as u64).expect("a file that can be read");
-    assert_eq!(shape == ZipShape::Empty, data.is_empty());
+    let size = data.len() as u64;
+    let small = prove_small(file, size).expect("a file that can be read");
     let looks = Cell::new(0);
     let stop = || {
         looks.set(looks.get() + 1);
         looks.get() > MOST_LOOKS
     };
-    match readable(file, &stop) {
-        Ok(()) => assert_ne!(shape, ZipShape::Cut, "readable, and yet cut"),
-        Err(Unreadable::Damaged(text)) => super::assert_harmless(&text),
-        Err(Unreadable::Stopped) => {}
-        Err(Unreadable::Disk(error)) => panic!("the disk is not at fault: {error}"),
+    let content = match prove(file, size, &stop) {
+        Ok(content) => content,
+        Err(Interrupted::Stopped) => return,
+        Err(Interrupted::Disk(error)) => panic!("the disk is not at fault: {error}"),
+    };
+    assert!(small.is_none_or(|small| small == content), "{content:?} on the disk and not in memory");
+    assert_eq!(content == Content::Empty, data.is_empty());
+    match content {
+        Content::Archive(archive) => assert!(archive.before + archive.behind < size),
+        Content::Unfinished(Flaw::Damaged(text)) => super::assert_harmless(&text),
+        _ => {}
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use encoding_rs::Encoding;
 
-use crate::facts::{Download, FileFacts, Modified, TimeSource};
+use crate::facts::{Download, Earlier, FileFacts, Modified, TimeSource};
 use crate::names::{RemoteName, RemotePath, ServerName};
 use crate::records::{BATCH, Mark};
 
@@ -91,7 +91,16 @@ fn file(
     let modified = time.map(|(unix_seconds, source)| Modified { unix_seconds, source });
     let facts = FileFacts { size: listed, modified };
     let (server, directory) = (server.clone(), Arc::clone(directory));
-    Some(Download { server, directory, name, facts, size, downloaded_at: 0 })
+    Some(Download {
+        server,
+        directory,
+        name,
+        facts,
+        size,
+        downloaded_at: 0,
+        no_archive: false,
+        earlier: Earlier::Stays,
+    })
 }
 
 impl fmt::Display for Marking {
@@ -132,6 +141,8 @@ mod tests {
             facts,
             size: 3,
             downloaded_at: 0,
+            no_archive: false,
+            earlier: Earlier::Stays,
         }
     }
 

@@ -198,7 +198,8 @@ impl Session {
 }
 
 impl Data {
-    /// Reads into `buffer`; 0 is the end. `clean` turns false when TLS ended without saying so.
+    /// Reads into `buffer`; 0 is the end. `clean` turns false when TLS ended without saying so, or the connection with
+    /// a reset: a server may have sent all by then, which its verdict, the size or the content tells.
     pub(super) async fn read(
         &mut self,
         step: &'static str,
@@ -212,7 +213,9 @@ impl Data {
         };
         match within(step, timeout, socket.read(buffer)).await? {
             Ok(read) => Ok(read),
-            Err(cause) if cause.kind() == io::ErrorKind::UnexpectedEof => {
+            Err(cause)
+                if matches!(cause.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset) =>
+            {
                 *clean = false;
                 Ok(0)
             }

@@ -15,8 +15,8 @@ const BUFFER: usize = 256 * 1024;
 pub struct Received {
     /// Bytes of this transfer, from the offset on.
     pub bytes: u64,
-    /// False where TLS ended without its closing message: an attacker could have cut the end, so that the size
-    /// must prove the file whole.
+    /// False where TLS ended without its closing message, or the connection with a reset: the end could have been cut,
+    /// so that size or content must prove the file whole.
     pub clean_end: bool,
 }
 

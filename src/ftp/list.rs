@@ -48,6 +48,8 @@ pub struct Listing<'s> {
     parser: ListingParser,
     step: &'static str,
     clean: bool,
+    /// What was read last is the end of a line.
+    at_line_end: bool,
     pace: Pace,
     hash: SipHasher13,
     bytes: u64,
@@ -124,6 +126,7 @@ impl<'s> Listing<'s> {
             parser,
             step,
             clean: true,
+            at_line_end: true,
             pace,
             hash,
             bytes: 0,
@@ -170,7 +173,9 @@ impl Listing<'_> {
             self.pace.took(self.step, began.elapsed(), read)?;
             session.speed.limit.pay(read).await;
         }
-        self.hash.write(session.buffer.get(..read).unwrap_or_default());
+        let bytes = session.buffer.get(..read).unwrap_or_default();
+        self.at_line_end = bytes.last().map_or(self.at_line_end, |last| *last == b'\n');
+        self.hash.write(bytes);
         self.bytes += read as u64;
         Ok(read)
     }
@@ -204,10 +209,15 @@ impl Listing<'_> {
     ///
     /// Whenever the listing cannot be relied on to be complete; what came is still true.
     pub async fn finish(self, entries: &mut Vec<Entry>) -> Result<Summary, FtpError> {
-        let summary = self.parser.finish(entries);
+        // a line that the end of the connection cut may look like a name of its own
+        let is_torn = !self.clean && !self.at_line_end;
+        let summary = if is_torn { self.parser.finish(&mut Vec::new()) } else { self.parser.finish(entries) };
         if let Some(data) = self.data {
             let reply = self.session.end_transfer(self.step, data, false).await?;
             complain(&reply, self.step)?;
+        }
+        if is_torn {
+            return Err(FtpError::ListingCut("the data connection broke in the middle of a line".to_owned()));
         }
         match &summary.sample {
             Some(sample) if summary.entries + summary.special + summary.names_refused == 0 => {

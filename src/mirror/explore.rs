@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rustix::fs::AtFlags;
 use tokio::time::Instant;
 
-use super::jobs::{DirectoryJob, FileJob, Lineage};
+use super::jobs::{DirectoryJob, FileJob, Lineage, OnRecord};
 use super::loops::is_loop;
 use super::obtain::discard_known;
 use super::scan::Scan;
@@ -269,14 +269,20 @@ impl<'s, 'v> Directory<'s, 'v> {
         }
         let zips: Arc<[_]> = zips.into();
         let answers = server.records.look_up(&job.path, Arc::clone(&zips)).await?;
-        let settled = answers.iter().all(|answer| *answer != Knowledge::New);
+        let is_settled = |answer: &Knowledge| matches!(answer, Knowledge::Known | Knowledge::Changed { .. });
+        let settled = answers.iter().all(is_settled);
         server.memory.borrow_mut().settle(&job.path, part, &zips, settled);
         self.is_quiet &= settled;
         for ((name, facts), answer) in zips.iter().zip(answers) {
             match answer {
                 Knowledge::Known => self.known(name),
                 Knowledge::Changed { was } => self.changed(name, was, *facts),
-                Knowledge::New => self.queue(name, *facts),
+                Knowledge::New => self.queue(name, *facts, OnRecord::Nothing),
+                Knowledge::Outdated { was, is_present } => {
+                    self.outdated(name, was, *facts);
+                    let on_record = if is_present { OnRecord::Present } else { OnRecord::Gone };
+                    self.queue(name, *facts, on_record);
+                }
             }
         }
         Ok(())
@@ -298,8 +304,17 @@ impl<'s, 'v> Directory<'s, 'v> {
         server.progress.update(|status| status.changed_files += 1);
     }
 
+    fn outdated(&self, name: &RemoteName, was: FileFacts, is: FileFacts) {
+        let server = self.scan.server;
+        let (own, path) = (&server.settings.name, self.job.path.join(name));
+        let text = format!("it was no zip archive when it was downloaded, and changed from {was} to {is}");
+        if server.memory.borrow_mut().first_time(&path, &text) {
+            log::info!("server={own} path={path}: {text}; fetched again");
+        }
+    }
+
     /// Queues a new file, unless it waits for its next try or for a second look.
-    fn queue(&self, name: &RemoteName, facts: FileFacts) {
+    fn queue(&self, name: &RemoteName, facts: FileFacts, on_record: OnRecord) {
         let Self { scan, job, .. } = self;
         let path = job.path.join(name);
         scan.server.progress.lateness().seen(&path, &facts, chrono::Utc::now().timestamp_millis());
@@ -313,7 +328,8 @@ impl<'s, 'v> Directory<'s, 'v> {
         let key = memory.key(&path);
         let directory = Arc::clone(&job.path);
         let name_taken = rustix::fs::statat(&self.home, name.text(), AtFlags::SYMLINK_NOFOLLOW).is_ok();
-        scan.jobs.add_file(key, FileJob { directory, name: name.clone(), facts, name_taken, tries: 0 });
+        let job = FileJob { directory, name: name.clone(), facts, name_taken, on_record, tries: 0 };
+        scan.jobs.add_file(key, job);
     }
 }
 

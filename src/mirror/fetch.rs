@@ -1,23 +1,20 @@
 //! One new file: from its listing to whole bytes in a partial file.
 //!
-//! Nothing is taken for whole that was not proved so: the server must have closed the transfer with success, the
-//! size must be the one it shows, and a zip archive must have its end.
+//! Nothing is taken for whole that was not proved so: the server must have closed the transfer with success, and size
+//! and content must be right (`mirror/proof.rs`).
 
 use std::fs::File;
 use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::config::Verify;
 use crate::facts::FileFacts;
 use crate::names::RemotePath;
 use crate::quota::{Gauge, Hold};
 use crate::remote::{Received, RemoteError, Session};
-use crate::{fault, panics, pulse};
 
 use super::partial::{Partial, PartialName, remove};
+use super::proof::{Found, Shown, decide};
 use super::tree::ServerMirror;
-use super::verify::{Unreadable, ZipShape, inspect, readable};
 
 /// How far a file may outgrow its listing before its transfer is cut. A file that is being uploaded grows while it
 /// is fetched; one without end must not fill the disk.
@@ -41,18 +38,32 @@ pub enum FetchError {
         /// By the listing, or by SIZE after the transfer.
         shown: u64,
     },
-    /// `verify = "size"`, or an unclean end of TLS, and no size to compare with.
+    /// The data connection was reset, or TLS ended without its goodbye, before all had come. What came is kept.
+    #[error("the data connection broke after {received} of {shown} bytes")]
+    Broken {
+        /// Bytes in the partial file.
+        received: u64,
+        /// By the listing, or by SIZE after the transfer.
+        shown: u64,
+    },
+    /// `verify = "size"`, or an unclean end of the transfer, and no size to compare with.
     #[error("the server shows no size, so that the file cannot be proved whole")]
     NoSize,
     /// It begins as a zip archive and does not end as one: still being uploaded, or damaged on the server.
     #[error("the zip archive has no end; it is still being uploaded, or damaged on the server")]
     CutZip,
+    /// It has the form of a zip archive, and its content is not what that says.
+    #[error("the zip archive is not whole ({0}); it is still being uploaded, or damaged on the server")]
+    DamagedZip(String),
+    /// Room that was reserved for a file.
+    #[error("nothing but zeros; its content is still being uploaded")]
+    Zeros,
+    /// Believed when it has stayed the same for long enough.
+    #[error("it is no zip archive; taken as it is once it has stayed the same for 15 minutes")]
+    NoArchive,
     /// `verify = "zip"` and no archive.
     #[error("not a readable zip archive: {0}")]
     NotReadable(String),
-    /// Put together from two contents, as far as can be told.
-    #[error("it changed while it was fetched, and what came is no readable zip archive: {0}")]
-    Mixed(String),
     /// No bytes at all; believed when a later scan sees the same.
     #[error("the file is empty; it is taken once two scans have seen it so")]
     Empty,
@@ -65,7 +76,15 @@ impl FetchError {
     /// Whether it looks as if the file is still being uploaded.
     #[must_use]
     pub fn is_unfinished(&self) -> bool {
-        matches!(self, Self::WrongSize { .. } | Self::CutZip | Self::Mixed(_) | Self::Empty)
+        matches!(
+            self,
+            Self::WrongSize { .. }
+                | Self::Broken { .. }
+                | Self::CutZip
+                | Self::DamagedZip(_)
+                | Self::Zeros
+                | Self::Empty
+        )
     }
 }
 
@@ -84,8 +103,8 @@ pub struct Fetched {
     pub file: File,
     /// Its size in bytes.
     pub size: u64,
-    /// It ends in `.zip` and does not begin as a zip archive; taken all the same.
-    pub not_a_zip: bool,
+    /// What is worth saying of it.
+    pub found: Found,
 }
 
 /// What to fetch and how sure to be.
@@ -97,8 +116,8 @@ pub struct Wanted<'a> {
     pub facts: FileFacts,
     /// An earlier scan has seen it empty too.
     pub may_be_empty: bool,
-    /// It was tried before, with the same size and time, and could not be taken.
-    pub again: bool,
+    /// Whether a file that is no archive has stayed what it is, by this digest of its bytes, for long enough.
+    pub has_stayed: &'a dyn Fn(u128) -> bool,
     /// How sure to be.
     pub verify: Verify,
     /// Whether another file will be fetched on the same connection next, as it looks now.
@@ -126,13 +145,15 @@ pub async fn fetch(
     partial.finish()?;
     let size = partial.length();
     let proof = async {
-        prove_size(session, &wanted, size, end, resumed).await?;
-        // what was put together from two transfers, or is larger or smaller than listed, may be of two contents
-        let doubtful = !wanted.again && (resumed || wanted.facts.size.is_some_and(|listed| listed != size));
-        prove_content(&wanted, partial.file(), size, doubtful).await
+        let shown = ask_size(session, &wanted, size, end, resumed).await?;
+        decide(&wanted, partial.file(), size, shown, end.clean_end).await
     };
     match proof.await {
-        Ok(not_a_zip) => Ok(Fetched { partial: name, file: partial.into_file(), size, not_a_zip }),
+        Ok(found) => Ok(Fetched { partial: name, file: partial.into_file(), size, found }),
+        // what came is true as far as it goes
+        Err(FetchError::WrongSize { received, shown }) if !end.clean_end && received < shown => {
+            Err(FetchError::Broken { received, shown })
+        }
         // the connection broke while the size was asked for: nothing is said against the bytes
         Err(FetchError::Remote(error)) => Err(error.into()),
         Err(error) => {
@@ -184,85 +205,24 @@ async fn transfer(
     session.fetch(wanted.path, offset, wanted.facts.size, take, wanted.another).await
 }
 
-/// The bytes received equal the size that the server shows: in the listing, or asked now where that differs, was
-/// missing, or the file was put together from two transfers.
-async fn prove_size(
+/// What the server shows of the size: in the listing, or asked now where that differs, was missing, or the file was put
+/// together from two transfers.
+async fn ask_size(
     session: &mut Session,
     wanted: &Wanted<'_>,
     received: u64,
     end: Received,
     resumed: bool,
-) -> Result<(), FetchError> {
+) -> Result<Shown, FetchError> {
+    let listed = wanted.facts.size;
     let shown = match end.size_after {
         Some(size) => Some(size),
-        None if wanted.facts.size == Some(received) && !resumed => return Ok(()),
-        None => session.size(wanted.path).await?,
+        None if listed == Some(received) && !resumed => listed,
+        None => session.size(wanted.path).await?.or(listed),
     };
-    match shown {
-        Some(shown) if shown == received => Ok(()),
-        Some(shown) => Err(FetchError::WrongSize { received, shown }),
-        None => match wanted.facts.size {
-            Some(shown) if shown == received => Ok(()),
-            Some(shown) => Err(FetchError::WrongSize { received, shown }),
-            None if end.clean_end && wanted.verify != Verify::Size => Ok(()),
-            None => Err(FetchError::NoSize),
-        },
-    }
-}
-
-/// Looks into the file as far as `verify` asks. Answers whether it is no zip archive and is taken all the same.
-/// A `doubtful` archive is read through whatever `verify` says, except that the size alone may count.
-async fn prove_content(
-    wanted: &Wanted<'_>,
-    file: &File,
-    size: u64,
-    doubtful: bool,
-) -> Result<bool, FetchError> {
-    if size == 0 && wanted.verify != Verify::Zip {
-        return if wanted.may_be_empty { Ok(false) } else { Err(FetchError::Empty) };
-    }
-    match wanted.verify {
-        Verify::Size => Ok(false),
-        Verify::Auto => match inspect(file, size)? {
-            ZipShape::Whole if doubtful => {
-                read_through(file.try_clone()?).await.map(|()| false).map_err(|error| match error {
-                    Unreadable::Disk(error) => error.into(),
-                    error => FetchError::Mixed(error.to_string()),
-                })
-            }
-            ZipShape::Whole | ZipShape::Empty => Ok(false),
-            ZipShape::Cut => Err(FetchError::CutZip),
-            ZipShape::NotZip => Ok(true),
-        },
-        Verify::Zip => match read_through(file.try_clone()?).await {
-            Ok(()) => Ok(false),
-            Err(Unreadable::Disk(error)) => Err(error.into()),
-            Err(error) => Err(FetchError::NotReadable(error.to_string())),
-        },
-    }
-}
-
-/// Reads a whole archive beside the scanner's thread, which unpacking gigabytes would block. Cancelled, the reading
-/// ends soon as well.
-async fn read_through(file: File) -> Result<(), Unreadable> {
-    struct StopOnDrop(Arc<AtomicBool>);
-    impl Drop for StopOnDrop {
-        fn drop(&mut self) {
-            self.0.store(true, Ordering::Relaxed);
-        }
-    }
-    let stop = Arc::new(AtomicBool::new(false));
-    let _guard = StopOnDrop(Arc::clone(&stop));
-    // the other thread works for this one, and its signs of life are ours
-    let (owner, pulse) = (panics::owner(), pulse::own());
-    let reading = tokio::task::spawn_blocking(move || {
-        panics::own_thread(&owner);
-        fault::here("verify", &owner);
-        let goes_on = || {
-            pulse.iter().for_each(|pulse| pulse.beat());
-            stop.load(Ordering::Relaxed)
-        };
-        readable(&file, &goes_on)
-    });
-    reading.await.unwrap_or_else(|panic| Err(Unreadable::Disk(io::Error::other(panic))))
+    Ok(match shown {
+        Some(shown) if shown == received => Shown::Same,
+        Some(shown) => Shown::Other(shown),
+        None => Shown::Nothing,
+    })
 }

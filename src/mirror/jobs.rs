@@ -76,8 +76,22 @@ pub struct FileJob {
     pub facts: FileFacts,
     /// Whether the mirror holds something of that name already.
     pub name_taken: bool,
+    /// What of it is on record.
+    pub on_record: OnRecord,
     /// Failed tries on other connections in this scan.
     pub tries: u32,
+}
+
+/// What is on record of a file that is to be fetched all the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnRecord {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// Another content, which was no archive and is gone from the mirror.
+    Gone,
+    /// Another content, which was no archive and lies in the mirror.
+    Present,
 }
 
 impl FileJob {
@@ -351,6 +365,7 @@ mod tests {
             name,
             facts: FileFacts::default(),
             name_taken: false,
+            on_record: OnRecord::Nothing,
             tries: 0,
         }
     }

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use crate::backoff::Backoff;
 use crate::facts::FileFacts;
+use crate::fault;
 use crate::names::{RemoteName, RemotePath};
 
 /// Most entries of each kind; beyond it the kind is forgotten and learnt anew.
@@ -19,17 +20,31 @@ const MAX_REASON_CHARS: usize = 160;
 /// Longest wait between two tries of a file that does not change on the server.
 const LONGEST_WAIT: Duration = Duration::from_secs(15 * 60);
 
+/// What is no archive is taken once it has stayed the same for so long.
+const STAYS: Duration = Duration::from_secs(15 * 60);
+
 /// See the module.
 #[derive(Debug)]
 pub struct Memory {
     keys: RandomState,
     failures: HashMap<u64, Failure>,
     seen_empty: HashMap<u64, FileFacts>,
+    no_archives: HashMap<u64, NoArchive>,
+    /// See [`STAYS`].
+    stays: Duration,
     settled: HashMap<(u64, u32), u64>,
     /// Directories that held something when they were listed last.
     filled: HashSet<u64>,
     said: HashSet<u64>,
     retry: Backoff,
+}
+
+/// A file that is no archive, and since when it is what it is.
+#[derive(Debug)]
+struct NoArchive {
+    facts: FileFacts,
+    digest: u128,
+    since: Instant,
 }
 
 /// A file that was tried and could not be taken.
@@ -55,6 +70,8 @@ impl Memory {
             keys: RandomState::new(),
             failures: HashMap::new(),
             seen_empty: HashMap::new(),
+            no_archives: HashMap::new(),
+            stays: fault::stays().unwrap_or(STAYS),
             settled: HashMap::new(),
             filled: HashSet::new(),
             said: HashSet::new(),
@@ -81,12 +98,6 @@ impl Memory {
         (now < failure.next_try && failure.facts.agrees_with(facts)).then_some(failure)
     }
 
-    /// Whether the file was tried before with these facts, and could not be taken.
-    #[must_use]
-    pub fn was_tried(&self, path: &RemotePath, facts: &FileFacts) -> bool {
-        self.failures.get(&self.key(path)).is_some_and(|failure| failure.facts == *facts)
-    }
-
     /// The file failed with these facts, for this reason. Answers what is remembered of it, the wait included.
     pub fn failed(&mut self, path: &RemotePath, facts: FileFacts, reason: &str, now: Instant) -> Failure {
         let key = self.key(path);
@@ -95,7 +106,10 @@ impl Memory {
         let same = before.filter(|failure| failure.facts.agrees_with(&facts));
         let count = same.map_or(0, |failure| failure.count).saturating_add(1);
         let since = before.map_or_else(Utc::now, |failure| failure.since);
-        let next_try = now + self.retry.after(count);
+        let mut next_try = now + self.retry.after(count);
+        if let Some(file) = self.no_archives.get(&key).filter(|file| file.facts.agrees_with(&facts)) {
+            next_try = next_try.min(now.max(file.since + self.stays));
+        }
         let reason = reason.chars().take(MAX_REASON_CHARS).collect();
         let failure = Failure { facts, count, next_try, since, reason };
         self.failures.insert(key, failure.clone());
@@ -107,6 +121,24 @@ impl Memory {
         let key = self.key(path);
         self.failures.remove(&key);
         self.seen_empty.remove(&key);
+        self.no_archives.remove(&key);
+    }
+
+    /// Notes what a file that is no archive is now, by its facts and a digest of its bytes; true when it has been so for
+    /// long enough.
+    pub fn has_stayed(&mut self, path: &RemotePath, facts: FileFacts, digest: u128, now: Instant) -> bool {
+        let key = self.key(path);
+        match self.no_archives.get(&key) {
+            Some(file) if file.digest == digest && file.facts.agrees_with(&facts) => {
+                now >= file.since + self.stays
+            }
+            // when there is room again, its time begins
+            None if self.no_archives.len() >= MAX_ENTRIES => false,
+            _ => {
+                self.no_archives.insert(key, NoArchive { facts, digest, since: now });
+                self.stays.is_zero()
+            }
+        }
     }
 
     /// Notes that a scan saw the file empty; true when an earlier one had seen it so already.
@@ -225,6 +257,35 @@ mod tests {
         let mut memory = Memory::new(Duration::from_secs(60));
         assert!(!memory.seen_empty(&path(), size(0)));
         assert!(memory.seen_empty(&path(), size(0)));
+    }
+
+    #[test]
+    fn what_is_no_archive_is_believed_when_it_has_stayed_the_same_for_a_quarter_of_an_hour() {
+        let mut memory = Memory::new(Duration::from_secs(60));
+        let began = Instant::now();
+        let after = |seconds| began + Duration::from_secs(seconds);
+        assert!(!memory.has_stayed(&path(), size(1), 7, began));
+        assert!(!memory.has_stayed(&path(), size(1), 7, after(899)));
+        // other bytes of the same size and time, then another size: each begins anew
+        assert!(!memory.has_stayed(&path(), size(1), 8, after(900)));
+        assert!(!memory.has_stayed(&path(), size(2), 8, after(1000)));
+        assert!(!memory.has_stayed(&path(), size(2), 8, after(1899)));
+        assert!(memory.has_stayed(&path(), size(2), 8, after(1900)));
+        memory.done(&path());
+        assert!(!memory.has_stayed(&path(), size(2), 8, after(1900)));
+    }
+
+    #[test]
+    fn what_is_no_archive_is_looked_at_again_when_its_time_is_over_and_not_much_later() {
+        let mut memory = Memory::new(Duration::from_secs(500));
+        let began = Instant::now();
+        let mut at = began;
+        for (now, next) in [(0, 500), (500, 900), (900, 900)] {
+            assert!((at - began).as_secs() == now);
+            memory.has_stayed(&path(), size(1), 7, at);
+            at = memory.failed(&path(), size(1), "no archive", at).next_try;
+            assert_eq!((at - began).as_secs(), next);
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! - [`collect`]: scan after scan, from `start` to `stop`
 //! - [`scan`]: one scan; [`jobs`] are its work, `explore` lists a directory, `loops` ends it in time,
 //!   `obtain` brings a file home
-//! - [`fetch`] and [`verify`]: bytes received and proved whole
+//! - [`fetch`], `proof` and [`verify`]: bytes received and proved whole
 //! - [`partial`], [`store`] and [`publisher`]: under way, durable under the final name, many at a time
 //! - [`delete`]: one file less, for the quota
 //! - [`tree`]: directories below `{root}`, opened without following links
@@ -25,6 +25,7 @@ pub mod memory;
 mod obtain;
 pub mod partial;
 pub mod ports;
+mod proof;
 pub mod publisher;
 pub mod quiet;
 pub mod scan;

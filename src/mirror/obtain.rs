@@ -8,18 +8,21 @@ use std::time::{Duration, SystemTime};
 
 use rustix::fs::AtFlags;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
 
 use super::fetch::{FetchError, Fetched, Wanted, fetch};
-use super::jobs::{FileJob, Job};
+use super::jobs::{FileJob, Job, OnRecord};
 use super::memory::Memory;
 use super::partial::{Leftovers, PartialName, remove, stat};
 use super::ports::{Records, Room};
+use super::proof::Found;
 use super::publisher::Publisher;
 use super::scan::Scan;
 use super::server::Server;
-use super::store::{Staged, StoreError};
+use super::store::{Staged, StoreError, same_content};
 use super::tree::{ServerMirror, open_directory, size_of_stat};
-use crate::facts::{Download, FileFacts, Knowledge};
+use super::verify::begins_as_archive;
+use crate::facts::{Download, Earlier, FileFacts, Knowledge};
 use crate::fault;
 use crate::names::RemotePath;
 use crate::pulse;
@@ -29,6 +32,8 @@ use crate::status::Progress;
 
 /// How long to wait before asking again for room that downloads under way hold.
 const ROOM_PAUSE: Duration = Duration::from_millis(100);
+/// A size that is believed without another look.
+const PLAUSIBLE: u64 = 64 * 1024 * 1024 * 1024;
 /// How often to ask again; then the file is left for the next scan.
 const ROOM_TRIES: u32 = 100;
 
@@ -44,9 +49,11 @@ pub(super) async fn obtain(scan: &Scan<'_>, session: &mut Session, job: &FileJob
         return Ok(());
     }
     let Ok(turn) = Arc::clone(&scan.publishing).acquire_owned().await else { return Ok(()) };
-    let facts = match job.facts.size {
-        Some(_) => job.facts,
-        None => FileFacts { size: session.size(&path).await?, ..job.facts },
+    let facts = if job.facts.size.is_some_and(|size| is_plausible(scan.server, size)) {
+        job.facts
+    } else {
+        let size = session.size(&path).await?.filter(|size| is_plausible(scan.server, *size));
+        FileFacts { size, ..job.facts }
     };
     match find_finished(scan.server, job, facts, &path) {
         Ok(None) => {}
@@ -61,15 +68,21 @@ pub(super) async fn obtain(scan: &Scan<'_>, session: &mut Session, job: &FileJob
         scan.file_empty(&path, facts);
         return Ok(());
     }
-    let again = scan.server.memory.borrow().was_tried(&path, &job.facts);
+    let has_stayed =
+        |digest| scan.server.memory.borrow_mut().has_stayed(&path, job.facts, digest, Instant::now());
     let verify = scan.server.settings.verify;
     let another = || scan.jobs.another_file();
-    let wanted = Wanted { path: &path, facts, may_be_empty, again, verify, another: &another };
+    let has_stayed = &has_stayed;
+    let wanted = Wanted { path: &path, facts, may_be_empty, has_stayed, verify, another: &another };
     let Some(mut hold) = room(scan, job, wanted).await else { return Ok(()) };
     fault::hang_here("fetch", scan.server.settings.name.as_str()).await;
     match fetch(session, &scan.server.mirror, wanted, &mut hold, &scan.server.gauge).await {
         Ok(fetched) => {
-            publish(scan, job, fetched, hold, turn);
+            let earlier = earlier(scan, job, &fetched).await;
+            if earlier != Earlier::IsTheSame {
+                scan.remark(&path, fetched.size, fetched.found);
+            }
+            publish(scan, job, fetched, earlier, (hold, turn));
             Ok(())
         }
         Err(error) => {
@@ -79,11 +92,17 @@ pub(super) async fn obtain(scan: &Scan<'_>, session: &mut Session, job: &FileJob
     }
 }
 
+/// Whether a file may have this many bytes: one that is larger than the file system of the mirror has them by mistake.
+fn is_plausible(server: &Server, size: u64) -> bool {
+    let has_room = |stat: rustix::fs::StatVfs| stat.f_blocks.saturating_mul(stat.f_frsize) >= size;
+    size <= PLAUSIBLE || rustix::fs::fstatvfs(server.mirror.partial()).is_ok_and(has_room)
+}
+
 /// Whether the file was put on record since it was found to be new.
 async fn is_on_record(scan: &Scan<'_>, job: &FileJob) -> Result<bool, RemoteError> {
     let file: Arc<[_]> = Arc::new([(job.name.clone(), job.facts)]);
     let known = scan.server.records.look_up(&job.directory, file).await?;
-    Ok(known.first().is_some_and(|known| *known != Knowledge::New))
+    Ok(known.first().is_some_and(|known| matches!(known, Knowledge::Known | Knowledge::Changed { .. })))
 }
 
 /// Looks what an earlier run left for `path`. Partial files of another size or time are removed; one that has its
@@ -115,7 +134,7 @@ fn find_finished(
         }
     }
     match (finished, final_stat) {
-        (None, Some(_)) => Err(StoreError::NameTaken),
+        (None, Some(_)) if job.on_record != OnRecord::Present => Err(StoreError::NameTaken),
         (finished, _) => Ok(finished),
     }
 }
@@ -202,10 +221,14 @@ fn adopt(
     let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::CLOEXEC;
     let opened =
         rustix::fs::openat(server.mirror.partial(), partial.to_string(), flags, rustix::fs::Mode::empty());
-    let file = opened.map_err(|error| RemoteError::Local(error.into()))?.into();
+    let file: std::fs::File = opened.map_err(|error| RemoteError::Local(error.into()))?.into();
+    // it was proved before; what it is, is only for the case that it changes
+    let no_archive = !begins_as_archive(&file, size).unwrap_or(true);
     log::info!("server={} path={}: stored by an earlier run, recorded now", server.settings.name, job.path());
-    let fetched = Fetched { partial, file, size, not_a_zip: false };
-    publish(scan, job, fetched, server.gauge.hold(0), turn);
+    let found = Found { no_archive, ..Found::default() };
+    let fetched = Fetched { partial, file, size, found };
+    let earlier = if job.on_record == OnRecord::Nothing { Earlier::Stays } else { Earlier::GivesWay };
+    publish(scan, job, fetched, earlier, (server.gauge.hold(0), turn));
     Ok(())
 }
 
@@ -256,24 +279,48 @@ struct Way {
     _turn: OwnedSemaphorePermit,
 }
 
+/// Whether the mirror holds the very content that was fetched, which the server merely shows otherwise.
+async fn is_the_same(scan: &Scan<'_>, job: &FileJob, fetched: &Fetched) -> bool {
+    let home = open_directory(scan.server.mirror.top(), &job.directory);
+    let (Ok(home), Ok(file)) = (home, fetched.file.try_clone()) else { return false };
+    let (name, size) = (job.name.text().to_owned(), fetched.size);
+    let compare = move || same_content(home, &name, &file, size);
+    tokio::task::spawn_blocking(compare).await.unwrap_or(false)
+}
+
+/// What the file means for its earlier record, where there is one.
+async fn earlier(scan: &Scan<'_>, job: &FileJob, fetched: &Fetched) -> Earlier {
+    match job.on_record {
+        OnRecord::Nothing => Earlier::Stays,
+        OnRecord::Present if is_the_same(scan, job, fetched).await => Earlier::IsTheSame,
+        OnRecord::Present | OnRecord::Gone => Earlier::GivesWay,
+    }
+}
+
 /// Sends a whole file on its way: stored, then recorded, then its partial name is removed.
-fn publish(scan: &Scan<'_>, job: &FileJob, fetched: Fetched, hold: Hold, turn: OwnedSemaphorePermit) {
+fn publish(
+    scan: &Scan<'_>,
+    job: &FileJob,
+    fetched: Fetched,
+    earlier: Earlier,
+    (hold, turn): (Hold, OwnedSemaphorePermit),
+) {
     let server = scan.server;
     let path = job.path();
     server.memory.borrow_mut().done(&path);
     scan.tally.borrow_mut().fetched += 1;
-    let Fetched { partial, file, size, not_a_zip } = fetched;
-    if not_a_zip {
-        log::warn!("server={} path={path}: it is no zip archive; taken as it is", server.settings.name);
-    }
+    let Fetched { partial, file, size, found } = fetched;
+    let listed = job.facts.size;
     let (directory, name) = (Arc::clone(&job.directory), job.name.clone());
     let download = Download {
         server: server.settings.name.clone(),
         directory: Arc::clone(&directory),
         name: name.clone(),
-        facts: partial.facts,
+        facts: if listed.is_none_or(|size| is_plausible(server, size)) { partial.facts } else { job.facts },
         size,
         downloaded_at: chrono::Utc::now().timestamp_millis(),
+        no_archive: found.no_archive,
+        earlier,
     };
     let (leftovers, stranded) = (Rc::clone(&server.leftovers), Rc::clone(&server.stranded));
     let under_way = UnderWay { leftovers, stranded, partial, done: false };
@@ -291,6 +338,7 @@ fn publish(scan: &Scan<'_>, job: &FileJob, fetched: Fetched, hold: Hold, turn: O
             file,
             directory,
             name,
+            replaces: job.on_record == OnRecord::Present,
             pulse: pulse::own(),
         },
         download,
@@ -310,7 +358,12 @@ impl Way {
         let (partial, size) = (staged.partial, download.size);
         let (server, path) = (download.server.clone(), download.directory.join(&download.name));
         let received_at = download.downloaded_at;
-        let outcome = match publisher.store(staged).await {
+        let earlier = download.earlier;
+        let stored = match earlier {
+            Earlier::IsTheSame => Ok(()),
+            Earlier::Stays | Earlier::GivesWay => publisher.store(staged).await,
+        };
+        let outcome = match stored {
             Ok(()) => {
                 fault::hang_here("record", server.as_str()).await;
                 records.record(download).await
@@ -324,6 +377,9 @@ impl Way {
                 remove(&mirror, partial)
                     .unwrap_or_else(|error| log::warn!("server={server} path={path}: {error}"));
                 gauge.partial_gone(size);
+                if earlier == Earlier::IsTheSame {
+                    return log::debug!("server={server} path={path}: the same content as before");
+                }
                 log::debug!("server={server} path={path}: downloaded, {size} bytes");
                 progress.lateness().arrived(&path, size, received_at);
                 progress.update(|status| {
@@ -394,6 +450,10 @@ impl Scan<'_> {
                 Blame::Entry => error.to_string(),
                 _ => return Err(error),
             },
+            FetchError::NoArchive => {
+                self.file_is_watched(&job.path(), job.facts, &error);
+                return Ok(());
+            }
             other if other.is_unfinished() => {
                 self.file_unfinished(&job.path(), job.facts, &other);
                 return Ok(());

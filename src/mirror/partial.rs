@@ -50,6 +50,14 @@ impl PartialName {
         Self { path_hash: path_hash(path), facts }
     }
 
+    /// Another name for the same path, which no listing leads to: for what is to replace a file of the mirror.
+    #[must_use]
+    pub fn spare(self) -> Self {
+        let sizes = [u64::MAX, u64::MAX - 1].map(Some);
+        let size = sizes.into_iter().find(|size| *size != self.facts.size).flatten();
+        Self { facts: FileFacts { size, modified: None }, ..self }
+    }
+
     /// What a name says; `None` where it is none of ours.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {

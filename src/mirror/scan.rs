@@ -16,6 +16,7 @@ use super::lanes::Lanes;
 use super::memory::Failure;
 use super::obtain::{aged_leftovers, discard_unclaimed};
 use super::partial::Leftovers;
+use super::proof::Found;
 use super::server::Server;
 use crate::facts::FileFacts;
 use crate::names::RemotePath;
@@ -52,6 +53,9 @@ pub struct Tally {
     pub incomplete: u64,
     /// There is more to fetch than one scan takes.
     pub overflowed: bool,
+    /// Zips taken in spite of the size that the server shows, or of what follows the archive, without a line of their
+    /// own in the log.
+    pub odd: u64,
 }
 
 /// A scan in progress.
@@ -113,6 +117,10 @@ pub async fn scan(server: &Server) -> Result<Tally, RemoteError> {
     }
     tally.waiting += jobs.waiting_files();
     tally.overflowed = jobs.overflowed();
+    if tally.odd > 0 {
+        let (name, odd) = (&server.settings.name, tally.odd);
+        log::info!("server={name} {odd} more zips whose size or end was not as it should be were taken");
+    }
     Ok(tally)
 }
 
@@ -155,6 +163,33 @@ impl Scan<'_> {
             log::info!("server={} path={path}: {error}; {next}", self.server.settings.name);
         } else {
             self.complain(path, error, &next);
+        }
+    }
+
+    /// The same for a file that is no archive and is taken when it has stayed the same for long enough.
+    pub(super) fn file_is_watched(&self, path: &RemotePath, facts: FileFacts, error: &dyn Display) {
+        let (_, next) = self.postpone(path, facts, error);
+        log::info!("server={} path={path}: {error}; {next}", self.server.settings.name);
+    }
+
+    /// Says what is odd about a file of `size` bytes that is taken: of each kind once, the others are counted.
+    pub(super) fn remark(&self, path: &RemotePath, size: u64, found: Found) {
+        let name = &self.server.settings.name;
+        if found.no_archive {
+            log::warn!("server={name} path={path}: it is no zip archive; taken as it is");
+        }
+        let behind = (found.behind > 0).then(|| format!("{} bytes follow the zip archive", found.behind));
+        let shown = found.contradicts.map(|shown| {
+            format!("the server shows {shown} bytes, and the zip archive that came is whole with {size}")
+        });
+        for (kind, text) in [("behind", behind), ("shown", shown)] {
+            let Some(text) = text else { continue };
+            if self.server.memory.borrow_mut().first_time(&RemotePath::root(), kind) {
+                log::warn!("server={name} path={path}: {text}; taken as it is");
+            } else {
+                self.tally.borrow_mut().odd += 1;
+                log::debug!("server={name} path={path}: {text}; taken as it is");
+            }
         }
     }
 

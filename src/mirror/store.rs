@@ -17,10 +17,11 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::Arc;
 
 use anyhow::Context;
-use rustix::fs::{Advice, AtFlags, Stat, StatxFlags};
+use rustix::fs::{Advice, AtFlags, FileType, Mode, OFlags, Stat, StatxFlags};
 use rustix::io::Errno;
 
 use super::partial::{PartialName, remove, stat};
@@ -28,6 +29,9 @@ use super::sync::{WholeSync, beside_each_other};
 use super::tree::{ServerMirror, make_and_open, open_directory};
 use crate::names::{RemoteName, RemotePath};
 use crate::pulse::Pulse;
+
+/// Bytes of two files that are compared at a time.
+const COMPARED: usize = 64 * 1024;
 
 /// Directories that are remembered as synced. Beyond it all are forgotten, which costs a sync each.
 const MAX_REMEMBERED: usize = 100_000;
@@ -45,6 +49,8 @@ pub struct Staged {
     pub directory: Arc<RemotePath>,
     /// Its name on the server, and in the mirror.
     pub name: RemoteName,
+    /// What has its name now is an earlier content of the same file, and gives way.
+    pub replaces: bool,
     /// Of the scan that waits for it.
     pub pulse: Option<Arc<Pulse>>,
 }
@@ -222,7 +228,7 @@ fn link(
     durable: &mut DurableDirectories,
     whole: bool,
 ) -> Result<usize, StoreError> {
-    let Staged { mirror, partial, directory, name, .. } = staged;
+    let Staged { mirror, partial, directory, name, replaces, .. } = staged;
     let place = homes
         .of(staged, durable, whole)
         .with_context(|| format!("cannot open the directory {directory} of the mirror"))?;
@@ -231,9 +237,51 @@ fn link(
     match rustix::fs::linkat(mirror.partial(), &partial_name, home, name.text(), AtFlags::empty()) {
         Ok(()) => Ok(place),
         Err(Errno::EXIST) if is_same_file(mirror, *partial, home.as_fd(), name.text()) => Ok(place),
+        // the partial name stays, and says that this content is not on record yet
+        Err(Errno::EXIST) if *replaces && is_regular(home, name.text()) => {
+            let spare = partial.spare();
+            remove(mirror, spare).context("replacing")?;
+            let spare = spare.to_string();
+            rustix::fs::linkat(mirror.partial(), &partial_name, mirror.partial(), &spare, AtFlags::empty())
+                .and_then(|()| rustix::fs::renameat(mirror.partial(), &spare, home, name.text()))
+                .map_err(|error| disk(error, "replacing"))?;
+            Ok(place)
+        }
         Err(Errno::EXIST) => Err(StoreError::NameTaken),
         Err(error) => Err(disk(error, "linking")),
     }
+}
+
+fn is_regular(home: impl AsFd, name: &str) -> bool {
+    let stat = rustix::fs::statat(home, name, AtFlags::SYMLINK_NOFOLLOW);
+    stat.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_file())
+}
+
+/// Whether the regular file of that name holds the same `size` bytes as `file`, and is another one.
+pub(super) fn same_content(home: impl AsFd, name: &str, file: &File, size: u64) -> bool {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let Ok(there) = rustix::fs::openat(home, name, flags, Mode::empty()).map(File::from) else {
+        return false;
+    };
+    let (Ok(a), Ok(b)) = (rustix::fs::fstat(file), there.metadata()) else { return false };
+    let is_another = identity(&a) != (b.dev(), b.ino());
+    is_another && b.is_file() && b.len() == size && same_bytes(file, &there, size).unwrap_or(false)
+}
+
+fn same_bytes(one: &File, other: &File, size: u64) -> io::Result<bool> {
+    let (mut a, mut b) = (vec![0; COMPARED], vec![0; COMPARED]);
+    let mut at = 0;
+    while at < size {
+        let length = usize::try_from(size - at).unwrap_or(COMPARED).min(COMPARED);
+        let (a, b) = (a.get_mut(..length).unwrap_or_default(), b.get_mut(..length).unwrap_or_default());
+        one.read_exact_at(a, at)?;
+        other.read_exact_at(b, at)?;
+        if a != b {
+            return Ok(false);
+        }
+        at += length as u64;
+    }
+    Ok(true)
 }
 
 impl DurableDirectories {
@@ -338,7 +386,7 @@ pub(super) mod fixtures {
         let mut writing = Partial::open(mirror, partial, 1 << 20).unwrap();
         writing.append(content).unwrap();
         let file = writing.file().try_clone().unwrap();
-        Staged { mirror: Arc::clone(mirror), partial, file, directory, name, pulse: None }
+        Staged { mirror: Arc::clone(mirror), partial, file, directory, name, replaces: false, pulse: None }
     }
 
     pub(in crate::mirror) fn mirror() -> (tempfile::TempDir, Arc<ServerMirror>) {
@@ -387,6 +435,30 @@ mod tests {
         let outcomes = store_batch(&batch, &mut DurableDirectories::default());
         assert!(matches!(outcomes.as_slice(), [Err(StoreError::NameTaken), Ok(())]), "{outcomes:?}");
         assert_eq!(std::fs::read(folder.path().join("omc01/1.zip")).unwrap(), b"theirs");
+    }
+
+    #[test]
+    fn an_earlier_content_gives_way_where_that_is_wanted_and_nothing_but_a_file_does() {
+        let (folder, mirror) = mirror();
+        let place = |name: &str| folder.path().join("omc01").join(name);
+        std::fs::write(place("1.zip"), b"before").unwrap();
+        std::fs::create_dir(place("2.zip")).unwrap();
+        std::os::unix::fs::symlink(place("1.zip"), place("3.zip")).unwrap();
+        let batch = ["1.zip", "2.zip", "3.zip", "4.zip"].map(|name| {
+            let staged = stage(&mirror, "/", name, b"now");
+            Staged { replaces: true, ..staged }
+        });
+        let outcomes = store_batch(&batch, &mut DurableDirectories::default());
+        let taken = |outcome: &Result<(), StoreError>| matches!(outcome, Err(StoreError::NameTaken));
+        assert!(outcomes[0].is_ok() && taken(&outcomes[1]) && taken(&outcomes[2]) && outcomes[3].is_ok());
+        assert_eq!(std::fs::read(place("1.zip")).unwrap(), b"now");
+        // its partial name is the proof that it is not on record yet; nothing else is left
+        assert_eq!(std::fs::metadata(place("1.zip")).unwrap().nlink(), 2);
+        assert_eq!(std::fs::read_dir(folder.path().join(".partial/omc01")).unwrap().count(), 4);
+        let home = open_directory(mirror.top(), &batch[0].directory).unwrap();
+        assert!(!same_content(&home, "1.zip", &batch[0].file, 3), "it is that very file");
+        assert!(same_content(&home, "1.zip", &batch[3].file, 3));
+        assert!(!same_content(&home, "1.zip", &batch[3].file, 2));
     }
 
     #[test]

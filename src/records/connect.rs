@@ -20,8 +20,12 @@ use crate::durable::make_directories;
 const APPLICATION_ID: i64 = 1_297_239_891;
 
 /// Step n takes a database of version n to version n + 1. Steps are only ever added.
-const MIGRATIONS: [&str; 3] =
-    [include_str!("schema.sql"), include_str!("beginnings.sql"), include_str!("lanes.sql")];
+const MIGRATIONS: [&str; 4] = [
+    include_str!("schema.sql"),
+    include_str!("beginnings.sql"),
+    include_str!("lanes.sql"),
+    include_str!("no_archives.sql"),
+];
 
 /// How long a statement waits for another program's lock.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -417,7 +421,7 @@ mod tests {
         assert_eq!(setting("foreign_keys"), "1");
         assert_eq!(setting("cache_size"), "-8192");
         assert_eq!(setting("journal_size_limit"), "67108864");
-        assert_eq!(setting("user_version"), "3");
+        assert_eq!(setting("user_version"), known_version().to_string());
         let wait: i64 = records.connection.query_row("PRAGMA busy_timeout", [], |row| row.get(0)).unwrap();
         assert_eq!(wait, 5000);
     }
@@ -491,7 +495,7 @@ mod tests {
         let log = fs::read(beside(&copy, "-wal")).unwrap();
         assert!(!log.is_empty());
         let error = refusal(&copy);
-        assert!(matches!(error, OpenError::NewerVersion { found: 77, known: 3, .. }), "{error}");
+        assert!(matches!(error, OpenError::NewerVersion { found: 77, .. }), "{error}");
         assert_eq!(fs::read(beside(&copy, "-wal")).unwrap(), log);
     }
 
@@ -499,8 +503,12 @@ mod tests {
     fn the_database_of_a_later_release_or_another_program_is_refused_and_left_as_it_was() {
         let place = Place::new();
         let file = filled(&place);
-        tamper(&file, "PRAGMA user_version = 4");
-        assert!(matches!(refusal(&file), OpenError::NewerVersion { found: 4, known: 3, .. }));
+        let later = known_version() + 1;
+        tamper(&file, &format!("PRAGMA user_version = {later}"));
+        let refused = refusal(&file);
+        assert!(
+            matches!(refused, OpenError::NewerVersion { found, known, .. } if found == later && known == later - 1)
+        );
         tamper(&file, "PRAGMA user_version = 1; PRAGMA application_id = 7");
         assert!(matches!(refusal(&file), OpenError::NotOurs { .. }));
         let other = place.directory().join("other.db");
@@ -574,12 +582,13 @@ mod tests {
         let file = filled(&place);
         tamper(
             &file,
-            "DROP TABLE beginnings; DROP INDEX outbox; PRAGMA user_version = 1;
+            "ALTER TABLE downloads DROP COLUMN no_archive; DROP TABLE beginnings; DROP INDEX outbox;
+            PRAGMA user_version = 1;
             CREATE INDEX outbox ON downloads (next_attempt_at)
                 WHERE evicted_at IS NULL AND notified_at IS NULL",
         );
         let reader = super::super::RecordsReader::open(&file).unwrap_err();
-        assert!(matches!(reader, OpenError::OlderVersion { found: 1, known: 3, .. }), "{reader}");
+        assert!(matches!(reader, OpenError::OlderVersion { found: 1, .. }), "{reader}");
         let mut records = place.open();
         assert_eq!(records.begin(&[super::super::fixtures::server("a")], 5).unwrap(), [5]);
         assert_eq!(records.totals().unwrap().downloads(), 500);

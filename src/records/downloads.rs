@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, named_params, params};
 
 use super::outbox::{deliver, postpone};
 use super::{Download, Postponed, Records, RecordsError, modified_columns, storable};
-use crate::facts::FileFacts;
+use crate::facts::{Earlier, FileFacts};
 
 /// What became of a [`Download`] that was to be recorded. Ids ascend in the order of download.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,18 +30,25 @@ const INSERT_DIRECTORY: &str =
 /// A file that was marked as listed and never there (see [`super::Mark`]) is downloaded after all where its download was
 /// under way when it was marked.
 const INSERT: &str = "INSERT INTO downloads
-        (directory, name, text, size, modified, modified_source, downloaded_at, next_attempt_at)
-    VALUES (:directory, :name, :text, :size, :modified, :source, :downloaded_at, :downloaded_at)
+        (directory, name, text, size, modified, modified_source, downloaded_at, next_attempt_at, no_archive)
+    VALUES (:directory, :name, :text, :size, :modified, :source, :downloaded_at, :downloaded_at, :no_archive)
     ON CONFLICT (directory, name) DO UPDATE SET size = excluded.size, modified = excluded.modified,
         modified_source = excluded.modified_source, downloaded_at = excluded.downloaded_at,
-        notified_at = NULL, evicted_at = NULL, attempts = 0, next_attempt_at = excluded.downloaded_at
+        notified_at = NULL, evicted_at = NULL, attempts = 0, next_attempt_at = excluded.downloaded_at,
+        no_archive = excluded.no_archive
     WHERE evicted_at = downloaded_at AND notified_at = downloaded_at RETURNING id";
+/// Its notice goes with it, so that one that is under way is not taken for that of the new content.
+const GIVE_WAY: &str = "DELETE FROM downloads WHERE directory = ?1 AND name = ?2 AND no_archive = 1";
+const SAME_AGAIN: &str = "UPDATE downloads SET modified = ?3, modified_source = ?4
+    WHERE directory = ?1 AND name = ?2 AND no_archive = 1 RETURNING id";
+const FORGET_SHOWN: &str = "DELETE FROM last_listed WHERE id = ?1";
 const SHOWN_OTHERWISE: &str = "INSERT INTO last_listed VALUES (?1, ?2, ?3, ?4, ?5)
     ON CONFLICT (id) DO UPDATE SET size = excluded.size, modified = excluded.modified,
         modified_source = excluded.modified_source, changes = changes + excluded.changes";
 
 /// All of the above, to be prepared when the database is opened.
-pub(super) const STATEMENTS: [&str; 5] = [FIND, FIND_DIRECTORY, INSERT_DIRECTORY, INSERT, SHOWN_OTHERWISE];
+pub(super) const STATEMENTS: [&str; 8] =
+    [FIND, FIND_DIRECTORY, INSERT_DIRECTORY, INSERT, SHOWN_OTHERWISE, GIVE_WAY, SAME_AGAIN, FORGET_SHOWN];
 
 /// What is written with one sync of the disk.
 #[derive(Debug, Default)]
@@ -111,10 +118,26 @@ pub(super) fn find(
 pub(super) fn insert(connection: &Connection, file: &Download) -> rusqlite::Result<Recorded> {
     let (directory, text) = place(connection, file)?;
     let (seconds, source) = modified_columns(&file.facts);
+    match file.earlier {
+        Earlier::Stays => {}
+        Earlier::GivesWay => {
+            connection.prepare_cached(GIVE_WAY)?.execute(params![directory, file.name.wire()])?;
+        }
+        Earlier::IsTheSame => {
+            let row = params![directory, file.name.wire(), seconds, source];
+            let same = connection.prepare_cached(SAME_AGAIN)?.query_row(row, |row| row.get(0)).optional()?;
+            if let Some(id) = same {
+                connection.prepare_cached(FORGET_SHOWN)?.execute([id])?;
+                keep_if_shown_otherwise(connection, id, file)?;
+                return Ok(Recorded::Already { id });
+            }
+        }
+    }
     let inserted = connection.prepare_cached(INSERT)?.query_row(
         named_params! {
             ":directory": directory, ":name": file.name.wire(), ":text": text, ":size": storable(file.size),
             ":modified": seconds, ":source": source, ":downloaded_at": file.downloaded_at,
+            ":no_archive": file.no_archive,
         },
         |row| row.get(0),
     );
@@ -123,10 +146,16 @@ pub(super) fn insert(connection: &Connection, file: &Download) -> rusqlite::Resu
         let id = find.query_row(params![directory, file.name.wire()], |row| row.get(0))?;
         return Ok(Recorded::Already { id });
     };
+    keep_if_shown_otherwise(connection, id, file)?;
+    Ok(Recorded::New { id })
+}
+
+/// The size that a listing shows may not be the one that came.
+fn keep_if_shown_otherwise(connection: &Connection, id: i64, file: &Download) -> rusqlite::Result<()> {
     if file.facts.size.is_some_and(|size| size != file.size) {
         keep_listed(connection, id, &file.facts, 0)?;
     }
-    Ok(Recorded::New { id })
+    Ok(())
 }
 
 /// The directory of a download, which is put on record where it is new, and the `text` of the download in it.
@@ -174,7 +203,7 @@ mod tests {
     use crate::names::{RemoteName, RemotePath};
     use encoding_rs::{GBK, UTF_8, WINDOWS_1252};
 
-    use super::super::fixtures::{Place, directory, download, name, new_id, record_some, server};
+    use super::super::fixtures::{Place, directory, download, mlsd, name, new_id, record_some, server};
     use super::super::{Knowledge, PresentFile, Trouble};
     use super::*;
 
@@ -197,6 +226,55 @@ mod tests {
         records.mark_evicted(&[id], 10).unwrap();
         assert_eq!(records.record(&[download("a.zip", 11)]).unwrap(), [Recorded::Already { id }]);
         assert_eq!(all_present(&mut records).len(), 1);
+    }
+
+    #[test]
+    fn what_was_no_archive_gives_way_once_to_what_the_server_has_later() {
+        let place = Place::new();
+        let mut records = place.open();
+        let look_up = |records: &mut Records, size| {
+            let listing = [(name("a.zip"), mlsd(size, 60))];
+            records.look_up(&server("omc01"), &directory("/in"), &listing).unwrap()[0]
+        };
+        let empty = Download { facts: mlsd(0, 60), size: 0, no_archive: true, ..download("a.zip", 5) };
+        let old = new_id(records.record(std::slice::from_ref(&empty)).unwrap()[0]);
+        assert_eq!(look_up(&mut records, 0), Knowledge::Known);
+        records.mark_delivered(&[old], 6).unwrap();
+        let outdated = |is_present| Knowledge::Outdated { was: mlsd(0, 60), is_present };
+        // asked again and again, until it is done
+        assert_eq!([(); 2].map(|()| look_up(&mut records, 10)), [outdated(true); 2]);
+        records.mark_evicted(&[old], 7).unwrap();
+        assert_eq!(look_up(&mut records, 10), outdated(false));
+        assert_eq!(records.totals().unwrap().changes, 0);
+        let now = Download { earlier: Earlier::GivesWay, facts: mlsd(10, 60), ..download("a.zip", 9) };
+        let new = new_id(records.record(std::slice::from_ref(&now)).unwrap()[0]);
+        assert!(new > old, "the latest in the order of eviction");
+        // a call for the earlier content that ends now says nothing of this one
+        records.mark_delivered(&[old], 10).unwrap();
+        let due = records.due_notices(99, 9, &[]).unwrap().fresh;
+        let due: Vec<_> = due.iter().map(|notice| notice.id).collect();
+        assert_eq!(due, [new]);
+        let totals = records.totals().unwrap();
+        assert_eq!((totals.present_files, totals.present_bytes, totals.evicted_files), (1, 10, 0));
+        // an archive stays what it is
+        assert!(matches!(look_up(&mut records, 11), Knowledge::Changed { .. }));
+        assert_eq!(records.record(&[now]).unwrap(), [Recorded::Already { id: new }]);
+    }
+
+    #[test]
+    fn the_same_content_with_another_time_is_not_announced_again() {
+        let place = Place::new();
+        let mut records = place.open();
+        let empty = Download { facts: mlsd(0, 60), size: 0, no_archive: true, ..download("a.zip", 5) };
+        let id = new_id(records.record(std::slice::from_ref(&empty)).unwrap()[0]);
+        records.mark_delivered(&[id], 6).unwrap();
+        let touched = Download { facts: mlsd(0, 90), earlier: Earlier::IsTheSame, ..empty };
+        assert_eq!(records.record(&[touched]).unwrap(), [Recorded::Already { id }]);
+        let listing = [(name("a.zip"), mlsd(0, 90))];
+        let known = records.look_up(&server("omc01"), &directory("/in"), &listing).unwrap();
+        assert_eq!(known, [Knowledge::Known]);
+        let due = records.due_notices(99, 9, &[]).unwrap();
+        assert!(due.fresh.is_empty() && due.tried.is_empty());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use encoding_rs::UTF_8;
 use tempfile::TempDir;
 
 use super::{Download, Recorded, Records};
-use crate::facts::{FileFacts, Modified, TimeSource};
+use crate::facts::{Earlier, FileFacts, Modified, TimeSource};
 use crate::names::{RemoteName, RemotePath, ServerName};
 
 /// A place for a database that goes with the test.
@@ -57,6 +57,8 @@ pub(super) fn download(file_name: impl AsRef<[u8]>, at: i64) -> Download {
         facts: mlsd(10, 60),
         size: 10,
         downloaded_at: at,
+        no_archive: false,
+        earlier: Earlier::Stays,
     }
 }
 

@@ -9,7 +9,7 @@ use crate::facts::FileFacts;
 use crate::names::{RemoteName, RemotePath, ServerName};
 
 const LOOK_UP: &str = "SELECT d.id, d.size, d.modified, d.modified_source,
-        l.changes, l.size, l.modified, l.modified_source
+        l.changes, l.size, l.modified, l.modified_source, d.no_archive, d.evicted_at IS NULL
     FROM downloads d LEFT JOIN last_listed l ON l.id = d.id WHERE d.directory = ?1 AND d.name = ?2";
 const SHOWN_AS_STORED: &str = "DELETE FROM last_listed WHERE id = ?1";
 const SET_TIME: &str = "UPDATE downloads SET modified = ?2, modified_source = ?3 WHERE id = ?1";
@@ -72,6 +72,9 @@ struct Known {
     expected: FileFacts,
     /// Whether the listing was out of date when the file came, and no change has been seen since.
     listing_lags: bool,
+    /// It was taken though it was no archive.
+    no_archive: bool,
+    is_present: bool,
 }
 
 impl Known {
@@ -85,7 +88,8 @@ impl Known {
                 FileFacts { size: listed.map(i64::cast_unsigned), modified: modified(row, 6)? }
             }
         };
-        Ok(Self { id: row.get(0)?, size, expected, listing_lags: changes == Some(0) })
+        let (no_archive, is_present) = (row.get(8)?, row.get(9)?);
+        Ok(Self { id: row.get(0)?, size, expected, listing_lags: changes == Some(0), no_archive, is_present })
     }
 
     fn compare(&self, listed: &FileFacts) -> Finding {
@@ -94,6 +98,10 @@ impl Known {
         }
         if self.listing_lags && listed.size == Some(self.size) {
             return Finding { knowledge: Knowledge::Known, news: Some(News::CaughtUp { id: self.id }) };
+        }
+        if self.no_archive {
+            let knowledge = Knowledge::Outdated { was: self.expected, is_present: self.is_present };
+            return Finding { knowledge, news: None };
         }
         Finding {
             knowledge: Knowledge::Changed { was: self.expected },

@@ -557,7 +557,7 @@ mod tests {
         place.open().close();
         let connection = Connection::open(place.file()).unwrap();
         connection.execute_batch("PRAGMA user_version = 9").unwrap();
-        assert!(matches!(open(), OpenError::NewerVersion { found: 9, known: 3, .. }));
+        assert!(matches!(open(), OpenError::NewerVersion { found: 9, .. }));
         connection.execute_batch("PRAGMA application_id = 9").unwrap();
         assert!(matches!(open(), OpenError::NotOurs { .. }));
     }

@@ -28,7 +28,7 @@ pub enum Listing<'s> {
 /// How a file came to its end, after all of it was passed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Received {
-    /// False where the end could have been cut by an attacker, so that the size must prove the file whole.
+    /// False where the end could have been cut, so that size or content must prove the file whole.
     pub clean_end: bool,
     /// The size of the file after its last byte was read, where the server tells that in the same go.
     pub size_after: Option<u64>,

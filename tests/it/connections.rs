@@ -12,7 +12,7 @@ use crate::support::scripted::{
     CONNECT, Ending, File, Journal, Limit, LimitAt, Manner, Rule, ScriptedServer, passive,
 };
 use crate::support::service::{Server, Service, Setup, Stream};
-use crate::support::zips::{noise, zip};
+use crate::support::zips::{sized, zip};
 
 /// The answer to PASV or EPSV, from the address that listens.
 type Shape = fn(SocketAddr) -> Vec<u8>;
@@ -265,7 +265,7 @@ fn a_server_that_was_gone_is_collected_from_when_it_is_back() {
 /// A server that is silent at some step fails after the timeout, and is collected from once it speaks again.
 fn silent_at(what: &str, rule: Rule) {
     let ftp = ScriptedServer::start();
-    let whole = noise(1, 30_000);
+    let whole = sized(1, 30_000);
     put(&ftp, "/d/1.zip", whole.clone());
     ftp.rule(rule);
     let service = with(&ftp, &[("timeout", "'300ms'")]).started().run();
@@ -325,7 +325,7 @@ fn a_slow_transfer_is_not_silence() {
 #[test]
 fn a_transfer_below_the_lowest_useful_speed_is_given_up_and_resumed_later() {
     let ftp = ScriptedServer::start();
-    let whole = noise(1, 20_000);
+    let whole = sized(1, 20_000);
     put(&ftp, "/a/slow.zip", whole.clone());
     put(&ftp, "/b/2.zip", zip(2, 2000));
     // 1000 bytes a second, over twice the timeout
@@ -345,7 +345,7 @@ fn a_transfer_below_the_lowest_useful_speed_is_given_up_and_resumed_later() {
 #[test]
 fn without_a_lowest_speed_a_trickle_is_taken_as_long_as_it_lasts() {
     let ftp = ScriptedServer::start();
-    put(&ftp, "/1.zip", noise(1, 2000));
+    put(&ftp, "/1.zip", sized(1, 2000));
     // 10 bytes a time, 60 a second
     ftp.rule(Rule::on("RETR").trickle(10, Duration::from_millis(16)));
     let service = with(&ftp, &[("timeout", "'300ms'"), ("min_speed", "0")]).started().run();

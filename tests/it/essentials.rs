@@ -9,7 +9,7 @@ use crate::support::scripted::{
 };
 use crate::support::service::{Server, Service, Setup, Stream};
 use crate::support::wait::output_within;
-use crate::support::zips::{noise, zip};
+use crate::support::zips::{sized, zip};
 
 /// For what takes a moment: the machine may be slow, and everything else runs beside it.
 const SOON: Duration = Duration::from_secs(20);
@@ -94,7 +94,7 @@ fn a_file_that_grows_while_it_is_seen_ends_whole() {
 fn cut_transfers_are_never_taken_whatever_the_server_says() {
     for ending in [Ending::Success, Ending::Aborted, Ending::AbortedThenSuccess, Ending::Close] {
         let ftp = ScriptedServer::start();
-        let whole = noise(1, 30_000);
+        let whole = sized(1, 30_000);
         ftp.put("/1.zip", File::new(whole.clone()));
         ftp.rule(Rule::on("RETR").times(2).cut(10_000, ending));
         let service = run(one(&ftp).started());

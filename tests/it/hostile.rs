@@ -363,7 +363,8 @@ fn nothing_that_a_server_says_reaches_a_terminal_as_a_command() {
     ftp.make_directory("/shut");
     ftp.rule(Rule::on("MLSD").about("/shut").reply(format!("550 shut{NAME}\r\n")));
     host.answer(Answer::Raw(format!("HTTP/1.1 500 {NAME}\r\nX: {NAME}\r\n\r\n{NAME}").into_bytes()));
-    let mut service = one(&ftp).notify(&host.url()).started().run();
+    let setup = one(&ftp).notify(&host.url()).env("MROSYNC_STAYS_MS", "0");
+    let mut service = setup.started().run();
     recorded(&service, 2);
     error_shown(&service, "");
     rescanned(&ftp, 2);

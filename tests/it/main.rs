@@ -31,6 +31,7 @@ mod memory;
 mod mirror;
 mod notify;
 mod order;
+mod proof;
 mod properties;
 mod quiet;
 mod quota;

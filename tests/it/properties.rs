@@ -187,6 +187,7 @@ fn staged(world: &World, directory: &RemotePath, entry: &Entry, content: &[u8]) 
         file: file.into_file(),
         directory: Arc::new(directory.clone()),
         name: entry.name.clone(),
+        replaces: false,
         pulse: None,
     }
 }

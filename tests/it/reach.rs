@@ -12,7 +12,7 @@ use crate::support::daemons::{Daemon, Kind, Options, Tls};
 use crate::support::scripted::{Rule, ScriptedServer};
 use crate::support::service::{Server, Service, Setup, Stream};
 use crate::support::socks::{Manner, SocksProxy};
-use crate::support::zips::{noise, zip};
+use crate::support::zips::{sized, zip};
 
 /// `stop` is promised to answer in so long.
 pub const STOP_WITHIN: Duration = Duration::from_secs(2);
@@ -321,7 +321,7 @@ fn a_server_outside_of_its_windows_is_not_connected_to_until_they_open() {
 #[test]
 fn at_the_end_of_a_window_sessions_are_closed_and_a_transfer_is_kept_for_the_next() {
     let ftp = ScriptedServer::start();
-    let large = noise(1, 3_000_000);
+    let large = sized(1, 3_000_000);
     put(&ftp, "/1.zip", large.clone());
     let zone = zone_in_which_it_is("11:59:52");
     let setup = with(&ftp, &[("windows", "['11:00-12:00']"), ("max_rate", "'200kB/s'")]);
@@ -375,7 +375,7 @@ fn check_connects_to_no_server_outside_of_its_windows() {
 #[test]
 fn a_limit_is_shared_by_the_connections_of_a_server_and_is_no_slowness_of_it() {
     let ftp = ScriptedServer::start();
-    (0..4).for_each(|n| put(&ftp, format!("/{n}.zip"), noise(n, 250_000)));
+    (0..4).for_each(|n| put(&ftp, format!("/{n}.zip"), sized(n, 250_000)));
     let keys = [("max_rate", "'200kB/s'"), ("min_speed", "'150kB'"), ("timeout", "'500ms'")];
     let service = with(&ftp, &keys).started().run();
     ready(&service);
@@ -395,7 +395,7 @@ fn the_fleets_limit_is_shared_by_all_servers() {
     let servers = [ScriptedServer::start(), ScriptedServer::start()];
     let mut setup = Setup::new().toml("[sync]\nmax_rate = '200kB/s'\n");
     for (n, ftp) in (1..).zip(&servers) {
-        put(ftp, "/1.zip", noise(n, 500_000));
+        put(ftp, "/1.zip", sized(n, 500_000));
         setup = setup.server(Server::scripted(&format!("omc0{n}"), ftp));
     }
     let service = setup.started().run();
@@ -408,7 +408,7 @@ fn the_fleets_limit_is_shared_by_all_servers() {
 #[test]
 fn without_a_limit_nothing_waits() {
     let ftp = ScriptedServer::start();
-    put(&ftp, "/1.zip", noise(1, 20_000_000));
+    put(&ftp, "/1.zip", sized(1, 20_000_000));
     let service = one(&ftp).started().run();
     ready(&service);
     recorded(&service, 1);

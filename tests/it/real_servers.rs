@@ -17,7 +17,7 @@ use crate::support::processes;
 use crate::support::raw::RawClient;
 use crate::support::service::{Server, Service, Setup, Stream};
 use crate::support::wait::{eventually, obtain};
-use crate::support::zips::{noise, zip};
+use crate::support::zips::{sized, zip};
 
 /// TLS and slow password hashes take their time when everything runs at once.
 const SOON: Duration = Duration::from_secs(60);
@@ -337,7 +337,7 @@ fn throttle_vsftpd(daemon: &Daemon, bytes_per_second: u32) {
 
 /// Stops in the midst of a slow transfer, and goes on where it was.
 fn resumes(daemon: &Daemon) {
-    let whole = noise(1, 3_000_000);
+    let whole = sized(1, 3_000_000);
     put(&daemon.root, "big.zip", &whole);
     let tap = Tap::before(daemon.addr);
     let server = tap.of(Server::daemon("omc01", daemon, Tls::Off)).key("timeout", "'20s'");

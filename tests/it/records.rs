@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use chrono::DateTime;
 use encoding_rs::UTF_8;
-use mrosync::facts::{Download, FileFacts};
+use mrosync::facts::{Download, Earlier, FileFacts};
 use mrosync::names::{RemoteName, RemotePath, ServerName};
 use mrosync::records::Records;
 use serde_json::Value;
@@ -214,6 +214,8 @@ fn download(at: i64) -> Download {
         facts: FileFacts::default(),
         size: 10,
         downloaded_at: at,
+        no_archive: false,
+        earlier: Earlier::Stays,
     }
 }
 

@@ -14,7 +14,7 @@ use crate::support::notify::NotifyStub;
 use crate::support::scripted::{File, Rule, ScriptedServer};
 use crate::support::service::{Server, Service, Setup, Stream};
 use crate::support::wait::eventually;
-use crate::support::zips::{noise, zip};
+use crate::support::zips::{sized, zip};
 use crate::web::page;
 
 /// How long a reload may take: scanners that are to end have 2 s, as at `stop`.
@@ -59,7 +59,7 @@ impl Busy {
 
     fn new() -> Self {
         let ftp = ScriptedServer::start();
-        ftp.put("/large.zip", File::new(noise(1, Self::BYTES)));
+        ftp.put("/large.zip", File::new(sized(1, Self::BYTES)));
         ftp.rule(Rule::on("RETR").trickle(4000, Duration::from_millis(30)));
         Self(ftp)
     }
@@ -223,7 +223,7 @@ fn a_certificate_that_was_renewed_under_its_old_name_is_a_change() {
 #[test]
 fn a_server_that_is_removed_in_the_middle_of_a_file_resumes_it_when_it_is_added_again() {
     let (ftp, other) = (ScriptedServer::start(), ScriptedServer::start());
-    let whole = noise(1, 400_000);
+    let whole = sized(1, 400_000);
     put(&ftp, "/1.zip", whole.clone());
     ftp.rule(Rule::on("RETR").once().stall(200_000));
     let (server, other) = (Server::scripted("omc01", &ftp), Server::scripted("omc02", &other));

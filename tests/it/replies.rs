@@ -9,7 +9,7 @@ use crate::steps::{
 };
 use crate::support::scripted::{CONNECT, Rule, ScriptedServer};
 use crate::support::service::Service;
-use crate::support::zips::{noise, zip};
+use crate::support::zips::{noise, sized, zip};
 
 /// A server with two zips that answers by these rules gives them, without a fault.
 fn served(what: &str, rules: &[Rule]) {
@@ -42,7 +42,7 @@ fn any_code_of_success_ends_a_transfer_or_a_listing_well() {
 fn codes_that_nobody_has_heard_of_are_judged_by_their_first_digit() {
     for closing in ["399 what next\r\n", "499 not now\r\n", "522 no\r\n", "599 never\r\n", "630 safe\r\n"] {
         let ftp = ScriptedServer::start();
-        let whole = noise(1, 30_000);
+        let whole = sized(1, 30_000);
         put(&ftp, "/1.zip", whole.clone());
         ftp.rule(Rule::on("RETR").closing(closing));
         let service = one(&ftp).started().run();
@@ -58,7 +58,7 @@ fn codes_that_nobody_has_heard_of_are_judged_by_their_first_digit() {
 #[test]
 fn a_size_with_words_behind_it_is_a_size_and_times_are_never_asked_for() {
     let ftp = ScriptedServer::start();
-    let whole = noise(1, 5000);
+    let whole = sized(1, 5000);
     put(&ftp, "/1.zip", whole.clone());
     ftp.rule(Rule::on("MLSD").content("type=file; 1.zip\r\n"));
     ftp.rule(Rule::on("SIZE").reply("213 5000 bytes\r\n"));

@@ -9,7 +9,7 @@ use crate::support::notify::NotifyStub;
 use crate::support::scripted::{File, Rule, ScriptedServer};
 use crate::support::service::{Server, Service, Setup, Stream};
 use crate::support::wait::output_within;
-use crate::support::zips::{noise, zip};
+use crate::support::zips::{sized, zip};
 
 /// For what takes a moment: the machine may be slow, and everything else runs beside it.
 const SOON: Duration = Duration::from_secs(30);
@@ -111,7 +111,7 @@ fn a_service_killed_at_any_moment_goes_on_where_it_was() {
 fn what_is_half_downloaded_when_it_is_killed_is_resumed_by_the_next_process() {
     for killed in [true, false] {
         let ftp = ScriptedServer::start();
-        let content = noise(7, 400_000);
+        let content = sized(7, 400_000);
         ftp.put("/1.zip", File::new(content.clone()));
         ftp.rule(Rule::on("RETR").once().stall(200_000));
         let mut service = one(&ftp).started().run();

@@ -3,7 +3,7 @@
 use crate::steps::{SOON, content, faultless, names, one, put, recorded, rescanned, with};
 use crate::support::scripted::{Ending, File, Rest, Retr, Rule, ScriptedServer};
 use crate::support::service::Service;
-use crate::support::zips::{noise, zip};
+use crate::support::zips::{sized, zip};
 
 /// How much of the file comes before it stalls.
 const HALF: u64 = 200_000;
@@ -76,11 +76,11 @@ fn a_file_whose_size_or_time_changed_meanwhile_is_fetched_from_its_start() {
 
 #[test]
 fn other_content_of_the_same_size_and_time_is_never_glued_to_what_is_there() {
-    let ftp = half(noise(1, 400_000));
+    let ftp = half(sized(1, 400_000));
     let mut service = one(&ftp).started().run();
     has_half(&service);
     assert!(service.command("stop").starts_with("ok"));
-    let fresh = noise(2, 400_000);
+    let fresh = sized(2, 400_000);
     put(&ftp, "/1.zip", fresh.clone());
     assert!(service.command("start").starts_with("ok"));
     recorded(&service, 1);
@@ -124,7 +124,7 @@ fn a_server_that_refuses_or_ignores_rest_gives_the_whole_file_all_the_same() {
 #[test]
 fn a_connection_that_breaks_is_resumed_by_the_same_scan_or_the_next() {
     for ending in [Ending::Close, Ending::Aborted, Ending::AbortedThenSuccess] {
-        let whole = noise(1, 400_000);
+        let whole = sized(1, 400_000);
         let ftp = ScriptedServer::start();
         put(&ftp, "/1.zip", whole.clone());
         ftp.rule(Rule::on("RETR").once().cut(HALF, ending));
@@ -138,7 +138,7 @@ fn a_connection_that_breaks_is_resumed_by_the_same_scan_or_the_next() {
 
 #[test]
 fn a_file_that_comes_in_many_pieces_is_whole_in_the_end() {
-    let whole = noise(1, 500_000);
+    let whole = sized(1, 500_000);
     let ftp = ScriptedServer::start();
     put(&ftp, "/1.zip", whole.clone());
     ftp.rule(Rule::on("RETR").times(5).cut(150_000, Ending::Close));

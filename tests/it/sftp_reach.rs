@@ -15,7 +15,7 @@ use crate::support::service::{Server, Setup, Stream};
 use crate::support::sftp::SftpServer;
 use crate::support::socks::{Manner, SocksProxy};
 use crate::support::sshd::{Sshd, write_key};
-use crate::support::zips::{noise, zip};
+use crate::support::zips::{sized, zip};
 
 /// A service with `ssh` as its only server, `omc01`, and some of the server's keys set to TOML values.
 fn with(ssh: &SftpServer, keys: &[(&str, &str)]) -> Setup {
@@ -34,7 +34,7 @@ const PIECE: u64 = RATE / 20;
 #[test]
 fn a_limit_is_shared_by_the_connections_of_a_server_and_is_no_slowness_of_it() {
     let ssh = SftpServer::start();
-    (0..4).for_each(|n| ssh.put(&format!("/{n}.zip"), noise(n, 250_000)));
+    (0..4).for_each(|n| ssh.put(&format!("/{n}.zip"), sized(n, 250_000)));
     let keys = [("max_rate", "'200kB/s'"), ("min_speed", "'150kB'"), ("timeout", "'500ms'")];
     let service = with(&ssh, &keys).started().run();
     service.wait_for(SOON, "a transfer", |_| !ssh.journal().reads.is_empty());
@@ -48,7 +48,7 @@ fn a_limit_is_shared_by_the_connections_of_a_server_and_is_no_slowness_of_it() {
     });
     // a megabyte at 200 kB/s
     assert!(began.elapsed() > Duration::from_secs(4), "{:?}", began.elapsed());
-    assert!(content(&service, "omc01/3.zip") == noise(3, 250_000));
+    assert!(content(&service, "omc01/3.zip") == sized(3, 250_000));
     assert!(ssh.journal().most_open > 1);
     faultless(&service);
     assert!(logged(&service, "too slow").is_empty() && logged(&service, "no answer").is_empty());
@@ -58,7 +58,7 @@ fn a_limit_is_shared_by_the_connections_of_a_server_and_is_no_slowness_of_it() {
 fn under_a_limit_little_is_asked_for_at_a_time() {
     for (limit, expected, step) in [("'1KiB/s'", 2, 512), ("'200kB/s'", 5, PIECE), ("0", 16, 32 * 1024)] {
         let ssh = SftpServer::start();
-        ssh.put("/1.zip", noise(1, 3_000_000));
+        ssh.put("/1.zip", sized(1, 3_000_000));
         ssh.manner(|manner| manner.silent_after = Some(0));
         let setup = with(&ssh, &[("max_rate", limit), ("timeout", "'1s'"), ("connections", "1")]);
         let service = setup.interval("1h").started().run();
@@ -89,8 +89,8 @@ fn listings_are_paid_for_and_are_no_slowness_either() {
 #[test]
 fn the_fleets_limit_is_shared_by_servers_of_both_protocols() {
     let (ssh, ftp) = (SftpServer::start(), ScriptedServer::start());
-    ssh.put("/1.zip", noise(1, 500_000));
-    crate::steps::put(&ftp, "/1.zip", noise(1, 500_000));
+    ssh.put("/1.zip", sized(1, 500_000));
+    crate::steps::put(&ftp, "/1.zip", sized(1, 500_000));
     let setup = Setup::new().toml("[sync]\nmax_rate = '200kB/s'\n");
     let setup = setup.server(ssh.server("omc01")).server(Server::scripted("omc02", &ftp));
     let service = setup.started().run();
@@ -103,7 +103,7 @@ fn the_fleets_limit_is_shared_by_servers_of_both_protocols() {
 #[test]
 fn a_pause_for_the_limit_holds_up_no_stop() {
     let ssh = SftpServer::start();
-    ssh.put("/1.zip", noise(1, 1_000_000));
+    ssh.put("/1.zip", sized(1, 1_000_000));
     let mut service = with(&ssh, &[("max_rate", "'1KiB/s'")]).started().run();
     service.wait_for(SOON, "a transfer", |_| !ssh.journal().reads.is_empty());
     let began = Instant::now();
@@ -214,7 +214,7 @@ fn what_the_defaults_say_of_data_connections_neither_stops_a_server_nor_is_it_sh
 #[test]
 fn a_window_opens_and_at_its_end_sessions_are_closed_and_a_transfer_is_kept() {
     let ssh = SftpServer::start();
-    ssh.put("/1.zip", noise(1, 4_000_000));
+    ssh.put("/1.zip", sized(1, 4_000_000));
     let zone = zone_in_which_it_is("11:59:52");
     let keys = [("windows", "['11:00-12:00']"), ("max_rate", "'200kB/s'")];
     let service = with(&ssh, &keys).env("TZ", &zone).started().run();

@@ -9,7 +9,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use crate::support::notify::{Answer, NotifyStub};
 use crate::support::scripted::{CONNECT, Ending, File, ListStyle, Rule, ScriptedServer};
 use crate::support::service::{Server, Service, Setup, Stream};
-use crate::support::zips::{noise, zip};
+use crate::support::zips::{sized, zip};
 
 /// For what takes a moment: the machine may be slow, and everything else runs beside it.
 const SOON: Duration = Duration::from_secs(30);
@@ -211,7 +211,7 @@ fn what_was_downloaded_before_a_signal_is_on_record_after_it() {
 #[test]
 fn what_is_half_downloaded_at_a_stop_is_resumed_by_the_next_start() {
     let ftp = ScriptedServer::start();
-    let content = noise(7, 400_000);
+    let content = sized(7, 400_000);
     ftp.put("/1.zip", File::new(content.clone()));
     ftp.rule(Rule::on("RETR").once().stall(200_000));
     let mut service = Setup::new().server(Server::scripted("omc01", &ftp)).started().run();

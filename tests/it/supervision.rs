@@ -78,7 +78,7 @@ fn a_panic_anywhere_costs_that_piece_of_work_and_is_logged_with_its_owner_and_pl
         ("resolve:omc02=panic*1", "server=omc02 ", "src/ftp/route.rs:"),
         ("fetch:omc03=panic*1", "server=omc03 ", "src/mirror/obtain.rs:"),
         ("record:omc04=panic*1", "server=omc04 ", "src/mirror/obtain.rs:"),
-        ("verify:server=omc05=panic*1", "server=omc05 ", "src/mirror/fetch.rs:"),
+        ("verify:server=omc05=panic*1", "server=omc05 ", "src/mirror/proof.rs:"),
         ("store:6.zip=panic*2", "publisher ", "src/mirror/publisher.rs:"),
         ("warden=pass*3,warden=panic*1", "warden ", "src/actors/quota_warden.rs:"),
         ("announce=panic*1", "notifier ", "src/actors/notifier.rs:"),

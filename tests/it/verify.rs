@@ -1,13 +1,13 @@
 //! When a file is taken for whole, and what becomes of one that is not.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::steps::{
-    SOON, content, error_shown, faultless, logged, names, one, put, recorded, rescanned, shown, with,
+    SOON, content, error_shown, faultless, logged, names, one, put, ready, recorded, rescanned, shown, with,
 };
 use crate::support::scripted::{Command, Ending, File, Rule, ScriptedServer};
 use crate::support::service::Service;
-use crate::support::zips::{noise, zip};
+use crate::support::zips::{noise, sized, zip};
 
 /// Another time of change than files have at first.
 const LATER: i64 = 1_800_000_000;
@@ -138,15 +138,27 @@ fn an_empty_file_that_fills_up_before_the_second_scan_is_never_taken_empty() {
 }
 
 #[test]
-fn what_is_no_zip_archive_is_taken_as_it_is_with_a_warning() {
+fn what_is_no_zip_archive_is_taken_with_a_warning_once_it_has_stayed_the_same() {
     let ftp = ScriptedServer::start();
     let bytes = noise(1, 5000);
     put(&ftp, "/1.zip", bytes.clone());
-    let service = one(&ftp).started().run();
+    put(&ftp, "/changes.zip", noise(2, 5000));
+    let began = Instant::now();
+    let service = one(&ftp).env("MROSYNC_STAYS_MS", "3000").started().run();
+    ready(&service);
+    // the same size and time, and other bytes each time
+    ftp.wait_for(SOON, "it was fetched", |journal| journal.retrs_of("/changes.zip") >= 3);
+    put(&ftp, "/changes.zip", noise(3, 5000));
     recorded(&service, 1);
+    assert!(began.elapsed() > Duration::from_secs(3));
+    assert_eq!(names(&service), ["omc01/1.zip"]);
     assert_eq!(content(&service, "omc01/1.zip"), bytes);
-    let told = logged(&service, "no zip archive");
-    assert!(told.len() == 1 && told[0].contains("WARN") && told[0].contains("/1.zip"), "{told:#?}");
+    recorded(&service, 2);
+    assert_eq!(content(&service, "omc01/changes.zip"), noise(3, 5000));
+    let told = logged(&service, "it is no zip archive; taken as it is");
+    let told: Vec<_> = told.into_iter().filter(|line| line.contains("WARN")).collect();
+    assert!(told.len() == 2 && told[0].contains("/1.zip"), "{told:#?}");
+    faultless(&service);
 }
 
 #[test]
@@ -166,10 +178,13 @@ fn with_verify_zip_only_readable_archives_are_taken() {
     recorded(&service, 1);
     assert_eq!(names(&service), ["omc01/good.zip"]);
     assert!(!logged(&service, "not a readable zip archive").is_empty());
-    // the ends alone are right, which is all that "auto" asks
+    // "auto" takes no damaged archive either
     let ftp = ScriptedServer::start();
     put(&ftp, "/damaged.zip", damaged);
-    recorded(&one(&ftp).started().run(), 1);
+    let service = one(&ftp).started().run();
+    tried(&ftp, "/damaged.zip", 3);
+    nothing_taken(&service);
+    assert!(!logged(&service, "the zip archive is not whole (entry 1: Invalid checksum)").is_empty());
 }
 
 #[test]
@@ -224,8 +239,7 @@ fn a_transfer_that_fails_in_any_way_is_never_taken() {
 /// While `rule` holds the file is asked for and not taken; afterwards it is.
 fn never_taken_while(what: &str, rule: Rule) {
     let ftp = ScriptedServer::start();
-    // no zip archive: the end of one would be missed in a cut file, whatever the server says of it
-    let whole = noise(1, 30_000);
+    let whole = sized(1, 30_000);
     put(&ftp, "/1.zip", whole.clone());
     ftp.rule(rule);
     let service = with(&ftp, &[("timeout", "'300ms'")]).started().run();
@@ -241,7 +255,7 @@ fn never_taken_while(what: &str, rule: Rule) {
 #[test]
 fn the_size_is_asked_for_where_the_listing_has_none_or_another_and_not_otherwise() {
     let ftp = ScriptedServer::start();
-    let whole = noise(1, 5000);
+    let whole = sized(1, 5000);
     for name in ["same", "less", "more", "none"] {
         put(&ftp, format!("/{name}.zip"), whole.clone());
     }

@@ -15,6 +15,13 @@ pub fn zip(seed: u64, size: usize) -> Vec<u8> {
     archive.finish().expect("room in memory").into_inner()
 }
 
+/// A readable archive of exactly `size` bytes, for tests that want any bytes that are taken.
+pub fn sized(seed: u64, size: usize) -> Vec<u8> {
+    let archive = zip(seed, size - zip(seed, 0).len());
+    assert_eq!(archive.len(), size);
+    archive
+}
+
 /// `size` bytes that look random and are the same for the same `seed` (xorshift64*).
 pub fn noise(seed: u64, size: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;

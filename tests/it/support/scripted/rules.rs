@@ -164,6 +164,8 @@ pub enum Ending {
     Silence,
     /// The control connection is closed too.
     Close,
+    /// A reset, once the client has had the time to read what came, and 226.
+    Reset,
 }
 
 impl Default for Manner {

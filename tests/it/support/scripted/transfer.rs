@@ -5,6 +5,8 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use socket2::SockRef;
+
 use super::super::net::{LOOK_UP_EVERY, Waited, accept_for, is_closed};
 use super::rules::{DataFault, Ending};
 use super::session::{Acts, Gone, Session, Step};
@@ -109,6 +111,10 @@ impl Session<'_> {
         if matches!(sent, Sent::All | Sent::Cut(Ending::Success)) {
             self.finish(&data);
         }
+        if matches!(sent, Sent::Cut(Ending::Reset)) {
+            self.gate.pause(Duration::from_millis(200));
+            SockRef::from(&*data).set_linger(Some(Duration::ZERO)).ok();
+        }
         drop(data);
         let early = self.look_for_early()?;
         self.shared.note(|journal| match retr {
@@ -117,7 +123,7 @@ impl Session<'_> {
         });
         let success = acts.closing.as_deref().unwrap_or(b"226 Transfer complete.\r\n");
         match sent {
-            Sent::All | Sent::Cut(Ending::Success) => self.send(success),
+            Sent::All | Sent::Cut(Ending::Success | Ending::Reset) => self.send(success),
             Sent::Cut(Ending::Silence) => Ok(()),
             Sent::Cut(Ending::Close) => Err(Gone),
             Sent::Cut(Ending::AbortedThenSuccess) => {

@@ -1,0 +1,50 @@
+//! The bytes of a received file: of a small one in memory, of any other on the disk.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+/// See the module. Read at positions; the file's own position is left alone.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Source<'a> {
+    File(&'a File),
+    Memory(&'a [u8]),
+}
+
+impl Source<'_> {
+    /// Reads what is there at `at`, at most as much as fits into `buffer`; 0 bytes at the end.
+    pub(super) fn read_at(self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+        match self {
+            Self::File(file) => file.read_at(buffer, at),
+            Self::Memory(bytes) => {
+                let rest = usize::try_from(at).ok().and_then(|at| bytes.get(at..)).unwrap_or_default();
+                let length = rest.len().min(buffer.len());
+                let (into, from) = (buffer.get_mut(..length), rest.get(..length));
+                into.zip(from).into_iter().for_each(|(into, from)| into.copy_from_slice(from));
+                Ok(length)
+            }
+        }
+    }
+
+    /// Fills `buffer` with what is at `at`.
+    pub(super) fn read_exact_at(self, mut buffer: &mut [u8], mut at: u64) -> io::Result<()> {
+        while !buffer.is_empty() {
+            match self.read_at(buffer, at) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(read) => {
+                    buffer = buffer.get_mut(read..).unwrap_or_default();
+                    at += read as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether these bytes stand at `at`.
+    pub(super) fn has(self, bytes: &[u8], at: u64) -> io::Result<bool> {
+        let mut there = vec![0; bytes.len()];
+        Ok(self.read_at(&mut there, at)? == bytes.len() && there == bytes)
+    }
+}
