@@ -22,10 +22,12 @@ use crate::open_files::{self, Need};
 use crate::overview::process;
 use crate::quota::Usage;
 use crate::records::RecordsReader;
-use crate::remote::{Connector, Entry, Kind, Session, Summary};
+use crate::remote::{Connector, Entry, Kind, Session, Summary, Verdict};
 use crate::terminal::foot::Foot;
 use crate::terminal::progress;
 
+/// Ways of listing that a directory is tried in, one after the other.
+const MAX_WAYS: usize = 5;
 /// For logging out.
 const QUIT_LIMIT: Duration = Duration::from_secs(1);
 /// For one server, and so many of its timeouts where that is more: each step has its limit, and a listing that trickles
@@ -157,6 +159,7 @@ async fn probe(settings: &ServerSettings) -> anyhow::Result<String> {
     session.quit(QUIT_LIMIT).await;
     let mut way = settings.reach.in_words(settings.tls);
     way.splice(0..0, tls.map(str::to_owned));
+    way.extend(connector.listing_in_words().map(|listing| format!("lists by {listing}")));
     let way: String = way.iter().map(|words| format!(", {words}")).collect();
     let selected = selected(&settings.selection);
     Ok(format!("{host}:{port}, logged in as {user}{way}; {}{selected}", found.join("; ")))
@@ -192,22 +195,31 @@ struct Count {
 }
 
 async fn list(session: &mut Session, path: &RemotePath, selection: &Selection) -> anyhow::Result<String> {
-    let mut counted = Count::default();
-    let mut take = |entries: &mut Vec<Entry>| count(entries, path, selection, &mut counted);
-    let mut entries = Vec::new();
-    let mut listing = session.list(path).await?;
-    loop {
-        let more = listing.next(&mut entries).await?;
-        take(&mut entries);
-        if !more {
-            break;
+    for _ in 0..MAX_WAYS {
+        let mut counted = Count::default();
+        let mut take = |entries: &mut Vec<Entry>| count(entries, path, selection, &mut counted);
+        let mut entries = Vec::new();
+        let mut listing = session.list(path).await?;
+        loop {
+            let more = listing.next(&mut entries).await?;
+            take(&mut entries);
+            if !more {
+                break;
+            }
         }
+        let summary = listing.finish(&mut entries).await?;
+        take(&mut entries);
+        if let Verdict::Again(_) = session.settle(path, &summary, true).await? {
+            continue;
+        }
+        let Count { directories, zips, left_out } = counted;
+        let left_out = if left_out > 0 { format!(", {left_out} of them left out") } else { String::new() };
+        return Ok(format!(
+            "{path}: {directories} directories, {zips} zips{left_out}{}",
+            complaint(&summary)
+        ));
     }
-    let summary = listing.finish(&mut entries).await?;
-    take(&mut entries);
-    let Count { directories, zips, left_out } = counted;
-    let left_out = if left_out > 0 { format!(", {left_out} of them left out") } else { String::new() };
-    Ok(format!("{path}: {directories} directories, {zips} zips{left_out}{}", complaint(&summary)))
+    bail!("each way of listing it contradicts the others")
 }
 
 fn count(entries: &mut Vec<Entry>, path: &RemotePath, selection: &Selection, counted: &mut Count) {

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use chrono::Datelike;
+
 use crate::names::{RemoteName, RemotePath, ServerName};
 
 /// What a server says of a file in a listing. Shown as `123 bytes of 2026-11-23 03:00:05`.
@@ -40,6 +42,12 @@ impl fmt::Display for FileFacts {
         time.map_or(Ok(()), |time| write!(f, " of {}", time.format("%Y-%m-%d %H:%M:%S")))
     }
 }
+
+/// Zones lie at most so far apart that a server may be set from one to the other: a change of its zone.
+const LARGEST_SHIFT: i64 = 14 * 3600;
+/// Zones differ by whole quarters of an hour.
+const ZONE_STEP: i64 = 900;
+const DAY_SECONDS: i64 = 86_400;
 
 /// A server's time of a file. Compared with other times of the same file only, never with our clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -100,14 +108,38 @@ impl Modified {
         self.source != TimeSource::ListDay
     }
 
-    /// Equal as far as the coarser of the two tells; times of different commands always agree.
+    /// By how many seconds `later` is shown later, where that is what daylight saving or another zone of the server makes
+    /// of the same time: whole quarters of an hour. Of times to the day, one day.
+    #[must_use]
+    pub fn shift_to(self, later: Self) -> Option<i64> {
+        let by = later.unix_seconds.saturating_sub(self.unix_seconds);
+        let is_shift = match self.source {
+            TimeSource::ListDay => by.abs() == DAY_SECONDS,
+            _ => by != 0 && by % ZONE_STEP == 0 && by.abs() <= LARGEST_SHIFT,
+        };
+        (is_shift && self.source == later.source).then_some(by)
+    }
+
+    /// Equal as far as the coarser of the two tells; times of different commands always agree. LIST shows no year with a
+    /// time of day, so that one may be guessed: a year more or less agrees too.
     #[must_use]
     pub fn agrees_with(self, other: Self) -> bool {
         if (self.source == TimeSource::Mlsd) != (other.source == TimeSource::Mlsd) {
             return true;
         }
         let grain = self.source.seconds().max(other.source.seconds());
-        self.unix_seconds.div_euclid(grain) == other.unix_seconds.div_euclid(grain)
+        let is_equal = |other: i64| self.unix_seconds.div_euclid(grain) == other.div_euclid(grain);
+        let may_be_guessed =
+            |time: Self| matches!(time.source, TimeSource::ListMinute | TimeSource::ListSecond);
+        is_equal(other.unix_seconds)
+            || ((may_be_guessed(self) || may_be_guessed(other))
+                && [-1, 1].into_iter().filter_map(|years| other.in_another_year(years)).any(is_equal))
+    }
+
+    /// The same day and time of day, so many years later.
+    fn in_another_year(self, years: i32) -> Option<i64> {
+        let time = chrono::DateTime::from_timestamp(self.unix_seconds, 0)?;
+        Some(time.with_year(time.year().checked_add(years)?)?.timestamp())
     }
 }
 
@@ -151,6 +183,14 @@ pub enum Knowledge {
     New,
     /// Downloaded, and listed as it was then or as it was reported changed.
     Known,
+    /// Downloaded, and listed as before but for its time, which differs as a change of the server's zone or of daylight
+    /// saving makes it. Answered so until [`crate::records::Records::settle_shifts`] says what it was.
+    Shifted {
+        /// What the server showed before.
+        was: FileFacts,
+        /// Seconds.
+        by: i64,
+    },
     /// Downloaded, and listed otherwise than before. Each change is answered so once, ever.
     Changed {
         /// What the server showed before.
@@ -164,6 +204,19 @@ pub enum Knowledge {
         /// Whether that content is still in the mirror.
         is_present: bool,
     },
+}
+
+/// A known file that is listed with another time, as of which [`Knowledge::Shifted`] was answered.
+#[derive(Debug, Clone)]
+pub struct Shifted {
+    /// The directory on the server.
+    pub directory: Arc<RemotePath>,
+    /// The name in it.
+    pub name: RemoteName,
+    /// What the server shows now.
+    pub facts: FileFacts,
+    /// It is the server's zone that changed, and not the file.
+    pub is_zone: bool,
 }
 
 /// A recorded file that is to be announced.
@@ -215,5 +268,39 @@ mod tests {
         assert!(at(90_000, TimeSource::ListDay).agrees_with(at(86_460, TimeSource::ListMinute)));
         assert!(at(1, TimeSource::Mlsd).agrees_with(at(90_000, TimeSource::ListMinute)));
         assert!(!at(1, TimeSource::Mlsd).agrees_with(at(2, TimeSource::Mlsd)));
+    }
+
+    #[test]
+    fn a_year_that_was_guessed_wrong_is_no_other_time() {
+        let at = |time: &str, source| Modified {
+            unix_seconds: time.parse::<chrono::DateTime<chrono::Utc>>().unwrap().timestamp(),
+            source,
+        };
+        let guessed = at("2025-12-10T12:00:00Z", TimeSource::ListMinute);
+        assert!(guessed.agrees_with(at("2026-12-10T12:00:00Z", TimeSource::ListMinute)));
+        assert!(at("2026-12-10T00:00:00Z", TimeSource::ListDay).agrees_with(guessed));
+        assert!(!guessed.agrees_with(at("2026-12-10T12:01:00Z", TimeSource::ListMinute)));
+        assert!(!guessed.agrees_with(at("2027-12-10T12:00:00Z", TimeSource::ListMinute)));
+        let (day, year_later) = ("2025-12-10T00:00:00Z", "2026-12-10T00:00:00Z");
+        assert!(!at(day, TimeSource::ListDay).agrees_with(at(year_later, TimeSource::ListDay)));
+        assert!(!at(day, TimeSource::Mlsd).agrees_with(at(year_later, TimeSource::Mlsd)));
+    }
+
+    #[test]
+    fn a_shift_is_what_zones_and_daylight_saving_make_of_a_time() {
+        let at = |unix_seconds, source| Modified { unix_seconds, source };
+        let shift = |source, by| at(1_000_000, source).shift_to(at(1_000_000 + by, source));
+        for by in [3600, -3600, 1800, 5 * 3600 + 2700, -14 * 3600] {
+            assert_eq!(shift(TimeSource::Mlsd, by), Some(by));
+            assert_eq!(shift(TimeSource::ListMinute, by), Some(by));
+        }
+        for by in [0, 60, 3601, 86_400, 15 * 3600] {
+            assert_eq!(shift(TimeSource::ListMinute, by), None, "{by}");
+        }
+        assert_eq!(
+            (shift(TimeSource::ListDay, -86_400), shift(TimeSource::ListDay, 3600)),
+            (Some(-86_400), None)
+        );
+        assert_eq!(at(0, TimeSource::Mlsd).shift_to(at(3600, TimeSource::ListMinute)), None);
     }
 }

@@ -212,6 +212,12 @@ impl RemotePath {
             || self.wire.strip_prefix(other.wire.as_slice()).is_some_and(|rest| rest.starts_with(b"/"))
     }
 
+    /// Whether one of its components is this, as the server knows it.
+    #[must_use]
+    pub fn has_component(&self, wire: &[u8]) -> bool {
+        !wire.is_empty() && self.wire.split(|byte| *byte == b'/').any(|component| component == wire)
+    }
+
     /// The bytes that the server knows the path by.
     #[must_use]
     pub fn wire(&self) -> &[u8] {

@@ -120,6 +120,9 @@ pub struct ServerStatus {
     pub changed_files: u64,
     /// Lines of the last scan's listings that could not be read, names refused included.
     pub lines_not_understood: u64,
+    /// How its directories are listed, such as `CWD+LIST, TYPE A`; null before one was, and with SFTP.
+    #[serde(default)]
+    pub listing: Option<String>,
     /// Directories of the last scan whose listing the server cut, or whose number of entries looks so.
     pub cut_listings: u64,
     /// Zips of the last scan that were tried and could not be taken: cut, refused, or still being uploaded. Each is

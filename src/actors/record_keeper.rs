@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::record_messages::{
     Amend, BeginServers, Delivered, DownloadedFile, DueNotices, Flush, LookUp, MarkEvicted, MarkFetched,
-    OldestPresent, Ping, Postpone, PresentAfter,
+    OldestPresent, Ping, Postpone, PresentAfter, SettleShifts,
 };
 use crate::facts::{Download, Due, Knowledge, Postponed};
 use crate::fault;
@@ -267,6 +267,15 @@ impl Handler<LookUp> for RecordKeeper {
     fn handle(&mut self, message: LookUp, _: &mut Context<Self>) -> Self::Result {
         let LookUp { server, directory, files } = message;
         self.with(Work::LookUp, |records| records.look_up(&server, &directory, &files))
+    }
+}
+
+impl Handler<SettleShifts> for RecordKeeper {
+    type Result = anyhow::Result<()>;
+
+    fn handle(&mut self, message: SettleShifts, _: &mut Context<Self>) -> Self::Result {
+        let SettleShifts { server, files } = message;
+        self.with(Work::LookUp, |records| records.settle_shifts(&server, &files))
     }
 }
 

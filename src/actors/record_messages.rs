@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use actix::Message;
 
-use crate::facts::{Download, FileFacts, Knowledge};
+use crate::facts::{Download, FileFacts, Knowledge, Shifted};
 use crate::names::{RemoteName, RemotePath, ServerName};
 use crate::records::{Amendment, Due, Mark, Postponed, PresentFile};
 
@@ -23,6 +23,16 @@ pub struct LookUp {
     pub directory: Arc<RemotePath>,
     /// Names and facts, as listed.
     pub files: Arc<[(RemoteName, FileFacts)]>,
+}
+
+/// Was it the server's zone that changed, or the files?
+#[derive(Debug, Message)]
+#[rtype(result = "anyhow::Result<()>")]
+pub struct SettleShifts {
+    /// The server.
+    pub server: ServerName,
+    /// All of one scan.
+    pub files: Vec<Shifted>,
 }
 
 /// Which present files were downloaded longest ago?

@@ -15,12 +15,12 @@ use tokio::sync::{mpsc, watch};
 
 use super::quota_warden::{MakeRoom, QuotaWarden, Sweep};
 use super::record_keeper::RecordKeeper;
-use super::record_messages::{DownloadedFile, LookUp};
+use super::record_messages::{DownloadedFile, LookUp, SettleShifts};
 use super::{AbortOnDrop, ask, shielded};
 use crate::backoff::{Backoff, Restarts};
 use crate::config::{ServerSettings, SyncSettings};
 use crate::exit_flag::{ExitWatch, Stopped};
-use crate::facts::{Download, FileFacts, Knowledge};
+use crate::facts::{Download, FileFacts, Knowledge, Shifted};
 use crate::fault;
 use crate::mirror::collect::{collect, wind_up};
 use crate::mirror::ports::{DiskGuard, Records, Room};
@@ -196,6 +196,11 @@ impl Records for KeeperRecords {
     ) -> anyhow::Result<Vec<Knowledge>> {
         let (server, directory) = (self.server.clone(), Arc::clone(directory));
         ask(&self.keeper, LookUp { server, directory, files }).await
+    }
+
+    async fn settle_shifts(&self, files: Vec<Shifted>) -> anyhow::Result<()> {
+        let server = self.server.clone();
+        ask(&self.keeper, SettleShifts { server, files }).await
     }
 
     async fn record(&self, download: Download) -> anyhow::Result<()> {

@@ -56,6 +56,7 @@ impl Session {
     ///
     /// When the connection breaks.
     pub async fn size(&mut self, path: &[u8]) -> Result<Option<u64>, FtpError> {
+        self.set_type(false).await?;
         let learned = Rc::clone(&self.learned);
         if learned.sized.bare.get() || learned.fetched.bare.get() {
             return Ok(self.size_of_bare(path).await?.and_then(|reply| reply.size()));
@@ -94,6 +95,7 @@ impl Session {
 
     /// Opens the transfer of the file at `path` from byte `offset` on, by its path or its bare name.
     pub(super) async fn open_file(&mut self, path: &RemotePath, offset: u64) -> Result<Data, FtpError> {
+        self.set_type(false).await?;
         let learned = Rc::clone(&self.learned);
         let path = path.wire();
         if learned.fetched.bare.get() {

@@ -1,15 +1,19 @@
-//! Whether a server's MLSD can be believed, and whether an empty listing can.
+//! Whether what a way of listing shows is what the directory holds.
 //!
-//! FEAT shows MLSD, and yet it loses entries on some servers. So the first listings by MLSD are compared with what
-//! LIST shows of the same directory, once or twice in the life of the process: where LIST shows names that MLSD
-//! does not, however often it is asked, LIST it is from then on.
+//! Servers lose entries in MLSD, ignore its path and list the directory that they are in, or show nothing of what there
+//! is. So the first listings are compared with what another way shows of the same directory, once or twice in the life
+//! of the process; and a listing is doubted as long as nothing speaks for its way: where it holds a directory of its own
+//! name, as the working directory does where the path is ignored, and where it shows nothing. What tells is the names,
+//! never their number, and files come and go meanwhile: only what is missing twice is missing.
 
 use std::collections::HashSet;
+use std::rc::Rc;
 
 use super::error::FtpError;
-use super::list::{Listing, Opened};
+use super::list::{Listing, Role};
 use super::listing::Summary;
 use super::session::Session;
+use super::ways::Way;
 use crate::config::ListingMode;
 use crate::names::RemotePath;
 
@@ -17,7 +21,7 @@ use crate::names::RemotePath;
 const TELLING: usize = 20;
 
 /// What has been compared so far.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Compared {
     /// Nothing.
     #[default]
@@ -51,80 +55,194 @@ impl Compared {
     }
 }
 
+/// What becomes of a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is what the directory holds, as far as can be told.
+    Stands,
+    /// Another way is used from now on, and the directory is to be listed again. In words, where this listing told.
+    Again(Option<String>),
+}
+
 impl Session {
-    /// Whether a listing by MLSD has its names collected.
-    pub(super) fn wants_comparison(&self) -> bool {
-        self.learned.compared.get() != Compared::Enough
+    /// Whether a listing by this way is not to be used before it is settled.
+    pub(super) fn is_on_trial(&self, way: Way) -> bool {
+        !self.learned.ways.honours_path.get() || self.may_compare(way)
     }
 
-    /// Lists by LIST what MLSD has just shown as `summary`, if that is still to be compared. True where LIST shows
-    /// more: it is used from now on, and the directory is better listed again. Fails never: what cannot be compared
-    /// leaves MLSD as it is. Cancelled, the session is not reusable.
-    pub async fn loses_by_mlsd(&mut self, path: &RemotePath, summary: &Summary, configured: bool) -> bool {
-        let Some(mlsd) = &summary.names else { return false };
-        let before = self.learned.compared.get();
-        if self.listing != ListingMode::Auto
-            || !self.shows_mlsd()
-            || !before.calls_for(mlsd.len(), configured)
-        {
-            return false;
+    fn may_compare(&self, way: Way) -> bool {
+        let compared = self.learned.ways.compared.get();
+        self.listing == ListingMode::Auto && way.is_mlsd() && compared != Compared::Enough
+    }
+
+    /// Whether the listing of `path` that came as `summary` is to be believed. `expected` says that the directory holds
+    /// something, or did. A well-behaved server pays for one or two listings more in the life of the process.
+    ///
+    /// # Errors
+    ///
+    /// [`FtpError::Refused`] where a directory that seems to have become empty cannot be entered. What cannot be
+    /// compared is believed. Cancelled, the session is not reusable.
+    pub async fn settle(
+        &mut self,
+        path: &RemotePath,
+        summary: &Summary,
+        expected: bool,
+    ) -> Result<Verdict, FtpError> {
+        let Some(way) = self.listed_by.take() else { return Ok(Verdict::Stands) };
+        let seems_empty = summary.is_empty() && way.is_mlsd();
+        let doubtful = seems_empty && (expected || self.doubts_emptiness(expected));
+        if !self.is_on_trial(way) && !doubtful {
+            return Ok(Verdict::Stands);
         }
-        // for other sessions too, which list beside this one
-        self.learned.compared.set(Compared::Enough);
-        let (outcome, names) = match self.compare(path, mlsd).await {
-            Ok(outcome) => outcome,
-            Err(error) => {
-                log::debug!("{path}: LIST cannot be compared with MLSD: {error}");
-                return false;
+        // one at a time: what the first learns, the others need not ask for
+        let learned = Rc::clone(&self.learned);
+        let _one_at_a_time = learned.trial.lock().await;
+        if self.preferred_way() != way {
+            return Ok(Verdict::Again(None));
+        }
+        let found = self.better_way(path, way, summary, expected).await;
+        let (better, was_entered) = found.unwrap_or_else(|error| {
+            log::debug!("{path}: {} cannot be compared: {error}", way.command());
+            (None, false)
+        });
+        if let Some(better) = better {
+            self.learned.ways.choose(better);
+            return Ok(Verdict::Again(Some(reason(way, better))));
+        }
+        if !summary.is_empty() && !summary.shows_itself && !path.is_root() {
+            self.learned.ways.honours_path.set(true);
+        }
+        if seems_empty && expected && !was_entered && self.is_reusable() {
+            self.confirm_empty(path).await?;
+        }
+        Ok(Verdict::Stands)
+    }
+
+    fn doubts_emptiness(&self, expected: bool) -> bool {
+        self.listing == ListingMode::Auto && self.learned.ways.doubts_emptiness(expected)
+    }
+
+    /// The way that shows more of the directory than `way` did; and whether the directory was entered.
+    async fn better_way(
+        &mut self,
+        path: &RemotePath,
+        way: Way,
+        summary: &Summary,
+        expected: bool,
+    ) -> Result<(Option<Way>, bool), FtpError> {
+        let mut was_entered = way.enters();
+        let seems_empty = summary.is_empty() && way.is_mlsd() && self.doubts_emptiness(expected);
+        let names = summary.names.as_deref().or(seems_empty.then_some(&[]));
+        let learned = Rc::clone(&self.learned);
+        let compared = learned.ways.compared.get();
+        let calls = |names: &&[u64]| self.may_compare(way) && compared.calls_for(names.len(), expected);
+        if let Some(names) = names.filter(|names| seems_empty || calls(names)) {
+            if seems_empty {
+                learned.ways.looked_at_emptiness(expected);
             }
-        };
-        self.learned.compared.set(Compared::after(names));
-        self.learned.mlsd_refused.set(outcome);
-        outcome
-    }
-
-    /// Whether LIST shows more, and how many names there are.
-    async fn compare(&mut self, path: &RemotePath, mlsd: &[u64]) -> Result<(bool, usize), FtpError> {
-        let opened = self.bare_list(path).await?;
-        let Some(list) = self.names_of(opened).await? else { return Ok((false, mlsd.len())) };
-        let count = list.len().max(mlsd.len());
-        if lost(&list, &[mlsd]).is_empty() {
-            return Ok((false, count));
+            // where the comparison breaks off, it is not tried again
+            learned.ways.compared.set(Compared::Enough);
+            let outcome = self.compare(path, way, names).await;
+            if matches!(outcome, Err(FtpError::Refused { .. })) {
+                // it is gone, or forbidden: another directory will do
+                learned.ways.compared.set(compared);
+            }
+            let (better, count) = outcome?;
+            if let Some(count) = count {
+                learned.ways.compared.set(compared.max(Compared::after(count)));
+                was_entered = true;
+            }
+            if better.is_some() {
+                return Ok((better, was_entered));
+            }
         }
-        // files come and go: only what a second MLSD does not show either was lost by it
-        let opened = self.mlsd(path).await?;
-        let Some(again) = self.names_of(opened).await? else { return Ok((false, count)) };
-        let by_mlsd = lost(&list, &[mlsd, &again]).len();
-        let by_list = lost(&again, &[&list]).len();
-        Ok((by_mlsd > by_list, count))
+        if !summary.shows_itself || learned.ways.honours_path.get() {
+            return Ok((None, was_entered));
+        }
+        let better = self.leads_elsewhere(path, way, summary).await?;
+        learned.ways.honours_path.set(better.is_none());
+        Ok((better, was_entered))
     }
 
-    async fn names_of(&mut self, opened: Opened) -> Result<Option<Vec<u64>>, FtpError> {
-        let (data, mut parser, step) = opened;
-        parser.collect_names();
-        let mut listing = Listing::of(self, (data, parser, step));
+    /// Compares what MLSD has shown with LIST in the directory itself, and where they differ with MLSD there. Answers
+    /// the better way, and how many names there are; `None` where there is nothing to compare with.
+    async fn compare(
+        &mut self,
+        path: &RemotePath,
+        way: Way,
+        mlsd: &[u64],
+    ) -> Result<(Option<Way>, Option<usize>), FtpError> {
+        let Some(list) = self.names_by(Way::CwdList, path).await? else { return Ok((None, None)) };
+        let count = list.len().max(mlsd.len());
+        if are_same(&list, mlsd) {
+            return Ok((None, Some(count)));
+        }
+        let inside = self.names_by(Way::CwdMlsd, path).await?;
+        let again = match &inside {
+            Some(inside) => inside.clone(),
+            None => self.names_by(Way::MlsdPath, path).await?.unwrap_or_default(),
+        };
+        if lost(&list, &[mlsd, &again]).len() > lost(&again, &[&list]).len() {
+            return Ok((Some(Way::CwdList), Some(count)));
+        }
+        let Some(inside) = inside.filter(|inside| way == Way::MlsdPath && !are_same(inside, mlsd)) else {
+            return Ok((None, Some(count)));
+        };
+        let Some(again) = self.names_by(Way::MlsdPath, path).await? else { return Ok((None, Some(count))) };
+        let missing = lost(&common(&list, &inside), &[mlsd, &again]);
+        let strange = lost(&common(mlsd, &again), &[&list, &inside]);
+        let differs = missing.len() + strange.len() > 0;
+        Ok((differs.then_some(Way::CwdMlsd), Some(count)))
+    }
+
+    /// A directory holds one of its own name, or the path was ignored. Answers the way that shows it otherwise.
+    async fn leads_elsewhere(
+        &mut self,
+        path: &RemotePath,
+        way: Way,
+        summary: &Summary,
+    ) -> Result<Option<Way>, FtpError> {
+        for other in self.learned.ways.others(self.choice(), way) {
+            let Some((names, shows_itself)) = self.seen_by(other, path).await? else { continue };
+            let is_same = summary.names.as_ref().is_none_or(|before| are_same(before, &names));
+            match other.enters() && !way.enters() {
+                // whatever the directory holds, it is what is seen from within
+                true => return Ok((!is_same).then_some(other)),
+                false if !is_same && !shows_itself && !names.is_empty() => return Ok(Some(other)),
+                false => {}
+            }
+        }
+        Ok(None)
+    }
+
+    async fn names_by(&mut self, way: Way, path: &RemotePath) -> Result<Option<Vec<u64>>, FtpError> {
+        Ok(self.seen_by(way, path).await?.map(|(names, _)| names))
+    }
+
+    /// The names that a way shows, and whether one of them is the path's own; `None` where it is refused. A directory that
+    /// cannot be entered is an error.
+    async fn seen_by(&mut self, way: Way, path: &RemotePath) -> Result<Option<(Vec<u64>, bool)>, FtpError> {
+        let opened = match self.open_by(way, path).await {
+            Ok(opened) => opened,
+            Err(error @ FtpError::Refused { step: "CWD", .. }) => return Err(error),
+            Err(error) if self.is_reusable() => {
+                log::debug!("{path}: {}: {error}", way.in_words());
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
+        let mut listing = Listing::of(self, opened, Role::Probe).collect_names(path);
         let mut entries = Vec::new();
         while listing.next(&mut entries).await? {
             entries.clear();
         }
-        Ok(listing.finish(&mut entries).await?.names)
+        let summary = listing.finish(&mut entries).await?;
+        Ok(summary.names.map(|names| (names, summary.shows_itself)))
     }
 
     /// Checks that a directory which MLSD shows empty can be entered: some servers answer a missing or forbidden
-    /// one with an empty success. LIST comes after a CWD in any case.
-    ///
-    /// # Errors
-    ///
-    /// [`FtpError::Refused`] where the directory cannot be entered; the session stays usable then.
-    pub async fn confirm_empty(&mut self, path: &RemotePath) -> Result<(), FtpError> {
-        let by_mlsd = match self.listing {
-            ListingMode::Mlsd => true,
-            ListingMode::Auto => self.shows_mlsd(),
-            ListingMode::List => false,
-        };
-        if !by_mlsd {
-            return Ok(());
-        }
+    /// one with an empty success.
+    async fn confirm_empty(&mut self, path: &RemotePath) -> Result<(), FtpError> {
         match self.require("CWD", &[b"CWD ", path.wire()].concat()).await {
             // a server without CWD
             Err(FtpError::Refused { reply, .. }) if matches!(reply.code, 500 | 502) => Ok(()),
@@ -133,10 +251,29 @@ impl Session {
     }
 }
 
+/// Why another way is used, in words.
+fn reason(way: Way, better: Way) -> String {
+    if way.is_mlsd() && better == Way::CwdList {
+        return "MLSD leaves out what LIST shows; LIST is used from now on".to_owned();
+    }
+    let (way, better) = (way.in_words(), better.in_words());
+    format!("{way} does not show what the directory holds; {better} is used from now on")
+}
+
 /// The names of `these` that none of the others shows.
 fn lost(these: &[u64], others: &[&[u64]]) -> Vec<u64> {
     let others: HashSet<u64> = others.iter().flat_map(|names| names.iter().copied()).collect();
     these.iter().filter(|name| !others.contains(name)).copied().collect()
+}
+
+/// The names that both show.
+fn common(these: &[u64], others: &[u64]) -> Vec<u64> {
+    let others: HashSet<u64> = others.iter().copied().collect();
+    these.iter().filter(|name| others.contains(name)).copied().collect()
+}
+
+fn are_same(these: &[u64], others: &[u64]) -> bool {
+    lost(these, &[others]).is_empty() && lost(others, &[these]).is_empty()
 }
 
 #[cfg(test)]

@@ -15,7 +15,6 @@ use suppaftp::tokio::ImplAsyncFtpStream;
 use super::active::Active;
 use super::address::Addressing;
 use super::ahead::Bearing;
-use super::compare::Compared;
 use super::error::{FtpError, refused_login};
 use super::list::FingerprintKey;
 use super::pace::Speed;
@@ -26,6 +25,7 @@ use super::route::{Route, Way, routes};
 use super::session::{Session, WireEncoding, reply_of, within};
 use super::tls::Trust;
 use super::transport::{ControlConnector, ControlStream, Outbox, Tls};
+use super::ways::Ways;
 use crate::config::{ServerSettings, TlsMode};
 
 /// For logging out again where logging in did not come to its end.
@@ -49,10 +49,10 @@ pub struct Connector {
 pub(super) struct Learned {
     /// What FEAT said, asked once.
     pub(super) features: Cell<Option<Features>>,
-    /// FEAT shows MLST, and yet MLSD is refused, or loses entries.
-    pub(super) mlsd_refused: Cell<bool>,
-    /// How far MLSD was compared with LIST.
-    pub(super) compared: Cell<Compared>,
+    /// How directories are listed.
+    pub(super) ways: Ways,
+    /// Held by the session that tries a way of listing out.
+    pub(super) trial: tokio::sync::Mutex<()>,
     /// Whether EPSV works (or PASV, if false).
     pub(super) extended_passive: Cell<Option<bool>>,
     /// For telling whether a listing is what it was.
@@ -85,6 +85,12 @@ impl Connector {
     #[must_use]
     pub fn received(&self) -> u64 {
         self.speed.received.get()
+    }
+
+    /// How directories are listed, in words; `None` before one was.
+    #[must_use]
+    pub fn listing_in_words(&self) -> Option<String> {
+        self.learned.ways.in_words()
     }
 
     /// Connects and logs in, in binary mode. All addresses of the host are tried in turn.
@@ -148,6 +154,8 @@ impl Connector {
             learned: Rc::clone(&self.learned),
             pending: false,
             cwd: None,
+            is_text: false,
+            listed_by: None,
             buffer: Vec::new(),
         };
         self.learned.early_passive.named(session.client.get_welcome_msg().unwrap_or_default());

@@ -1,6 +1,7 @@
-//! Listing one directory: MLSD with its path, or CWD and a bare LIST, read as a stream with bounds.
+//! Listing one directory, in the way that shows it ([`super::ways`]), read as a stream with bounds.
 //!
-//! LIST never gets a path: servers glob it, or take one that begins with a dash for options.
+//! LIST gets a path only where nothing else shows anything: servers glob it, or take one that begins with a dash for
+//! options.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 
@@ -13,9 +14,11 @@ use super::listing::{Entry, ListingParser, Summary};
 use super::pace::Pace;
 use super::reply::Reply;
 use super::session::Session;
-use crate::config::ListingMode;
+use super::ways::{Choice, Way, says_empty, says_forbidden, says_nothing_found};
 use crate::names::RemotePath;
 
+/// Bytes of NLST that are looked at: whether there is any name is all that is asked.
+const MOST_NAMES: usize = 64 * 1024;
 /// Bytes read at a time.
 const CHUNK: usize = 32 * 1024;
 
@@ -46,7 +49,9 @@ pub struct Listing<'s> {
     /// `None` where the server said that there is nothing, without opening a data connection.
     data: Option<Data>,
     parser: ListingParser,
-    step: &'static str,
+    way: Way,
+    role: Role,
+    is_on_trial: bool,
     clean: bool,
     /// What was read last is the end of a line.
     at_line_end: bool,
@@ -59,64 +64,190 @@ pub struct Listing<'s> {
     broken: Option<FtpError>,
 }
 
+/// A listing that has begun: its way, its data connection and its parser.
+pub(super) struct Opened {
+    way: Way,
+    data: Option<Data>,
+    parser: ListingParser,
+}
+
+/// What a listing is for.
+#[derive(Debug)]
+pub(super) enum Role {
+    /// The directory is listed as all are.
+    Usual,
+    /// This way was refused the directory, and another is tried for it.
+    Instead(Way, FtpError),
+    /// It is compared with another, or a loop is looked for.
+    Probe,
+}
+
 impl Session {
-    /// Begins to list the directory at `path`.
+    /// Begins to list the directory at `path`, by the way that is known to show it; where that is refused, by another.
     ///
     /// # Errors
     ///
-    /// [`FtpError::Refused`] where the directory cannot be entered; the session stays usable then.
+    /// [`FtpError::Refused`] where no way lists it; the session stays usable then.
     pub async fn list(&mut self, path: &RemotePath) -> Result<Listing<'_>, FtpError> {
-        let opened = match self.listing {
-            ListingMode::Mlsd => self.mlsd(path).await?,
-            ListingMode::List => self.bare_list(path).await?,
-            ListingMode::Auto if !self.shows_mlsd() => self.bare_list(path).await?,
-            ListingMode::Auto => match self.mlsd(path).await {
-                // not implemented after all: never asked again
-                Err(FtpError::Refused { step: "MLSD", reply }) if matches!(reply.code, 500 | 502 | 504) => {
-                    self.learned.mlsd_refused.set(true);
-                    self.bare_list(path).await?
-                }
-                outcome => {
-                    let (data, mut parser, step) = outcome?;
-                    if self.wants_comparison() {
-                        parser.collect_names();
+        let (role, mut opened) = self.open_by_any(path).await?;
+        let is_usual = matches!(role, Role::Usual);
+        self.listed_by = is_usual.then_some(opened.way);
+        let is_on_trial = is_usual && self.is_on_trial(opened.way);
+        if is_on_trial {
+            opened.parser.collect_names();
+            opened.parser.watch_for(path);
+        }
+        Ok(Listing { is_on_trial, ..Listing::of(self, opened, role) })
+    }
+
+    async fn open_by_any(&mut self, path: &RemotePath) -> Result<(Role, Opened), FtpError> {
+        let preferred = self.preferred_way();
+        let refusal = match self.open_by(preferred, path).await {
+            Ok(opened) => return Ok((Role::Usual, opened)),
+            Err(error) => error,
+        };
+        let mut goes_on = self.is_reusable() && self.learned.ways.refused(preferred, &refusal);
+        let others = self.learned.ways.others(self.choice(), preferred);
+        for way in others {
+            // a command that the server does not know leaves out others as well
+            if !goes_on || !self.learned.ways.others(self.choice(), preferred).any(|other| other == way) {
+                continue;
+            }
+            match self.open_by(way, path).await {
+                Ok(opened) if self.preferred_way() == way => return Ok((Role::Usual, opened)),
+                Ok(opened) => return Ok((Role::Instead(preferred, refusal), opened)),
+                Err(error) => goes_on = self.is_reusable() && self.learned.ways.refused(way, &error),
+            }
+        }
+        self.learned.ways.failed();
+        Err(refusal)
+    }
+
+    pub(super) fn choice(&self) -> Choice {
+        Choice { mode: self.listing, mlst: self.learned.features.get().unwrap_or_default().mlsd }
+    }
+
+    pub(super) fn preferred_way(&self) -> Way {
+        self.learned.ways.preferred(self.choice())
+    }
+
+    /// Begins to list a directory in one way.
+    pub(super) async fn open_by(&mut self, way: Way, path: &RemotePath) -> Result<Opened, FtpError> {
+        // before the port is asked for, which may come together with the directory
+        self.set_type(self.learned.ways.wants_text.get()).await?;
+        let data = if way.enters() {
+            self.enter(path).await?;
+            match self.ask_for_listing(way, way.command().as_bytes()).await {
+                Ok(data) => Some(data),
+                Err(FtpError::Refused { step, reply }) if step == way.command() => {
+                    if !self.is_empty_though_refused(way, &reply).await? {
+                        return Err(FtpError::Refused { step, reply });
                     }
-                    (data, parser, step)
+                    None
                 }
-            },
+                Err(error) => return Err(error),
+            }
+        } else {
+            if way == Way::ListPath && !is_harmless(path) {
+                let cause = std::io::ErrorKind::InvalidInput.into();
+                return Err(FtpError::Data { step: "LIST", cause });
+            }
+            self.go_home().await?;
+            let line = [way.command().as_bytes(), b" ", path.wire()].concat();
+            Some(self.ask_for_listing(way, &line).await?)
         };
-        Ok(Listing::of(self, opened))
-    }
-
-    /// Whether the server shows MLSD and nothing was found against it.
-    pub(super) fn shows_mlsd(&self) -> bool {
-        self.learned.features.get().unwrap_or_default().mlsd && !self.learned.mlsd_refused.get()
-    }
-
-    /// Begins to list a directory by MLSD, whose argument is the path.
-    pub(super) async fn mlsd(&mut self, path: &RemotePath) -> Result<Opened, FtpError> {
-        let data = self.open_transfer("MLSD", &[b"MLSD ", path.wire()].concat(), 0).await?;
-        Ok((Some(data), ListingParser::mlsd(self.encoding), "MLSD"))
-    }
-
-    /// Begins to list a directory by CWD and a LIST without argument.
-    pub(super) async fn bare_list(&mut self, path: &RemotePath) -> Result<Opened, FtpError> {
-        self.enter(path).await?;
-        let data = match self.open_transfer("LIST", b"LIST", 0).await {
-            Ok(data) => Some(data),
-            // the directory was entered a moment ago: "no files found" of FileZilla Server, DrFTPD and others
-            Err(FtpError::Refused { step: "LIST", reply }) if matches!(reply.code, 450 | 550) => None,
-            Err(error) => return Err(error),
+        let parser = match way.is_mlsd() {
+            true => ListingParser::mlsd(self.encoding),
+            false => ListingParser::list(self.encoding, chrono::Utc::now()),
         };
-        Ok((data, ListingParser::list(self.encoding, chrono::Utc::now()), "LIST"))
+        Ok(Opened { way, data, parser })
+    }
+
+    /// Goes back to the root, where another directory was entered: some servers look up the path of MLSD from where
+    /// they are (uftpd shows nothing then).
+    async fn go_home(&mut self) -> Result<(), FtpError> {
+        let is_away = self.cwd.as_deref().is_some_and(|cwd| cwd != b"/");
+        if is_away && !self.learned.ways.homeless.get() {
+            let reply = self.command("CWD", b"CWD /").await?;
+            self.learned.ways.homeless.set(!reply.is_done());
+        }
+        Ok(())
+    }
+
+    /// Opens the data connection of a listing. Some servers hold RFC 959 to the letter, where lists are text: what they
+    /// refuse is asked for again under TYPE A, as long as no listing came under TYPE I.
+    async fn ask_for_listing(&mut self, way: Way, line: &[u8]) -> Result<Data, FtpError> {
+        let step = way.command();
+        let refusal = match self.open_transfer(step, line, 0).await {
+            Err(FtpError::Refused { step: at, reply }) if at == step && self.may_want_text(way, &reply) => {
+                reply
+            }
+            outcome => return outcome,
+        };
+        if self.set_type(true).await.is_ok() {
+            match self.open_transfer(step, line, 0).await {
+                Ok(data) => {
+                    self.learned.ways.wants_text.set(true);
+                    return Ok(data);
+                }
+                Err(FtpError::Refused { .. }) if self.is_reusable() => self.set_type(false).await?,
+                Err(error) => return Err(error),
+            }
+        }
+        Err(FtpError::Refused { step, reply: refusal })
+    }
+
+    fn may_want_text(&self, way: Way, reply: &Reply) -> bool {
+        let ways = &self.learned.ways;
+        let is_of_type = match reply.code {
+            504 => !way.is_mlsd(),
+            450 | 501 | 503 | 505..=529 | 531..=559 => true,
+            _ => false,
+        };
+        is_of_type && !self.is_text && !ways.has_worked(way) && !says_empty(reply)
+    }
+
+    /// Whether a directory that was entered and not listed is empty: by the words of the refusal, or by what NLST shows.
+    async fn is_empty_though_refused(&mut self, way: Way, reply: &Reply) -> Result<bool, FtpError> {
+        if says_empty(reply) {
+            return Ok(true);
+        }
+        if way != Way::CwdList || !matches!(reply.code, 450 | 550) || says_forbidden(reply) {
+            return Ok(false);
+        }
+        match self.names_by_nlst().await {
+            Ok(names) => Ok(names == 0),
+            Err(FtpError::Refused { reply, .. }) if self.is_reusable() => Ok(says_empty(&reply)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// How many bytes of names NLST shows of the directory that was entered, those of itself and its parent left out.
+    async fn names_by_nlst(&mut self) -> Result<usize, FtpError> {
+        let mut data = self.open_transfer("NLST", b"NLST", 0).await?;
+        let (mut text, mut clean, mut piece) = (Vec::new(), true, [0; 1024]);
+        while text.len() < MOST_NAMES {
+            match data.read("NLST", self.timeout, &mut piece, &mut clean).await? {
+                0 => break,
+                read => text.extend_from_slice(piece.get(..read).unwrap_or_default()),
+            }
+        }
+        let reply = self.end_transfer("NLST", data, false).await?;
+        complain(&reply, "NLST")?;
+        let names = text.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+        Ok(names.filter(|name| !matches!(*name, b"" | b"." | b"..")).map(<[u8]>::len).sum())
     }
 }
 
-/// A listing that has begun: its data connection, its parser and its command.
-pub(super) type Opened = (Option<Data>, ListingParser, &'static str);
+/// Whether LIST takes the path for a path, and not for options or a pattern.
+fn is_harmless(path: &RemotePath) -> bool {
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-".contains(byte) || !byte.is_ascii();
+    path.wire().iter().all(is_plain) && !path.wire().windows(2).any(|pair| pair == b"/-")
+}
 
 impl<'s> Listing<'s> {
-    pub(super) fn of(session: &'s mut Session, (data, parser, step): Opened) -> Self {
+    pub(super) fn of(session: &'s mut Session, opened: Opened, role: Role) -> Self {
+        let Opened { way, data, parser } = opened;
         let pace = Pace::new(&session.speed);
         let FingerprintKey(first, second) = session.learned.fingerprint_key;
         let hash = SipHasher13::new_with_keys(first, second);
@@ -124,7 +255,9 @@ impl<'s> Listing<'s> {
             session,
             data,
             parser,
-            step,
+            way,
+            role,
+            is_on_trial: false,
             clean: true,
             at_line_end: true,
             pace,
@@ -133,6 +266,20 @@ impl<'s> Listing<'s> {
             held: Vec::new(),
             broken: None,
         }
+    }
+
+    /// Has the names collected, and those of the path looked for.
+    pub(super) fn collect_names(mut self, path: &RemotePath) -> Self {
+        self.parser.collect_names();
+        self.parser.watch_for(path);
+        self
+    }
+
+    /// Whether nothing speaks for the way yet: what comes had better not be used before [`Session::settle`] has said
+    /// that it stands.
+    #[must_use]
+    pub fn is_on_trial(&self) -> bool {
+        self.is_on_trial
     }
 }
 
@@ -168,9 +315,9 @@ impl Listing<'_> {
         session.buffer.resize(session.buffer.len().max(piece), 0);
         let space = session.buffer.get_mut(..piece).unwrap_or_default();
         let began = Instant::now();
-        let read = data.read(self.step, session.timeout, space, &mut self.clean).await?;
+        let read = data.read(self.way.command(), session.timeout, space, &mut self.clean).await?;
         if read > 0 {
-            self.pace.took(self.step, began.elapsed(), read)?;
+            self.pace.took(self.way.command(), began.elapsed(), read)?;
             session.speed.limit.pay(read).await;
         }
         let bytes = session.buffer.get(..read).unwrap_or_default();
@@ -209,22 +356,45 @@ impl Listing<'_> {
     ///
     /// Whenever the listing cannot be relied on to be complete; what came is still true.
     pub async fn finish(self, entries: &mut Vec<Entry>) -> Result<Summary, FtpError> {
+        let Self { session, data, parser, way, role, held, clean, at_line_end, .. } = self;
         // a line that the end of the connection cut may look like a name of its own
-        let is_torn = !self.clean && !self.at_line_end;
-        let summary = if is_torn { self.parser.finish(&mut Vec::new()) } else { self.parser.finish(entries) };
-        if let Some(data) = self.data {
-            let reply = self.session.end_transfer(self.step, data, false).await?;
-            complain(&reply, self.step)?;
+        let is_torn = !clean && !at_line_end;
+        let summary = if is_torn { parser.finish(&mut Vec::new()) } else { parser.finish(entries) };
+        if let Some(data) = data {
+            let reply = session.end_transfer(way.command(), data, false).await?;
+            complain(&reply, way.command())?;
         }
         if is_torn {
             return Err(FtpError::ListingCut("the data connection broke in the middle of a line".to_owned()));
         }
-        match &summary.sample {
-            Some(sample) if summary.entries + summary.special + summary.names_refused == 0 => {
-                Err(FtpError::ListingUnreadable(sample.clone()))
-            }
-            _ => Ok(summary),
+        if let Some(sample) = &summary.sample
+            && summary.entries + summary.special + summary.names_refused == 0
+        {
+            return Err(FtpError::ListingUnreadable(sample.clone()));
         }
+        let ways = &session.learned.ways;
+        // what is as it was has not been taken apart
+        let shows_nothing = summary.is_empty() && held.is_empty();
+        match role {
+            Role::Usual => ways.listed(way, None, summary.entries > 0),
+            // who says no and who shows nothing contradict each other
+            Role::Instead(_, refusal) if shows_nothing && !means_emptiness(&refusal) => {
+                return Err(refusal);
+            }
+            Role::Instead(refused, _) => ways.listed(way, Some(refused), summary.entries > 0),
+            Role::Probe => {}
+        }
+        Ok(summary)
+    }
+}
+
+/// Whether a refusal may be a way of saying that the directory is empty.
+fn means_emptiness(refusal: &FtpError) -> bool {
+    match refusal {
+        FtpError::Refused { reply, .. } => {
+            says_empty(reply) || says_nothing_found(reply) || matches!(reply.code, 500..=504)
+        }
+        _ => false,
     }
 }
 

@@ -33,6 +33,7 @@ pub mod route;
 pub mod session;
 pub mod tls;
 pub mod transport;
+mod ways;
 
 pub use connect::Connector;
 pub use error::{Blame, FtpError};

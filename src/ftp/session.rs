@@ -26,6 +26,7 @@ use super::pace::Speed;
 use super::reply::Reply;
 use super::route::Route;
 use super::transport::{ControlStream, Outbox, Tls};
+use super::ways::Way;
 use crate::config::{ListingMode, PassiveCommand};
 
 /// Replies that announce another one, in a row: more is no answer.
@@ -56,6 +57,10 @@ pub struct Session {
     /// Where the last `CWD` led to, as it was sent; `None` where there was none, and the server stands where its
     /// login put it.
     pub(super) cwd: Option<Vec<u8>>,
+    /// The type is ASCII, which listings may want and files must not have.
+    pub(super) is_text: bool,
+    /// How the last listing was asked for, until it is settled; `None` where that way holds for its directory alone.
+    pub(super) listed_by: Option<Way>,
     /// For received data, kept across files.
     pub(super) buffer: Vec<u8>,
 }
@@ -121,6 +126,15 @@ impl Session {
     pub(super) async fn require(&mut self, step: &'static str, line: &[u8]) -> Result<Reply, FtpError> {
         let reply = self.command(step, line).await?;
         if reply.is_done() { Ok(reply) } else { Err(FtpError::Refused { step, reply }) }
+    }
+
+    /// Sets the type of what is transferred, where it is another (RFC 959 section 3.1.1).
+    pub(super) async fn set_type(&mut self, text: bool) -> Result<(), FtpError> {
+        if self.is_text != text {
+            self.require("TYPE", if text { b"TYPE A" } else { b"TYPE I" }).await?;
+            self.is_text = text;
+        }
+        Ok(())
     }
 
     /// Asks for a sign of life; keeps the login from timing out on the server.

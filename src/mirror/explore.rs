@@ -11,13 +11,18 @@ use super::jobs::{DirectoryJob, FileJob, Lineage, OnRecord};
 use super::loops::is_loop;
 use super::obtain::discard_known;
 use super::scan::Scan;
+use super::server::Server;
 use super::tree::make_component;
-use crate::facts::{FileFacts, Knowledge};
+use crate::facts::{FileFacts, Knowledge, Shifted};
 use crate::names::{RemoteName, RemotePath};
-use crate::remote::{Entry, Fingerprint, Kind, RemoteError, Session, Summary};
+use crate::remote::{Entry, Fingerprint, Kind, RemoteError, Session, Summary, Verdict};
 
 /// A tree is cut below this many directories; a server that lists a loop has no end otherwise.
 pub(super) const MAX_DEPTH: usize = 256;
+/// Ways of listing that a directory is tried in, one after the other.
+pub(super) const MAX_WAYS: usize = 5;
+/// Most entries that are kept until their listing is settled.
+const MAX_ON_TRIAL: usize = 20_000;
 /// Directories that are queued together, and files that are looked up together.
 const TOGETHER: usize = 1024;
 
@@ -41,6 +46,8 @@ struct Directory<'s, 'v> {
     files: u64,
     /// No directory was found in it and every zip is on record.
     is_quiet: bool,
+    /// Entries of a listing that may be of another directory, as long as that is not settled.
+    on_trial: Option<Vec<Entry>>,
 }
 
 /// Lists the directory of `job`, and queues what is found. Entries are used as they come, a thousand together:
@@ -62,23 +69,14 @@ pub(super) async fn explore(
         scan.count(files);
         return Ok(());
     }
-    let Some(mut walked) = walk(scan, session, job, key).await? else {
-        let files = server.quiet.borrow_mut().same_again(key, Instant::now());
-        scan.count(files);
-        return Ok(());
-    };
-    if walked.is_empty() && (job.depth == 0 || server.memory.borrow().was_filled(&job.path)) {
-        // the listing of one that is missing or forbidden may look the same
-        session.confirm_empty(&job.path).await?;
-    }
-    if session.loses_entries(&job.path, &walked.summary, job.depth == 0).await {
-        let (name, path) = (&server.settings.name, &job.path);
-        log::warn!("server={name} path={path}: MLSD leaves out what LIST shows; LIST is used from now on");
-        scan.tally.borrow_mut().files -= walked.files;
-        if let Some(again) = walk(scan, session, job, key).await? {
-            walked = again;
+    let walked = match list_until_settled(scan, session, job, key).await? {
+        Walk::Done(walked) => walked,
+        Walk::SameAgain | Walk::Again => {
+            let files = server.quiet.borrow_mut().same_again(key, Instant::now());
+            scan.count(files);
+            return Ok(());
         }
-    }
+    };
     server.memory.borrow_mut().filled(&job.path, !walked.is_empty());
     if walked.asks_for_nothing(job) {
         server.quiet.borrow_mut().remember(key, walked.listing, walked.files, Instant::now());
@@ -111,13 +109,39 @@ impl Walked {
     }
 }
 
-/// Lists the directory once. `None` where its listing is what it was when it asked for nothing.
+/// What became of listing a directory.
+enum Walk {
+    /// Its listing is what it was when it asked for nothing.
+    SameAgain,
+    /// Another way of listing is used from now on.
+    Again,
+    Done(Walked),
+}
+
+/// Lists the directory, and again as long as the way in which it is listed changes.
+async fn list_until_settled(
+    scan: &Scan<'_>,
+    session: &mut Session,
+    job: &DirectoryJob,
+    key: u64,
+) -> Result<Walk, RemoteError> {
+    for _ in 0..MAX_WAYS {
+        match walk(scan, session, job, key).await? {
+            Walk::Again => {}
+            settled => return Ok(settled),
+        }
+    }
+    let text = "each way of listing it contradicts the others";
+    Err(RemoteError::listing_cut(text))
+}
+
+/// Lists the directory once.
 async fn walk(
     scan: &Scan<'_>,
     session: &mut Session,
     job: &DirectoryJob,
     key: u64,
-) -> Result<Option<Walked>, RemoteError> {
+) -> Result<Walk, RemoteError> {
     let mut listing = session.list(&job.path).await?;
     let before = scan.server.quiet.borrow().listing(key);
     if let Some(before) = before
@@ -128,10 +152,11 @@ async fn walk(
             home(scan, job)?;
         }
         listing.finish(&mut Vec::new()).await?;
-        return Ok(None);
+        return Ok(Walk::SameAgain);
     }
     scan.server.quiet.borrow_mut().forget(key);
     let mut directory = Directory::of(scan, job)?;
+    directory.on_trial = listing.is_on_trial().then(Vec::new);
     let mut entries = Vec::new();
     loop {
         let more = listing.next(&mut entries).await;
@@ -140,8 +165,7 @@ async fn walk(
             Ok(true) => {}
             Ok(false) => break,
             Err(error) => {
-                // what came is true, and used
-                directory.use_all(None).await?;
+                directory.use_what_came().await?;
                 return Err(error);
             }
         }
@@ -149,8 +173,20 @@ async fn walk(
     let fingerprint = listing.fingerprint();
     let verdict = listing.finish(&mut entries).await;
     directory.take(&mut entries).await?;
-    let known = verdict.as_ref().ok().filter(|summary| summary.is_telling && directory.is_untouched());
-    let known = known.map(|summary| summary.fingerprint);
+    let Ok(summary) = &verdict else {
+        directory.use_what_came().await?;
+        return verdict.map(|_| Walk::Again);
+    };
+    let expected = job.depth == 0 || scan.server.memory.borrow().was_filled(&job.path);
+    if let Verdict::Again(told) = session.settle(&job.path, summary, expected).await? {
+        if let Some(told) = told {
+            log::warn!("server={} path={}: {told}", scan.server.settings.name, job.path);
+        }
+        scan.tally.borrow_mut().files -= directory.files;
+        return Ok(Walk::Again);
+    }
+    directory.stands().await?;
+    let known = (summary.is_telling && directory.is_untouched()).then_some(summary.fingerprint);
     if let Some(fingerprint) = known
         && is_loop(session, scan.server.settings.encoding, job, fingerprint).await?
     {
@@ -160,7 +196,7 @@ async fn walk(
         directory.use_all(known).await?;
     }
     let Directory { files, is_quiet, .. } = directory;
-    Ok(Some(Walked { summary: verdict?, files, listing: fingerprint, is_quiet }))
+    Ok(Walk::Done(Walked { summary: verdict?, files, listing: fingerprint, is_quiet }))
 }
 
 /// The directory in the mirror, made where it is missing.
@@ -183,10 +219,40 @@ impl<'s, 'v> Directory<'s, 'v> {
     /// Nothing of it yet; it is made in the mirror.
     fn of(scan: &'s Scan<'v>, job: &'s DirectoryJob) -> Result<Self, RemoteError> {
         let (home, subdirectories, zips) = (home(scan, job)?, Vec::new(), Vec::new());
-        Ok(Self { scan, job, home, subdirectories, zips, part: 0, files: 0, is_quiet: true })
+        Ok(Self { scan, job, home, subdirectories, zips, part: 0, files: 0, is_quiet: true, on_trial: None })
     }
 
+    /// Takes entries as they come; those on trial are kept, as far as their number allows.
     async fn take(&mut self, entries: &mut Vec<Entry>) -> Result<(), RemoteError> {
+        match &mut self.on_trial {
+            Some(kept) if kept.len() + entries.len() <= MAX_ON_TRIAL => kept.append(entries),
+            Some(_) => {
+                self.stands().await?;
+                self.sort(entries).await?;
+            }
+            None => self.sort(entries).await?,
+        }
+        Ok(())
+    }
+
+    /// What was on trial is used.
+    async fn stands(&mut self) -> Result<(), RemoteError> {
+        let mut kept = self.on_trial.take().unwrap_or_default();
+        self.sort(&mut kept).await
+    }
+
+    /// A listing broke off: what came is true, and used, unless it may be of another directory.
+    async fn use_what_came(&mut self) -> Result<(), RemoteError> {
+        let of_another =
+            |entry: &Entry| entry.kind == Kind::Directory && self.job.path.has_component(entry.name.wire());
+        if self.on_trial.as_ref().is_some_and(|kept| kept.iter().any(of_another)) {
+            self.on_trial = None;
+        }
+        self.stands().await?;
+        self.use_all(None).await
+    }
+
+    async fn sort(&mut self, entries: &mut Vec<Entry>) -> Result<(), RemoteError> {
         for entry in entries.drain(..) {
             match entry.kind {
                 Kind::Directory if !self.wants_directory(&entry.name) => {}
@@ -262,7 +328,7 @@ impl<'s, 'v> Directory<'s, 'v> {
         let zips = std::mem::take(&mut self.zips);
         let part = self.part;
         self.part += 1;
-        let Self { scan, job, .. } = self;
+        let (scan, job) = (self.scan, self.job);
         let server = scan.server;
         if zips.is_empty() || server.memory.borrow().is_settled(&job.path, part, &zips) {
             return Ok(());
@@ -276,7 +342,12 @@ impl<'s, 'v> Directory<'s, 'v> {
         for ((name, facts), answer) in zips.iter().zip(answers) {
             match answer {
                 Knowledge::Known => self.known(name),
-                Knowledge::Changed { was } => self.changed(name, was, *facts),
+                Knowledge::Changed { was } => tell_changed(server, &job.path.join(name), was, *facts),
+                Knowledge::Shifted { was, by } => {
+                    let directory = Arc::clone(&job.path);
+                    let file = Shifted { directory, name: name.clone(), facts: *facts, is_zone: false };
+                    scan.shifts.add(file, was, by);
+                }
                 Knowledge::New => self.queue(name, *facts, OnRecord::Nothing),
                 Knowledge::Outdated { was, is_present } => {
                     self.outdated(name, was, *facts);
@@ -293,15 +364,6 @@ impl<'s, 'v> Directory<'s, 'v> {
         if !server.leftovers.borrow().is_empty() {
             discard_known(server, &self.job.path.join(name));
         }
-    }
-
-    fn changed(&self, name: &RemoteName, was: FileFacts, is: FileFacts) {
-        let server = self.scan.server;
-        let (own, path) = (&server.settings.name, self.job.path.join(name));
-        log::warn!(
-            "server={own} path={path}: changed after it was downloaded, from {was} to {is}; not fetched again"
-        );
-        server.progress.update(|status| status.changed_files += 1);
     }
 
     fn outdated(&self, name: &RemoteName, was: FileFacts, is: FileFacts) {
@@ -331,6 +393,15 @@ impl<'s, 'v> Directory<'s, 'v> {
         let job = FileJob { directory, name: name.clone(), facts, name_taken, on_record, tries: 0 };
         scan.jobs.add_file(key, job);
     }
+}
+
+/// A known file changed, as is told once.
+pub(super) fn tell_changed(server: &Server, path: &RemotePath, was: FileFacts, is: FileFacts) {
+    let own = &server.settings.name;
+    log::warn!(
+        "server={own} path={path}: changed after it was downloaded, from {was} to {is}; not fetched again"
+    );
+    server.progress.update(|status| status.changed_files += 1);
 }
 
 /// Lines and names that are not used are counted, and shown by one sample; so is a listing that may have been cut.

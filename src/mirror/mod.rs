@@ -30,6 +30,7 @@ pub mod publisher;
 pub mod quiet;
 pub mod scan;
 pub mod server;
+mod shifts;
 pub mod store;
 pub mod survey;
 mod sync;

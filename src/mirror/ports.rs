@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::facts::{Download, FileFacts, Knowledge};
+use crate::facts::{Download, FileFacts, Knowledge, Shifted};
 use crate::names::{RemoteName, RemotePath};
 use crate::quota::Hold;
 
@@ -15,6 +15,9 @@ pub trait Records {
         directory: &Arc<RemotePath>,
         files: Arc<[(RemoteName, FileFacts)]>,
     ) -> anyhow::Result<Vec<Knowledge>>;
+
+    /// Says of files answered as [`Knowledge::Shifted`] whether the server's zone changed or they did.
+    async fn settle_shifts(&self, files: Vec<Shifted>) -> anyhow::Result<()>;
 
     /// Records a file that is safe on disk. Once this answers, the record survives a power loss.
     async fn record(&self, download: Download) -> anyhow::Result<()>;

@@ -18,6 +18,7 @@ use super::obtain::{aged_leftovers, discard_unclaimed};
 use super::partial::Leftovers;
 use super::proof::Found;
 use super::server::Server;
+use super::shifts::Shifts;
 use crate::facts::FileFacts;
 use crate::names::RemotePath;
 use crate::remote::{Blame, RemoteError};
@@ -68,6 +69,8 @@ pub(super) struct Scan<'s> {
     pub(super) unclaimed: RefCell<Leftovers>,
     /// The first few of the files that cannot be taken.
     incomplete: RefCell<Vec<IncompleteFile>>,
+    /// Known files whose times differ as another zone makes them.
+    pub(super) shifts: Shifts,
     pub(super) lanes: Lanes,
     /// Transfers under way, for the state that `status` shows.
     transfers: Cell<usize>,
@@ -90,6 +93,7 @@ pub async fn scan(server: &Server) -> Result<Tally, RemoteError> {
         publishing: Arc::new(Semaphore::new(server.most_publishing())),
         unclaimed: RefCell::new(aged_leftovers(server)),
         incomplete: RefCell::default(),
+        shifts: Shifts::default(),
         lanes: Lanes::default(),
         transfers: Cell::new(0),
         reached: Cell::new(false),
@@ -103,7 +107,10 @@ pub async fn scan(server: &Server) -> Result<Tally, RemoteError> {
     scan.run_lanes().await;
     server.log_out_superfluous().await;
     server.show_connections(0);
-    let Scan { jobs, tally, lanes, unclaimed, incomplete, .. } = scan;
+    let listing = server.connector.listing_in_words();
+    server.progress.update(|status| status.listing = listing);
+    let Scan { jobs, tally, lanes, unclaimed, incomplete, shifts, .. } = scan;
+    shifts.settle(server).await;
     if let Some(error) = lanes.fatal.into_inner() {
         return Err(error);
     }

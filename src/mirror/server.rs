@@ -2,6 +2,7 @@
 //! leftovers, counters. Lives on the server's own thread.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,6 +45,8 @@ pub struct Server {
     pub(super) connector: Connector,
     /// Where there was nothing to do.
     pub(super) quiet: RefCell<QuietDirectories>,
+    /// Shifts of its times that were found to be its own.
+    pub(super) zones: RefCell<BTreeSet<i64>>,
     /// Shared with the files on their way into the records, as are the next two.
     pub(super) memory: Rc<RefCell<Memory>>,
     pub(super) leftovers: Rc<RefCell<Leftovers>>,
@@ -97,6 +100,7 @@ impl Server {
             stranded: Rc::default(),
             budget: RefCell::new(Budget::new(settings.connections, interval)),
             quiet: RefCell::default(),
+            zones: RefCell::default(),
             mirror: own,
             settings,
             sync,

@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 
-use super::explore::MAX_DEPTH;
+use super::explore::{MAX_DEPTH, MAX_WAYS};
 use super::jobs::{DirectoryJob, Lineage};
 use super::loops::is_loop;
 use crate::config::ServerSettings;
 use crate::facts::FileFacts;
 use crate::names::{RemoteName, RemotePath};
-use crate::remote::{Blame, Connector, Entry, Kind, RemoteError, Session};
+use crate::remote::{Blame, Connector, Entry, Kind, RemoteError, Session, Verdict};
 
 /// Most zips and directories of a server that are kept in memory.
 const MAX_FILES: usize = 5_000_000;
@@ -96,6 +96,7 @@ async fn list(
     settings: &ServerSettings,
     job: &DirectoryJob,
 ) -> Result<Listed, RemoteError> {
+    let mut tries = 0;
     loop {
         let (mut subdirectories, mut files) = (Vec::new(), Vec::new());
         let mut take = |entries: &mut Vec<Entry>| {
@@ -121,8 +122,12 @@ async fn list(
         }
         let summary = listing.finish(&mut entries).await?;
         take(&mut entries);
-        if session.loses_entries(&job.path, &summary, job.depth == 0).await {
-            continue;
+        if let Verdict::Again(_) = session.settle(&job.path, &summary, job.depth == 0).await? {
+            tries += 1;
+            if tries < MAX_WAYS {
+                continue;
+            }
+            return Err(RemoteError::listing_cut("each way of listing it contradicts the others"));
         }
         let fingerprint = summary.is_telling.then_some(summary.fingerprint);
         if let Some(fingerprint) = fingerprint

@@ -8,11 +8,11 @@ use super::{Knowledge, Records, RecordsError, modified, modified_columns, unsign
 use crate::facts::FileFacts;
 use crate::names::{RemoteName, RemotePath, ServerName};
 
-const LOOK_UP: &str = "SELECT d.id, d.size, d.modified, d.modified_source,
+pub(super) const LOOK_UP: &str = "SELECT d.id, d.size, d.modified, d.modified_source,
         l.changes, l.size, l.modified, l.modified_source, d.no_archive, d.evicted_at IS NULL
     FROM downloads d LEFT JOIN last_listed l ON l.id = d.id WHERE d.directory = ?1 AND d.name = ?2";
 const SHOWN_AS_STORED: &str = "DELETE FROM last_listed WHERE id = ?1";
-const SET_TIME: &str = "UPDATE downloads SET modified = ?2, modified_source = ?3 WHERE id = ?1";
+pub(super) const SET_TIME: &str = "UPDATE downloads SET modified = ?2, modified_source = ?3 WHERE id = ?1";
 const COUNT_CHANGES: &str = "UPDATE totals SET changes = changes + ?1";
 
 /// All of the above, to be prepared when the database is opened.
@@ -57,7 +57,7 @@ struct Finding {
     news: Option<News>,
 }
 
-enum News {
+pub(super) enum News {
     /// The listing contradicts the last one.
     Changed { id: i64 },
     /// The listing has caught up with the file that was stored.
@@ -92,6 +92,13 @@ impl Known {
         Ok(Self { id: row.get(0)?, size, expected, listing_lags: changes == Some(0), no_archive, is_present })
     }
 
+    /// By how much a file of the same size is shown later, where it may be the zone that changed.
+    fn shift_to(&self, listed: &FileFacts) -> Option<i64> {
+        let is_same_size = listed.size.is_some() && listed.size == self.expected.size;
+        let times = self.expected.modified.zip(listed.modified).filter(|_| is_same_size);
+        times.and_then(|(was, is)| was.shift_to(is))
+    }
+
     fn compare(&self, listed: &FileFacts) -> Finding {
         if listed.agrees_with(&self.expected) {
             return Finding { knowledge: Knowledge::Known, news: None };
@@ -102,6 +109,9 @@ impl Known {
         if self.no_archive {
             let knowledge = Knowledge::Outdated { was: self.expected, is_present: self.is_present };
             return Finding { knowledge, news: None };
+        }
+        if let Some(by) = self.shift_to(listed) {
+            return Finding { knowledge: Knowledge::Shifted { was: self.expected, by }, news: None };
         }
         Finding {
             knowledge: Knowledge::Changed { was: self.expected },
@@ -130,7 +140,7 @@ fn find_all(
     files.iter().map(find).collect()
 }
 
-fn keep_news(connection: &Connection, news: &News, listed: &FileFacts) -> rusqlite::Result<()> {
+pub(super) fn keep_news(connection: &Connection, news: &News, listed: &FileFacts) -> rusqlite::Result<()> {
     let (seconds, source) = modified_columns(listed);
     match news {
         News::Changed { id } => {

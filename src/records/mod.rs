@@ -19,6 +19,7 @@ mod outbox;
 mod place;
 mod present;
 mod reader;
+mod shift;
 
 use std::fs::File;
 use std::path::PathBuf;

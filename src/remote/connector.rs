@@ -36,6 +36,15 @@ impl Connector {
         }
     }
 
+    /// How directories are listed, in words, where there is more than one way; `None` before one was.
+    #[must_use]
+    pub fn listing_in_words(&self) -> Option<String> {
+        match self {
+            Self::Ftp(connector) => connector.listing_in_words(),
+            Self::Sftp(_) => None,
+        }
+    }
+
     /// Connects and logs in.
     ///
     /// # Errors

@@ -46,6 +46,12 @@ impl RemoteError {
         }
     }
 
+    /// A listing that cannot be relied on, for this reason.
+    #[must_use]
+    pub fn listing_cut(reason: &str) -> Self {
+        Self::Ftp(FtpError::ListingCut(reason.to_owned()))
+    }
+
     /// Whether the server, or a limit of ours, cut a listing.
     #[must_use]
     pub fn is_cut_listing(&self) -> bool {

@@ -18,5 +18,6 @@ pub use session::{Listing, Received, Session};
 
 // the words of listings and failures, which all protocols share
 pub use crate::ftp::Blame;
+pub use crate::ftp::compare::Verdict;
 pub use crate::ftp::list::Fingerprint;
 pub use crate::ftp::listing::{Entry, Kind, Summary};

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::error::RemoteError;
+use crate::ftp::compare::Verdict;
 use crate::ftp::list::Fingerprint;
 use crate::ftp::listing::{Entry, Summary};
 use crate::names::RemotePath;
@@ -113,26 +114,23 @@ impl Session {
         })
     }
 
-    /// Checks that a directory whose listing is empty is there and can be entered, where such a listing alone does
-    /// not say so.
+    /// Whether the listing of `path` that has just come as `summary` is to be believed, or the directory to be listed
+    /// again, by another way that is used from now on. `expected` says that it holds something, or did.
     ///
     /// # Errors
     ///
-    /// [`super::Blame::Entry`] where it is not; the session stays usable then.
-    pub async fn confirm_empty(&mut self, path: &RemotePath) -> Result<(), RemoteError> {
+    /// [`super::Blame::Entry`] where a directory that seems to have become empty cannot be entered; the session stays
+    /// usable then. Cancelled, it is not reusable.
+    pub async fn settle(
+        &mut self,
+        path: &RemotePath,
+        summary: &Summary,
+        expected: bool,
+    ) -> Result<Verdict, RemoteError> {
         match self {
-            Self::Ftp(session) => Ok(session.confirm_empty(path).await?),
-            // it was opened
-            Self::Sftp(_) => Ok(()),
-        }
-    }
-
-    /// Whether the way in which `path` was listed leaves out entries; another way is used from now on, and the
-    /// directory is better listed again. Fails never. Cancelled, the session is not reusable.
-    pub async fn loses_entries(&mut self, path: &RemotePath, summary: &Summary, configured: bool) -> bool {
-        match self {
-            Self::Ftp(session) => session.loses_by_mlsd(path, summary, configured).await,
-            Self::Sftp(_) => false,
+            Self::Ftp(session) => Ok(session.settle(path, summary, expected).await?),
+            // it was opened, and there is one way
+            Self::Sftp(_) => Ok(Verdict::Stands),
         }
     }
 }
@@ -144,6 +142,16 @@ impl Listing<'_> {
         match self {
             Self::Ftp(listing) => listing.is_still(before).await,
             Self::Sftp(listing) => listing.is_still(before).await,
+        }
+    }
+
+    /// Whether nothing speaks for the way in which it comes: it is not to be used before [`Session::settle`] has said that
+    /// it stands.
+    #[must_use]
+    pub fn is_on_trial(&self) -> bool {
+        match self {
+            Self::Ftp(listing) => listing.is_on_trial(),
+            Self::Sftp(_) => false,
         }
     }
 

@@ -217,8 +217,8 @@ fn a_tree_without_end_is_cut_at_256_directories_with_a_warning() {
     let service = one(&ftp).interval("10s").started().run();
     recorded(&service, 1);
     service.wait_for(SOON, "the end of the scan", |service| shown(service, "scans") == 1);
-    // the root, and 256 below it
-    assert_eq!((shown(&service, "directories_seen"), ftp.count("MLSD")), (257.into(), 257));
+    // the root, and 256 below it; the first of them is looked at from within, because it holds one of its own name
+    assert_eq!((shown(&service, "directories_seen"), ftp.count("MLSD")), (257.into(), 258));
     let told = logged(&service, "deeper than 256 directories");
     assert!(told.len() == 1 && told[0].contains("WARN"), "{told:?}");
 }
@@ -362,6 +362,7 @@ fn nothing_that_a_server_says_reaches_a_terminal_as_a_command() {
     ftp.rule(Rule::on("MLSD").about("/junk").content(format!("{NAME}\r\n{NAME}\r\n")));
     ftp.make_directory("/shut");
     ftp.rule(Rule::on("MLSD").about("/shut").reply(format!("550 shut{NAME}\r\n")));
+    ftp.rule(Rule::on("LIST").about("/shut").reply(format!("550 shut{NAME}\r\n")));
     host.answer(Answer::Raw(format!("HTTP/1.1 500 {NAME}\r\nX: {NAME}\r\n\r\n{NAME}").into_bytes()));
     let setup = one(&ftp).notify(&host.url()).env("MROSYNC_STAYS_MS", "0");
     let mut service = setup.started().run();

@@ -346,9 +346,9 @@ fn every_shape_of_feat_tells_whether_there_is_mlsd() {
         faultless(&service);
         let other = if verb == "MLSD" { "LIST" } else { "MLSD" };
         rescanned(&ftp, 1);
-        // where MLSD is shown, it is compared with LIST once
-        let once = usize::from(verb == "MLSD");
-        assert!(ftp.count(verb) > 1 && ftp.count(other) == once, "{reply}: {verb} {}", ftp.count(verb));
+        // where MLSD is shown, it is compared with LIST once, and the first empty directory is looked at by LIST
+        let looks = if verb == "MLSD" { 2 } else { 0 };
+        assert!(ftp.count(verb) > 1 && ftp.count(other) == looks, "{reply}: {verb} {}", ftp.count(verb));
     }
 }
 

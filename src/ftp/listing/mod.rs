@@ -22,7 +22,7 @@ use chrono::{DateTime, Utc};
 use encoding_rs::Encoding;
 
 use crate::facts::{FileFacts, Modified};
-use crate::names::{self, NameRefused, RemoteName};
+use crate::names::{self, NameRefused, RemoteName, RemotePath};
 
 /// Longest line that is read, in bytes before its line feed. A name has 255 bytes, a link may add a path of 4096.
 pub const MAX_LINE_BYTES: usize = 8 * 1024;
@@ -97,6 +97,9 @@ pub struct Summary {
     /// Of each entry that can be mirrored, a number made of its name and whether it is a directory; where they were
     /// asked for ([`ListingParser::collect_names`]) and are at most [`MAX_NAMES`].
     pub names: Option<Vec<u64>>,
+    /// One of the directories has the name of a component of the path, where that is watched for
+    /// ([`ListingParser::watch_for`]): the listing may be of a directory above.
+    pub shows_itself: bool,
     /// At least one file came with size and time, without which equal fingerprints say little.
     pub is_telling: bool,
 }
@@ -155,6 +158,8 @@ pub struct ListingParser {
     encoding: &'static Encoding,
     /// The beginning of a line whose end has not come yet; one byte over the limit marks it as too long.
     pending: Vec<u8>,
+    /// The directory that is listed, where its own name is watched for.
+    own: Option<RemotePath>,
     /// Lines whose times cannot be read yet, see [`Halves`].
     undecided: Vec<Vec<u8>>,
     bytes: u64,
@@ -187,6 +192,7 @@ impl ListingParser {
             format,
             encoding,
             pending: Vec::new(),
+            own: None,
             undecided: Vec::new(),
             bytes: 0,
             summary: Summary::default(),
@@ -197,6 +203,11 @@ impl ListingParser {
     /// Has the names collected, for [`Summary::names`].
     pub fn collect_names(&mut self) {
         self.summary.names = Some(Vec::new());
+    }
+
+    /// Has [`Summary::shows_itself`] set where a directory is named like a component of this path.
+    pub fn watch_for(&mut self, path: &RemotePath) {
+        self.own = Some(path.clone());
     }
 
     /// Takes the next bytes, cut anywhere, and appends what is complete and worth mirroring: directories, and
@@ -349,6 +360,9 @@ impl ListingParser {
         entries: &mut Vec<Entry>,
     ) {
         (name, kind, facts).hash(&mut self.fingerprint);
+        if kind == Kind::Directory && self.own.as_ref().is_some_and(|own| own.has_component(name)) {
+            self.summary.shows_itself = true;
+        }
         self.summary.is_telling |= kind == Kind::File && facts.size.is_some() && facts.modified.is_some();
         // the name is allocated and checked only where somebody wants it
         if kind != Kind::Directory && !is_zip(name) {

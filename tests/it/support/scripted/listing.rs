@@ -33,6 +33,11 @@ pub fn list(tree: &mut Tree, directory: &[u8], style: ListStyle) -> Option<Vec<u
     Some(lines)
 }
 
+/// What NLST sends for a directory; `None` where there is none.
+pub fn nlst(tree: &Tree, directory: &[u8]) -> Option<Vec<u8>> {
+    Some(names(tree, directory)?.iter().flat_map(|name| [&name[..], b"\r\n"].concat()).collect())
+}
+
 /// A time as MDTM and the `modify` fact have it.
 pub fn digits(unix_seconds: i64) -> String {
     time(unix_seconds).format("%Y%m%d%H%M%S").to_string()

@@ -29,6 +29,10 @@ pub struct Manner {
     pub mlsd_works: bool,
     /// How LIST prints an entry.
     pub list_style: ListStyle,
+    /// What becomes of the directory that a listing is asked of.
+    pub paths: Paths,
+    /// LIST, NLST and MLSD are refused unless the type is ASCII, as RFC 959 may be read.
+    pub lists_text_alone: bool,
     /// What MLSD says of a symbolic link.
     pub mlsd_links: MlsdLinks,
     /// What becomes of REST.
@@ -63,6 +67,21 @@ pub enum ListStyle {
     Unix,
     /// `11-23-26  03:00AM       123 a.zip`, as IIS does.
     Dos,
+}
+
+/// What becomes of the directory that a listing is asked of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Paths {
+    /// It is listed.
+    Honoured,
+    /// The argument of LIST and MLSD is ignored: the working directory is listed.
+    Ignored,
+    /// LIST and MLSD with an argument are refused with 501.
+    NotTaken,
+    /// MLSD with an argument shows nothing unless the working directory is the root, as by uftpd.
+    FromRootAlone,
+    /// CWD is answered 250, and the working directory stays the root.
+    NeverEntered,
 }
 
 /// What MLSD says of a symbolic link.
@@ -180,6 +199,8 @@ impl Default for Manner {
             mlsd_in_feat: true,
             mlsd_works: true,
             list_style: ListStyle::Unix,
+            paths: Paths::Honoured,
+            lists_text_alone: false,
             mlsd_links: MlsdLinks::Told,
             rest: Rest::Honoured,
             pasv: passive::pasv,

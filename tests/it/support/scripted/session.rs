@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::super::net::{Connection, Gate, Ticket, Waited, open_connections};
-use super::rules::{Act, CONNECT, DataFault, LimitAt, Rest};
+use super::rules::{Act, CONNECT, DataFault, LimitAt, Paths, Rest};
 use super::tree::{join, normal};
 use super::{Command, Manner, Shared, Visit, World, listing, passive};
 
@@ -191,7 +191,16 @@ impl<'a> Session<'a> {
             }
             "REST" => self.restart(argument),
             "SIZE" | "MDTM" => self.tell(verb, path),
-            "LIST" | "MLSD" => self.list(verb, path, acts),
+            "LIST" | "MLSD" | "NLST" if !self.lists_now() => {
+                self.reply("550 data encoding must be set to utf8 for listing.")
+            }
+            "LIST" | "MLSD" | "NLST" => match self.manner(|manner| manner.paths) {
+                Paths::NotTaken if !argument.is_empty() => self.reply("501 Syntax error in parameters."),
+                Paths::FromRootAlone if verb == "MLSD" && !argument.is_empty() && self.cwd != b"/" => {
+                    self.list_nothing(acts)
+                }
+                _ => self.list(verb, path, acts),
+            },
             "RETR" => self.retrieve(path, acts),
             _ => self.reply("500 Unknown command."),
         }
@@ -213,6 +222,11 @@ impl<'a> Session<'a> {
         self.reply(self.manner(|manner| manner.welcome))
     }
 
+    /// Whether listings come under the type that is set.
+    fn lists_now(&self) -> bool {
+        !self.binary || !self.manner(|manner| manner.lists_text_alone)
+    }
+
     fn features(&mut self) -> Step {
         let mlst =
             if self.manner(|manner| manner.mlsd_in_feat) { " MLST type*;size*;modify*;\r\n" } else { "" };
@@ -224,7 +238,9 @@ impl<'a> Session<'a> {
         if !self.shared.lock().tree.is_directory(path) {
             return self.reply("550 Failed to change directory.");
         }
-        self.cwd = path.to_vec();
+        if self.manner(|manner| manner.paths != Paths::NeverEntered) {
+            self.cwd = path.to_vec();
+        }
         self.reply("250 Directory successfully changed.")
     }
 
@@ -276,7 +292,10 @@ impl<'a> Session<'a> {
             "CDUP" => Some(self.path(b"..")),
             // what begins like an option is one, as with the real servers: never pass a path to LIST
             "LIST" if argument.starts_with(b"-") => Some(self.cwd.clone()),
-            "LIST" | "MLSD" => Some(self.path(&argument)),
+            "LIST" | "MLSD" | "NLST" if self.manner(|manner| manner.paths == Paths::Ignored) => {
+                Some(self.cwd.clone())
+            }
+            "LIST" | "MLSD" | "NLST" => Some(self.path(&argument)),
             _ => None,
         };
         let more = self.unread.contains(&b'\n');

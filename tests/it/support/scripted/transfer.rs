@@ -43,20 +43,26 @@ struct Trouble {
 }
 
 impl Session<'_> {
-    /// LIST and MLSD.
+    /// A listing without entries.
+    pub(super) fn list_nothing(&mut self, acts: &Acts) -> Step {
+        self.transfer(Source::bytes(Vec::new()), acts, None)
+    }
+
+    /// LIST, MLSD and NLST.
     pub(super) fn list(&mut self, verb: &str, directory: &[u8], acts: &Acts) -> Step {
         let (works, empty, bytes) = {
             let World { tree, manner, .. } = &mut *self.shared.lock();
             let is_empty = tree.entries(directory).is_some_and(|entries| entries.is_empty());
             let bytes = match verb {
                 "LIST" => listing::list(tree, directory, manner.list_style),
+                "NLST" => listing::nlst(tree, directory),
                 _ => listing::mlsd(tree, directory, manner.mlsd_links),
             };
             let empty = manner.empty_listing.clone().filter(|_| is_empty);
             // a rule that says what comes may show directories that nobody made
             let told = acts.data.iter().any(|fault| matches!(fault, DataFault::Content(_)));
             let bytes = bytes.or_else(|| told.then(Vec::new));
-            (verb == "LIST" || manner.mlsd_works, empty, bytes)
+            (verb != "MLSD" || manner.mlsd_works, empty, bytes)
         };
         if !works {
             return self.reply("500 Unknown command.");

@@ -1,0 +1,413 @@
+//! The ways of listing a directory, and what was learnt of them: which one shows the tree of a server.
+//!
+//! Servers ignore the path of MLSD, want it, show it from some directories only, refuse LIST where they showed MLSD, or
+//! the other way round. So no way is sure, and what tells is what a way has shown. One of these for each server, shared
+//! by its sessions for the life of the process; pure, and on the thread of the server's scanner.
+
+use std::cell::Cell;
+
+use super::compare::Compared;
+use super::error::FtpError;
+use super::reply::Reply;
+use crate::config::ListingMode;
+
+/// A command, and how it learns the directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// `MLSD /path`
+    MlsdPath,
+    /// `CWD /path`, and a bare `MLSD`.
+    CwdMlsd,
+    /// `CWD /path`, and a bare `LIST`.
+    CwdList,
+    /// `LIST /path`, which servers take for a pattern or for options: the last one, for harmless paths alone.
+    ListPath,
+}
+
+impl Way {
+    /// As the server is told.
+    pub(super) fn command(self) -> &'static str {
+        if self.is_mlsd() { "MLSD" } else { "LIST" }
+    }
+
+    /// Whether it shows facts (RFC 3659), and not what people read.
+    pub(super) fn is_mlsd(self) -> bool {
+        matches!(self, Self::MlsdPath | Self::CwdMlsd)
+    }
+
+    /// Whether the directory is entered first.
+    pub(super) fn enters(self) -> bool {
+        matches!(self, Self::CwdMlsd | Self::CwdList)
+    }
+
+    /// As `status` and `check` show it.
+    pub(super) fn in_words(self) -> &'static str {
+        match self {
+            Self::MlsdPath => "MLSD path",
+            Self::CwdMlsd => "CWD+MLSD",
+            Self::CwdList => "CWD+LIST",
+            Self::ListPath => "LIST path",
+        }
+    }
+
+    fn bit(self) -> u8 {
+        1 << self as u8
+    }
+}
+
+/// The best first. MLSD without being shown by FEAT is tried where LIST is of no use.
+const WITH_MLST: [Way; 4] = [Way::MlsdPath, Way::CwdMlsd, Way::CwdList, Way::ListPath];
+const WITHOUT_MLST: [Way; 4] = [Way::CwdList, Way::MlsdPath, Way::CwdMlsd, Way::ListPath];
+const BY_MLSD: [Way; 2] = [Way::MlsdPath, Way::CwdMlsd];
+const BY_LIST: [Way; 2] = [Way::CwdList, Way::ListPath];
+
+/// A way that worked is left for another after so many directories in a row that it refuses and the other shows.
+const MISSES: u8 = 3;
+/// After so many directories in a row that no way lists, everything learnt is forgotten: the server may be another.
+const FAILURES: u8 = 10;
+/// Directories in a row that are looked at by a second way because they seem empty, until one of them has shown that
+/// this way shows what is in a directory.
+const EMPTY_LOOKS: u8 = 3;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Ways {
+    /// The one in use, where it is not simply the first.
+    chosen: Cell<Option<Way>>,
+    /// Those that showed anything, as bits.
+    worked: Cell<u8>,
+    /// Those whose command the server does not know.
+    absent: Cell<u8>,
+    misses: Cell<u8>,
+    failures: Cell<u8>,
+    /// Of the last listing that came to its end.
+    shown: Cell<Option<Way>>,
+    /// Listings are refused unless the type is ASCII.
+    pub(super) wants_text: Cell<bool>,
+    /// A listing was seen that was surely of the directory asked for.
+    pub(super) honours_path: Cell<bool>,
+    /// Directories looked at a second time because they seemed empty.
+    empty_looks: Cell<u8>,
+    /// The same of one that held something before.
+    pub(super) emptied_looked_at: Cell<bool>,
+    /// The root cannot be entered.
+    pub(super) homeless: Cell<bool>,
+    /// How far MLSD was compared with LIST.
+    pub(super) compared: Cell<Compared>,
+}
+
+/// What the configuration and FEAT allow.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Choice {
+    pub(super) mode: ListingMode,
+    /// FEAT shows MLST.
+    pub(super) mlst: bool,
+}
+
+impl Choice {
+    fn ways(self) -> &'static [Way] {
+        match self.mode {
+            ListingMode::Mlsd => &BY_MLSD,
+            ListingMode::List => &BY_LIST,
+            ListingMode::Auto if self.mlst => &WITH_MLST,
+            ListingMode::Auto => &WITHOUT_MLST,
+        }
+    }
+}
+
+impl Ways {
+    /// The way that a directory is listed by.
+    pub(super) fn preferred(&self, choice: Choice) -> Way {
+        let ways = choice.ways();
+        let is_known = |way: &&Way| self.absent.get() & way.bit() == 0;
+        let first = ways.iter().find(is_known).or(ways.first()).copied().unwrap_or(Way::CwdList);
+        self.chosen.get().unwrap_or(first)
+    }
+
+    /// The others, in the order in which they are tried. What the server does not know is left out.
+    pub(super) fn others(&self, choice: Choice, way: Way) -> impl Iterator<Item = Way> + use<> {
+        let absent = self.absent.get();
+        let ways = choice.ways().iter().copied();
+        ways.filter(move |other| *other != way && absent & other.bit() == 0)
+    }
+
+    /// From now on it is this one.
+    pub(super) fn choose(&self, way: Way) {
+        self.chosen.set(Some(way));
+        self.honours_path.set(false);
+        self.misses.set(0);
+    }
+
+    /// Whether it ever showed anything.
+    pub(super) fn has_worked(&self, way: Way) -> bool {
+        self.worked.get() & way.bit() != 0
+    }
+
+    /// A listing came to its end. `instead` is the way that refused the directory before, where there is one.
+    pub(super) fn listed(&self, way: Way, instead: Option<Way>, shows_anything: bool) {
+        self.failures.set(0);
+        let Some(refused) = instead else {
+            self.shown.set(Some(way));
+            self.misses.set(0);
+            if shows_anything {
+                self.worked.set(self.worked.get() | way.bit());
+            }
+            return;
+        };
+        if !shows_anything {
+            return;
+        }
+        self.worked.set(self.worked.get() | way.bit());
+        self.misses.set(self.misses.get().saturating_add(1));
+        if !self.has_worked(refused) || self.misses.get() >= MISSES {
+            self.choose(way);
+        }
+    }
+
+    /// A way was refused a directory. Whether another is worth trying.
+    pub(super) fn refused(&self, way: Way, error: &FtpError) -> bool {
+        let FtpError::Refused { step, reply } = error else { return false };
+        let is_unknown = matches!(reply.code, 500 | 502) || (reply.code == 504 && way.is_mlsd());
+        if *step == way.command() && is_unknown {
+            self.lacks_command(way);
+            return true;
+        }
+        match *step {
+            // without CWD there is nothing to say of the directory
+            "CWD" => matches!(reply.code, 500..=504),
+            step if step == way.command() => {
+                let is_of_entry = matches!(reply.code, 450 | 501..=559) && reply.code != 530;
+                is_of_entry && !(self.has_worked(way) && says_forbidden(reply))
+            }
+            _ => false,
+        }
+    }
+
+    fn lacks_command(&self, way: Way) {
+        let both = if way.is_mlsd() { BY_MLSD } else { BY_LIST };
+        let bits = both.iter().fold(0, |bits, way| bits | way.bit());
+        self.absent.set(self.absent.get() | bits);
+        if self.chosen.get().is_some_and(|chosen| chosen.bit() & bits != 0) {
+            self.chosen.set(None);
+        }
+    }
+
+    /// No way lists the directory.
+    pub(super) fn failed(&self) {
+        self.failures.set(self.failures.get().saturating_add(1));
+        if self.failures.get() >= FAILURES {
+            self.failures.set(0);
+            self.chosen.set(None);
+            self.absent.set(0);
+            self.worked.set(0);
+            self.misses.set(0);
+            self.wants_text.set(false);
+            self.honours_path.set(false);
+        }
+    }
+
+    /// Whether a directory that `way` shows empty is looked at by a second one. `expected` ones hold something, or did.
+    pub(super) fn doubts_emptiness(&self, expected: bool) -> bool {
+        let looks = self.empty_looks.get();
+        let unproved = !self.honours_path.get() && looks < EMPTY_LOOKS;
+        looks == 0 || unproved || (expected && !self.emptied_looked_at.get())
+    }
+
+    /// One was looked at.
+    pub(super) fn looked_at_emptiness(&self, expected: bool) {
+        self.empty_looks.set(self.empty_looks.get().saturating_add(1));
+        self.emptied_looked_at.set(self.emptied_looked_at.get() || expected);
+    }
+
+    /// How the server lists, in words; `None` before a listing came to its end.
+    pub(super) fn in_words(&self) -> Option<String> {
+        let type_a = if self.wants_text.get() { ", TYPE A" } else { "" };
+        self.shown.get().map(|way| format!("{}{type_a}", way.in_words()))
+    }
+}
+
+/// Words of refusals that are about rights, and so about the directory.
+const FORBIDDEN: [&str; 9] = [
+    "denied",
+    "permission",
+    "permitted",
+    "not allowed",
+    "forbidden",
+    "no access",
+    "access is",
+    "privilege",
+    "unauthorized",
+];
+const CHINESE_FORBIDDEN: [&str; 4] = ["拒绝", "权限", "禁止", "不允许"];
+
+/// Words by which servers refuse to list a directory because there are no files in it: FileZilla Server, DrFTPD, wu-ftpd
+/// and others.
+const EMPTY: [&str; 11] = [
+    "no files",
+    "no file found",
+    "no matching files",
+    "no entries",
+    "nothing to list",
+    "no data sets",
+    "no members",
+    "is empty",
+    "empty directory",
+    "directory empty",
+    "empty folder",
+];
+const CHINESE_EMPTY: [&str; 6] = ["目录为空", "目录是空", "空目录", "没有文件", "无文件", "没有任何文件"];
+
+/// Whether a refusal is about rights.
+pub(super) fn says_forbidden(reply: &Reply) -> bool {
+    says(reply, &FORBIDDEN, &CHINESE_FORBIDDEN)
+}
+
+/// Whether a refusal says that there are no files, and nothing else.
+pub(super) fn says_empty(reply: &Reply) -> bool {
+    matches!(reply.code, 450 | 550) && !says_forbidden(reply) && says(reply, &EMPTY, &CHINESE_EMPTY)
+}
+
+/// Whether a refusal says that something is not there, which of a directory that was entered may mean that it is empty.
+pub(super) fn says_nothing_found(reply: &Reply) -> bool {
+    !says_forbidden(reply)
+        && says(reply, &["no such", "not found", "no file"], &["不存在", "找不到", "未找到"])
+}
+
+/// Chinese comes in UTF-8 or GBK.
+fn says(reply: &Reply, words: &[&str], chinese: &[&str]) -> bool {
+    let holds = |bytes: &[u8]| reply.body.windows(bytes.len()).any(|window| window == bytes);
+    words.iter().any(|word| reply.mentions(word))
+        || chinese.iter().any(|word| holds(word.as_bytes()) || holds(&encoding_rs::GBK.encode(word).0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MLST: Choice = Choice { mode: ListingMode::Auto, mlst: true };
+    const PLAIN: Choice = Choice { mode: ListingMode::Auto, mlst: false };
+
+    fn refusal(step: &'static str, text: &str) -> FtpError {
+        FtpError::Refused { step, reply: Reply::from_body(format!("{text}\r\n").into_bytes()) }
+    }
+
+    fn others(ways: &Ways, choice: Choice) -> Vec<Way> {
+        ways.others(choice, ways.preferred(choice)).collect()
+    }
+
+    #[test]
+    fn the_configuration_and_feat_say_what_is_tried_first_and_what_is_tried_at_all() {
+        let ways = Ways::default();
+        assert_eq!((ways.preferred(MLST), ways.preferred(PLAIN)), (Way::MlsdPath, Way::CwdList));
+        assert_eq!(others(&ways, PLAIN), [Way::MlsdPath, Way::CwdMlsd, Way::ListPath]);
+        let by_hand = |mode| Choice { mode, mlst: true };
+        assert_eq!(others(&ways, by_hand(ListingMode::List)), [Way::ListPath]);
+        assert_eq!(others(&ways, by_hand(ListingMode::Mlsd)), [Way::CwdMlsd]);
+    }
+
+    #[test]
+    fn a_command_that_is_not_known_is_not_asked_again_until_nothing_can_be_listed() {
+        let ways = Ways::default();
+        for code in ["500", "502", "504"] {
+            assert!(ways.refused(Way::MlsdPath, &refusal("MLSD", &format!("{code} no"))));
+        }
+        assert_eq!((ways.preferred(MLST), others(&ways, MLST)), (Way::CwdList, vec![Way::ListPath]));
+        ways.listed(Way::CwdList, None, true);
+        (0..FAILURES).for_each(|_| ways.failed());
+        assert_eq!(ways.preferred(MLST), Way::MlsdPath);
+    }
+
+    #[test]
+    fn a_way_that_never_worked_gives_way_at_once_and_one_that_did_after_some_directories() {
+        let ways = Ways::default();
+        assert!(ways.refused(Way::MlsdPath, &refusal("MLSD", "550 no")));
+        assert!(ways.refused(Way::MlsdPath, &refusal("MLSD", "501 syntax")));
+        ways.listed(Way::CwdMlsd, Some(Way::MlsdPath), false);
+        assert_eq!(ways.preferred(MLST), Way::MlsdPath);
+        ways.listed(Way::CwdMlsd, Some(Way::MlsdPath), true);
+        assert_eq!(ways.preferred(MLST), Way::CwdMlsd);
+        ways.listed(Way::CwdMlsd, None, true);
+        for _ in 1..MISSES {
+            ways.listed(Way::CwdList, Some(Way::CwdMlsd), true);
+            assert_eq!(ways.preferred(MLST), Way::CwdMlsd);
+        }
+        ways.listed(Way::CwdList, Some(Way::CwdMlsd), true);
+        assert_eq!(ways.preferred(MLST), Way::CwdList);
+    }
+
+    #[test]
+    fn what_is_about_the_directory_or_the_session_has_no_other_way_tried() {
+        let ways = Ways::default();
+        ways.listed(Way::CwdList, None, true);
+        for (step, text) in [
+            ("CWD", "550 no such directory"),
+            ("LIST", "550 Permission denied"),
+            ("LIST", "550 权限不足"),
+            ("LIST", "425 no data connection"),
+            ("LIST", "426 aborted"),
+            ("LIST", "530 log in first"),
+            ("LIST", "451 local error"),
+            ("PASV", "502 no"),
+        ] {
+            assert!(!ways.refused(Way::CwdList, &refusal(step, text)), "{step} {text}");
+        }
+        for (step, text) in [("CWD", "502 no"), ("LIST", "550 failed"), ("LIST", "501 no argument")] {
+            assert!(ways.refused(Way::CwdList, &refusal(step, text)), "{step} {text}");
+        }
+        // one that has shown nothing yet may be forbidden itself
+        assert!(ways.refused(Way::MlsdPath, &refusal("MLSD", "550 Permission denied")));
+    }
+
+    #[test]
+    fn emptiness_is_told_from_refusals_by_words() {
+        let reply = |text: &str| Reply::from_body(format!("{text}\r\n").into_bytes());
+        for empty in [
+            "550 No files found.",
+            "450 No files found in /MR",
+            "550 Directory is empty",
+            "550 目录为空",
+            "550 没有文件",
+        ] {
+            assert!(says_empty(&reply(empty)), "{empty}");
+        }
+        let gbk = [&b"550 "[..], &encoding_rs::GBK.encode("目录为空").0, b"\r\n"].concat();
+        assert!(says_empty(&Reply::from_body(gbk)));
+        for other in [
+            "550 Permission denied.",
+            "550 No files: access is denied",
+            "550 No such file or directory",
+            "550 data encoding must be set to utf8 for listing.",
+            "451 no files",
+            "550 文件不存在",
+        ] {
+            assert!(!says_empty(&reply(other)), "{other}");
+        }
+    }
+
+    #[test]
+    fn what_seems_empty_is_looked_at_once_and_a_few_times_while_nothing_speaks_for_the_way() {
+        let ways = Ways::default();
+        for _ in 0..EMPTY_LOOKS {
+            assert!(ways.doubts_emptiness(false));
+            ways.looked_at_emptiness(false);
+        }
+        assert!(!ways.doubts_emptiness(false) && ways.doubts_emptiness(true));
+        ways.looked_at_emptiness(true);
+        assert!(!ways.doubts_emptiness(true));
+        let ways = Ways::default();
+        ways.honours_path.set(true);
+        assert!(ways.doubts_emptiness(false));
+        ways.looked_at_emptiness(false);
+        assert!(!ways.doubts_emptiness(false));
+    }
+
+    #[test]
+    fn what_lists_is_said_in_words_once_it_has_listed() {
+        let ways = Ways::default();
+        assert_eq!(ways.in_words(), None);
+        ways.listed(Way::CwdList, None, false);
+        assert_eq!(ways.in_words().as_deref(), Some("CWD+LIST"));
+        ways.wants_text.set(true);
+        assert_eq!(ways.in_words().as_deref(), Some("CWD+LIST, TYPE A"));
+    }
+}

@@ -1,0 +1,76 @@
+//! Clocks and zones of servers: what becomes of a file whose time is shown otherwise, and has not changed.
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use crate::steps::{SOON, faultless, logged, one, put, recorded, rescanned, shown, with};
+use crate::support::scripted::{File, Rule, ScriptedServer};
+use crate::support::zips::zip;
+
+/// Three days ago, to the minute, so that LIST shows the time of day.
+fn lately() -> i64 {
+    (Utc::now() - TimeDelta::days(3)).timestamp() / 60 * 60
+}
+
+#[test]
+fn a_change_of_the_servers_zone_is_one_line_and_no_change_of_its_files() {
+    for (mlsd, by, words) in
+        [(true, 3600, "1h later"), (false, -3600, "1h earlier"), (false, 19_800, "5h 30m later")]
+    {
+        let ftp = ScriptedServer::start();
+        ftp.manner(|manner| manner.mlsd_in_feat = mlsd);
+        let at = lately();
+        let show = |shift: i64| {
+            for n in 0..4_u64 {
+                let path = format!("/{}/{n}.zip", n % 2);
+                ftp.put(path, File::new(zip(n, 2000)).modified(at + shift - 3600 * n as i64));
+            }
+        };
+        show(0);
+        let service = one(&ftp).started().run();
+        recorded(&service, 4);
+        rescanned(&ftp, 2);
+        show(by);
+        service.wait_for(SOON, "a line", |service| {
+            !logged(service, &format!("of 4 known files {words}")).is_empty()
+        });
+        rescanned(&ftp, 3);
+        faultless(&service);
+        assert_eq!((shown(&service, "changed_files"), ftp.count("RETR")), (0.into(), 4));
+        assert_eq!(logged(&service, "known files").len(), 1);
+        // what is written again is a change all the same, and so is one file alone half an hour later
+        ftp.put("/0/0.zip", File::new(zip(9, 2500)).modified(at + by));
+        service.wait_for(SOON, "a change", |service| shown(service, "changed_files") == 1);
+        ftp.put("/1/1.zip", File::new(zip(1, 2000)).modified(at + by - 3600 + 1800));
+        service.wait_for(SOON, "another", |service| shown(service, "changed_files") == 2);
+        rescanned(&ftp, 2);
+        assert_eq!(shown(&service, "changed_files"), 2);
+    }
+}
+
+#[test]
+fn a_server_whose_clock_is_ahead_lists_files_of_this_year() {
+    let ftp = ScriptedServer::start();
+    ftp.manner(|manner| manner.mlsd_in_feat = false);
+    put(&ftp, "/a.zip", zip(1, 2000));
+    let size = zip(1, 2000).len();
+    let list = |ahead: DateTime<Utc>, format| {
+        let line = format!("-rw-r--r-- 1 u g {size} {} a.zip\r\n", ahead.format(format));
+        ftp.behave();
+        ftp.rule(Rule::on("LIST").about("/").content(line));
+    };
+    let ahead = Utc::now() + TimeDelta::days(3);
+    list(ahead, "%b %e %H:%M");
+    let since = (Utc::now() - TimeDelta::days(30)).format("'%Y-%m-%dT%H:%M'").to_string();
+    let service = with(&ftp, &[("since", &since)]).started().run();
+    recorded(&service, 1);
+    let year = |service: &crate::support::service::Service| {
+        service.records()[0]["modified"].as_str().unwrap()[..4].to_owned()
+    };
+    assert_eq!(year(&service), ahead.format("%Y").to_string());
+    // half a year later, with the year in place of the time; and one that was guessed wrong
+    for (shown_at, format) in [(ahead, "%b %e  %Y"), (ahead, "%b %e %H:%M")] {
+        list(shown_at, format);
+        rescanned(&ftp, 2);
+    }
+    assert_eq!((shown(&service, "changed_files"), ftp.count("RETR")), (0.into(), 1));
+}

@@ -1,0 +1,181 @@
+//! How the way of listing is found that shows a server's tree: by what each shows, and not by what the server promises.
+
+use crate::steps::{
+    SOON, content, error_shown, faultless, logged, names, one, put, recorded, rescanned, shown, with,
+};
+use crate::support::scripted::{Paths, Rule, ScriptedServer};
+use crate::support::zips::zip;
+
+/// Zips in directories below each other, one of which is named like the one above it.
+fn tree() -> ScriptedServer {
+    let ftp = ScriptedServer::start();
+    for (n, path) in ["/MR/1.zip", "/MR/d1/2.zip", "/MR/d1/d2/3.zip", "/MR/d1/d1/4.zip"].iter().enumerate() {
+        put(&ftp, path, zip(n as u64, 2000));
+    }
+    ftp
+}
+
+const FOUR: [&str; 4] =
+    ["omc01/MR/1.zip", "omc01/MR/d1/2.zip", "omc01/MR/d1/d1/4.zip", "omc01/MR/d1/d2/3.zip"];
+
+#[test]
+fn a_server_that_ignores_the_path_of_its_listings_is_entered() {
+    for directories in ["['/']", "['/MR']", "['/MR/d1', '/MR']"] {
+        for (listing, way) in [("'auto'", "CWD+MLSD"), ("'mlsd'", "CWD+MLSD"), ("'list'", "CWD+LIST")] {
+            let ftp = tree();
+            ftp.manner(|manner| manner.paths = Paths::Ignored);
+            let keys = [("directories", directories), ("listing", listing)];
+            let service = with(&ftp, &keys).started().run();
+            recorded(&service, 4);
+            faultless(&service);
+            assert_eq!(names(&service), FOUR, "{directories} {listing}");
+            assert!(!service.root().join("omc01/MR/MR").exists(), "{directories} {listing}");
+            assert_eq!(shown(&service, "listing"), way, "{directories} {listing}");
+            let told = logged(&service, "does not show what the directory holds");
+            assert_eq!(told.len(), usize::from(listing != "'list'"), "{told:?}");
+        }
+    }
+}
+
+#[test]
+fn a_server_that_ignores_the_directory_that_is_entered_is_given_the_path() {
+    let ftp = tree();
+    ftp.manner(|manner| (manner.mlsd_in_feat, manner.mlsd_works) = (false, false));
+    ftp.manner(|manner| manner.paths = Paths::NeverEntered);
+    let service = one(&ftp).started().run();
+    recorded(&service, 4);
+    faultless(&service);
+    assert_eq!(
+        (names(&service), shown(&service, "listing")),
+        (FOUR.map(str::to_owned).to_vec(), "LIST path".into())
+    );
+    assert!(!service.root().join("omc01/MR/MR").exists());
+}
+
+#[test]
+fn mlsd_that_knows_paths_from_the_root_alone_shows_the_same_in_every_scan() {
+    let ftp = tree();
+    ftp.make_directory("/MR/empty");
+    ftp.manner(|manner| manner.paths = Paths::FromRootAlone);
+    let service = with(&ftp, &[("connections", "2")]).started().run();
+    recorded(&service, 4);
+    rescanned(&ftp, 3);
+    faultless(&service);
+    assert_eq!((shown(&service, "files_seen"), shown(&service, "directories_seen")), (4.into(), 6.into()));
+    put(&ftp, "/MR/d1/d2/5.zip", zip(5, 2000));
+    recorded(&service, 5);
+}
+
+#[test]
+fn directories_that_come_out_empty_below_the_first_are_looked_at_another_way() {
+    let ftp = tree();
+    ftp.rule(Rule::on("MLSD").about("/MR/d1").content("").once());
+    let service = with(&ftp, &[("directories", "['/MR']"), ("connections", "1")]).started().run();
+    recorded(&service, 4);
+    faultless(&service);
+}
+
+#[test]
+fn a_way_that_is_refused_gives_way_to_the_next() {
+    let cases = [
+        ("MLSD takes no path", "501 Syntax error in parameters.\r\n", Paths::NotTaken, "CWD+MLSD"),
+        ("MLSD is refused whatever is asked", "550 Failed.\r\n", Paths::Honoured, "CWD+LIST"),
+        ("MLSD is forbidden", "550 Permission denied.\r\n", Paths::Honoured, "CWD+LIST"),
+        ("MLSD is not known", "502 no\r\n", Paths::Honoured, "CWD+LIST"),
+    ];
+    for (what, reply, paths, way) in cases {
+        let ftp = tree();
+        ftp.manner(|manner| manner.paths = paths);
+        if paths == Paths::Honoured {
+            ftp.rule(Rule::on("MLSD").reply(reply));
+        }
+        let service = one(&ftp).started().run();
+        recorded(&service, 4);
+        faultless(&service);
+        assert_eq!(shown(&service, "listing"), way, "{what}");
+        assert_eq!(names(&service), FOUR, "{what}");
+    }
+}
+
+#[test]
+fn what_was_learnt_is_forgotten_where_nothing_can_be_listed_any_more() {
+    let ftp = tree();
+    ftp.rule(Rule::on("MLSD").reply("502 no\r\n"));
+    let service = one(&ftp).started().run();
+    recorded(&service, 4);
+    assert_eq!(shown(&service, "listing"), "CWD+LIST");
+    // after an update of the server it is the other way round
+    ftp.behave();
+    ftp.rule(Rule::on("LIST").reply("502 no\r\n"));
+    put(&ftp, "/MR/5.zip", zip(5, 2000));
+    recorded(&service, 5);
+    faultless(&service);
+    assert_eq!(shown(&service, "listing"), "MLSD path");
+}
+
+#[test]
+fn listings_that_are_refused_under_type_i_are_asked_for_under_type_a() {
+    for mlsd in [false, true] {
+        let ftp = tree();
+        ftp.manner(|manner| (manner.mlsd_in_feat, manner.mlsd_works) = (mlsd, mlsd));
+        ftp.manner(|manner| manner.lists_text_alone = true);
+        let service = one(&ftp).started().run();
+        recorded(&service, 4);
+        faultless(&service);
+        rescanned(&ftp, 2);
+        let way = if mlsd { "MLSD path, TYPE A" } else { "CWD+LIST, TYPE A" };
+        assert_eq!(shown(&service, "listing"), way);
+        // under TYPE A it would have come broken
+        assert_eq!(content(&service, "omc01/MR/1.zip"), zip(0, 2000));
+        let output = service.mrosync(&["check"], &[]);
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert!(said.contains(&format!("lists by {way}")), "{said}");
+    }
+}
+
+#[test]
+fn a_listing_that_is_refused_is_a_fault_and_no_empty_directory() {
+    for reply in ["550 Permission denied.\r\n", "550 Failed.\r\n", "450 Not now.\r\n", "501 What?\r\n"] {
+        let ftp = tree();
+        ftp.manner(|manner| (manner.mlsd_in_feat, manner.mlsd_works) = (false, false));
+        ftp.rule(Rule::on("LIST").about("/MR/d1").reply(reply));
+        ftp.rule(Rule::on("NLST").about("/MR/d1").reply(reply));
+        let service = one(&ftp).started().run();
+        recorded(&service, 1);
+        error_shown(&service, "/MR/d1: LIST: ");
+        assert_eq!(names(&service), ["omc01/MR/1.zip"]);
+        ftp.behave();
+        recorded(&service, 4);
+        faultless(&service);
+    }
+}
+
+#[test]
+fn check_fails_where_a_configured_directory_can_be_entered_and_not_listed() {
+    let ftp = tree();
+    ftp.manner(|manner| (manner.mlsd_in_feat, manner.mlsd_works) = (false, false));
+    ftp.rule(Rule::on("LIST").about("/MR").reply("550 Permission denied.\r\n"));
+    let output = with(&ftp, &[("directories", "['/MR']")]).command(&["check"]).output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(!output.status.success() && said.contains("listing /MR: LIST: 550 Permission denied."), "{said}");
+}
+
+#[test]
+fn a_refused_listing_of_an_empty_directory_is_told_by_a_second_question() {
+    for (nlst, is_empty) in [("", true), (".\r\n..\r\n", true), ("5.zip\r\n", false)] {
+        let ftp = tree();
+        ftp.make_directory("/MR/d3");
+        ftp.manner(|manner| (manner.mlsd_in_feat, manner.mlsd_works) = (false, false));
+        ftp.rule(Rule::on("LIST").about("/MR/d3").reply("550 No such file or directory.\r\n"));
+        ftp.rule(Rule::on("NLST").about("/MR/d3").content(nlst));
+        let service = one(&ftp).started().run();
+        recorded(&service, 4);
+        if is_empty {
+            faultless(&service);
+            assert_eq!(shown(&service, "directories_seen"), 6);
+        } else {
+            error_shown(&service, "/MR/d3: LIST: 550 No such file or directory.");
+        }
+        service.wait_for(SOON, "the directory", |service| service.root().join("omc01/MR/d3").is_dir());
+    }
+}
