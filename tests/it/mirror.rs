@@ -118,6 +118,7 @@ fn what_is_left_of_a_vanished_file_goes_after_a_day_though_the_server_never_come
     ftp.rule(Rule::on("RETR").stall(100_000));
     // a directory that fails for ever, so that no scan can say what belongs to nothing
     ftp.rule(Rule::on("MLSD").about("/bad").reply("550 no\r\n"));
+    ftp.rule(Rule::on("LIST").about("/bad").reply("550 no\r\n"));
     let mut service = with(&ftp, &[("timeout", "'60s'")]).started().run();
     service.wait_for(SOON, "three parts", |service| {
         service.partial().values().filter(|size| **size == 100_000).count() == 3
@@ -130,6 +131,7 @@ fn what_is_left_of_a_vanished_file_goes_after_a_day_though_the_server_never_come
     });
     ftp.behave();
     ftp.rule(Rule::on("MLSD").about("/bad").reply("550 no\r\n"));
+    ftp.rule(Rule::on("LIST").about("/bad").reply("550 no\r\n"));
     // one that was written to a moment ago, of a file that is gone as well
     let young = service.root().join(".partial/omc01").join(format!("{}_2000_-", "0".repeat(32)));
     fs::write(&young, [0; 500]).unwrap();

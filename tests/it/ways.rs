@@ -29,7 +29,7 @@ fn a_server_that_ignores_the_path_of_its_listings_is_entered() {
             recorded(&service, 4);
             faultless(&service);
             assert_eq!(names(&service), FOUR, "{directories} {listing}");
-            assert!(!service.root().join("omc01/MR/MR").exists(), "{directories} {listing}");
+            assert!(!service.root().join("omc01/MR/MR").try_exists().unwrap(), "{directories} {listing}");
             assert_eq!(shown(&service, "listing"), way, "{directories} {listing}");
             let told = logged(&service, "does not show what the directory holds");
             assert_eq!(told.len(), usize::from(listing != "'list'"), "{told:?}");
@@ -49,7 +49,7 @@ fn a_server_that_ignores_the_directory_that_is_entered_is_given_the_path() {
         (names(&service), shown(&service, "listing")),
         (FOUR.map(str::to_owned).to_vec(), "LIST path".into())
     );
-    assert!(!service.root().join("omc01/MR/MR").exists());
+    assert!(!service.root().join("omc01/MR/MR").try_exists().unwrap());
 }
 
 #[test]
@@ -95,6 +95,21 @@ fn a_way_that_is_refused_gives_way_to_the_next() {
         assert_eq!(shown(&service, "listing"), way, "{what}");
         assert_eq!(names(&service), FOUR, "{what}");
     }
+}
+
+#[test]
+fn a_directory_that_one_way_refuses_is_listed_by_another_in_every_scan() {
+    let ftp = tree();
+    ftp.rule(Rule::on("MLSD").about("/MR/d1/d2").reply("550 no\r\n"));
+    let service = one(&ftp).started().run();
+    recorded(&service, 4);
+    rescanned(&ftp, 4);
+    faultless(&service);
+    // and the others as before
+    assert_eq!((shown(&service, "listing"), shown(&service, "files_seen")), ("MLSD path".into(), 4.into()));
+    // where no way shows anything, the refusal holds
+    ftp.rule(Rule::on("LIST").about("/MR/d1/d2").content(""));
+    error_shown(&service, "/MR/d1/d2: MLSD: 550 no");
 }
 
 #[test]
