@@ -29,7 +29,7 @@ def options():
     parser.add_argument("--mrosync", type=Path, metavar="FILE", help="the binary (a fresh release build)")
     parser.add_argument("--patience", type=float, default=1, metavar="FACTOR", help="for slow machines: all waits are as much longer")
     parser.add_argument("--program", action="append", default=[], metavar="NAME=FILE",
-                        help="a server that no registry has, built by hand: uftpd, lightftp, busybox, bftpd")
+                        help="a server that no registry has, built by hand: uftpd, lightftp, busybox")
     parser.add_argument("--keep", action="store_true", help="keeps logs, configurations and mirrors in target/field/run")
     parser.add_argument("--write", action="store_true", help=f"puts the table into {DOCUMENT}")
     given = parser.parse_args()

@@ -180,31 +180,6 @@ root={place.tree}
         return [place.own("lightftp"), place.write("fftp.conf", lines)]
 
 
-class Bftpd(Own):
-    program = "bftpd"
-
-    def version(self, place: Place) -> str:
-        return subprocess.run([place.own("bftpd"), "-v"], capture_output=True, text=True).stdout.strip().splitlines()[0]
-
-    def command(self, place: Place) -> list:
-        lines = f"""global{{
-PORT="{place.port}"
-BIND_TO_ADDR="127.0.0.1"
-LOGFILE="{place.directory}/server.log"
-DO_CHROOT="yes"
-ROOTDIR="%h"
-AUTH="PASSWD"
-RESOLVE_CLIENT_IP="no"
-USERLIMIT_GLOBAL="0"
-ALLOWCOMMAND_DELE="no"
-}}
-user ftp {{
-ANONYMOUS_USER="no"
-}}
-"""
-        return [place.own("bftpd"), "-D", "-c", place.write("bftpd.conf", lines)]
-
-
 class Gone(Server):
     """One that is looked for by name and cannot be had, or not be used."""
 
@@ -219,6 +194,7 @@ class Busybox(Own):
 
     program = "busybox"
     locks = False
+    without = {("Chinese", "four bytes", "GBK", "Latin-1"): "its ls writes question marks for what is beyond ASCII"}
 
     def version(self, place: Place) -> str:
         said = subprocess.run([place.own("busybox")], capture_output=True, text=True)
@@ -241,8 +217,8 @@ DAEMONS = [
     Uftpd("uftpd"),
     LightFtp("LightFTP"),
     Busybox("busybox ftpd"),
-    Bftpd("bftpd"),
     Gone("linux-ftpd-ssl", reason="Debian's 0.17.36 lets nobody in: its conversation with PAM, one question at a time, fails with today's modules"),
+    Gone("bftpd", reason="in no registry"),
     Gone("tnftpd", reason="in no registry"),
     Gone("wu-ftpd", reason="in no registry"),
     Gone("rclone serve ftp", reason="Debian builds rclone without it"),
