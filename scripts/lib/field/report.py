@@ -7,7 +7,7 @@ from pathlib import Path
 from .trial import Row
 
 BEGIN, END = "<!-- scripts/field writes from here -->", "<!-- to here -->"
-COLUMNS = ("server", "version", "TLS", "listing", "names", "empty", "200 MB", "slow upload", "cut", "not readable", "calls", "s", "notes")
+COLUMNS = ("server", "version", "protocol", "listing", "names", "empty", "200 MB", "slow upload", "cut", "not readable", "calls", "s", "notes")
 
 # failures that a row names one by one
 MOST = 5
@@ -17,7 +17,7 @@ def cells(row: Row) -> list[str]:
     if row.missing:
         return [row.name, "–", *[""] * 10, f"not to be had: {row.missing}"]
     return [
-        row.name, row.version, row.tls.replace("off", ""), row.listing, row.odd, row.empty, row.big, row.slow, row.restart,
+        row.name, row.version, row.protocol.upper() + row.tls, row.listing, row.odd, row.empty, row.big, row.slow, row.restart,
         row.locked, row.calls, f"{row.seconds:.0f}", notes(row),
     ]
 

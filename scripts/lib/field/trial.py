@@ -49,10 +49,11 @@ class Trial:
         self.server, self.place, self.world = server, place, world
         self.patience = patience
         self.row = Row(server.name, protocol=server.protocol, note=server.in_words())
-        self.row.tls = "" if server.protocol == "sftp" else server.tls
+        self.row.tls = "" if server.tls == "off" else f", {server.tls} TLS"
         self.program = program
         self.collector: Collector | None = None
-        self.resumed_at = self.least_after = 0
+        # bytes of the large file at the kill, the least that was seen of them after that, and the file that held them
+        self.resumed_at = self.least_after = self.inode = 0
 
     def run(self) -> Row:
         began = time.monotonic()
@@ -69,7 +70,8 @@ class Trial:
                 self.fail("end", "MROSync does not end in good order")
             if self.server.process:
                 self.server.kill(set())
-        self.row.seconds = time.monotonic() - began
+        # of those that did not come so far, all of it
+        self.row.seconds = self.row.seconds or time.monotonic() - began
         self.row.known = {key: self.server.known[key] for key in self.row.failures if key in self.server.known}
         return self.row
 
@@ -142,7 +144,6 @@ class Trial:
         if self.resumed_at:
             wait_until(watch, 90 * self.patience)
         else:
-            self.inode = 0
             wait_until(lambda: not wanted - set(collector.receiver.calls), 30 * self.patience)
         scans = collector.server().get("scans", 0)
         wait_until(lambda: collector.server().get("scans", 0) >= scans + 2, 10 * self.patience)
@@ -195,7 +196,7 @@ class Trial:
         self.judge_shape()
         self.judge_restart()
         self.judge_calls()
-        row.took = took
+        row.seconds = took
 
     def bad_files(self) -> dict[bytes, str]:
         """Files that are not in the mirror as they are on the server."""
