@@ -149,7 +149,7 @@ class Uftpd(Own):
     locks = False
 
     def version(self, place: Place) -> str:
-        return subprocess.run([place.own("uftpd"), "-v"], capture_output=True, text=True).stdout.strip() or "?"
+        return subprocess.run([place.own("uftpd"), "-v"], capture_output=True, text=True).stdout.splitlines()[0]
 
     def account(self, place: Place) -> dict:
         return {"user": "anonymous"}
@@ -217,6 +217,9 @@ DAEMONS = [
     Uftpd("uftpd"),
     LightFtp("LightFTP"),
     Busybox("busybox ftpd"),
+]
+
+GONE = [
     Gone("linux-ftpd-ssl", reason="Debian's 0.17.36 lets nobody in: its conversation with PAM, one question at a time, fails with today's modules"),
     Gone("bftpd", reason="in no registry"),
     Gone("tnftpd", reason="in no registry"),

@@ -1,7 +1,7 @@
 """All servers, in the order of the table."""
 
-from .daemons import DAEMONS
+from .daemons import DAEMONS, GONE
 from .libraries import LIBRARIES
 from .ssh import SSH
 
-ENTRIES = [*DAEMONS, *LIBRARIES, *SSH]
+ENTRIES = [*DAEMONS, *LIBRARIES, *SSH, *GONE]
