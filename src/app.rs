@@ -42,11 +42,17 @@ pub enum Ended {
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
     /// Something that the configuration names is used by another service, or others could tamper with it.
-    #[error("{0:#}")]
+    #[error("{}", crate::words::why(.0))]
     InUse(anyhow::Error),
     /// The system does not give what is needed.
-    #[error("{0:#}")]
-    Failed(#[from] anyhow::Error),
+    #[error("{}", crate::words::why(.0))]
+    Failed(anyhow::Error),
+}
+
+impl From<anyhow::Error> for Refused {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Failed(error)
+    }
 }
 
 /// What the service is started with.

@@ -25,6 +25,7 @@ use crate::records::RecordsReader;
 use crate::remote::{Connector, Entry, Kind, Session, Summary, Verdict};
 use crate::terminal::foot::Foot;
 use crate::terminal::progress;
+use crate::words;
 
 /// Ways of listing that a directory is tried in, one after the other.
 const MAX_WAYS: usize = 5;
@@ -43,7 +44,7 @@ const SERVICE_LIMIT: Duration = Duration::from_secs(3);
 /// already.
 pub async fn check(settings: &Settings) -> bool {
     let Settings { sync, quota, notify, records, servers, .. } = settings;
-    let mut well = report("configuration", &Ok(format!("{} servers", servers.len())));
+    let mut well = report("configuration", &Ok(words::count(servers.len(), "server")));
     well &= probe_all(&with_beginnings(servers, &records.path)).await;
     well &= report("records", &probe_records(&records.path));
     let (root, limits) = (sync.root.clone(), *quota);
@@ -82,7 +83,7 @@ async fn probe_all(servers: &[ServerSettings]) -> bool {
 fn report(what: &str, outcome: &anyhow::Result<impl Display>) -> bool {
     match outcome {
         Ok(found) => line(format_args!("ok      {what}: {}", Printable(&found.to_string()))),
-        Err(error) => line(format_args!("failed  {what}: {}", Printable(&format!("{error:#}")))),
+        Err(error) => line(format_args!("failed  {what}: {}", Printable(&crate::words::why(error)))),
     }
     outcome.is_ok()
 }
@@ -214,10 +215,8 @@ async fn list(session: &mut Session, path: &RemotePath, selection: &Selection) -
         }
         let Count { directories, zips, left_out } = counted;
         let left_out = if left_out > 0 { format!(", {left_out} of them left out") } else { String::new() };
-        return Ok(format!(
-            "{path}: {directories} directories, {zips} zips{left_out}{}",
-            complaint(&summary)
-        ));
+        let (directories, zips) = (words::count(directories, "directory"), words::count(zips, "zip"));
+        return Ok(format!("{path}: {directories}, {zips}{left_out}{}", complaint(&summary)));
     }
     bail!("each way of listing it contradicts the others")
 }
@@ -238,8 +237,10 @@ fn count(entries: &mut Vec<Entry>, path: &RemotePath, selection: &Selection, cou
 fn complaint(summary: &Summary) -> String {
     let lost = summary.unused();
     match summary.unused_sample() {
-        Some(sample) if lost > 0 => format!(", {lost} lines not usable, the first: {sample}"),
-        _ if lost > 0 => format!(", {lost} lines too long"),
+        Some(sample) if lost > 0 => {
+            format!(", {} not usable, the first: {sample}", words::count(lost, "line"))
+        }
+        _ if lost > 0 => format!(", {} too long", words::count(lost, "line")),
         _ => String::new(),
     }
 }
@@ -287,7 +288,7 @@ async fn probe_notify(settings: &NotifySettings) -> anyhow::Result<String> {
     let connecting = tokio::net::TcpStream::connect((bare, port));
     tokio::time::timeout(settings.timeout, connecting)
         .await
-        .map_err(|_| anyhow::anyhow!("no answer in {}", humantime::format_duration(settings.timeout)))
+        .map_err(|_| anyhow::anyhow!("no answer in {}", words::duration(settings.timeout)))
         .and_then(|connected| Ok(connected?))
         .with_context(|| format!("connecting to {host}:{port}"))?;
     Ok(format!("{host}:{port} takes connections"))

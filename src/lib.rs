@@ -12,7 +12,7 @@
 //! - [`mirror`], [`quota`], [`records`], [`notify`]: what is done
 //! - [`remote`]: what a scan needs of a server; [`ftp`] and [`sftp`]: conversations with servers
 //! - [`names`], [`globs`], [`moment`], [`facts`], [`lateness`], [`status`], [`exit_flag`], [`backoff`], [`durable`], [`json`], [`pulse`], [`panics`],
-//!   [`fault`], [`open_files`]: words and tools that all share
+//!   [`words`], [`fault`], [`open_files`]: words and tools that all share
 
 pub mod actors;
 pub mod amend;
@@ -48,3 +48,4 @@ pub mod status;
 pub mod systemd;
 pub mod terminal;
 pub mod web;
+pub mod words;

@@ -13,6 +13,7 @@ use mrosync::control::command::REFUSED;
 use mrosync::control::{self, operator, watch};
 use mrosync::names::Printable;
 use mrosync::records::{self, Filter, RecordsReader};
+use mrosync::words::why;
 use mrosync::{check, logging, mark};
 
 /// Done.
@@ -56,7 +57,7 @@ fn run(settings: Settings, files: Vec<PathBuf>, warnings: &[String], start: bool
     let log = match logging::init(&settings.log) {
         Ok(log) => log,
         Err(error) => {
-            complain(&format!("{error:#}"));
+            complain(&why(&error));
             return FAILED;
         }
     };
@@ -101,7 +102,7 @@ fn ctl(socket: &Path, command: CtlCommand) -> i32 {
             }
         }
         Err(error) => {
-            complain(&format!("{error:#}"));
+            complain(&why(&error));
             FAILED
         }
     }
@@ -111,7 +112,7 @@ fn watch_status(socket: &Path, json: bool, pause: Duration) -> i32 {
     match watch::run(socket, json, pause) {
         Ok(()) => DONE,
         Err(error) => {
-            complain(&format!("{error:#}"));
+            complain(&why(&error));
             FAILED
         }
     }
@@ -129,7 +130,7 @@ fn records(path: &Path, filter: &Filter, format: RecordsFormat) -> i32 {
     match written {
         Ok(()) => DONE,
         Err(error) => {
-            complain(&format!("{error:#}"));
+            complain(&why(&error));
             FAILED
         }
     }
@@ -140,7 +141,7 @@ fn changed(outcome: anyhow::Result<Outcome>) -> i32 {
         Ok(Outcome::Done) => DONE,
         Ok(Outcome::Unconfirmed) => UNUSABLE,
         Err(error) => {
-            complain(&format!("{error:#}"));
+            complain(&why(&error));
             FAILED
         }
     }

@@ -12,7 +12,7 @@ use crate::actors::record_keeper::SharedTotals;
 use crate::config::QuotaSettings;
 use crate::mirror::tree::Mirror;
 use crate::notify::news::News;
-use crate::quota::{Gauge, Usage};
+use crate::quota::{Gauge, measure};
 use crate::records::Totals;
 use crate::status::{DiskStatus, NotifyStatus, ProcessStatus, Roster, ServerStatus, ServiceStatus};
 
@@ -56,10 +56,10 @@ impl Overview {
         let mirror = Arc::clone(&self.mirror);
         let measuring = tokio::task::spawn_blocking(move || {
             crate::fault::here("measure", "status");
-            Usage::of(mirror.handle())
+            measure(mirror.handle())
         });
-        if let Ok(Ok(Ok(usage))) = tokio::time::timeout(MEASURE_LIMIT, measuring).await {
-            self.view.measured(usage);
+        if let Ok(Ok(Ok(measured))) = tokio::time::timeout(MEASURE_LIMIT, measuring).await {
+            self.view.measured(measured);
         }
         let (now, before, limits) = (self.totals.get(), &self.before, *self.limits.borrow());
         ServiceStatus {
@@ -73,6 +73,7 @@ impl Overview {
                 evicted_files: now.evicted_files.saturating_sub(before.evicted_files),
                 evicted_bytes: now.evicted_bytes.saturating_sub(before.evicted_bytes),
                 held: self.view.held(),
+                fault: self.view.fault().map(|fault| fault.to_string()),
             },
             notify: NotifyStatus {
                 pending: now.pending_notices,

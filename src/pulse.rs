@@ -111,7 +111,7 @@ impl Pulse {
 /// A time in words, to the second.
 #[must_use]
 pub fn seconds(time: Duration) -> String {
-    humantime::format_duration(Duration::from_secs(time.as_secs())).to_string()
+    crate::words::duration(Duration::from_secs(time.as_secs()))
 }
 
 /// Something under way, until it is dropped.

@@ -44,6 +44,9 @@ pub struct DiskStatus {
     pub evicted_bytes: u64,
     /// Downloads wait, because other data fills the disk.
     pub held: bool,
+    /// Why no file can be stored whatever the room, such as a read-only file system; null while all can.
+    #[serde(default)]
+    pub fault: Option<String>,
 }
 
 /// The notifier's part.

@@ -29,8 +29,9 @@ use crate::notify::news::News;
 use crate::quota::allowance::allowable;
 use crate::quota::plan::{Load, room};
 use crate::quota::sweep::{Evictions, Present, make_room};
-use crate::quota::{Gauge, Swept, Usage};
+use crate::quota::{DiskFault, Gauge, Swept, Usage, measure};
 use crate::records::PresentFile;
+use crate::words::count;
 
 /// Files whose presence is checked in one go, and how often that is done at most: the audit walks through the
 /// mirror slowly and for ever.
@@ -51,6 +52,7 @@ pub struct MakeRoom(pub u64);
 #[derive(Debug, Default)]
 pub struct DiskView {
     usage: Mutex<Option<Usage>>,
+    fault: Mutex<Option<DiskFault>>,
     held: AtomicBool,
 }
 
@@ -67,9 +69,24 @@ impl DiskView {
         self.held.load(Ordering::Relaxed)
     }
 
-    /// Keeps a measurement.
-    pub fn measured(&self, usage: Usage) {
+    /// Why no file can be stored, whatever the room; as last measured.
+    #[must_use]
+    pub fn fault(&self) -> Option<DiskFault> {
+        *self.fault.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps a measurement. What keeps files away is said once, and its end too.
+    pub fn measured(&self, (usage, fault): (Usage, Option<DiskFault>)) {
         *self.usage.lock().unwrap_or_else(PoisonError::into_inner) = Some(usage);
+        let before =
+            std::mem::replace(&mut *self.fault.lock().unwrap_or_else(PoisonError::into_inner), fault);
+        match (before, fault) {
+            (before, Some(fault)) if before != Some(fault) => {
+                log::error!("{fault}: nothing can be stored until that is mended");
+            }
+            (Some(_), None) => log::info!("the file system of the mirror takes files again"),
+            _ => {}
+        }
     }
 }
 
@@ -222,9 +239,9 @@ impl Work {
 #[async_trait::async_trait(?Send)]
 impl Evictions for Work {
     fn usage(&self) -> io::Result<Usage> {
-        let usage = Usage::of(self.warden.mirror.handle())?;
-        self.warden.view.measured(usage);
-        Ok(usage)
+        let measured = measure(self.warden.mirror.handle())?;
+        self.warden.view.measured(measured);
+        Ok(measured.0)
     }
 
     async fn present_bytes(&self) -> anyhow::Result<u64> {
@@ -252,7 +269,7 @@ impl Evictions for Work {
     }
 
     async fn mark_evicted(&self, gone: &[&Present]) -> anyhow::Result<()> {
-        log::info!("{} files evicted to keep the disk below its limit", gone.len());
+        log::info!("{} evicted to keep the disk below its limit", count(gone.len(), "file"));
         let mut synced = HashSet::new();
         for Present { server, path, .. } in gone {
             let directory = path.text().rsplit_once('/').map_or("", |(directory, _)| directory);

@@ -32,6 +32,7 @@ use crate::open_files::OpenFiles;
 use crate::pulse::{self, Pulse, Verdict, seconds};
 use crate::quota::Gauge;
 use crate::status::{Progress, ServerState};
+use crate::words::why;
 
 const RESTART: Backoff = Backoff { first: Duration::from_secs(1), most: Duration::from_secs(300) };
 /// How often a scan is looked at for signs of life; nothing against the limit.
@@ -117,7 +118,7 @@ async fn scan_until(plan: Plan, begin: Begin) {
     while !exit.is_raised() {
         let scans = plan.progress.snapshot().scans;
         let Err(error) = live(&plan, &exit).await else { break };
-        let fault = format!("{error:#}");
+        let fault = why(&error);
         // a scan that came to its end, well or badly, is a good run for a scanner
         let wait = restarts.wait(plan.progress.snapshot().scans > scans);
         log::error!("server={name} {fault}; it begins again in {}", seconds(wait));

@@ -18,6 +18,7 @@ use super::scanner::Plan;
 use super::slot::{Begun, Leaving, Slot};
 use crate::fault;
 use crate::status::ServerState;
+use crate::words::count as count_of;
 
 /// `stop` is promised to answer within 2 s; what has not ended then is named, and ends when it can.
 const STOP_LIMIT: Duration = Duration::from_millis(1900);
@@ -165,13 +166,14 @@ impl State {
         let late = late_of(sent).await;
         self.is_started.set(true);
         fault::here("supervisor", "supervisor");
-        log::info!("started {} servers", count - late.len());
+        log::info!("started {}", count_of(count - late.len(), "server"));
         if late.is_empty() {
-            return Ok(format!("started {count} servers"));
+            return Ok(format!("started {}", count_of(count, "server")));
         }
         let said = format!(
-            "{} of {count} scanners did not start: {}; they will when they can",
+            "{} of {} did not start: {}; they will when they can",
             late.len(),
+            count_of(count, "scanner"),
             late.join(", ")
         );
         log::error!("{said}");
@@ -190,8 +192,9 @@ impl State {
         let ended = tokio::time::timeout(STOP_LIMIT, join_all(endings)).await.is_ok();
         let slots = self.slots.borrow();
         if ended {
-            log::info!("stopped {} servers", slots.len());
-            return Ok(format!("stopped {} servers", slots.len()));
+            let stopped = format!("stopped {}", count_of(slots.len(), "server"));
+            log::info!("{stopped}");
+            return Ok(stopped);
         }
         let late = slots.iter().filter(|slot| slot.plan.progress.snapshot().state != ServerState::Stopped);
         let mut names: BTreeSet<String> = late.map(Slot::name).collect();

@@ -98,7 +98,7 @@ impl Reloader {
         let Loaded { mut settings, warnings } = loaded.map_err(|faults| faults.faults().to_vec())?;
         let listens = in_force.web.as_ref().map(|web| web.listen);
         let elsewhere = settings.web.clone().filter(|web| Some(web.listen) != listens);
-        let door = elsewhere.map(Door::open).transpose().map_err(|error| vec![format!("{error:#}")])?;
+        let door = elsewhere.map(Door::open).transpose().map_err(|error| vec![crate::words::why(&error)])?;
         self.begin(&mut settings, in_force).await.map_err(|fault| vec![fault])?;
         let of_servers = settings.servers.clone();
         let check = move || of_servers.into_iter().map(Checked::new).collect();
@@ -114,7 +114,9 @@ impl Reloader {
         }
         let moments = self.keeper.send(BeginServers(names)).timeout(STEP_LIMIT).await;
         let moments = moments.map_err(|error| format!("the records do not answer: {error}"))?;
-        let moments = moments.map_err(|error| format!("since = \"now\" cannot be remembered: {error:#}"))?;
+        let moments = moments.map_err(|error| {
+            format!("since = \"now\" cannot be remembered: {}", crate::words::why(&error))
+        })?;
         begin(&mut settings.servers, &moments);
         Ok(())
     }
@@ -123,7 +125,7 @@ impl Reloader {
     async fn reopen_log(&self, in_force: &Settings) -> Option<String> {
         let (log, file) = (self.log.clone(), in_force.log.file.clone());
         let reopened =
-            beside(move || log.reopen(file.as_deref()).map_err(|error| format!("{error:#}"))).await;
+            beside(move || log.reopen(file.as_deref()).map_err(|error| crate::words::why(&error))).await;
         reopened.and_then(|reopened| reopened).err()
     }
 
@@ -150,7 +152,7 @@ impl Reloader {
 
     async fn change_log(&self, settings: &Settings) -> Option<String> {
         let (log, settings) = (self.log.clone(), settings.log.clone());
-        let changed = beside(move || log.change(&settings).map_err(|error| format!("{error:#}"))).await;
+        let changed = beside(move || log.change(&settings).map_err(|error| crate::words::why(&error))).await;
         let fault = changed.and_then(|changed| changed).err()?;
         let said = format!("{fault}; the old one is kept");
         log::error!("{said}");
@@ -162,7 +164,9 @@ impl Reloader {
     async fn change_page(&self, settings: &Settings, door: Option<Door>) -> Option<String> {
         let parts = self.web.borrow().as_ref().map(|(parts, _)| parts.clone())?;
         let opened = match (door, &settings.web) {
-            (Some(door), _) => beside(move || door.serve(parts).map_err(|error| format!("{error:#}"))).await,
+            (Some(door), _) => {
+                beside(move || door.serve(parts).map_err(|error| crate::words::why(&error))).await
+            }
             (None, Some(web)) => {
                 if let Some((_, Some(page))) = &*self.web.borrow() {
                     page.change(web.clone());
@@ -219,7 +223,7 @@ async fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) ->
     match tokio::time::timeout(STEP_LIMIT, task).await {
         Ok(Ok(done)) => Ok(done),
         Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(format!("no answer of the disk within {}", humantime::format_duration(STEP_LIMIT))),
+        Err(_) => Err(format!("no answer of the disk within {}", crate::words::duration(STEP_LIMIT))),
     }
 }
 
@@ -261,8 +265,7 @@ impl Report {
         ];
         let counts = counts.into_iter().filter(|(count, _)| *count > 0).enumerate();
         let counts = counts.map(|(place, (count, what))| match (place, count) {
-            (0, 1) => format!("1 server {what}"),
-            (0, _) => format!("{count} servers {what}"),
+            (0, _) => format!("{} {what}", crate::words::count(count, "server")),
             _ => format!("{count} {what}"),
         });
         let mut parts = vec![counts.collect::<Vec<_>>().join(", ")];

@@ -292,7 +292,7 @@ impl Desk {
         let outcome = outcome.unwrap_or_else(|error| Err(anyhow::anyhow!("{error}")));
         // after the commit: whatever a scan learns from here on is true
         self.reloader.roster.all().iter().for_each(|progress| progress.records_changed());
-        answer_line(&outcome.map(|changed| changed.to_string()).map_err(|error| format!("{error:#}")))
+        answer_line(&outcome.map(|changed| changed.to_string()).map_err(|error| crate::words::why(&error)))
     }
 }
 

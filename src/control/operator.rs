@@ -97,6 +97,6 @@ mod tests {
         };
         let stop = move || ask.recv_timeout(Duration::from_secs(20)).is_ok();
         assert!(stopping(stop, status, |line| told.push(line)), "the status is asked while the stop goes on");
-        assert_eq!(told.first().unwrap(), "stopping: 1 of 1 scanners still to end: omc01");
+        assert_eq!(told.first().unwrap(), "stopping: 1 of 1 scanner still to end: omc01");
     }
 }

@@ -8,6 +8,7 @@ use comfy_table::{CellAlignment, Table, presets};
 
 use crate::names::Printable;
 use crate::status::{IncompleteFile, ServerState, ServerStatus, ServiceStatus};
+use crate::words;
 
 /// The status as a few lines and a table, without a line end after the last.
 #[must_use]
@@ -55,7 +56,11 @@ fn write_incomplete(text: &mut String, servers: &[ServerStatus]) -> std::fmt::Re
         for file in &server.incomplete {
             let (path, reason) = (Printable(&file.path), Printable(&file.reason));
             let IncompleteFile { tries, since, next_try, .. } = file;
-            writeln!(text, "{name} {path}: {reason}; tried {tries} times, since {since}, next {next_try}")?;
+            writeln!(
+                text,
+                "{name} {path}: {reason}; tried {}, since {since}, next {next_try}",
+                words::count(*tries, "time")
+            )?;
         }
         let more = server.incomplete_files.saturating_sub(server.incomplete.len() as u64);
         if more > 0 {
@@ -76,7 +81,7 @@ pub fn sentence(servers: &[ServerStatus]) -> String {
         }
     }
     let parts: Vec<String> = counted.iter().map(|(word, count)| format!("{count} {word}")).collect();
-    format!("{} servers: {}", servers.len(), parts.join(", "))
+    format!("{}: {}", words::count(servers.len(), "server"), parts.join(", "))
 }
 
 fn word(state: ServerState) -> &'static str {
@@ -99,12 +104,14 @@ fn write_summary(text: &mut String, status: &ServiceStatus) -> std::fmt::Result 
     let mirror = ByteSize(disk.mirror_bytes).display().iec();
     let evicted = ByteSize(disk.evicted_bytes).display().iec();
     let held = if disk.held { "; downloads are held: other data fills the disk" } else { "" };
+    let fault = disk.fault.as_ref().map_or(String::new(), |fault| format!("; {}", Printable(fault)));
     let max =
         disk.max_bytes.map_or(String::new(), |max| format!(" of at most {}", ByteSize(max).display().iec()));
     writeln!(
         text,
-        "disk      {used} % used, at most {} %; mirror {mirror}{max}; evicted {} files, {evicted}{held}",
-        disk.max_used_percent, disk.evicted_files
+        "disk      {used} % used, at most {} %; mirror {mirror}{max}; evicted {}, {evicted}{held}{fault}",
+        disk.max_used_percent,
+        words::count(disk.evicted_files, "file")
     )?;
     writeln!(
         text,

@@ -219,7 +219,7 @@ impl Terminal {
             lines.push(Look::Red.paint(&trouble, self.colour));
         }
         let more = if more > 0 { format!("; {more} lines more") } else { String::new() };
-        let every = humantime::format_duration(self.pause);
+        let every = crate::words::duration(self.pause);
         let foot = format!("{}, every {every}; q ends{more}", Local::now().format("%H:%M:%S"));
         lines.push(Look::Dim.paint(&cut(&foot, page.columns), self.colour));
         lines

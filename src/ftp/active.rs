@@ -114,7 +114,7 @@ impl OpenPort {
             }
         };
         let came: io::Result<TcpStream> = tokio::time::timeout(after, coming).await.unwrap_or_else(|_| {
-            let limit = humantime::format_duration(after);
+            let limit = crate::words::duration(after);
             let others =
                 stranger.get().map(|other| format!("; {other} did, which is not the server's address"));
             let others = others.unwrap_or_default();

@@ -117,7 +117,7 @@ impl Connector {
 
     async fn connect_by(&self, route: Route) -> Result<Session, FtpError> {
         let Self { settings, .. } = self;
-        let tls = self.tls().map_err(|error| FtpError::Tls(format!("{error:#}")))?;
+        let tls = self.tls().map_err(|error| FtpError::Tls(crate::words::why(&error)))?;
         let (outbox, way) = (Outbox::default(), Way::default());
         let connector = ControlConnector {
             tls: tls.clone().map(|tls| (settings.tls, tls)),

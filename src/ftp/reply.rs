@@ -223,9 +223,44 @@ impl Reply {
 
 impl std::fmt::Display for Reply {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let text = String::from_utf8_lossy(self.last_line());
-        let cut: String = text.chars().take(200).collect();
-        write!(f, "{} {}", self.code, crate::names::Printable(&cut))
+        write!(f, "{} {}", self.code, crate::names::Printable(&self.telling()))
+    }
+}
+
+/// Longest text of a reply that is shown, in characters.
+const MAX_SHOWN_CHARS: usize = 200;
+/// What servers close a reply of several lines with, which says nothing.
+const CLOSINGS: [&str; 6] = ["", "end", "done", "ok", "failed", "error"];
+
+impl Reply {
+    /// What it says: all lines that say something where that is short, else the last one and then the first. A refusal of
+    /// several lines has its reason in any of them.
+    fn telling(&self) -> String {
+        let code = self.code.to_string();
+        let body = String::from_utf8_lossy(self.body.trim_ascii_end());
+        let last = body.lines().count().saturating_sub(1);
+        let own = |(place, line): (usize, &str)| {
+            let line = line.trim();
+            let coded = place == 0 || place == last || line.starts_with(&code);
+            let rest = if coded {
+                line.char_indices().nth(3).and_then(|(at, _)| line.get(at..))
+            } else {
+                Some(line)
+            };
+            rest.unwrap_or_default().trim_start_matches(['-', ' ', '\t']).to_owned()
+        };
+        let tells = |line: &String| {
+            let words = line.trim_matches(|c: char| !c.is_alphanumeric()).to_lowercase();
+            !CLOSINGS.contains(&words.as_str())
+        };
+        let lines: Vec<String> = body.lines().enumerate().map(own).filter(tells).collect();
+        let all = lines.join("; ");
+        let text = match lines.as_slice() {
+            [] => String::from_utf8_lossy(self.last_line()).into_owned(),
+            [first, .., last] if all.chars().count() > MAX_SHOWN_CHARS => format!("{last}; {first}"),
+            _ => all,
+        };
+        text.chars().take(MAX_SHOWN_CHARS).collect()
     }
 }
 
@@ -325,6 +360,28 @@ mod tests {
         assert_eq!(Reply::from_body(b"522 reuse required\r\n".to_vec()).code, 522);
         assert_eq!(Reply::from_body(b"220-a\r\n220 b\r\n".to_vec()).last_line(), b"b");
         assert_eq!(Reply::from_body(Vec::new()).code, 0);
+    }
+
+    #[test]
+    fn of_a_refusal_in_several_lines_the_one_that_tells_is_shown() {
+        let shown = |text: &str| Reply::from_body(text.as_bytes().to_vec()).to_string();
+        assert_eq!(
+            shown("500-File too big. Send at least 8605 bytes first.\r\n500 End.\r\n"),
+            "500 File too big. Send at least 8605 bytes first."
+        );
+        assert_eq!(
+            shown("553-Quota\r\n is used up\r\n553 End of reply.\r\n"),
+            "553 Quota; is used up; End of reply."
+        );
+        assert_eq!(
+            shown("530-Welcome\r\n ----\r\n530 Login incorrect.\r\n"),
+            "530 Welcome; Login incorrect."
+        );
+        let long = format!("530-{}\r\n530 Login incorrect.\r\n", "x".repeat(300));
+        assert!(shown(&long).starts_with("530 Login incorrect.; xxx"), "{}", shown(&long));
+        assert_eq!(shown("550 End.\r\n"), "550 End.");
+        assert_eq!(shown("550 5501.zip: no\r\n"), "550 5501.zip: no");
+        assert_eq!(shown("226 \r\n"), "226 ");
     }
 
     #[test]

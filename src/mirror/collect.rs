@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Local};
+use log::Level;
 use tokio::time::Instant;
 
 use super::obtain::discard_leftovers;
@@ -12,9 +13,10 @@ use super::server::Server;
 use super::windows::{Closed, opening, reached, until_closing};
 use crate::backoff::Backoff;
 use crate::exit_flag::{ExitWatch, Stopped};
+use crate::names::RemotePath;
 use crate::remote::{Blame, RemoteError};
 use crate::status::ServerState;
-use crate::{fault, pulse};
+use crate::{fault, pulse, words};
 
 /// Stored files may take so long to be recorded when the exit flag is raised; `stop` answers within 2 s.
 const FINISH_LIMIT: Duration = Duration::from_millis(1200);
@@ -104,7 +106,8 @@ fn warn_of_gaps(server: &Server, well: bool) {
 async fn one_scan(server: &Server) -> Result<Tally, RemoteError> {
     let _under_way = pulse::task(|| "a scan".to_owned());
     if let Err(error) = server.guard.sweep().await {
-        log::warn!("server={} cannot check the disk before the scan: {error:#}", server.settings.name);
+        let text = format!("cannot check the disk before the scan: {}", words::why(&error));
+        server.complain(&RemotePath::root(), &text, "it is scanned all the same", Level::Warn, true);
     }
     server.follow_interval();
     server.progress.scan_started();
@@ -113,6 +116,7 @@ async fn one_scan(server: &Server) -> Result<Tally, RemoteError> {
     let recording = pulse::task(|| "recording what was fetched".to_owned());
     server.finish_publishing(SETTLE_LIMIT).await;
     drop(recording);
+    server.say_the_rest();
     let unrecorded = server.take_unrecorded();
     let outcome = outcome.map(|tally| Tally { waiting: tally.waiting + unrecorded, ..tally });
     if let Ok(tally) = &outcome {
@@ -158,6 +162,8 @@ fn pause(server: &Server, outcome: &Result<Tally, RemoteError>, failures: u32) -
 }
 
 fn note(server: &Server, tally: &Tally) {
+    // a fault that did not come up again is over; what a file waits for is said as long as it does
+    let fault = server.memory.borrow_mut().take_fault().or_else(|| server.waiting_for.take());
     server.progress.update(|status| {
         status.directories_seen = tally.directories;
         status.files_seen = tally.files;
@@ -165,10 +171,7 @@ fn note(server: &Server, tally: &Tally) {
         status.lines_not_understood = tally.not_understood;
         status.cut_listings = tally.cut_listings;
         status.incomplete_files = tally.incomplete;
-        let faults = tally.failed_directories + tally.failed_files + tally.not_understood;
-        if faults + tally.cut_listings + tally.waiting == 0 {
-            status.last_error = None;
-        }
+        status.last_error = fault;
     });
 }
 
@@ -189,15 +192,13 @@ fn report(
             let level = if tally.fetched == 0 { log::Level::Debug } else { log::Level::Info };
             log::log!(
                 level,
-                "server={name} scan: {} directories ({} failed), {} zips, {} fetched, {} waiting, took {}",
-                tally.directories + tally.failed_directories,
+                "server={name} scan: {} ({} failed), {}, {} fetched, {} waiting, took {}",
+                words::count(tally.directories + tally.failed_directories, "directory"),
                 tally.failed_directories,
-                tally.files,
+                words::count(tally.files, "zip"),
                 tally.fetched,
                 tally.waiting,
-                humantime::format_duration(Duration::from_millis(
-                    u64::try_from(took.as_millis()).unwrap_or(0)
-                )),
+                words::duration(took),
             );
         }
         Err(error) => {
@@ -210,8 +211,9 @@ fn report(
                 _ => log::Level::Warn,
             };
             // whole seconds, never too few
-            let wait = humantime::format_duration(Duration::from_secs(wait.as_secs_f64().ceil() as u64));
+            let wait = words::duration(Duration::from_secs(wait.as_secs_f64().ceil() as u64));
             log::log!(level, "server={name} scan failed: {text}; next try in {wait}");
+            server.memory.borrow_mut().take_fault();
             server.progress.update(|status| status.last_error = Some(text));
         }
     }

@@ -191,7 +191,7 @@ async fn walk(
         && is_loop(session, scan.server.settings.encoding, job, fingerprint).await?
     {
         let above = "the same as a directory above it, and leads to itself again and again";
-        scan.complain(&job.path, &above, "not followed");
+        scan.leave_out(&job.path, &above, "not followed");
     } else {
         directory.use_all(known).await?;
     }
@@ -306,15 +306,11 @@ impl<'s, 'v> Directory<'s, 'v> {
             return;
         }
         if unique.is_some() && Lineage::upwards(Some(lineage)).any(|above| above.unique == unique) {
-            scan.complain(&path, &"the same directory as one above it, by another name", "not followed");
+            scan.leave_out(&path, &"the same directory as one above it, by another name", "not followed");
             return;
         }
         if let Err(error) = make_component(self.home.as_fd(), name.text()) {
-            scan.complain(
-                &path,
-                &format!("cannot make the directory in the mirror: {error}"),
-                "skipped in this scan",
-            );
+            scan.directory_waits(&path, &format!("cannot make the directory in the mirror: {error}"));
             return;
         }
         let key = scan.server.memory.borrow().key(&path);
@@ -417,7 +413,10 @@ fn report(scan: &Scan<'_>, path: &RemotePath, summary: &Summary) {
     }
     scan.tally.borrow_mut().not_understood += lost;
     let sample = summary.unused_sample().unwrap_or("(too long)");
-    let text =
-        format!("{lost} lines of the listing are not usable, the first: {}", crate::names::Printable(sample));
+    let text = format!(
+        "{} not usable, the first: {}",
+        crate::words::count_is(lost, "line of the listing"),
+        crate::names::Printable(sample)
+    );
     scan.complain(path, &text, "the rest of the directory is used");
 }

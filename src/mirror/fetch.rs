@@ -68,8 +68,14 @@ pub enum FetchError {
     #[error("the file is empty; it is taken once two scans have seen it so")]
     Empty,
     /// Our own disk.
-    #[error("{0:#}")]
-    Local(#[from] anyhow::Error),
+    #[error("{}", crate::words::why(.0))]
+    Local(anyhow::Error),
+}
+
+impl From<anyhow::Error> for FetchError {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Local(error)
+    }
 }
 
 impl FetchError {
@@ -90,7 +96,7 @@ impl FetchError {
 
 impl From<io::Error> for FetchError {
     fn from(error: io::Error) -> Self {
-        Self::Local(error.into())
+        Self::Local(anyhow::Error::new(error).context("cannot use the partial file"))
     }
 }
 

@@ -21,6 +21,7 @@ use super::server::Server;
 use crate::names::RemotePath;
 use crate::pulse;
 use crate::remote::{Blame, RemoteError, Session};
+use crate::words;
 
 /// What a job weighs beside its bytes, for the rate of work: so many bytes come in the time that its commands take.
 const JOB_BYTES: u64 = 64 * 1024;
@@ -267,11 +268,12 @@ impl Scan<'_> {
             self.jobs.end();
             return;
         }
-        let wait = humantime::format_duration(wait);
-        let text = format!("{others} connections, one more is tried in {wait}");
+        let wait = words::duration(wait);
+        let text = format!("{}, one more is tried in {wait}", words::count(others, "connection"));
         if why == Refusal::Limit {
             log::info!(
-                "server={name} grants {others} logins and no more for now: {error}; going on with {text}"
+                "server={name} grants {} and no more for now: {error}; going on with {text}",
+                words::count(others, "login")
             );
             return;
         }

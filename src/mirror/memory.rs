@@ -8,6 +8,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use tokio::time::Instant;
 
+use super::complaints::Complaints;
 use crate::backoff::Backoff;
 use crate::facts::FileFacts;
 use crate::fault;
@@ -37,6 +38,16 @@ pub struct Memory {
     filled: HashSet<u64>,
     said: HashSet<u64>,
     retry: Backoff,
+    /// What was complained of already.
+    pub(super) complaints: Complaints,
+    fault: Option<Fault>,
+}
+
+/// What went wrong in the scan under way.
+#[derive(Debug)]
+struct Fault {
+    text: String,
+    is_ours: bool,
 }
 
 /// A file that is no archive, and since when it is what it is.
@@ -60,6 +71,8 @@ pub struct Failure {
     pub since: DateTime<Utc>,
     /// Why it was not taken, as said to people.
     pub reason: Box<str>,
+    /// It was complained of, and not taken for an upload under way.
+    pub complained: bool,
 }
 
 impl Memory {
@@ -76,6 +89,8 @@ impl Memory {
             filled: HashSet::new(),
             said: HashSet::new(),
             retry: Backoff { first: interval, most: LONGEST_WAIT },
+            complaints: Complaints::default(),
+            fault: None,
         }
     }
 
@@ -111,9 +126,30 @@ impl Memory {
             next_try = next_try.min(now.max(file.since + self.stays));
         }
         let reason = reason.chars().take(MAX_REASON_CHARS).collect();
-        let failure = Failure { facts, count, next_try, since, reason };
+        let failure = Failure { facts, count, next_try, since, reason, complained: false };
         self.failures.insert(key, failure.clone());
         failure
+    }
+
+    /// The failure of the file was complained of.
+    pub fn complained(&mut self, path: &RemotePath) {
+        let key = self.key(path);
+        self.failures.entry(key).and_modify(|failure| failure.complained = true);
+    }
+
+    /// Notes a fault of the scan under way. One of our own side, which keeps more than one file away, stays until the
+    /// scan ends. Answers the fault to be shown.
+    pub fn fault(&mut self, text: String, is_ours: bool) -> &str {
+        let fault = match self.fault.take() {
+            Some(before) if before.is_ours && !is_ours => before,
+            _ => Fault { text, is_ours },
+        };
+        &self.fault.insert(fault).text
+    }
+
+    /// The fault of the scan that ends now.
+    pub fn take_fault(&mut self) -> Option<String> {
+        self.fault.take().map(|fault| fault.text)
     }
 
     /// The file is downloaded, or gone.
@@ -302,6 +338,16 @@ mod tests {
         memory.settle(&path(), 0, &after, true);
         memory.unsettle();
         assert!(!memory.is_settled(&path(), 0, &after));
+    }
+
+    #[test]
+    fn a_fault_of_our_own_side_is_shown_before_those_of_single_files_until_the_scan_ends() {
+        let mut memory = Memory::new(Duration::from_secs(60));
+        assert_eq!(memory.fault("/a.zip: no".to_owned(), false), "/a.zip: no");
+        assert_eq!(memory.fault("/d: No space left".to_owned(), true), "/d: No space left");
+        assert_eq!(memory.fault("/b.zip: no".to_owned(), false), "/d: No space left");
+        assert_eq!(memory.take_fault().as_deref(), Some("/d: No space left"));
+        assert_eq!(memory.take_fault(), None);
     }
 
     #[test]

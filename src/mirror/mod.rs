@@ -8,11 +8,12 @@
 //! - [`delete`]: one file less, for the quota
 //! - [`tree`]: directories below `{root}`, opened without following links
 //! - [`survey`] and [`local`]: what there is, without fetching any
-//! - [`server`] and [`memory`]: what outlives a scan; [`ports`]: what a scan asks of the rest
+//! - [`server`], [`memory`] and `complaints`: what outlives a scan; [`ports`]: what a scan asks of the rest
 //! - `windows`: the times outside of which nothing is done
 
 mod budget;
 pub mod collect;
+mod complaints;
 pub mod delete;
 mod explore;
 mod fastest;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rustix::fs::AtFlags;
+use rustix::io::Errno;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
@@ -29,6 +30,7 @@ use crate::pulse;
 use crate::quota::{Allowance, Gauge, Hold};
 use crate::remote::{Blame, RemoteError, Session};
 use crate::status::Progress;
+use crate::words;
 
 /// How long to wait before asking again for room that downloads under way hold.
 const ROOM_PAUSE: Duration = Duration::from_millis(100);
@@ -254,7 +256,7 @@ async fn room(scan: &Scan<'_>, job: &FileJob, wanted: Wanted<'_>) -> Option<Hold
                 return None;
             }
             Err(error) => {
-                scan.file_waits(path, &format!("cannot make room: {error:#}"));
+                scan.file_waits(path, &format!("cannot make room: {}", words::why(&error)));
                 return None;
             }
         }
@@ -390,17 +392,20 @@ impl Way {
             Err(error) => {
                 // the proof that the file is ours, should it have its final name already, is kept
                 drop(under_way);
-                let text = format!("{error:#}");
-                let level = match error.downcast_ref() {
-                    Some(StoreError::NameTaken) => log::Level::Warn,
-                    Some(_) => log::Level::Error,
+                let text = words::why(&error);
+                let (level, is_ours) = match error.downcast_ref() {
+                    Some(StoreError::NameTaken) => (log::Level::Warn, false),
+                    Some(_) => (log::Level::Error, true),
                     // the keeper has said so, once for all files
-                    None => log::Level::Debug,
+                    None => (log::Level::Debug, true),
                 };
-                let first = memory.borrow_mut().first_time(&path, &text);
+                let mut memory = memory.borrow_mut();
+                let next = "the next scan tries again";
+                let first = memory.complaints.is_first(&path, &text, next, level, Instant::now());
                 let level = if first { level } else { log::Level::Debug };
-                log::log!(level, "server={server} path={path}: {text}; the next scan tries again");
-                progress.update(|status| status.last_error = Some(format!("{path}: {text}")));
+                log::log!(level, "server={server} path={path}: {text}; {next}");
+                let shown = memory.fault(format!("{path}: {text}"), is_ours).to_owned();
+                progress.update(|status| status.last_error = Some(shown));
             }
         }
     }
@@ -439,11 +444,11 @@ impl Scan<'_> {
     fn not_fetched(&self, job: &FileJob, error: FetchError) -> Result<(), RemoteError> {
         let text = match error {
             FetchError::Remote(RemoteError::Local(error)) | FetchError::Local(error) => {
-                if disk_is_full(&error) {
+                if takes_nothing(&error) {
                     // each further one would fail the same way
                     self.jobs.hold();
                 }
-                self.file_waits(&job.path(), &format!("{error:#}"));
+                self.file_waits(&job.path(), &words::why(&error));
                 return Ok(());
             }
             FetchError::Remote(error) => match error.blame() {
@@ -465,9 +470,13 @@ impl Scan<'_> {
     }
 }
 
-fn disk_is_full(error: &anyhow::Error) -> bool {
-    let full = |cause: &std::io::Error| {
-        matches!(cause.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
+/// Whether the disk takes no file at all now.
+fn takes_nothing(error: &anyhow::Error) -> bool {
+    use std::io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    let is = |kind| matches!(kind, StorageFull | QuotaExceeded | ReadOnlyFilesystem);
+    let of_system = |cause: &(dyn std::error::Error + 'static)| match cause.downcast_ref::<std::io::Error>() {
+        Some(error) => Some(error.kind()),
+        None => cause.downcast_ref::<Errno>().map(|errno| std::io::Error::from(*errno).kind()),
     };
-    error.chain().any(|cause| cause.downcast_ref::<std::io::Error>().is_some_and(full))
+    error.chain().filter_map(of_system).any(is)
 }

@@ -7,6 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::fmt::Display;
 use std::sync::Arc;
 
+use log::Level;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
@@ -23,6 +24,7 @@ use crate::facts::FileFacts;
 use crate::names::RemotePath;
 use crate::remote::{Blame, RemoteError};
 use crate::status::{IncompleteFile, ServerState, rfc3339};
+use crate::words;
 
 /// A job is given to another connection this often, when the one it was on breaks.
 const MAX_TRIES: u32 = 2;
@@ -71,6 +73,8 @@ pub(super) struct Scan<'s> {
     incomplete: RefCell<Vec<IncompleteFile>>,
     /// Known files whose times differ as another zone makes them.
     pub(super) shifts: Shifts,
+    /// Why one of them is not taken, where it was complained of.
+    waiting_for: RefCell<Option<String>>,
     pub(super) lanes: Lanes,
     /// Transfers under way, for the state that `status` shows.
     transfers: Cell<usize>,
@@ -94,6 +98,7 @@ pub async fn scan(server: &Server) -> Result<Tally, RemoteError> {
         unclaimed: RefCell::new(aged_leftovers(server)),
         incomplete: RefCell::default(),
         shifts: Shifts::default(),
+        waiting_for: RefCell::default(),
         lanes: Lanes::default(),
         transfers: Cell::new(0),
         reached: Cell::new(false),
@@ -109,13 +114,14 @@ pub async fn scan(server: &Server) -> Result<Tally, RemoteError> {
     server.show_connections(0);
     let listing = server.connector.listing_in_words();
     server.progress.update(|status| status.listing = listing);
-    let Scan { jobs, tally, lanes, unclaimed, incomplete, shifts, .. } = scan;
+    let Scan { jobs, tally, lanes, unclaimed, incomplete, waiting_for, shifts, .. } = scan;
     shifts.settle(server).await;
     if let Some(error) = lanes.fatal.into_inner() {
         return Err(error);
     }
     discard_unclaimed(server, unclaimed.into_inner());
     server.progress.update(|status| status.incomplete = incomplete.into_inner());
+    server.waiting_for.replace(waiting_for.into_inner());
     let mut tally = tally.into_inner();
     if jobs.directories_dropped() > 0 {
         let (name, dropped) = (&server.settings.name, jobs.directories_dropped());
@@ -151,7 +157,8 @@ impl Scan<'_> {
                 tally.failed_directories += 1;
                 tally.cut_listings += u64::from(cut);
                 drop(tally);
-                self.complain(&path, &error, "the next scan tries again");
+                let (text, is_ours) = (error.to_string(), error.blame() == Blame::Local);
+                self.server.complain(&path, &text, "the next scan tries again", Level::Warn, is_ours);
             }
             Job::Fetch(file) => self.file_failed(&path, file.facts, &error),
         }
@@ -160,6 +167,7 @@ impl Scan<'_> {
     /// A file is not taken now. It waits for its next try, longer each time while the server shows the same.
     pub(super) fn file_failed(&self, path: &RemotePath, facts: FileFacts, error: &dyn Display) {
         let (_, next) = self.postpone(path, facts, error);
+        self.server.memory.borrow_mut().complained(path);
         self.complain(path, error, &next);
     }
 
@@ -169,6 +177,7 @@ impl Scan<'_> {
         if failures < UNFINISHED_TRIES {
             log::info!("server={} path={path}: {error}; {next}", self.server.settings.name);
         } else {
+            self.server.memory.borrow_mut().complained(path);
             self.complain(path, error, &next);
         }
     }
@@ -205,7 +214,7 @@ impl Scan<'_> {
         self.tally.borrow_mut().waiting += 1;
         let (since, next_try) = (chrono::Utc::now(), Instant::now() + self.server.interval());
         let reason = FetchError::Empty.to_string().into();
-        self.incomplete(path, &Failure { facts, count: 1, next_try, since, reason });
+        self.incomplete(path, &Failure { facts, count: 1, next_try, since, reason, complained: false });
     }
 
     /// Answers how often the file failed in a row, and when it is tried again, in words.
@@ -218,12 +227,15 @@ impl Scan<'_> {
         drop(tally);
         self.incomplete(path, &failure);
         let wait = failure.next_try.saturating_duration_since(now);
-        (failure.count, format!("next try in {}, or when it changes", humantime::format_duration(wait)))
+        (failure.count, format!("next try in {}, or when it changes", words::duration(wait)))
     }
 
     /// Counts a file that was tried and not taken, and shows it in `status` where it is one of the first few.
     pub(super) fn incomplete(&self, path: &RemotePath, failure: &Failure) {
         self.tally.borrow_mut().incomplete += 1;
+        if failure.complained && self.waiting_for.borrow().is_none() {
+            self.waiting_for.replace(Some(format!("{path}: {}", failure.reason)));
+        }
         let mut shown = self.incomplete.borrow_mut();
         if shown.len() < MAX_INCOMPLETE_SHOWN {
             let wait = failure.next_try.saturating_duration_since(Instant::now());
@@ -241,16 +253,23 @@ impl Scan<'_> {
     /// A file is not taken now for a reason of our own; the next scan tries again, and finds it better at once.
     pub(super) fn file_waits(&self, path: &RemotePath, reason: &dyn Display) {
         self.tally.borrow_mut().waiting += 1;
-        self.complain(path, reason, "the next scan tries again");
+        self.server.complain(path, &reason.to_string(), "the next scan tries again", Level::Warn, true);
     }
 
-    /// Says what went wrong: a warning at first, a debug line while it stays the same.
+    /// A directory is passed over for a reason of our own; the next scan tries again.
+    pub(super) fn directory_waits(&self, path: &RemotePath, reason: &dyn Display) {
+        self.tally.borrow_mut().failed_directories += 1;
+        self.server.complain(path, &reason.to_string(), "the next scan tries again", Level::Warn, true);
+    }
+
+    /// Says what went wrong, and shows it.
     pub(super) fn complain(&self, path: &RemotePath, error: &dyn Display, next: &str) {
-        let text = error.to_string();
-        let first = self.server.memory.borrow_mut().first_time(path, &text);
-        let level = if first { log::Level::Warn } else { log::Level::Debug };
-        log::log!(level, "server={} path={path}: {text}; {next}", self.server.settings.name);
-        self.server.progress.update(|status| status.last_error = Some(format!("{path}: {text}")));
+        self.server.complain(path, &error.to_string(), next, Level::Warn, false);
+    }
+
+    /// Says what is left out on purpose, and is no fault.
+    pub(super) fn leave_out(&self, path: &RemotePath, what: &dyn Display, next: &str) {
+        self.server.say(path, &what.to_string(), next, Level::Warn);
     }
 
     /// The server answers: the state that `status` shows may be taken from the work.

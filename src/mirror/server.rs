@@ -7,11 +7,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use log::Level;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::budget::Budget;
+use super::complaints::Alike;
 use super::memory::Memory;
 use super::partial::Leftovers;
 use super::ports::{DiskGuard, Records};
@@ -19,6 +21,7 @@ use super::publisher::Publisher;
 use super::quiet::QuietDirectories;
 use super::tree::{Mirror, ServerMirror};
 use crate::config::{ServerSettings, SyncSettings};
+use crate::names::RemotePath;
 use crate::open_files::OpenFiles;
 use crate::quota::{Allowance, Gauge};
 use crate::remote::{Connector, Session};
@@ -57,6 +60,8 @@ pub struct Server {
     pub(super) publishing: RefCell<JoinSet<()>>,
     pub(super) budget: RefCell<Budget>,
     open_files: OpenFiles,
+    /// Why a file waits for its next try, as of the last scan.
+    pub(super) waiting_for: RefCell<Option<String>>,
     idle: RefCell<Vec<Session>>,
     /// Changes of the records by an operator, as far as they are heeded.
     amendments: Cell<u64>,
@@ -101,6 +106,7 @@ impl Server {
             budget: RefCell::new(Budget::new(settings.connections, interval)),
             quiet: RefCell::default(),
             zones: RefCell::default(),
+            waiting_for: RefCell::default(),
             mirror: own,
             settings,
             sync,
@@ -159,6 +165,37 @@ impl Server {
     /// Whether an operator changed records since the scan began.
     pub(super) fn is_amended(&self) -> bool {
         self.progress.amendments() != self.amendments.get()
+    }
+
+    /// Says what went wrong with the file or directory at `path`, and shows it in the status. A fault that is `ours`
+    /// keeps more away than this one.
+    pub(super) fn complain(&self, path: &RemotePath, text: &str, next: &str, level: Level, ours: bool) {
+        self.say(path, text, next, level);
+        let shown = self.memory.borrow_mut().fault(format!("{path}: {text}"), ours).to_owned();
+        self.progress.update(|status| status.last_error = Some(shown));
+    }
+
+    /// Says it at once where it is the first of its kind, and together with others at the end of the scan else.
+    pub(super) fn say(&self, path: &RemotePath, text: &str, next: &str, level: Level) {
+        let complaints = &mut self.memory.borrow_mut().complaints;
+        let level =
+            if complaints.is_first(path, text, next, level, Instant::now()) { level } else { Level::Debug };
+        log::log!(level, "server={} path={path}: {text}; {next}", self.settings.name);
+    }
+
+    /// Says how many more fared as others did.
+    pub(super) fn say_the_rest(&self) {
+        let name = &self.settings.name;
+        let untold = self.memory.borrow_mut().complaints.take_untold(Instant::now());
+        for Alike { paths, path, text, next, level } in untold {
+            match paths {
+                1 => log::log!(level, "server={name} path={path}: {text}; {next}"),
+                _ => log::log!(
+                    level,
+                    "server={name} {paths} more files or directories fare alike, such as path={path}: {text}; {next}"
+                ),
+            }
+        }
     }
 
     /// How many connections to use now.

@@ -62,11 +62,17 @@ pub enum StoreError {
     #[error("the mirror holds another file of that name, which is left alone")]
     NameTaken,
     /// The disk said no.
-    #[error("cannot store: {0:#}")]
-    Disk(#[from] anyhow::Error),
+    #[error("cannot store: {}", crate::words::why(.0))]
+    Disk(anyhow::Error),
     /// The publisher's thread ended.
     #[error("the publisher is gone")]
     Gone,
+}
+
+impl From<anyhow::Error> for StoreError {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Disk(error)
+    }
 }
 
 /// Directories whose own names are known to be on disk, so that they are synced once and not for each file.

@@ -96,7 +96,8 @@ impl Mirror {
         }
         if removed > 0 {
             log::info!(
-                "{removed} half downloaded files are from before the machine was started, and are fetched anew"
+                "{} from before the machine was started, and fetched anew",
+                crate::words::count_is(removed, "file half downloaded")
             );
         }
         let noted = file

@@ -374,7 +374,7 @@ impl<'a> Work<'a> {
         let known = self.health.is_down() || self.health.fails(server);
         let seldom = attempts >= SELDOM && !attempts.is_multiple_of(SELDOM);
         let level = if known || seldom { log::Level::Debug } else { log::Level::Warn };
-        let wait = humantime::format_duration(wait);
+        let wait = crate::words::duration(wait);
         log::log!(level, "server={server} path={path}: announcing failed: {reason}; next try in {wait}");
     }
 

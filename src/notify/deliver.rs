@@ -121,7 +121,7 @@ impl HttpCaller {
                 None => Err(Missed::Failed(self.failure(Fault::Unanswered, self.words(&error)))),
             },
             Err(_) => {
-                let late = format!("no answer within {}", humantime::format_duration(self.timeout));
+                let late = format!("no answer within {}", crate::words::duration(self.timeout));
                 Err(Missed::Failed(self.failure(Fault::Unanswered, late)))
             }
         }
@@ -135,7 +135,7 @@ impl HttpCaller {
     fn words(&self, error: &SendRequestError) -> String {
         match error {
             SendRequestError::Connect(ConnectError::Timeout) => {
-                format!("no connection within {}", humantime::format_duration(self.timeout))
+                format!("no connection within {}", crate::words::duration(self.timeout))
             }
             SendRequestError::Connect(ConnectError::Io(error)) => format!("cannot connect: {error}"),
             error => error.to_string(),

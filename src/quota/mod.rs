@@ -10,4 +10,4 @@ pub mod usage;
 pub use allowance::Allowance;
 pub use gauge::{Gauge, Hold};
 pub use sweep::Swept;
-pub use usage::Usage;
+pub use usage::{DiskFault, Usage, measure};

@@ -19,9 +19,7 @@ impl Usage {
     ///
     /// The system's, for instance on a network file system that is gone.
     pub fn of(directory: impl AsFd) -> io::Result<Self> {
-        let stat = rustix::fs::fstatvfs(directory)?;
-        let used = stat.f_blocks.saturating_sub(stat.f_bfree).saturating_mul(stat.f_frsize);
-        Ok(Self { used, available: stat.f_bavail.saturating_mul(stat.f_frsize) })
+        Ok(measure(directory)?.0)
     }
 
     /// used / (used + available), in percent.
@@ -33,6 +31,37 @@ impl Usage {
             total => self.used as f64 * 100.0 / total as f64,
         }
     }
+}
+
+/// Why a file system takes no new file, whatever room it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum DiskFault {
+    /// Mounted so, or turned so by the kernel after an error.
+    #[error("the file system of the mirror is read-only")]
+    ReadOnly,
+    /// As many files as it can hold.
+    #[error("the file system of the mirror has no inodes left")]
+    NoInodes,
+}
+
+/// How full the file system that holds `directory` is, and what else keeps files away.
+///
+/// # Errors
+///
+/// As [`Usage::of`].
+pub fn measure(directory: impl AsFd) -> io::Result<(Usage, Option<DiskFault>)> {
+    let stat = rustix::fs::fstatvfs(directory)?;
+    let used = stat.f_blocks.saturating_sub(stat.f_bfree).saturating_mul(stat.f_frsize);
+    let usage = Usage { used, available: stat.f_bavail.saturating_mul(stat.f_frsize) };
+    let fault = if stat.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY) {
+        Some(DiskFault::ReadOnly)
+    } else if stat.f_files > 0 && stat.f_favail == 0 {
+        // file systems that make inodes as they need them show none at all
+        Some(DiskFault::NoInodes)
+    } else {
+        None
+    };
+    Ok((usage, fault))
 }
 
 #[cfg(test)]

@@ -13,8 +13,14 @@ pub enum RemoteError {
     #[error(transparent)]
     Sftp(SftpError),
     /// Our own side: the disk, the records.
-    #[error(transparent)]
-    Local(#[from] anyhow::Error),
+    #[error("{}", crate::words::why(.0))]
+    Local(anyhow::Error),
+}
+
+impl From<anyhow::Error> for RemoteError {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Local(error)
+    }
 }
 
 impl From<FtpError> for RemoteError {

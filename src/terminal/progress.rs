@@ -7,6 +7,7 @@ use bytesize::ByteSize;
 
 use crate::names::Printable;
 use crate::status::{ServerState, ServerStatus, ServiceStatus};
+use crate::words;
 
 /// The rate is that of the last few seconds: the first of many looks is forgotten.
 const RATE_OVER: Duration = Duration::from_secs(5);
@@ -53,18 +54,23 @@ impl FirstSync {
         let came = ByteSize(bytes).display().iec();
         if done == servers.len() {
             let files = sum(|server| server.files_downloaded);
-            let took = humantime::format_duration(Duration::from_secs((now - self.began).as_secs()));
+            let took = words::duration(Duration::from_secs((now - self.began).as_secs()));
             let failed = servers.iter().filter(|server| server.state == ServerState::Unreachable).count();
-            let failed =
-                if failed > 0 { format!("; {failed} servers are unreachable") } else { String::new() };
+            let failed = match failed {
+                0 => String::new(),
+                1 => "; 1 server is unreachable".to_owned(),
+                _ => format!("; {failed} servers are unreachable"),
+            };
             return Standing::Done(format!(
-                "first sync: done, {files} zips fetched, {came}, in {took}{failed}"
+                "first sync: done, {} fetched, {came}, in {took}{failed}",
+                words::count(files, "zip")
             ));
         }
         let rate = ByteSize(self.rate(bytes, now)).display().iec();
         Standing::Going(format!(
-            "first sync: {local} of {seen} zips local, {came}, {rate}/s; {done} of {} servers done",
-            servers.len()
+            "first sync: {local} of {} local, {came}, {rate}/s; {done} of {} done",
+            words::count(seen, "zip"),
+            words::count(servers.len(), "server")
         ))
     }
 
@@ -94,13 +100,18 @@ fn local(server: &ServerStatus) -> u64 {
 pub fn stopping(servers: &[ServerStatus]) -> String {
     let left = servers.iter().filter(|server| server.state != ServerState::Stopped);
     let names: Vec<&str> = left.map(|server| server.name.as_str()).collect();
-    format!("stopping: {} of {} scanners still to end{}", names.len(), servers.len(), listed(&names))
+    format!(
+        "stopping: {} of {} still to end{}",
+        names.len(),
+        words::count(servers.len(), "scanner"),
+        listed(&names)
+    )
 }
 
 /// Whom `check` still waits for.
 #[must_use]
 pub fn checking(left: &[&str], of: usize) -> String {
-    format!("check: {} of {of} servers still to answer{}", left.len(), listed(left))
+    format!("check: {} of {} still to answer{}", left.len(), words::count(of, "server"), listed(left))
 }
 
 fn listed(names: &[&str]) -> String {
@@ -157,7 +168,7 @@ mod tests {
         fleet.servers[0].files_downloaded = 10;
         fleet.servers[1].state = ServerState::Unreachable;
         let standing = FirstSync::new(began).look(&fleet, began + Duration::from_secs(62));
-        let line = "first sync: done, 10 zips fetched, 1.0 KiB, in 1m 2s; 1 servers are unreachable";
+        let line = "first sync: done, 10 zips fetched, 1.0 KiB, in 1m 2s; 1 server is unreachable";
         assert_eq!(standing, Standing::Done(line.to_owned()));
     }
 

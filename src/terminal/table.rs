@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use super::text::{Look, cut, width, wrap};
 use crate::names::Printable;
 use crate::status::{ServerState, ServerStatus, ServiceStatus};
+use crate::words;
 
 /// Between two columns.
 const GAP: usize = 2;
@@ -106,11 +107,13 @@ fn needs(status: &ServiceStatus) -> Vec<String> {
     if status.disk.held {
         needs.push("downloads are held: other data fills the disk".to_owned());
     }
+    needs.extend(status.disk.fault.as_ref().map(|fault| Printable(fault).to_string()));
     let notify = &status.notify;
     if notify.pending > 0 && notify.failed_attempts > 0 {
         needs.push(format!(
-            "{} files are not announced, {} calls failed",
-            notify.pending, notify.failed_attempts
+            "{} not announced, {} failed",
+            words::count_is(notify.pending, "file"),
+            words::count(notify.failed_attempts, "call")
         ));
     }
     for server in &status.servers {
@@ -123,12 +126,19 @@ fn needs(status: &ServiceStatus) -> Vec<String> {
         }
         if let Some(gap) = server.lateness.gaps.first().filter(|_| server.lateness.missing_periods > 0) {
             let (count, gap) = (server.lateness.missing_periods, gap.to_string());
-            needs.push(format!("{name} {count} periods missing, the latest: {}", Printable(&gap)));
+            needs.push(format!(
+                "{name} {} missing, the latest: {}",
+                words::count(count, "period"),
+                Printable(&gap)
+            ));
         }
         if let Some(file) = server.incomplete.first().filter(|_| server.incomplete_files > 0) {
             let (count, path, reason) =
                 (server.incomplete_files, Printable(&file.path), Printable(&file.reason));
-            needs.push(format!("{name} {count} files not taken yet, such as {path}: {reason}"));
+            needs.push(format!(
+                "{name} {} not taken yet, such as {path}: {reason}",
+                words::count(count, "file")
+            ));
         }
     }
     needs
@@ -142,7 +152,7 @@ fn summary(status: &ServiceStatus) -> Vec<(String, String, Look)> {
     let used = disk.used_percent.map_or("?".to_owned(), |percent| format!("{percent:.1}"));
     let max = disk.max_bytes.map_or(String::new(), |max| format!(" of {}", size(max)));
     let disk_look = match disk.used_percent {
-        _ if disk.held => Look::Red,
+        _ if disk.held || disk.fault.is_some() => Look::Red,
         Some(percent) if percent >= disk.max_used_percent * NEARLY => Look::Yellow,
         _ => Look::Plain,
     };
@@ -152,10 +162,10 @@ fn summary(status: &ServiceStatus) -> Vec<(String, String, Look)> {
         (
             "disk      ".to_owned(),
             format!(
-                "{used} % of at most {} %; mirror {}{max}; {} files evicted",
+                "{used} % of at most {} %; mirror {}{max}; {} evicted",
                 disk.max_used_percent,
                 size(disk.mirror_bytes),
-                disk.evicted_files
+                words::count(disk.evicted_files, "file")
             ),
             disk_look,
         ),

@@ -109,7 +109,9 @@ async fn newest(parts: web::Data<Parts>) -> HttpResponse {
     };
     match web::block(read).await {
         Ok(Ok(rows)) => HttpResponse::Ok().content_type("application/json").body(rows),
-        Ok(Err(error)) => text(HttpResponse::ServiceUnavailable(), format!("failed: {error:#}\n")),
+        Ok(Err(error)) => {
+            text(HttpResponse::ServiceUnavailable(), format!("failed: {}\n", crate::words::why(&error)))
+        }
         Err(error) => text(HttpResponse::ServiceUnavailable(), format!("failed: {error}\n")),
     }
 }

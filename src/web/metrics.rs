@@ -56,6 +56,8 @@ fn service(page: &mut Page, status: &ServiceStatus) {
         disk.mirror_bytes,
     );
     page.one("mrosync_downloads_held", "gauge", "1 while other data fills the disk.", u8::from(disk.held));
+    let help = "1 while the mirror's file system takes no file: read-only, no inodes.";
+    page.one("mrosync_disk_failing", "gauge", help, u8::from(disk.fault.is_some()));
     page.one("mrosync_evicted_files_total", "counter", "Zips deleted by the quota.", disk.evicted_files);
     page.one("mrosync_evicted_bytes_total", "counter", "Bytes deleted by the quota.", disk.evicted_bytes);
     page.one("mrosync_notify_pending_files", "gauge", "Zips on record and not announced.", notify.pending);

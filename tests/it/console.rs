@@ -97,7 +97,7 @@ fn each_start_and_stop_is_answered_by_exactly_one_line_whatever_its_case_and_bla
     service.wait_for(SOON, "each is logged once", |service| {
         let said = service.lines(Stream::Stderr);
         let count = |word: &str| said.iter().filter(|line| line.contains(word)).count();
-        (count("started 1 servers"), count("stopped 1 servers")) == (4, 4)
+        (count("started 1 server"), count("stopped 1 server")) == (4, 4)
     });
 }
 

@@ -25,6 +25,7 @@ mod fuzz_corpora;
 mod hostile;
 mod limits;
 mod listing;
+mod local_faults;
 mod logins;
 mod mark;
 mod memory;

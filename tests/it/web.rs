@@ -107,9 +107,9 @@ fn the_token_starts_and_stops_and_no_other_does() {
     }
     assert_eq!(service.status()["running"], false);
     let started = ask(at, "POST /api/start", &[BEARER]);
-    assert_eq!((started.status, started.body.as_str()), (200, "ok: started 1 servers\n"));
+    assert_eq!((started.status, started.body.as_str()), (200, "ok: started 1 server\n"));
     recorded(&service, 1);
-    assert_eq!(ask(at, "POST /api/stop", &[BEARER]).body, "ok: stopped 1 servers\n");
+    assert_eq!(ask(at, "POST /api/stop", &[BEARER]).body, "ok: stopped 1 server\n");
     assert_eq!(ask(at, "POST /api/stop", &[BEARER]).body, "ok: already stopped\n");
     assert_eq!(service.status()["running"], false);
     assert_eq!(ask(at, "GET /api/access", &[BEARER]).json()["may_control"], true);

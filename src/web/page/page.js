@@ -235,6 +235,7 @@ function alarms() {
   if (!status) return found;
   if (!status.running) found.push(["warn", "", say("alarm_stopped")]);
   if (status.disk.held) found.push(["bad", "", say("alarm_held")]);
+  if (status.disk.fault) found.push(["bad", "", say("alarm_disk", status.disk.fault)]);
   for (const { name, state, last_error, lateness } of status.servers) {
     if (state === "unreachable") found.push(["bad", name, say("alarm_unreachable", last_error ?? "")]);
     else if (last_error) found.push(["warn", name, say("alarm_fault", last_error)]);

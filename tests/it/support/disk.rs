@@ -27,10 +27,19 @@ impl SmallDisk {
 
     /// With a journal, as most servers have; `None` where there are no loop devices.
     pub fn ext4(mebibytes: u64) -> Option<Self> {
+        Self::made_by("mkfs.ext4", &["-q", "-F", "-m", "0"], mebibytes)
+    }
+
+    /// The same with room for so few files and directories.
+    pub fn with_inodes(mebibytes: u64, inodes: u32) -> Option<Self> {
+        Self::made_by("mkfs.ext4", &["-q", "-F", "-m", "0", "-N", &inodes.to_string()], mebibytes)
+    }
+
+    fn made_by(program: &str, arguments: &[&str], mebibytes: u64) -> Option<Self> {
         let (mounted_on, image) = (tempfile::tempdir().unwrap(), tempfile::NamedTempFile::new().unwrap());
         image.as_file().set_len(mebibytes << 20).unwrap();
-        // else some blocks are kept for root, who runs the tests
-        succeeded(Command::new("mkfs.ext4").args(["-q", "-F", "-m", "0"]).arg(image.path()))?;
+        // -m 0: else some blocks are kept for root, who runs the tests
+        succeeded(Command::new(program).args(arguments).arg(image.path()))?;
         succeeded(Command::new("mount").args(["-o", "loop"]).arg(image.path()).arg(mounted_on.path()))?;
         Some(Self { mounted_on, image: Some(image) })
     }

@@ -1,0 +1,143 @@
+//! What keeps files away is seen where people look, once, with the system's words, and for as long as it lasts.
+
+use std::fs;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::support::disk::SmallDisk;
+use crate::support::notify::NotifyStub;
+use crate::support::scripted::{File, Rule, ScriptedServer};
+use crate::support::service::{Server, Service, Setup, Stream};
+use crate::support::zips::zip;
+
+const SOON: Duration = Duration::from_secs(60);
+
+fn one(ftp: &ScriptedServer, notify: &NotifyStub) -> Setup {
+    Setup::new().server(Server::scripted("omc01", ftp)).notify(&notify.url())
+}
+
+/// Runs it, and waits until it has its database.
+fn run(setup: Setup) -> Service {
+    let service = setup.started().run();
+    service.wait_line(Stream::Stderr, SOON, "it is ready", |line| line.contains("is ready"));
+    service
+}
+
+fn last_error(service: &Service) -> String {
+    service.server_status("omc01")["last_error"].as_str().unwrap_or_default().to_owned()
+}
+
+#[track_caller]
+fn scanned(service: &Service, more: u64) {
+    let scans = |service: &Service| service.server_status("omc01")["scans"].as_u64().unwrap_or(0);
+    let before = scans(service);
+    service.wait_for(SOON, "further scans", |service| scans(service) > before + more);
+}
+
+#[track_caller]
+fn recorded(service: &Service, count: usize) {
+    service.wait_for(SOON, "all are recorded", |service| service.records().len() == count);
+}
+
+fn complaints(service: &Service) -> Vec<String> {
+    let lines = service.lines(Stream::Stderr);
+    lines.into_iter().filter(|line| line.contains(" WARN ") || line.contains(" ERROR ")).collect()
+}
+
+#[test]
+fn a_mirror_without_inodes_is_shown_with_the_systems_words_until_there_are_some() {
+    let Some(disk) = SmallDisk::with_inodes(16, 64) else { return };
+    let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
+    ftp.put("/d0/a.zip", File::new(zip(1, 1000)));
+    let service = run(disk.holds_root(one(&ftp, &notify)));
+    recorded(&service, 1);
+    let fillers: Vec<_> = (0..100).map(|n| disk.path().join(format!("fill{n}"))).collect();
+    fillers.iter().for_each(|path| drop(fs::write(path, b"")));
+    ftp.put("/d2/c.zip", File::new(zip(2, 1000)));
+    ftp.put("/d0/b.zip", File::new(zip(3, 1000)));
+    service.wait_for(SOON, "the reason is shown", |service| last_error(service).contains("No space left"));
+    scanned(&service, 2);
+    assert!(last_error(&service).contains("No space left on device"), "{}", last_error(&service));
+    assert!(service.status()["disk"]["fault"].as_str().is_some_and(|fault| fault.contains("no inodes left")));
+    for line in complaints(&service) {
+        assert!(line.matches("No space left").count() <= 1, "{line}");
+    }
+    assert!(
+        complaints(&service).iter().any(|line| line.contains("path=/d2") && line.contains("No space left"))
+    );
+    fillers.iter().for_each(|path| drop(fs::remove_file(path)));
+    recorded(&service, 3);
+    service.wait_for(SOON, "nothing is left of it", |service| {
+        last_error(service).is_empty() && service.status()["disk"]["fault"].is_null()
+    });
+}
+
+#[test]
+fn a_mirror_that_turns_read_only_is_shown_and_complained_of_once_for_all_files() {
+    let Some(disk) = SmallDisk::ext4(16) else { return };
+    let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
+    ftp.put("/d0/a.zip", File::new(zip(1, 1000)));
+    let service = run(disk.holds_root(one(&ftp, &notify)));
+    recorded(&service, 1);
+    if !disk.remount("abort") {
+        return;
+    }
+    (0..30).for_each(|n| ftp.put(format!("/d0/{n}.zip"), File::new(zip(n, 1000))));
+    ftp.put("/d3/d.zip", File::new(zip(40, 1000)));
+    service.wait_for(SOON, "the reason is shown", |service| last_error(service).contains("ead-only"));
+    scanned(&service, 3);
+    assert!(last_error(&service).contains("Read-only file system"), "{}", last_error(&service));
+    let complaints = complaints(&service);
+    assert!(complaints.len() <= 4, "{complaints:#?}");
+    assert!(
+        complaints.iter().all(|line| line.matches("ead-only file system").count() <= 1),
+        "{complaints:#?}"
+    );
+}
+
+#[test]
+fn what_a_server_refuses_for_all_files_in_the_same_words_is_one_warning_and_a_count() {
+    let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
+    (0..60).for_each(|n| ftp.put(format!("/d{}/{n}.zip", n % 7), File::new(zip(n, 1000))));
+    ftp.rule(
+        Rule::on("RETR").reply("553-File too big. Send at least 8605.000000 bytes first.\r\n553 End.\r\n"),
+    );
+    let service = run(one(&ftp, &notify));
+    service.wait_for(SOON, "all were refused", |service| {
+        service.server_status("omc01")["incomplete_files"].as_u64() == Some(60)
+    });
+    scanned(&service, 3);
+    let complaints = complaints(&service);
+    assert!(complaints.len() <= 3, "{complaints:#?}");
+    let more = complaints.iter().find(|line| line.contains(" more files or directories fare alike"));
+    assert!(more.is_some_and(|line| line.contains("553 File too big. Send")), "{complaints:#?}");
+    assert!(last_error(&service).contains("553 File too big."), "{}", last_error(&service));
+    ftp.behave();
+    recorded(&service, 60);
+    service.wait_for(SOON, "it is over", |service| last_error(service).is_empty());
+}
+
+#[test]
+fn a_connection_that_works_again_is_no_fault_any_more_while_a_file_waits_for_its_next_try() {
+    let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
+    ftp.put("/a.zip", File::new(zip(1, 1000)));
+    ftp.put("/cut.zip", File::new(zip(2, 5000)[..3000].to_vec()));
+    let service = run(one(&ftp, &notify));
+    let tries = |service: &Service| {
+        let first = service.server_status("omc01")["incomplete"][0].clone();
+        first["tries"].as_u64().unwrap_or(0)
+    };
+    service.wait_for(SOON, "it waits long enough", |service| tries(service) >= 5);
+    ftp.go_down();
+    service.wait_for(SOON, "it is gone", |service| last_error(service).contains("cannot connect"));
+    ftp.come_back();
+    service.wait_for(SOON, "it is back", |service| {
+        let status = service.server_status("omc01");
+        status["state"] != "unreachable" && !last_error(service).contains("cannot connect")
+    });
+    let status = service.server_status("omc01");
+    assert_eq!(status["incomplete_files"], 1, "{status}");
+    assert_ne!(status["last_error"], Value::Null, "what it waits for is a fault of its own: {status}");
+    assert!(last_error(&service).starts_with("/cut.zip: the zip archive has no end"), "{status}");
+}
