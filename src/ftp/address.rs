@@ -115,7 +115,12 @@ impl Session {
             Err(error) => error,
         };
         let is_of_name = matches!(&error, FtpError::Refused { step: "RETR", reply } if refuses_name(reply));
-        if !is_of_name || !learned.fetched.wants_trial(self.cwd.is_some()) || !self.is_reusable() {
+        // a refusal to begin in the middle says nothing of the name; the caller tries again from the start
+        if offset > 0
+            || !is_of_name
+            || !learned.fetched.wants_trial(self.cwd.is_some())
+            || !self.is_reusable()
+        {
             return Err(error);
         }
         let before = self.cwd.clone();
