@@ -6,9 +6,11 @@ use std::path::Path;
 
 use anyhow::Context;
 
+use crate::adopt::View;
 use crate::config::Settings;
 use crate::control::{Command, client};
 use crate::mirror::delete::{delete_durably, is_there};
+use crate::mirror::identity::Verdict;
 use crate::names::{RemotePath, ServerName};
 use crate::records::{Amendment, BATCH, Filter, OpenError, RecordRow, Records, RecordsReader};
 
@@ -46,6 +48,12 @@ pub fn amend(settings: &Settings, order: &Order) -> anyhow::Result<Outcome> {
     if order.amendment == Amendment::Forget && !root.join(".partial").is_dir() {
         // without the mirror, everything would look deleted
         anyhow::bail!("{} is no mirror of this service; is its disk mounted?", root.display());
+    }
+    if order.amendment == Amendment::Forget
+        && let Verdict::Held(reason) = View::of(settings)?.verdict
+    {
+        // nor is it known in another one what was deleted
+        anyhow::bail!("{}", reason.sentence(root));
     }
     let mut out = BufWriter::new(io::stdout());
     let counted = count(settings, order, &mut out)?;

@@ -14,10 +14,12 @@ use actix_rt::{Runtime, System};
 use anyhow::Context;
 use rustix::io::Errno;
 
+use crate::actors::mirror_watch::{SAMPLE, standing};
 use crate::config::Settings;
 use crate::control::socket::{ControlSocket, SocketInUse, UnsafeDirectory};
 use crate::logging::RunLog;
-use crate::mirror::tree::{Mirror, MirrorInUse};
+use crate::mirror::place::{Place, settle};
+use crate::mirror::tree::MirrorInUse;
 use crate::records::{OpenError, Records};
 use crate::terminal::screen::Leaving;
 use crate::web::{AddressInUse, Door};
@@ -89,10 +91,10 @@ pub fn run(launch: Launch) -> Result<Ended, Refused> {
                 return Ok(Ended::Well);
             }
         };
-        let (mirror, records, socket) = opening;
+        let (place, records, socket) = opening;
         let door = settings.web.clone().map(Door::open).transpose().map_err(in_use_or_failed)?;
         let start_now = launch.start;
-        let service = Service::build(launch, mirror, records, most_open_files)?;
+        let service = Service::build(launch, place, records, most_open_files)?;
         service.serve(signals, (socket, door), start_now).await
     });
     // not dropped, which would wait for a look at a file system that does not answer; the process ends next
@@ -101,11 +103,20 @@ pub fn run(launch: Launch) -> Result<Ended, Refused> {
 }
 
 /// Opens what the service holds alone, and waits for room where a disk is full to the last byte.
-async fn open_places(settings: &Settings) -> Result<(Mirror, Records, ControlSocket), Refused> {
-    let mirror = with_room(async || Mirror::open(&settings.sync.root)).await?;
-    let records = with_room(async || Ok(Records::open(&settings.records.path)?)).await?;
+async fn open_places(settings: &Settings) -> Result<(Place, Records, ControlSocket), Refused> {
+    let mut records = with_room(async || Ok(Records::open(&settings.records.path)?)).await?;
+    let recorded = records.standing(SAMPLE).map_err(anyhow::Error::from)?;
+    let (root, standing) = (&settings.sync.root, standing(&recorded));
+    let servers: Vec<_> = settings.servers.iter().map(|server| server.name.clone()).collect();
+    let settled = with_room(async || settle(root, &standing, &servers)).await?;
+    let id = settled.as_ref().ok().and_then(|settled| settled.id).filter(|id| standing.known != Some(*id));
+    // its marker is durable already; where the disk of the records is full, the next start finds it by its files
+    if let Some(Err(error)) = id.map(|id| records.remember_mirror(&id.to_string())) {
+        log::debug!("{error}");
+    }
+    let place = Place::new(root, settled);
     let socket = with_room(async || ControlSocket::bind(&settings.control.socket).await).await?;
-    Ok((mirror, records, socket))
+    Ok((place, records, socket))
 }
 
 /// Tries until there is room. Says once that it waits; the way out is a signal.

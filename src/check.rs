@@ -15,8 +15,11 @@ use futures_util::StreamExt;
 use futures_util::stream::{FuturesOrdered, FuturesUnordered};
 use sysinfo::Disks;
 
+use crate::adopt::View;
 use crate::config::{NotifySettings, QuotaSettings, Selection, ServerSettings, Settings};
-use crate::control::{Command, client};
+use crate::control::{Command, client, operator};
+use crate::mirror::identity::{self, marker};
+use crate::mirror::place::Reason;
 use crate::names::{Printable, RemotePath};
 use crate::open_files::{self, Need};
 use crate::overview::process;
@@ -47,6 +50,8 @@ pub async fn check(settings: &Settings) -> bool {
     let mut well = report("configuration", &Ok(words::count(servers.len(), "server")));
     well &= probe_all(&with_beginnings(servers, &records.path)).await;
     well &= report("records", &probe_records(&records.path));
+    let own = settings.clone();
+    well &= report("mirror", &in_time(move || probe_mirror(&own)));
     let (root, limits) = (sync.root.clone(), *quota);
     well &= report("disk", &in_time(move || probe_disk(&root, &limits)));
     well &= probe_places(settings);
@@ -253,6 +258,28 @@ fn probe_records(path: &Path) -> anyhow::Result<String> {
     }
     RecordsReader::open(path)?;
     Ok(format!("{shown} opens"))
+}
+
+/// Whether the mirror is the one of the records. A service that runs knows most of it.
+fn probe_mirror(settings: &Settings) -> anyhow::Result<String> {
+    let (root, socket) = (&settings.sync.root, &settings.control.socket);
+    let status = client::ask_within(socket, Command::Status { json: true }, SERVICE_LIMIT).ok();
+    let holds = status.as_deref().and_then(operator::parsed).map(|status| status.mirror.holds);
+    if let Some(hold) = holds.as_deref().and_then(<[_]>::first) {
+        let whose = hold.server.as_ref().map_or_else(String::new, |name| format!("server {name}: "));
+        bail!("{whose}{}", hold.reason);
+    }
+    let shown = root.display();
+    let marker = marker(root).with_context(|| format!("reading the marker of {shown}"))?;
+    // what is wrong with the records is said by their own line
+    let Ok(view) = View::of(settings) else { return Ok(format!("{shown}, not looked at")) };
+    match view.verdict {
+        identity::Verdict::Held(reason) => bail!("{}", reason.sentence(root)),
+        _ if view.found.is_sudden() => bail!("{}", Reason::Gone(view.found).sentence(root)),
+        identity::Verdict::Ours => Ok(format!("{shown} is the right one")),
+        identity::Verdict::Take if marker.is_some() => Ok(format!("{shown} will be taken as it is")),
+        identity::Verdict::Take => Ok(format!("{shown} has no marker yet; the service makes it")),
+    }
 }
 
 fn probe_disk(root: &Path, limits: &QuotaSettings) -> anyhow::Result<String> {

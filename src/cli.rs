@@ -10,6 +10,7 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+use crate::adopt::{Order as AdoptOrder, Subject};
 use crate::amend::Order;
 use crate::globs::Globs;
 use crate::mark::Order as MarkOrder;
@@ -48,6 +49,8 @@ pub enum Command {
     Amend(Order),
     /// Files that are to count as fetched.
     Mark(MarkOrder),
+    /// Mirror and records are to belong together.
+    Adopt(AdoptOrder),
 }
 
 /// A command that goes over the control socket.
@@ -118,6 +121,12 @@ fn parse_from(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocatio
         Some(Verb::Records { config, action: Some(action), .. }) => {
             also(config);
             let (config, command) = action.into_command()?;
+            also(config);
+            command
+        }
+        Some(Verb::Mirror { config, action: MirrorAction::Adopt(arguments) }) => {
+            also(config);
+            let (config, command) = arguments.into_command(Subject::Mirror);
             also(config);
             command
         }
@@ -229,6 +238,38 @@ enum Verb {
         #[command(subcommand)]
         action: Option<Change>,
     },
+    /// Say which mirror is the one of the records
+    Mirror {
+        #[command(flatten)]
+        config: Config,
+        #[command(subcommand)]
+        action: MirrorAction,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum MirrorAction {
+    /// Take what lies at sync.root for the mirror of the records, after it was moved, restored or lost files; missing files count as evicted
+    Adopt(AdoptArguments),
+}
+
+#[derive(Debug, Args)]
+struct AdoptArguments {
+    #[command(flatten)]
+    config: Config,
+    /// Say what it means, and change nothing
+    #[arg(long, conflicts_with = "confirm")]
+    dry_run: bool,
+    /// The number of files that it is about, as the dry run says; asked for at a terminal
+    #[arg(long, value_name = "NUMBER")]
+    confirm: Option<u64>,
+}
+
+impl AdoptArguments {
+    fn into_command(self, subject: Subject) -> (Config, Command) {
+        let Self { config, dry_run, confirm } = self;
+        (config, Command::Adopt(AdoptOrder { subject, dry_run, confirm }))
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -239,6 +280,8 @@ enum Change {
     Requeue(ChangeArguments),
     /// Count files as fetched that are not on record, without fetching them
     Mark(MarkArguments),
+    /// Confirm records that are new beside a mirror with zips, which are left alone as nobody's
+    Confirm(AdoptArguments),
 }
 
 #[derive(Debug, Args)]
@@ -312,6 +355,7 @@ impl Change {
                 let (config, order) = arguments.into_order()?;
                 return Ok((config, Command::Mark(order)));
             }
+            Self::Confirm(arguments) => return Ok(arguments.into_command(Subject::Records)),
         };
         let ChangeArguments { config, filter, dry_run, confirm } = arguments;
         let filter = filter.read()?;

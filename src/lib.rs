@@ -15,6 +15,7 @@
 //!   [`words`], [`fault`], [`open_files`]: words and tools that all share
 
 pub mod actors;
+pub mod adopt;
 pub mod amend;
 pub mod app;
 pub mod backoff;

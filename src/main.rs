@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::exit;
 use std::time::Duration;
 
+use mrosync::adopt;
 use mrosync::amend::{self, Outcome};
 use mrosync::app::{self, Ended, Launch, Refused};
 use mrosync::cli::{self, Command, CtlCommand, Invocation, RecordsFormat};
@@ -44,6 +45,7 @@ fn main() {
         Command::Check => run_check(&settings, &warnings),
         Command::Ctl(command) => ctl(&settings.control.socket, command),
         Command::Amend(order) => changed(amend::amend(&settings, &order)),
+        Command::Adopt(order) => changed(adopt::adopt(&settings, order)),
         Command::Mark(order) => {
             // never dropped, as in `run_check`
             let system = std::mem::ManuallyDrop::new(actix_rt::System::new());

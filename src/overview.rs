@@ -10,11 +10,13 @@ use tokio::sync::watch;
 use crate::actors::quota_warden::DiskView;
 use crate::actors::record_keeper::SharedTotals;
 use crate::config::QuotaSettings;
-use crate::mirror::tree::Mirror;
+use crate::mirror::place::Place;
 use crate::notify::news::News;
 use crate::quota::{Gauge, measure};
 use crate::records::Totals;
-use crate::status::{DiskStatus, NotifyStatus, ProcessStatus, Roster, ServerStatus, ServiceStatus};
+use crate::status::{
+    DiskStatus, HoldStatus, MirrorStatus, NotifyStatus, ProcessStatus, Roster, ServerStatus, ServiceStatus,
+};
 
 /// A file system that does not answer in this time is shown as it was measured last.
 const MEASURE_LIMIT: Duration = Duration::from_millis(500);
@@ -33,8 +35,8 @@ pub struct Overview {
     pub gauge: Arc<Gauge>,
     /// The limits, as they are now.
     pub limits: watch::Receiver<QuotaSettings>,
-    /// To measure the disk.
-    pub mirror: Arc<Mirror>,
+    /// Of the mirror, to measure its disk.
+    pub place: Arc<Place>,
     /// Failed calls since the process began.
     pub failed_attempts: Arc<AtomicU64>,
     /// Knows the calls that were given up.
@@ -53,13 +55,14 @@ impl Overview {
     /// The status now.
     pub async fn status(&self, running: bool) -> ServiceStatus {
         crate::fault::here("status", "status");
-        let mirror = Arc::clone(&self.mirror);
-        let measuring = tokio::task::spawn_blocking(move || {
-            crate::fault::here("measure", "status");
-            measure(mirror.handle())
-        });
-        if let Ok(Ok(Ok(measured))) = tokio::time::timeout(MEASURE_LIMIT, measuring).await {
-            self.view.measured(measured);
+        if let Ok(mirror) = self.place.mirror() {
+            let measuring = tokio::task::spawn_blocking(move || {
+                crate::fault::here("measure", "status");
+                measure(mirror.handle())
+            });
+            if let Ok(Ok(Ok(measured))) = tokio::time::timeout(MEASURE_LIMIT, measuring).await {
+                self.view.measured(measured);
+            }
         }
         let (now, before, limits) = (self.totals.get(), &self.before, *self.limits.borrow());
         ServiceStatus {
@@ -81,9 +84,27 @@ impl Overview {
                 failed_attempts: self.failed_attempts.load(Ordering::Relaxed),
                 cancelled: self.news.cancelled(),
             },
+            mirror: self.mirror(),
             servers: self.progress(),
             process: process(),
         }
+    }
+}
+
+impl Overview {
+    fn mirror(&self) -> MirrorStatus {
+        let (holds, root) = (self.place.holds(), self.place.path());
+        let all = holds.all.iter().map(|reason| HoldStatus {
+            server: None,
+            kind: reason.word().to_owned(),
+            reason: reason.sentence(root),
+        });
+        let servers = holds.servers.iter().map(|(server, reason)| HoldStatus {
+            server: Some(server.to_string()),
+            kind: reason.word().to_owned(),
+            reason: reason.sentence_of(root, server),
+        });
+        MirrorStatus { held: holds.all.is_some(), holds: all.chain(servers).collect() }
     }
 }
 

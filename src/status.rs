@@ -21,6 +21,9 @@ pub struct ServiceStatus {
     pub disk: DiskStatus,
     /// The calls of the notify URL.
     pub notify: NotifyStatus,
+    /// Whether the mirror is the one of the records, and its files are there.
+    #[serde(default)]
+    pub mirror: MirrorStatus,
     /// One for each configured server, in the configuration's order.
     pub servers: Vec<ServerStatus>,
     /// What the process and its host use.
@@ -61,6 +64,26 @@ pub struct NotifyStatus {
     /// Calls given up since the process began: their files were evicted, deleted or forgotten before they could be
     /// announced.
     pub cancelled: u64,
+}
+
+/// Whether the mirror can be worked with.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MirrorStatus {
+    /// Nothing is fetched, deleted or announced.
+    pub held: bool,
+    /// Why, and of which servers alone.
+    pub holds: Vec<HoldStatus>,
+}
+
+/// Why nothing is done with files of the mirror until an operator has acted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HoldStatus {
+    /// Null where it is about all of them.
+    pub server: Option<String>,
+    /// `unmarked`, `another`, `gone`, `new_records` or `unusable`.
+    pub kind: String,
+    /// In words, with what to do.
+    pub reason: String,
 }
 
 /// What the process and the host use.
@@ -258,6 +281,18 @@ impl Progress {
     /// Other settings hold from now on: what went wrong with those of before says nothing of them.
     pub fn changed(&self) {
         self.update(|status| status.last_error = None);
+    }
+
+    /// Its scans wait for its files in the mirror; `alone` says why where it is about this server and no other.
+    pub fn held(&self, alone: Option<String>) {
+        self.update(|status| {
+            status.state = ServerState::Waiting;
+            status.next_scan = None;
+            status.connections.in_use = 0;
+            if alone.is_some() {
+                status.last_error = alone;
+            }
+        });
     }
 
     /// The server's window is closed, until `opens` where that ever comes. Nothing is connected to it.

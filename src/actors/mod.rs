@@ -17,6 +17,7 @@
 //! keeper's end ends the process, because it is the truth. A scan without any sign of life is ended and begins again
 //! in the same way; one whose thread is blocked is named (see [`crate::pulse`]).
 
+pub mod mirror_watch;
 pub mod notifier;
 pub mod quota_warden;
 pub mod record_keeper;

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::{Actor, Addr, Context};
+use chrono::Utc;
 use tokio::sync::watch;
 
 use super::record_keeper::RecordKeeper;
@@ -23,13 +24,15 @@ use crate::exit_flag::Stopped;
 use crate::facts::{Due, Notice, Postponed};
 use crate::fault;
 use crate::mirror::delete::is_present;
-use crate::mirror::tree::Mirror;
+use crate::mirror::place::Place;
 use crate::notify::announce::{Caller, Failure, Outbox, announce};
 use crate::notify::deliver::HttpCaller;
 use crate::notify::news::News;
 use crate::pulse::seconds;
 use crate::status::Roster;
 
+/// While the files of a server are held, the outbox is looked at so often for those of the others.
+const LOOK_AGAIN_MS: i64 = 1000;
 const RESTART: Backoff = Backoff { first: Duration::from_secs(1), most: Duration::from_secs(300) };
 
 /// Hears of each call that has ended, and whether it was delivered.
@@ -42,6 +45,7 @@ pub struct Notifier {
     told: Told,
     begin: Option<Begin>,
     work: Option<AbortOnDrop<()>>,
+    waking: Option<AbortOnDrop<()>>,
 }
 
 impl Notifier {
@@ -53,7 +57,7 @@ impl Notifier {
         told: Told,
         begin: Begin,
     ) -> Self {
-        Self { settings, outbox, told, begin: Some(begin), work: None }
+        Self { settings, outbox, told, begin: Some(begin), work: None, waking: None }
     }
 }
 
@@ -63,6 +67,7 @@ impl Actor for Notifier {
     fn started(&mut self, _: &mut Context<Self>) {
         let (settings, outbox) = (self.settings.clone(), self.outbox.clone());
         let told = Arc::clone(&self.told);
+        self.waking = Some(AbortOnDrop(actix_rt::spawn(wake(outbox.clone()))));
         let Some(Begin { exit, running }) = self.begin.take() else { return };
         let exit_of_restarts = exit.clone();
         let announcing = move || {
@@ -87,6 +92,14 @@ impl Actor for Notifier {
             }
             drop(running);
         })));
+    }
+}
+
+/// Has the outbox read again when files are held, or are not any more.
+async fn wake(outbox: KeeperOutbox) {
+    let mut holds = outbox.place.follow();
+    while holds.changed().await.is_ok() {
+        outbox.news.changed();
     }
 }
 
@@ -124,23 +137,23 @@ impl Caller for CurrentCaller {
 #[derive(Clone)]
 pub struct KeeperOutbox {
     keeper: Addr<RecordKeeper>,
-    mirror: Arc<Mirror>,
+    place: Arc<Place>,
     news: Arc<News>,
     servers: Arc<Roster>,
 }
 
 impl KeeperOutbox {
-    /// The records of `keeper`, the files of `mirror`, what `news` says of rows that were read, and whose they are.
+    /// The records of `keeper`, the files of the mirror at `place`, what `news` says of rows that were read, and whose they are.
     #[must_use]
     pub fn new(
         keeper: &Addr<RecordKeeper>,
-        mirror: &Arc<Mirror>,
+        place: &Arc<Place>,
         news: &Arc<News>,
         servers: &Arc<Roster>,
     ) -> Self {
         Self {
             keeper: keeper.clone(),
-            mirror: Arc::clone(mirror),
+            place: Arc::clone(place),
             news: Arc::clone(news),
             servers: Arc::clone(servers),
         }
@@ -150,7 +163,18 @@ impl KeeperOutbox {
 #[async_trait::async_trait(?Send)]
 impl Outbox for KeeperOutbox {
     async fn due(&self, limit: usize, except: Vec<i64>) -> anyhow::Result<Due> {
-        ask(&self.keeper, DueNotices { limit, except }).await
+        let holds = self.place.holds();
+        if holds.all.is_some() {
+            return Ok(Due::default());
+        }
+        let held: Vec<_> = holds.servers.into_keys().collect();
+        let some_held = !held.is_empty();
+        let mut due = ask(&self.keeper, DueNotices { limit, except, held }).await?;
+        if some_held {
+            // the next one may be of a server that waits
+            due.next_at = Some(Utc::now().timestamp_millis() + LOOK_AGAIN_MS);
+        }
+        Ok(due)
     }
 
     async fn delivered(&self, ids: Vec<i64>) -> anyhow::Result<()> {
@@ -162,7 +186,8 @@ impl Outbox for KeeperOutbox {
     }
 
     fn is_missing(&self, notice: &Notice) -> bool {
-        matches!(is_present(&self.mirror, &notice.server, &notice.path), Ok(false))
+        let mirror = self.place.mirror();
+        mirror.is_ok_and(|mirror| matches!(is_present(&mirror, &notice.server, &notice.path), Ok(false)))
     }
 
     fn news(&self) -> &News {

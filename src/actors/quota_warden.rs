@@ -4,7 +4,7 @@
 //! served one after the other, so that two sweeps never delete for the same need. After a panic in a request the
 //! asker sees an error and the next request is served as usual.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashSet;
 use std::io;
 use std::rc::Rc;
@@ -15,28 +15,27 @@ use std::time::Duration;
 use actix::{Actor, Addr, Context, Handler, Message, ResponseFuture};
 use anyhow::Context as _;
 use tokio::sync::watch;
-use tokio::time::Instant;
 
+use super::mirror_watch::MirrorWatch;
 use super::record_keeper::{RecordKeeper, SharedTotals};
-use super::record_messages::{MarkEvicted, OldestPresent, PresentAfter};
-use super::{ask, shielded};
+use super::record_messages::{MarkEvicted, MarkMissing, OldestPresent};
+use super::{AbortOnDrop, ask, shielded};
 use crate::config::QuotaSettings;
 use crate::fault;
-use crate::mirror::delete::{Deleted, delete, is_present, sync_deleted};
+use crate::mirror::delete::{Deleted, delete, sync_deleted};
+use crate::mirror::place::Place;
 use crate::mirror::ports::Room;
-use crate::mirror::tree::Mirror;
 use crate::notify::news::News;
 use crate::quota::allowance::allowable;
 use crate::quota::plan::{Load, room};
 use crate::quota::sweep::{Evictions, Present, make_room};
 use crate::quota::{DiskFault, Gauge, Swept, Usage, measure};
 use crate::records::PresentFile;
+use crate::status::Roster;
 use crate::words::count;
 
-/// Files whose presence is checked in one go, and how often that is done at most: the audit walks through the
-/// mirror slowly and for ever.
-const AUDIT: usize = 1000;
-const AUDIT_PAUSE: Duration = Duration::from_secs(1);
+/// Between two looks whether the mirror is there.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// Bring the disk below its limit, before a scan.
 #[derive(Debug, Message)]
@@ -47,6 +46,11 @@ pub struct Sweep;
 #[derive(Debug, Message)]
 #[rtype(result = "anyhow::Result<Room>")]
 pub struct MakeRoom(pub u64);
+
+/// An operator takes what lies at the mirror's place for the mirror of the records.
+#[derive(Debug, Message)]
+#[rtype(result = "anyhow::Result<String>")]
+pub struct Adopt;
 
 /// What `status` shows of the disk.
 #[derive(Debug, Default)]
@@ -92,8 +96,8 @@ impl DiskView {
 
 /// What the warden works with.
 pub struct Warden {
-    /// Where files are deleted.
-    pub mirror: Arc<Mirror>,
+    /// Where files are deleted, once the right mirror is there.
+    pub place: Arc<Place>,
     /// Who knows which.
     pub keeper: Addr<RecordKeeper>,
     /// The sums of the records.
@@ -106,37 +110,64 @@ pub struct Warden {
     pub view: Arc<DiskView>,
     /// What the notifier is told, so that it calls for no file that goes.
     pub news: Arc<News>,
+    /// The servers, of which some may be new since the start.
+    pub servers: Arc<Roster>,
 }
 
 /// See the module.
 pub struct QuotaWarden {
     work: Rc<Work>,
+    looking: Option<AbortOnDrop<()>>,
 }
 
 struct Work {
     warden: Warden,
     /// Holds the request that is served.
     turn: tokio::sync::Mutex<()>,
-    audited: Cell<i64>,
-    next_audit: RefCell<Instant>,
+    watch: MirrorWatch,
+    /// Files that an eviction found gone, and the records do not know of yet.
+    found_gone: RefCell<HashSet<i64>>,
 }
 
 impl QuotaWarden {
     /// A warden who has looked at nothing yet.
     #[must_use]
     pub fn new(warden: Warden) -> Self {
-        let work = Work {
-            warden,
-            turn: tokio::sync::Mutex::default(),
-            audited: Cell::new(0),
-            next_audit: RefCell::new(Instant::now()),
-        };
-        Self { work: Rc::new(work) }
+        let Warden { place, keeper, gauge, servers, .. } = &warden;
+        let watch =
+            MirrorWatch::new(Arc::clone(place), keeper.clone(), Arc::clone(gauge), Arc::clone(servers));
+        let (turn, found_gone) = (tokio::sync::Mutex::default(), RefCell::default());
+        Self { work: Rc::new(Work { warden, turn, watch, found_gone }), looking: None }
     }
 }
 
 impl Actor for QuotaWarden {
     type Context = Context<Self>;
+
+    fn started(&mut self, _: &mut Context<Self>) {
+        let work = Rc::clone(&self.work);
+        self.looking = Some(AbortOnDrop(actix_rt::spawn(async move {
+            loop {
+                tokio::time::sleep(LOOK_EVERY).await;
+                let work = Rc::clone(&work);
+                // a panic was logged, and costs this look
+                shielded(async move { work.look().await }).await.unwrap_or_default();
+            }
+        })));
+    }
+}
+
+impl Handler<Adopt> for QuotaWarden {
+    type Result = ResponseFuture<anyhow::Result<String>>;
+
+    fn handle(&mut self, _: Adopt, _: &mut Context<Self>) -> Self::Result {
+        let work = Rc::clone(&self.work);
+        let answer = async move {
+            let _turn = work.turn.lock().await;
+            work.watch.adopt().await
+        };
+        Box::pin(async move { shielded(answer).await.map_err(anyhow::Error::msg)? })
+    }
 }
 
 impl Handler<Sweep> for QuotaWarden {
@@ -161,22 +192,38 @@ impl Handler<MakeRoom> for QuotaWarden {
 }
 
 impl Work {
+    /// Looks whether the mirror and its files are there, also while nothing is scanned.
+    async fn look(&self) {
+        let _turn = self.turn.lock().await;
+        if self.watch.look().await
+            && let Err(error) = self.watch.look_for_missed().await
+        {
+            log::debug!("cannot look for missing files: {error:#}; trying again");
+        }
+    }
+
     async fn sweep(&self) -> anyhow::Result<()> {
         let _turn = self.turn.lock().await;
-        let Warden { limits, gauge, mirror, .. } = &self.warden;
+        let Warden { limits, gauge, place, .. } = &self.warden;
+        if !self.watch.look().await || place.is_all_held() {
+            return Ok(());
+        }
         if gauge.holds() == 0 {
-            gauge.set_partial(mirror.partial_bytes()?);
+            gauge.set_partial(place.mirror()?.partial_bytes()?);
         }
         let limits = *limits.borrow();
         let swept = make_room(&limits, gauge, self, 0).await?;
         self.note(swept == Swept::Full);
-        self.audit().await
+        self.watch.audit().await
     }
 
     async fn make_room(&self, bytes: u64) -> anyhow::Result<Room> {
         let _turn = self.turn.lock().await;
         fault::hang_here("warden", "warden").await;
-        let Warden { limits, gauge, .. } = &self.warden;
+        let Warden { limits, gauge, place, .. } = &self.warden;
+        if place.is_all_held() {
+            return Ok(Room::Held);
+        }
         let limits = *limits.borrow();
         Ok(match make_room(&limits, gauge, self, bytes).await? {
             Swept::Fits => {
@@ -192,7 +239,6 @@ impl Work {
         })
     }
 
-    /// Says once that downloads are held, and once that they go on.
     /// What the asker may use next without asking.
     fn allowance(&self) -> u64 {
         let Warden { limits, gauge, totals, view, .. } = &self.warden;
@@ -201,6 +247,7 @@ impl Work {
         view.usage().map_or(0, |usage| allowable(room(&limits.borrow(), &load(usage))))
     }
 
+    /// Says once that downloads are held, and once that they go on.
     fn note(&self, held: bool) {
         if self.warden.view.held.swap(held, Ordering::Relaxed) == held {
             return;
@@ -213,33 +260,13 @@ impl Work {
             log::info!("the disk is below its limit again: downloads go on");
         }
     }
-
-    /// Looks whether the next files are still there; what was deleted by hand counts as evicted.
-    async fn audit(&self) -> anyhow::Result<()> {
-        if Instant::now() < *self.next_audit.borrow() {
-            return Ok(());
-        }
-        self.next_audit.replace(Instant::now() + AUDIT_PAUSE);
-        let Warden { keeper, mirror, .. } = &self.warden;
-        let files = ask(keeper, PresentAfter { after: self.audited.get(), limit: AUDIT }).await?;
-        self.audited.set(if files.len() < AUDIT { 0 } else { files.last().map_or(0, |file| file.id) });
-        let is_gone = |file: &&PresentFile| matches!(is_present(mirror, &file.server, &file.path), Ok(false));
-        let gone: Vec<i64> = files.iter().filter(is_gone).map(|file| file.id).collect();
-        if gone.is_empty() {
-            return Ok(());
-        }
-        log::info!(
-            "{} files were deleted by hand; they count as evicted and are not fetched again",
-            gone.len()
-        );
-        ask(keeper, MarkEvicted(gone)).await
-    }
 }
 
 #[async_trait::async_trait(?Send)]
 impl Evictions for Work {
     fn usage(&self) -> io::Result<Usage> {
-        let measured = measure(self.warden.mirror.handle())?;
+        let mirror = self.warden.place.mirror().map_err(io::Error::other)?;
+        let measured = measure(mirror.handle())?;
         self.warden.view.measured(measured);
         Ok(measured.0)
     }
@@ -255,12 +282,19 @@ impl Evictions for Work {
     }
 
     fn delete(&self, file: &Present) -> io::Result<Option<u64>> {
-        let Warden { mirror, news, .. } = &self.warden;
+        let Warden { place, news, .. } = &self.warden;
+        if place.is_held(&file.server) {
+            return Ok(None);
+        }
+        let mirror = place.mirror().map_err(io::Error::other)?;
         // before, because the record says so only after
         news.leaves(file.id);
-        match delete(mirror, &file.server, &file.path) {
+        match delete(&mirror, &file.server, &file.path) {
             Ok(Deleted::Removed { bytes }) => Ok(Some(bytes)),
-            Ok(Deleted::AlreadyGone) => Ok(None),
+            Ok(Deleted::AlreadyGone) => {
+                self.found_gone.borrow_mut().insert(file.id);
+                Ok(None)
+            }
             Err(error) => {
                 news.settled([file.id]);
                 Err(error)
@@ -268,18 +302,33 @@ impl Evictions for Work {
         }
     }
 
+    fn believes_gone(&self, file: &Present) -> bool {
+        let believed = self.watch.believes_gone(&file.server);
+        if !believed && !self.warden.place.is_held(&file.server) {
+            // it stays on record, and the walk through the mirror decides
+            self.warden.news.settled([file.id]);
+        }
+        believed
+    }
+
     async fn mark_evicted(&self, gone: &[&Present]) -> anyhow::Result<()> {
         log::info!("{} evicted to keep the disk below its limit", count(gone.len(), "file"));
+        let mirror = self.warden.place.mirror()?;
         let mut synced = HashSet::new();
         for Present { server, path, .. } in gone {
             let directory = path.text().rsplit_once('/').map_or("", |(directory, _)| directory);
             if synced.insert((server, directory)) {
-                sync_deleted(&self.warden.mirror, server, path)
+                sync_deleted(&mirror, server, path)
                     .with_context(|| format!("cannot sync the directory of {path} after an eviction"))?;
             }
         }
         let ids: Vec<i64> = gone.iter().map(|file| file.id).collect();
-        ask(&self.warden.keeper, MarkEvicted(ids.clone())).await?;
+        let found_gone = self.found_gone.take();
+        let (missing, evicted): (Vec<i64>, Vec<i64>) = ids.iter().partition(|id| found_gone.contains(*id));
+        if !missing.is_empty() {
+            ask(&self.warden.keeper, MarkMissing(missing)).await?;
+        }
+        ask(&self.warden.keeper, MarkEvicted(evicted)).await?;
         // where it failed, they stay away from the notifier until a later sweep has marked them
         self.warden.news.settled(ids);
         Ok(())

@@ -15,13 +15,14 @@ use chrono::Utc;
 use tokio::sync::{mpsc, oneshot};
 
 use super::record_messages::{
-    Amend, BeginServers, Delivered, DownloadedFile, DueNotices, Flush, LookUp, MarkEvicted, MarkFetched,
-    OldestPresent, Ping, Postpone, PresentAfter, SettleShifts,
+    Amend, BeginServers, Delivered, DownloadedFile, DueNotices, Flush, GetStanding, LookUp, MarkEvicted,
+    MarkFetched, MarkFound, MarkMissing, MissingAfter, OldestPresent, Ping, Postpone, PresentAfter,
+    RememberMirror, SettleShifts,
 };
 use crate::facts::{Download, Due, Knowledge, Postponed};
 use crate::fault;
 use crate::notify::news::News;
-use crate::records::{PresentFile, Records, RecordsError, Totals, Trouble, Writes};
+use crate::records::{PresentFile, Records, RecordsError, Standing, Totals, Trouble, Writes};
 
 /// From one commit to the next, unless so many writes wait.
 const GATHER: Duration = Duration::from_millis(10);
@@ -335,6 +336,61 @@ impl Handler<MarkEvicted> for RecordKeeper {
     }
 }
 
+impl Handler<MarkMissing> for RecordKeeper {
+    type Result = anyhow::Result<()>;
+
+    fn handle(&mut self, message: MarkMissing, _: &mut Context<Self>) -> Self::Result {
+        let now = Utc::now().timestamp_millis();
+        let missed = self.with(Work::Evict, |records| records.mark_missing(&message.0, now))?;
+        if missed.cancelled_notices > 0 {
+            self.news.cancel(missed.cancelled_notices);
+            log::warn!(
+                "{} files were deleted from the mirror before they could be announced; their calls are cancelled",
+                missed.cancelled_notices
+            );
+        }
+        self.news.changed();
+        self.refresh_totals();
+        Ok(())
+    }
+}
+
+impl Handler<MarkFound> for RecordKeeper {
+    type Result = anyhow::Result<usize>;
+
+    fn handle(&mut self, message: MarkFound, _: &mut Context<Self>) -> Self::Result {
+        let now = Utc::now().timestamp_millis();
+        let found = self.with(Work::Evict, |records| records.mark_found(&message.0, now))?;
+        self.refresh_totals();
+        self.news.changed();
+        Ok(found)
+    }
+}
+
+impl Handler<MissingAfter> for RecordKeeper {
+    type Result = anyhow::Result<Vec<PresentFile>>;
+
+    fn handle(&mut self, message: MissingAfter, _: &mut Context<Self>) -> Self::Result {
+        self.with(Work::Find, |records| records.missing_after(message.after, message.limit))
+    }
+}
+
+impl Handler<GetStanding> for RecordKeeper {
+    type Result = anyhow::Result<Standing>;
+
+    fn handle(&mut self, message: GetStanding, _: &mut Context<Self>) -> Self::Result {
+        self.with(Work::Find, |records| records.standing(message.0))
+    }
+}
+
+impl Handler<RememberMirror> for RecordKeeper {
+    type Result = anyhow::Result<()>;
+
+    fn handle(&mut self, message: RememberMirror, _: &mut Context<Self>) -> Self::Result {
+        self.with(Work::Begin, |records| records.remember_mirror(&message.0))
+    }
+}
+
 impl Handler<TellEvicted> for RecordKeeper {
     type Result = ();
 
@@ -348,7 +404,8 @@ impl Handler<DueNotices> for RecordKeeper {
 
     fn handle(&mut self, message: DueNotices, _: &mut Context<Self>) -> Self::Result {
         let now = Utc::now().timestamp_millis();
-        self.with(Work::Find, |records| records.due_notices(now, message.limit, &message.except))
+        let DueNotices { limit, except, held } = message;
+        self.with(Work::Find, |records| records.due_notices_of(now, limit, &except, &held))
     }
 }
 

@@ -6,7 +6,7 @@ use actix::Message;
 
 use crate::facts::{Download, FileFacts, Knowledge, Shifted};
 use crate::names::{RemoteName, RemotePath, ServerName};
-use crate::records::{Amendment, Due, Mark, Postponed, PresentFile};
+use crate::records::{Amendment, Due, Mark, Postponed, PresentFile, Standing};
 
 /// A zip is safe on disk: record it. Answered once the record is, too.
 #[derive(Debug, Message)]
@@ -62,6 +62,36 @@ pub struct PresentAfter {
 #[rtype(result = "anyhow::Result<()>")]
 pub struct MarkEvicted(pub Vec<i64>);
 
+/// The files are gone from the mirror, and nobody here deleted them; they may be found again.
+#[derive(Debug, Message)]
+#[rtype(result = "anyhow::Result<()>")]
+pub struct MarkMissing(pub Vec<i64>);
+
+/// The next files that were found missing, in the order of their records.
+#[derive(Debug, Message)]
+#[rtype(result = "anyhow::Result<Vec<PresentFile>>")]
+pub struct MissingAfter {
+    /// The record that was looked at last.
+    pub after: i64,
+    /// At most so many.
+    pub limit: usize,
+}
+
+/// Files that were evicted lie in the mirror again. Answers how many that changed.
+#[derive(Debug, Message)]
+#[rtype(result = "anyhow::Result<usize>")]
+pub struct MarkFound(pub Vec<i64>);
+
+/// Which mirror do the records belong to? With up to twice so many of the files in it.
+#[derive(Debug, Message)]
+#[rtype(result = "anyhow::Result<Standing>")]
+pub struct GetStanding(pub usize);
+
+/// The records belong to the mirror with this marker.
+#[derive(Debug, Message)]
+#[rtype(result = "anyhow::Result<()>")]
+pub struct RememberMirror(pub String);
+
 /// Which files are to be announced now, and when the next?
 #[derive(Debug, Message)]
 #[rtype(result = "anyhow::Result<Due>")]
@@ -70,6 +100,8 @@ pub struct DueNotices {
     pub limit: usize,
     /// Being announced already.
     pub except: Vec<i64>,
+    /// Servers whose files wait.
+    pub held: Vec<ServerName>,
 }
 
 /// The files were announced.

@@ -23,10 +23,10 @@ use crate::exit_flag::{ExitWatch, Stopped};
 use crate::facts::{Download, FileFacts, Knowledge, Shifted};
 use crate::fault;
 use crate::mirror::collect::{collect, wind_up};
+use crate::mirror::place::{Holds, Place};
 use crate::mirror::ports::{DiskGuard, Records, Room};
 use crate::mirror::publisher::Publisher;
 use crate::mirror::server::{Neighbours, Server};
-use crate::mirror::tree::Mirror;
 use crate::names::{RemoteName, RemotePath, ServerName};
 use crate::open_files::OpenFiles;
 use crate::pulse::{self, Pulse, Verdict, seconds};
@@ -57,8 +57,8 @@ pub struct Plan {
     pub trusted: Option<u64>,
     /// How often, as of now.
     pub sync: watch::Receiver<SyncSettings>,
-    /// Where files go.
-    pub mirror: Arc<Mirror>,
+    /// Where files go, once the right mirror is there.
+    pub place: Arc<Place>,
     /// Who knows which are new.
     pub keeper: Addr<RecordKeeper>,
     /// Who knows what fits.
@@ -116,8 +116,15 @@ async fn scan_until(plan: Plan, begin: Begin) {
     let name = plan.settings.name.clone();
     let mut restarts = Restarts::new(RESTART);
     while !exit.is_raised() {
+        if exit.guard(until_free(&plan)).await == Err(Stopped) {
+            break;
+        }
         let scans = plan.progress.snapshot().scans;
-        let Err(error) = live(&plan, &exit).await else { break };
+        let error = match live(&plan, &exit).await {
+            Ok(Ended::Stopped) => break,
+            Ok(Ended::Held) => continue,
+            Err(error) => error,
+        };
         let fault = why(&error);
         // a scan that came to its end, well or badly, is a good run for a scanner
         let wait = restarts.wait(plan.progress.snapshot().scans > scans);
@@ -135,23 +142,65 @@ async fn scan_until(plan: Plan, begin: Begin) {
     drop(running);
 }
 
-/// Scan after scan, until the flag is raised or a fault ends it. What was received whole by then is stored and
+/// Waits while the mirror, or the files of this server in it, are held.
+async fn until_free(plan: &Plan) {
+    let (mut holds, name) = (plan.place.follow(), &plan.settings.name);
+    let mut held = false;
+    loop {
+        let alone = {
+            let holds = holds.borrow_and_update();
+            let Some(reason) = holds.of(name) else { break };
+            // what everybody waits for is said once, and not by each server
+            holds.all.is_none().then(|| reason.sentence_of(plan.place.path(), name))
+        };
+        held = true;
+        plan.progress.held(alone);
+        if holds.changed().await.is_err() {
+            std::future::pending().await
+        }
+    }
+    if held {
+        plan.progress.changed();
+    }
+}
+
+/// Ends when scans have to wait, or when the mirror was opened anew and the handles in use lead elsewhere.
+async fn lost(plan: &Plan, opened: u64) {
+    let (mut holds, name) = (plan.place.follow(), &plan.settings.name);
+    let is_lost = |holds: &Holds| holds.opened != opened || holds.of(name).is_some();
+    if holds.wait_for(is_lost).await.is_err() {
+        std::future::pending().await
+    }
+}
+
+/// How scans ended that met no fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    /// The flag was raised.
+    Stopped,
+    /// The mirror is held.
+    Held,
+}
+
+/// Scan after scan, until the flag is raised, the mirror is held, or a fault ends it. What was received whole by then is stored and
 /// recorded all the same, and the server is logged out of.
-async fn live(plan: &Plan, exit: &ExitWatch) -> anyhow::Result<()> {
+async fn live(plan: &Plan, exit: &ExitWatch) -> anyhow::Result<Ended> {
+    let opened = plan.place.holds().opened;
     let server = Rc::new(OnceCell::new());
     let work = {
         let (plan, exit, server) = (plan.clone(), exit.clone(), Rc::clone(&server));
         async move {
             let made = Rc::new(make(plan)?);
             collect(server.get_or_init(|| made), &exit).await;
-            anyhow::Ok(())
+            anyhow::Ok(Ended::Stopped)
         }
     };
     let ended = tokio::select! {
         done = shielded(work) => done.unwrap_or_else(|panic| bail!("the scan broke: {panic}")),
         fault = hung(plan) => Err(fault),
+        () = lost(plan, opened) => Ok(Ended::Held),
     };
-    if let (Err(_), Some(server)) = (&ended, server.get().cloned()) {
+    if let (Err(_) | Ok(Ended::Held), Some(server)) = (&ended, server.get().cloned()) {
         // a second fault changes nothing; the hook has logged it
         shielded(async move { wind_up(&server).await }).await.unwrap_or_default();
     }
@@ -159,7 +208,8 @@ async fn live(plan: &Plan, exit: &ExitWatch) -> anyhow::Result<()> {
 }
 
 fn make(plan: Plan) -> anyhow::Result<Server> {
-    let Plan { settings, sync, mirror, keeper, warden, publisher, gauge, open_files, progress, .. } = plan;
+    let Plan { settings, sync, place, keeper, warden, publisher, gauge, open_files, progress, .. } = plan;
+    let mirror = place.mirror()?;
     let records = Rc::new(KeeperRecords { keeper, server: settings.name.clone() });
     let guard = Rc::new(WardenGuard(warden));
     let neighbours = Neighbours { records, guard, publisher, gauge, open_files };

@@ -17,8 +17,8 @@ use crate::config::{
     TlsMode,
 };
 use crate::lateness;
+use crate::mirror::place::Place;
 use crate::mirror::publisher::Publisher;
-use crate::mirror::tree::Mirror;
 use crate::names::ServerName;
 use crate::open_files::OpenFiles;
 use crate::quota::Gauge;
@@ -30,7 +30,7 @@ const MAX_COMPARED_BYTES: u64 = 16 << 20;
 /// What all scanners share.
 pub(super) struct Fleet {
     pub(super) sync: watch::Receiver<SyncSettings>,
-    pub(super) mirror: Arc<Mirror>,
+    pub(super) place: Arc<Place>,
     pub(super) keeper: Address<RecordKeeper>,
     pub(super) warden: Address<QuotaWarden>,
     pub(super) publisher: Publisher,
@@ -45,7 +45,7 @@ impl Fleet {
             settings: Arc::new(server.settings),
             trusted: server.trusted,
             sync: self.sync.clone(),
-            mirror: Arc::clone(&self.mirror),
+            place: Arc::clone(&self.place),
             keeper: self.keeper.clone(),
             warden: self.warden.clone(),
             publisher: self.publisher.clone(),

@@ -15,9 +15,9 @@ use super::reload::Reloader;
 use super::signals::{Asked, Signals};
 use super::{Ended, Launch, Refused};
 use crate::actors::notifier::{KeeperOutbox, Notifier, Told};
-use crate::actors::quota_warden::{DiskView, QuotaWarden, Warden};
+use crate::actors::quota_warden::{Adopt, DiskView, QuotaWarden, Warden};
 use crate::actors::record_keeper::{RecordKeeper, SharedTotals};
-use crate::actors::record_messages::{Amend, Flush, MarkFetched, Ping};
+use crate::actors::record_messages::{Amend, Flush, MarkFetched, MarkFound, MarkMissing, Ping};
 use crate::actors::scanner::Begin;
 use crate::actors::supervisor::{IsRunning, Start, Stop, Supervisor};
 use crate::actors::{Address, shielded, start, start_apart};
@@ -27,8 +27,8 @@ use crate::control::socket::ControlSocket;
 use crate::control::{Command, Marking, Request, Requests, console, render};
 use crate::exit_flag::ExitFlag;
 use crate::fault;
+use crate::mirror::place::Place;
 use crate::mirror::publisher::Publisher;
-use crate::mirror::tree::Mirror;
 use crate::names::Printable;
 use crate::notify::news::News;
 use crate::open_files::OpenFiles;
@@ -72,7 +72,7 @@ struct Desk {
 impl Service {
     pub(super) fn build(
         launch: Launch,
-        mirror: Mirror,
+        place: Place,
         mut records: Records,
         most_open_files: u64,
     ) -> anyhow::Result<Self> {
@@ -80,8 +80,8 @@ impl Service {
         let moments = records.begin(&beginning(&settings.servers), chrono::Utc::now().timestamp())?;
         begin(&mut settings.servers, &moments);
         let (live, database) = (Live::new(&settings), settings.records.path.clone());
-        let (mirror, gauge) = (Arc::new(mirror), Arc::new(Gauge::default()));
-        gauge.set_partial(mirror.partial_bytes().context("cannot measure the partial files")?);
+        let gauge = measured(&place)?;
+        let place = Arc::new(place);
         let (totals, news) = (SharedTotals::default(), Arc::new(News::default()));
         let (alive, keeper_alive) = mpsc::channel(1);
         let keeper = RecordKeeper::new(records, totals.clone(), Arc::clone(&news), alive)?;
@@ -92,23 +92,24 @@ impl Service {
         remember_lateness(&database, &progress);
         let roster = Arc::new(Roster::new(progress.clone()));
         let told = count_calls(Arc::clone(&roster), Arc::clone(&failed_attempts));
-        let outbox = KeeperOutbox::new(&keeper, &mirror, &news, &roster);
+        let outbox = KeeperOutbox::new(&keeper, &place, &news, &roster);
         let (notifier, notifier_exit, announcing) = start_notifier(live.notify(), outbox, told)?;
         let view = Arc::new(DiskView::default());
         let warden = Warden {
-            mirror: Arc::clone(&mirror),
+            place: Arc::clone(&place),
             keeper: keeper.clone(),
             totals: totals.clone(),
             limits: live.quota(),
             gauge: Arc::clone(&gauge),
             view: Arc::clone(&view),
             news: Arc::clone(&news),
+            servers: Arc::clone(&roster),
         };
         let warden = start_apart("warden", move || QuotaWarden::new(warden))?;
         let publisher = Publisher::start().context("cannot start the publisher")?;
         let fleet = Fleet {
             sync: live.sync(),
-            mirror: Arc::clone(&mirror),
+            place: Arc::clone(&place),
             keeper: keeper.clone(),
             warden,
             publisher,
@@ -125,7 +126,7 @@ impl Service {
             view,
             gauge,
             limits: live.quota(),
-            mirror,
+            place,
             failed_attempts,
             news,
             servers: Arc::clone(&roster),
@@ -252,6 +253,15 @@ impl Service {
     }
 }
 
+/// A gauge that knows what the partial files take.
+fn measured(place: &Place) -> anyhow::Result<Arc<Gauge>> {
+    let gauge = Arc::new(Gauge::default());
+    if let Ok(mirror) = place.mirror() {
+        gauge.set_partial(mirror.partial_bytes().context("cannot measure the partial files")?);
+    }
+    Ok(gauge)
+}
+
 impl Desk {
     async fn perform(&self, command: Command) -> String {
         fault::hang_here("command", &command.to_string()).await;
@@ -271,6 +281,16 @@ impl Desk {
             Command::Amend(amendment, ids) => self.amended(self.keeper.send(Amend(amendment, ids)).await),
             Command::Mark(Marking { mark, files, .. }) => {
                 self.amended(self.keeper.send(MarkFetched(mark, files)).await)
+            }
+            Command::Missing(ids) => {
+                let count = ids.len();
+                self.amended(self.keeper.send(MarkMissing(ids)).await.map(|done| done.map(|()| count)))
+            }
+            Command::Found(ids) => self.amended(self.keeper.send(MarkFound(ids)).await),
+            Command::Adopt => {
+                let adopted = self.reloader.fleet.warden.send(Adopt).await;
+                let adopted = adopted.unwrap_or_else(|error| Err(anyhow::anyhow!("{error}")));
+                answer_line(&adopted.map_err(|error| format!("{error:#}")))
             }
             Command::Help => HELP.to_owned(),
             Command::Status { json } => {

@@ -28,6 +28,12 @@ pub enum Command {
     Amend(Amendment, Vec<i64>),
     /// Put these files on record. Said by `mrosync records`, and no word for people.
     Mark(Marking),
+    /// These files are missing from the mirror, [`BATCH`] at most. Said by `mrosync mirror`, as are the next two.
+    Missing(Vec<i64>),
+    /// These lie in the mirror again.
+    Found(Vec<i64>),
+    /// What lies at the mirror's place is the mirror of the records.
+    Adopt,
     /// List the commands.
     Help,
     /// End the service.
@@ -92,6 +98,9 @@ impl Command {
             ["records-forget", ids @ ..] => amend(Amendment::Forget, ids),
             ["records-requeue", ids @ ..] => amend(Amendment::Requeue, ids),
             ["records-mark", words @ ..] => Marking::read(words).map(Self::Mark),
+            ["mirror-missing", ids @ ..] => batch(ids).map(Self::Missing),
+            ["mirror-found", ids @ ..] => batch(ids).map(Self::Found),
+            ["mirror-adopt"] => Some(Self::Adopt),
             _ => return line.parse(),
         };
         read.filter(|_| line.ends_with('\n')).ok_or_else(|| unknown(line))
@@ -99,22 +108,27 @@ impl Command {
 }
 
 fn amend(amendment: Amendment, ids: &[&str]) -> Option<Command> {
+    batch(ids).map(|ids| Command::Amend(amendment, ids))
+}
+
+fn batch(ids: &[&str]) -> Option<Vec<i64>> {
     let read: Result<Vec<i64>, _> = ids.iter().map(|id| id.parse()).collect();
-    let usable = read.ok().filter(|ids| (1..=BATCH).contains(&ids.len()));
-    usable.map(|ids| Command::Amend(amendment, ids))
+    read.ok().filter(|ids| (1..=BATCH).contains(&ids.len()))
 }
 
 impl fmt::Display for Command {
     /// The line that is read as this command.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ids = |f: &mut fmt::Formatter<'_>, word: &str, ids: &[i64]| {
+            f.write_str(word)?;
+            ids.iter().try_for_each(|id| write!(f, " {id}"))
+        };
         f.write_str(match self {
-            Self::Amend(amendment, ids) => {
-                f.write_str(match amendment {
-                    Amendment::Forget => "records-forget",
-                    Amendment::Requeue => "records-requeue",
-                })?;
-                return ids.iter().try_for_each(|id| write!(f, " {id}"));
-            }
+            Self::Amend(Amendment::Forget, forgotten) => return ids(f, "records-forget", forgotten),
+            Self::Amend(Amendment::Requeue, queued) => return ids(f, "records-requeue", queued),
+            Self::Missing(missing) => return ids(f, "mirror-missing", missing),
+            Self::Found(found) => return ids(f, "mirror-found", found),
+            Self::Adopt => "mirror-adopt",
             Self::Mark(marking) => return write!(f, "records-mark {marking}"),
             Self::Start => "start",
             Self::Stop => "stop",
@@ -184,6 +198,9 @@ mod tests {
         for (line, command) in [
             ("records-forget 1 20\n", Command::Amend(Amendment::Forget, vec![1, 20])),
             ("records-requeue 3\n", Command::Amend(Amendment::Requeue, vec![3])),
+            ("mirror-missing 4 5\n", Command::Missing(vec![4, 5])),
+            ("mirror-found 6\n", Command::Found(vec![6])),
+            ("mirror-adopt\n", Command::Adopt),
         ] {
             assert_eq!(Command::from_socket(line), Ok(command.clone()), "{line}");
             assert_eq!(Command::from_socket(&format!("{command}\n")), Ok(command));
@@ -191,7 +208,7 @@ mod tests {
             Command::from_socket(line.trim_end()).unwrap_err();
         }
         for wrong in
-            ["records-forget\n", "records-forget x\n", "records-mark\n", "records-mark listed utf-8 a\n"]
+            ["records-forget\n", "mirror-found x\n", "records-mark\n", "records-mark listed utf-8 a\n"]
         {
             Command::from_socket(wrong).unwrap_err();
         }

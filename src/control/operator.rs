@@ -93,7 +93,15 @@ mod tests {
             asked.send(()).ok();
             let (disk, notify) = (DiskStatus::default(), NotifyStatus::default());
             let (servers, process) = (vec![server.clone()], ProcessStatus::default());
-            Some(ServiceStatus { running: true, uptime_seconds: 0.0, disk, notify, servers, process })
+            Some(ServiceStatus {
+                running: true,
+                uptime_seconds: 0.0,
+                disk,
+                notify,
+                mirror: Default::default(),
+                servers,
+                process,
+            })
         };
         let stop = move || ask.recv_timeout(Duration::from_secs(20)).is_ok();
         assert!(stopping(stop, status, |line| told.push(line)), "the status is asked while the stop goes on");

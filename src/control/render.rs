@@ -113,6 +113,10 @@ fn write_summary(text: &mut String, status: &ServiceStatus) -> std::fmt::Result 
         disk.max_used_percent,
         words::count(disk.evicted_files, "file")
     )?;
+    for hold in &status.mirror.holds {
+        let whose = hold.server.as_deref().map_or_else(String::new, |name| format!("{} ", Printable(name)));
+        writeln!(text, "HELD      {whose}{}", Printable(&hold.reason))?;
+    }
     writeln!(
         text,
         "announce  {} pending, {} delivered, {} failed calls, {} cancelled",

@@ -65,16 +65,23 @@ pub fn sync_deleted(mirror: &Mirror, server: &ServerName, path: &RemotePath) -> 
 ///
 /// The system's, except that it is not there.
 pub fn is_present(mirror: &Mirror, server: &ServerName, path: &RemotePath) -> io::Result<bool> {
-    let look = || -> io::Result<()> {
+    Ok(present_size(mirror, server, path)?.is_some())
+}
+
+/// The size in bytes of the file at `path`, if it is there.
+///
+/// # Errors
+///
+/// The system's, except that it is not there.
+pub fn present_size(mirror: &Mirror, server: &ServerName, path: &RemotePath) -> io::Result<Option<u64>> {
+    let look = || -> io::Result<u64> {
         let (home, name) = home_of(mirror, server, path)?;
-        match rustix::fs::statat(&home, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(_) => Ok(()),
-            Err(error) => Err(Errno::into(error)),
-        }
+        let stat = rustix::fs::statat(&home, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        Ok(size_of_stat(&stat))
     };
     match look() {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Ok(size) => Ok(Some(size)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
 }
@@ -105,6 +112,24 @@ pub fn delete_durably(root: &Path, files: &[(ServerName, RemotePath)]) -> anyhow
         gone(sync()).with_context(|| format!("cannot sync the directory of {path} of {server}"))?;
     }
     Ok(())
+}
+
+/// The size in bytes of the file at `path` in the mirror at `root`, if it is there, for an operator who has nothing open
+/// there.
+///
+/// # Errors
+///
+/// The system's, except that it is not there.
+pub fn size_at(root: &Path, server: &ServerName, path: &RemotePath) -> io::Result<Option<u64>> {
+    let look = || -> io::Result<u64> {
+        let (home, name) = home_below(open_server(root, server)?.as_fd(), path)?;
+        Ok(size_of_stat(&rustix::fs::statat(&home, name, AtFlags::SYMLINK_NOFOLLOW)?))
+    };
+    match look() {
+        Ok(size) => Ok(Some(size)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Whether anything lies at the file's place in the mirror, however long its path is: the system takes 4096 bytes at a

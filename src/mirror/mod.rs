@@ -6,6 +6,7 @@
 //! - [`fetch`], `proof` and [`verify`]: bytes received and proved whole
 //! - [`partial`], [`store`] and [`publisher`]: under way, durable under the final name, many at a time
 //! - [`delete`]: one file less, for the quota
+//! - [`identity`] and [`place`]: which mirror it is, and whether it is there
 //! - [`tree`]: directories below `{root}`, opened without following links
 //! - [`survey`] and [`local`]: what there is, without fetching any
 //! - [`server`], [`memory`] and `complaints`: what outlives a scan; [`ports`]: what a scan asks of the rest
@@ -18,6 +19,7 @@ pub mod delete;
 mod explore;
 mod fastest;
 pub mod fetch;
+pub mod identity;
 pub mod jobs;
 mod lanes;
 pub mod local;
@@ -25,6 +27,7 @@ mod loops;
 pub mod memory;
 mod obtain;
 pub mod partial;
+pub mod place;
 pub mod ports;
 mod proof;
 pub mod publisher;

@@ -14,6 +14,7 @@ use anyhow::{Context, bail};
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
+use super::identity::{MirrorId, write_marker};
 use super::partial::is_partial_name;
 use crate::durable::make_directories;
 use crate::names::{RemotePath, ServerName};
@@ -111,6 +112,26 @@ impl Mirror {
         Ok(())
     }
 
+    /// Gives it a marker (see [`super::identity`]), in the place of the one of before.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub fn mark(&self, id: MirrorId) -> io::Result<()> {
+        write_marker(self.root.as_fd(), self.partial.as_fd(), id)
+    }
+
+    /// Whether its path still leads to the directories that are open: the disk may have been unmounted, or another one
+    /// mounted there.
+    #[must_use]
+    pub fn is_in_place(&self) -> bool {
+        let same = |open: BorrowedFd<'_>, path: &Path| {
+            let there = rustix::fs::stat(path).ok().zip(rustix::fs::fstat(open).ok());
+            there.is_some_and(|(a, b)| (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino))
+        };
+        same(self.root.as_fd(), &self.path) && same(self.partial.as_fd(), &self.path.join(PARTIAL_DIRECTORY))
+    }
+
     /// Where the mirror lies, for messages.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -162,6 +183,22 @@ impl Mirror {
             }
         }
         Ok(bytes)
+    }
+}
+
+/// Refuses the mirror at `path` where another service works in it. Makes nothing.
+///
+/// # Errors
+///
+/// [`MirrorInUse`].
+pub fn refuse_in_use(path: &Path) -> Result<(), MirrorInUse> {
+    let lock = path.join(PARTIAL_DIRECTORY).join(LOCK_FILE);
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    // what cannot be opened is told when the mirror is
+    let Ok(lock) = rustix::fs::open(&lock, flags, Mode::empty()) else { return Ok(()) };
+    match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        Err(Errno::WOULDBLOCK) => Err(MirrorInUse(path.to_owned())),
+        _ => Ok(()),
     }
 }
 
@@ -344,7 +381,9 @@ mod tests {
         let (folder, mirror, _server) = mirror();
         let error = Mirror::open(folder.path()).unwrap_err();
         assert!(error.is::<MirrorInUse>(), "{error:#}");
+        refuse_in_use(folder.path()).unwrap_err();
         drop(mirror);
+        refuse_in_use(folder.path()).unwrap();
         Mirror::open(folder.path()).unwrap();
     }
 

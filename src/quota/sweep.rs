@@ -37,6 +37,8 @@ pub trait Evictions {
     async fn oldest(&self, announced: bool, after: i64, limit: usize) -> anyhow::Result<Vec<Present>>;
     /// Deletes the file; `None` where it was gone already, else the bytes that it took.
     fn delete(&self, file: &Present) -> io::Result<Option<u64>>;
+    /// Whether a file that was gone already counts as evicted. Where it does not, it is passed over.
+    fn believes_gone(&self, file: &Present) -> bool;
     /// Records that the files are gone, once a power loss cannot bring them back.
     async fn mark_evicted(&self, gone: &[&Present]) -> anyhow::Result<()>;
 }
@@ -120,6 +122,7 @@ async fn evict(work: &dyn Evictions, cursor: &mut Cursor, missing: u64) -> anyho
         cursor.after = victim.id;
         let (server, path) = (&victim.server, &victim.path);
         match work.delete(victim) {
+            Ok(None) if !work.believes_gone(victim) => {}
             Ok(bytes) => {
                 log::debug!("server={server} path={path}: evicted");
                 freed = freed.saturating_add(bytes.unwrap_or(0));
@@ -147,6 +150,8 @@ mod tests {
         files: RefCell<Vec<Present>>,
         announced: i64,
         stuck: Vec<i64>,
+        /// Gone already, and not believed to be.
+        missed: Vec<i64>,
         /// Deleted blocks are not free yet.
         lazy: bool,
         evicted: RefCell<Vec<i64>>,
@@ -183,8 +188,14 @@ mod tests {
             if self.stuck.contains(&file.id) {
                 return Err(io::ErrorKind::PermissionDenied.into());
             }
+            if self.missed.contains(&file.id) {
+                return Ok(None);
+            }
             self.files.borrow_mut().retain(|f| f.id != file.id);
             Ok(Some(file.size))
+        }
+        fn believes_gone(&self, _: &Present) -> bool {
+            false
         }
         async fn mark_evicted(&self, gone: &[&Present]) -> anyhow::Result<()> {
             self.evicted.borrow_mut().extend(gone.iter().map(|file| file.id));
@@ -252,5 +263,11 @@ mod tests {
     async fn a_file_that_cannot_be_deleted_is_passed_over() {
         let disk = Disk { stuck: vec![1], ..Disk::with(&[300, 200, 200]) };
         assert_eq!(swept(&disk, 0).await, (Swept::Fits, vec![2]));
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_missed_is_not_marked_and_the_next_goes() {
+        let disk = Disk { missed: vec![1, 2], ..Disk::with(&[300, 200, 200]) };
+        assert_eq!(swept(&disk, 0).await, (Swept::Fits, vec![3]));
     }
 }

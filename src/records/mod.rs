@@ -15,6 +15,7 @@ mod filter;
 mod fixtures;
 mod known;
 mod mark;
+mod mirror;
 mod outbox;
 mod place;
 mod present;
@@ -38,6 +39,7 @@ pub use error::{OpenError, RecordsError, Trouble};
 pub use export::{ExportError, newest_json, write_csv, write_json, write_table};
 pub use filter::Filter;
 pub use mark::Mark;
+pub use mirror::Standing;
 pub use present::{Evicted, PresentFile};
 pub use reader::{RecordRow, RecordsReader};
 
@@ -161,7 +163,8 @@ fn totals(row: &rusqlite::Row<'_>) -> rusqlite::Result<Totals> {
 /// Every statement of the service, all of them prepared once.
 fn statements() -> impl Iterator<Item = &'static str> {
     let files = downloads::STATEMENTS.into_iter().chain(known::STATEMENTS).chain(present::STATEMENTS);
-    files.chain(outbox::STATEMENTS).chain(amend::STATEMENTS).chain(begin::STATEMENTS).chain(mark::STATEMENTS)
+    let files = files.chain(outbox::STATEMENTS).chain(amend::STATEMENTS).chain(begin::STATEMENTS);
+    files.chain(mark::STATEMENTS).chain(mirror::STATEMENTS)
 }
 
 /// A number that is never negative unless the file is damaged.

@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use rusqlite::{Connection, Row, params};
 
 use super::{Due, Notice, Postponed, Records, RecordsError, remote_path, server_name};
+use crate::names::ServerName;
 
 /// Retries come within 5 minutes. A notice that waits for longer than this waits because the clock was set
 /// back, and is due.
@@ -16,12 +17,14 @@ const FRESH: &str = "SELECT d.id, p.server, p.wire, p.text, d.name, d.text, d.at
         d.downloaded_at
     FROM downloads d INDEXED BY outbox CROSS JOIN directories p ON p.id = d.directory
     WHERE d.evicted_at IS NULL AND d.notified_at IS NULL AND (d.attempts > 0) = 0
+        AND instr(?2, '/' || p.server || '/') = 0
     ORDER BY d.next_attempt_at, d.id LIMIT ?1";
 const TRIED: &str = "SELECT d.id, p.server, p.wire, p.text, d.name, d.text, d.attempts,
         d.downloaded_at
     FROM downloads d INDEXED BY outbox CROSS JOIN directories p ON p.id = d.directory
     WHERE d.evicted_at IS NULL AND d.notified_at IS NULL AND (d.attempts > 0) = 1
         AND d.next_attempt_at > ?1 AND d.next_attempt_at <= ?2
+        AND instr(?4, '/' || p.server || '/') = 0
     ORDER BY d.next_attempt_at, d.id LIMIT ?3";
 const NEXT: &str = "SELECT id, next_attempt_at FROM downloads INDEXED BY outbox
     WHERE evicted_at IS NULL AND notified_at IS NULL AND (attempts > 0) = 1
@@ -42,6 +45,23 @@ impl Records {
     ///
     /// [`RecordsError`].
     pub fn due_notices(&mut self, now: i64, limit: usize, in_flight: &[i64]) -> Result<Due, RecordsError> {
+        self.due_notices_of(now, limit, in_flight, &[])
+    }
+
+    /// The same, without those of the servers `held`.
+    ///
+    /// # Errors
+    ///
+    /// [`RecordsError`].
+    pub fn due_notices_of(
+        &mut self,
+        now: i64,
+        limit: usize,
+        in_flight: &[i64],
+        held: &[ServerName],
+    ) -> Result<Due, RecordsError> {
+        // no name has a slash
+        let held: String = held.iter().map(|server| format!("/{server}/")).collect();
         self.attempt("find due notices", |connection| {
             let known: HashSet<i64> = in_flight.iter().copied().collect();
             let asked = limit.saturating_add(known.len());
@@ -50,12 +70,12 @@ impl Records {
                 notices.truncate(limit);
                 notices
             };
-            let mut again = tried(connection, i64::MIN, now, asked)?;
+            let mut again = tried(connection, (i64::MIN, now), asked, &held)?;
             if again.len() < asked {
                 let beyond = now.saturating_add(LONGEST_WAIT_MS);
-                again.extend(tried(connection, beyond, i64::MAX, asked - again.len())?);
+                again.extend(tried(connection, (beyond, i64::MAX), asked - again.len(), &held)?);
             }
-            let (fresh, tried) = (wanted(fresh(connection, asked)?), wanted(again));
+            let (fresh, tried) = (wanted(fresh(connection, asked, &held)?), wanted(again));
             let next_at = if tried.len() < limit { next(connection, &known, &tried)? } else { None };
             Ok(Due { fresh, tried, next_at })
         })
@@ -106,18 +126,24 @@ pub(super) fn deliver(connection: &Connection, ids: &[i64], at: i64) -> rusqlite
 
 /// Looks at an entry of the index.
 pub(super) fn probe(connection: &Connection) -> rusqlite::Result<()> {
-    fresh(connection, 1)?;
-    tried(connection, i64::MIN, i64::MAX, 1).map(drop)
+    fresh(connection, 1, "")?;
+    tried(connection, (i64::MIN, i64::MAX), 1, "").map(drop)
 }
 
-fn fresh(connection: &Connection, limit: usize) -> rusqlite::Result<Vec<Notice>> {
+/// `held` has the names of servers, each between slashes.
+fn fresh(connection: &Connection, limit: usize, held: &str) -> rusqlite::Result<Vec<Notice>> {
     let mut fresh = connection.prepare_cached(FRESH)?;
-    fresh.query_map([as_limit(limit)], notice)?.collect()
+    fresh.query_map(params![as_limit(limit), held], notice)?.collect()
 }
 
-fn tried(connection: &Connection, after: i64, until: i64, limit: usize) -> rusqlite::Result<Vec<Notice>> {
+fn tried(
+    connection: &Connection,
+    (after, until): (i64, i64),
+    limit: usize,
+    held: &str,
+) -> rusqlite::Result<Vec<Notice>> {
     let mut tried = connection.prepare_cached(TRIED)?;
-    tried.query_map(params![after, until, as_limit(limit)], notice)?.collect()
+    tried.query_map(params![after, until, as_limit(limit), held], notice)?.collect()
 }
 
 fn next(connection: &Connection, known: &HashSet<i64>, due: &[Notice]) -> rusqlite::Result<Option<i64>> {
@@ -280,8 +306,27 @@ mod tests {
         assert_eq!(due.fresh.iter().map(|notice| notice.id).collect::<Vec<_>>(), [ids[2999]]);
         assert_eq!(due.tried.len(), 5);
         let mut fresh = records.connection.prepare(FRESH).unwrap();
-        fresh.query_map([9], notice).unwrap().for_each(drop);
+        fresh.query_map(params![9, ""], notice).unwrap().for_each(drop);
         let steps = fresh.get_status(rusqlite::StatementStatus::VmStep);
         assert!(steps < 200, "{steps} steps of SQLite for one row");
+    }
+
+    #[test]
+    fn notices_of_servers_that_are_held_are_left_out_and_those_behind_them_are_not() {
+        use super::super::fixtures::{download, server};
+        let place = Place::new();
+        let mut records = place.open();
+        let ids = record_some(&mut records, 3);
+        let mut other = download("other.zip", 50);
+        other.server = server("omc0");
+        records.record(&[other]).unwrap();
+        let mut due = |held: &[&str]| {
+            let held: Vec<_> = held.iter().map(|name| server(name)).collect();
+            let due = records.due_notices_of(100, 1, &[], &held).unwrap();
+            due.fresh.iter().map(|notice| notice.id).collect::<Vec<_>>()
+        };
+        assert_eq!(due(&[]), ids[..1]);
+        assert_eq!(due(&["omc0", "omc"]), ids[..1]);
+        assert_eq!(due(&["x", "omc01"]), [ids[2] + 1]);
     }
 }

@@ -32,7 +32,7 @@ pub struct Evicted {
     pub cancelled_notices: u64,
 }
 
-const EVICT: &str = "UPDATE downloads SET evicted_at = ?2, next_attempt_at = 0
+pub(super) const EVICT: &str = "UPDATE downloads SET evicted_at = ?2, next_attempt_at = 0
     WHERE id = ?1 AND evicted_at IS NULL RETURNING size, notified_at IS NULL";
 /// Indexes are named, so that neither statistics nor another SQLite can turn these into a walk over all rows.
 const PRESENT_ANNOUNCED: &str =
@@ -44,8 +44,18 @@ const PRESENT_UNANNOUNCED: &str =
     FROM downloads d INDEXED BY present_unannounced CROSS JOIN directories p ON p.id = d.directory
     WHERE d.evicted_at IS NULL AND d.notified_at IS NULL AND d.id > ?1 ORDER BY d.id LIMIT ?2";
 
+const NEWEST_ANNOUNCED: &str =
+    "SELECT d.id, p.server, p.wire, p.text, d.name, d.text, d.size, d.notified_at IS NOT NULL
+    FROM downloads d INDEXED BY present_announced CROSS JOIN directories p ON p.id = d.directory
+    WHERE d.evicted_at IS NULL AND d.notified_at IS NOT NULL AND d.id > ?1 ORDER BY d.id DESC LIMIT ?2";
+const NEWEST_UNANNOUNCED: &str =
+    "SELECT d.id, p.server, p.wire, p.text, d.name, d.text, d.size, d.notified_at IS NOT NULL
+    FROM downloads d INDEXED BY present_unannounced CROSS JOIN directories p ON p.id = d.directory
+    WHERE d.evicted_at IS NULL AND d.notified_at IS NULL AND d.id > ?1 ORDER BY d.id DESC LIMIT ?2";
+
 /// All of the above, to be prepared when the database is opened.
-pub(super) const STATEMENTS: [&str; 3] = [EVICT, PRESENT_ANNOUNCED, PRESENT_UNANNOUNCED];
+pub(super) const STATEMENTS: [&str; 5] =
+    [EVICT, PRESENT_ANNOUNCED, PRESENT_UNANNOUNCED, NEWEST_ANNOUNCED, NEWEST_UNANNOUNCED];
 
 impl Records {
     /// The files downloaded longest ago that are still present, announced or not as asked, oldest first; only
@@ -113,7 +123,22 @@ pub(super) fn probe(connection: &Connection) -> rusqlite::Result<()> {
     present(connection, PRESENT_UNANNOUNCED, None, 1).map(drop)
 }
 
-fn present(
+/// The `some` present files downloaded first and as many downloaded last, in no order; some perhaps twice.
+pub(super) fn ends(connection: &Connection, some: usize) -> rusqlite::Result<Vec<PresentFile>> {
+    let mut ends = Vec::new();
+    for (announced, unannounced) in
+        [(PRESENT_ANNOUNCED, PRESENT_UNANNOUNCED), (NEWEST_ANNOUNCED, NEWEST_UNANNOUNCED)]
+    {
+        let mut files = present(connection, announced, None, some)?;
+        files.extend(present(connection, unannounced, None, some)?);
+        let newest = announced == NEWEST_ANNOUNCED;
+        files.sort_unstable_by_key(|file| if newest { -file.id } else { file.id });
+        ends.extend(files.into_iter().take(some));
+    }
+    Ok(ends)
+}
+
+pub(super) fn present(
     connection: &Connection,
     sql: &str,
     after: Option<i64>,

@@ -134,6 +134,7 @@ mod tests {
             uptime_seconds: 1.0,
             disk: DiskStatus::default(),
             notify: NotifyStatus::default(),
+            mirror: Default::default(),
             servers,
             process: ProcessStatus::default(),
         }

@@ -104,6 +104,10 @@ pub fn status(status: &ServiceStatus, page: Page, now: DateTime<Utc>) -> Vec<Str
 /// What needs an operator, a sentence each.
 fn needs(status: &ServiceStatus) -> Vec<String> {
     let mut needs = Vec::new();
+    for hold in &status.mirror.holds {
+        let whose = hold.server.as_deref().map_or_else(String::new, |name| format!("{} ", Printable(name)));
+        needs.push(format!("held: {whose}{}", Printable(&hold.reason)));
+    }
     if status.disk.held {
         needs.push("downloads are held: other data fills the disk".to_owned());
     }
@@ -359,6 +363,7 @@ mod tests {
             uptime_seconds: 75.4,
             disk: DiskStatus { used_percent: Some(41.2), max_used_percent: 60.0, ..DiskStatus::default() },
             notify: NotifyStatus::default(),
+            mirror: Default::default(),
             servers: vec![server("omc01", ServerState::Downloading), lost, late],
             process: ProcessStatus::default(),
         }

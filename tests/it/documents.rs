@@ -42,6 +42,7 @@ fn every_metric_that_the_dashboard_and_the_alerts_use_is_there() {
         uptime_seconds: 1.0,
         disk: DiskStatus { used_percent: Some(1.0), max_bytes: Some(1), ..DiskStatus::default() },
         notify: Default::default(),
+        mirror: Default::default(),
         servers: vec![server],
         process: Default::default(),
     };

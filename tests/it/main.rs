@@ -23,6 +23,7 @@ mod early_ports;
 mod essentials;
 mod fuzz_corpora;
 mod hostile;
+mod identity;
 mod limits;
 mod listing;
 mod local_faults;

@@ -224,13 +224,14 @@ fn nobody() -> Setup {
     Setup::new().server(Server::at("omc01", "127.0.0.1:1".parse().unwrap()))
 }
 
-/// Gives a service a database with so many records of omc01.
+/// Gives a service a database with so many records of omc01, whose files are evicted: there are none.
 pub fn with_many_records(setup: Setup, count: i64) -> Setup {
     // made elsewhere: a process that another test starts at this moment may hold its lock a little longer
     let elsewhere = tempfile::tempdir().unwrap();
     let file = elsewhere.path().join("records.db");
     let mut records = Records::open(&file).unwrap();
     records.record(&(1..=count).map(download).collect::<Vec<_>>()).unwrap();
+    records.mark_evicted(&(1..=count).collect::<Vec<_>>(), count).unwrap();
     records.close();
     std::fs::copy(file, setup.directory().join("records.db")).unwrap();
     setup

@@ -234,6 +234,9 @@ function alarms() {
   if (!contact) found.push(["bad", "", say("alarm_contact", since ? clock(since) : "–")]);
   if (!status) return found;
   if (!status.running) found.push(["warn", "", say("alarm_stopped")]);
+  for (const { server, kind, reason } of status.mirror?.holds ?? []) {
+    found.push(["bad", server ?? "", say(`alarm_mirror_${kind}`, reason)]);
+  }
   if (status.disk.held) found.push(["bad", "", say("alarm_held")]);
   if (status.disk.fault) found.push(["bad", "", say("alarm_disk", status.disk.fault)]);
   for (const { name, state, last_error, lateness } of status.servers) {

@@ -1,0 +1,306 @@
+//! `mrosync mirror adopt` and `mrosync records confirm`: an operator says that the mirror and the records belong together.
+//! Counts what that means, asks, and does it. Looks, asks and writes as `amend` does.
+
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+
+use crate::actors::mirror_watch::{SAMPLE, standing};
+use crate::amend::{Outcome, is_confirmed};
+use crate::config::Settings;
+use crate::control::{Command, client};
+use crate::mirror::delete::size_at;
+use crate::mirror::identity::{MirrorId, Standing, Verdict, count_zips, judge, look_for, marker};
+use crate::mirror::place::{Reason, take};
+use crate::names::ServerName;
+use crate::quota::Absence;
+use crate::records::{BATCH, Filter, OpenError, RecordRow, Records, RecordsReader};
+
+/// How sure the operator is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Order {
+    /// What is adopted.
+    pub subject: Subject,
+    /// Say what it means and change nothing.
+    pub dry_run: bool,
+    /// The number that goes with it, as the operator knows it.
+    pub confirm: Option<u64>,
+}
+
+/// What was another, or is new.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subject {
+    /// The mirror: it was moved, restored, or lost files.
+    Mirror,
+    /// The records: the zips in the mirror stay unknown to them.
+    Records,
+}
+
+/// Does what `order` says, with its words on standard output.
+///
+/// # Errors
+///
+/// Whatever fails; what was changed before stays changed, and the same command goes on with the rest.
+pub fn adopt(settings: &Settings, order: Order) -> anyhow::Result<Outcome> {
+    let root = &settings.sync.root;
+    if !root.is_dir() {
+        anyhow::bail!("{} is no directory; is its disk mounted?", root.display());
+    }
+    let view = View::of(settings)?;
+    match order.subject {
+        Subject::Mirror => adopt_mirror(settings, order, &view),
+        Subject::Records => confirm_records(settings, order, &view),
+    }
+}
+
+/// Records and mirror, as they are.
+pub(crate) struct View {
+    standing: Standing,
+    marker: Option<MirrorId>,
+    servers: Vec<ServerName>,
+    /// What was found of some files that the records call present.
+    pub(crate) found: Absence,
+    /// What follows from all of it.
+    pub(crate) verdict: Verdict,
+}
+
+impl View {
+    /// Looks at both, and changes nothing.
+    pub(crate) fn of(settings: &Settings) -> anyhow::Result<Self> {
+        let root = &settings.sync.root;
+        let standing = match RecordsReader::open(&settings.records.path) {
+            Ok(reader) => standing(&reader.standing(SAMPLE)?),
+            // before the first start of the service
+            Err(OpenError::Missing { .. }) => Standing::default(),
+            Err(error) => return Err(error.into()),
+        };
+        // one that cannot be read is replaced
+        let marker = marker(root).unwrap_or_default();
+        let servers: Vec<_> = settings.servers.iter().map(|server| server.name.clone()).collect();
+        let found = look_for(root, &standing.sample);
+        let verdict = judge(&standing, marker, found, |limit| count_zips(root, &servers, limit));
+        Ok(Self { standing, marker, servers, found, verdict })
+    }
+}
+
+fn adopt_mirror(settings: &Settings, order: Order, view: &View) -> anyhow::Result<Outcome> {
+    let root = &settings.sync.root;
+    if matches!(view.verdict, Verdict::Held(Reason::NewRecords { .. })) {
+        anyhow::bail!(
+            "the records are new and know nothing of the zips in {}: see 'mrosync records confirm --dry-run'",
+            root.display()
+        );
+    }
+    let mut out = BufWriter::new(io::stdout());
+    let counted = count(settings, order.dry_run, &mut out)?;
+    describe(root, view, &counted, &mut out)?;
+    out.flush()?;
+    if order.dry_run {
+        return Ok(Outcome::Done);
+    }
+    if !is_confirmed(order.confirm, counted.missing)? {
+        return Ok(Outcome::Unconfirmed);
+    }
+    let (missing, found) = change(settings, view, counted.last)?;
+    writeln!(out, "{missing} count as evicted, {found} as present again; {} is adopted", root.display())?;
+    out.flush()?;
+    Ok(Outcome::Done)
+}
+
+fn describe(root: &Path, view: &View, counted: &Counted, out: &mut dyn Write) -> io::Result<()> {
+    let Counted { present, missing, unannounced, found, .. } = *counted;
+    let root = root.display();
+    let marker = match (view.marker, view.standing.known) {
+        (None, _) => "has no marker, and gets one",
+        (Some(marker), Some(known)) if marker == known => "has the marker that the records know",
+        (Some(_), _) => "has another marker than the records know, which they will know",
+    };
+    writeln!(out, "{root} {marker}")?;
+    writeln!(out, "{} of {present} files that the records call present are there", present - missing)?;
+    if found > 0 {
+        writeln!(out, "{found} that count as evicted are there again, and will count as present")?;
+    }
+    writeln!(
+        out,
+        "{missing} are missing, and will count as evicted: they are not fetched again; {unannounced} of them were not \
+         announced, and never will be"
+    )
+}
+
+fn confirm_records(settings: &Settings, order: Order, view: &View) -> anyhow::Result<Outcome> {
+    let root = &settings.sync.root;
+    let mut out = BufWriter::new(io::stdout());
+    match &view.verdict {
+        Verdict::Held(Reason::NewRecords { .. }) => {}
+        Verdict::Held(reason) => anyhow::bail!("{}", reason.sentence(root)),
+        Verdict::Ours | Verdict::Take => {
+            writeln!(out, "there is nothing to confirm: the records are not new beside {}", root.display())?;
+            out.flush()?;
+            return Ok(Outcome::Done);
+        }
+    }
+    let zips = count_zips(root, &view.servers, u64::MAX);
+    writeln!(out, "{zips} zips lie in {}, of which the records know nothing", root.display())?;
+    writeln!(
+        out,
+        "confirmed, they are nobody's: never deleted nor announced, and a zip of the same path is not fetched; \
+         everything else that the servers show counts as new"
+    )?;
+    writeln!(out, "'mrosync records mark --local' takes them over instead")?;
+    out.flush()?;
+    if order.dry_run {
+        return Ok(Outcome::Done);
+    }
+    if !is_confirmed(order.confirm, zips)? {
+        return Ok(Outcome::Unconfirmed);
+    }
+    let writer = Writer::open(settings)?;
+    writer.adopt(view)?;
+    writeln!(out, "the records are those of {}", root.display())?;
+    out.flush()?;
+    Ok(Outcome::Done)
+}
+
+#[derive(Debug, Default)]
+struct Counted {
+    /// What the records call present.
+    present: u64,
+    /// Those that are not there.
+    missing: u64,
+    /// Those of them that are still to be announced.
+    unannounced: u64,
+    /// What counts as evicted, and is there.
+    found: u64,
+    /// The last record that was looked at; later ones are not meant.
+    last: i64,
+}
+
+/// What is to become of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Stays,
+    Missing,
+    Found,
+}
+
+fn fate(root: &Path, row: &RecordRow) -> Fate {
+    // what cannot be looked at is not missing
+    let Ok(there) = size_at(root, &row.server, &row.path) else { return Fate::Stays };
+    match (row.evicted_at, there) {
+        (None, None) => Fate::Missing,
+        // marked as listed by a server, and never fetched
+        (Some(evicted), _) if evicted == row.downloaded_at && row.notified_at == Some(evicted) => Fate::Stays,
+        (Some(_), Some(size)) if size == row.size => Fate::Found,
+        _ => Fate::Stays,
+    }
+}
+
+fn count(settings: &Settings, listed: bool, out: &mut dyn Write) -> anyhow::Result<Counted> {
+    let mut counted = Counted { last: i64::MIN, ..Counted::default() };
+    let mut reader = match RecordsReader::open(&settings.records.path) {
+        Err(OpenError::Missing { .. }) => return Ok(counted),
+        opened => opened?,
+    };
+    reader.for_each(&Filter::default(), &mut |row| {
+        counted.last = row.id;
+        counted.present += u64::from(row.evicted_at.is_none());
+        let word = match fate(&settings.sync.root, row) {
+            Fate::Stays => return Ok(()),
+            Fate::Missing => {
+                counted.missing += 1;
+                counted.unannounced += u64::from(row.notified_at.is_none());
+                "missing"
+            }
+            Fate::Found => {
+                counted.found += 1;
+                "found"
+            }
+        };
+        if listed {
+            writeln!(out, "{word}  {}  {}", row.server, row.path)?;
+        }
+        Ok(())
+    })?;
+    Ok(counted)
+}
+
+/// Who writes: the service that runs, or this process.
+enum Writer<'a> {
+    Service(&'a Settings),
+    Own(Box<Records>, &'a Settings),
+}
+
+impl<'a> Writer<'a> {
+    fn open(settings: &'a Settings) -> anyhow::Result<Self> {
+        match Records::open(&settings.records.path) {
+            Ok(records) => Ok(Self::Own(Box::new(records), settings)),
+            Err(OpenError::InUse { .. }) => Ok(Self::Service(settings)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn missing(&mut self, ids: Vec<i64>) -> anyhow::Result<u64> {
+        match self {
+            Self::Own(records, _) => Ok(records.mark_missing(&ids, now())?.files),
+            Self::Service(settings) => client::change(&settings.control.socket, Command::Missing(ids)),
+        }
+    }
+
+    fn found(&mut self, ids: Vec<i64>) -> anyhow::Result<u64> {
+        match self {
+            Self::Own(records, _) => Ok(records.mark_found(&ids, now())? as u64),
+            Self::Service(settings) => client::change(&settings.control.socket, Command::Found(ids)),
+        }
+    }
+
+    /// Last of all: the service goes on with this.
+    fn adopt(self, view: &View) -> anyhow::Result<()> {
+        match self {
+            Self::Own(mut records, settings) => {
+                let settled = take(&settings.sync.root, view.marker)?;
+                let id = settled.id.ok_or_else(|| anyhow::anyhow!("there is no room for the marker"))?;
+                records.remember_mirror(&id.to_string())?;
+                records.close();
+                Ok(())
+            }
+            Self::Service(settings) => {
+                let answer = client::ask(&settings.control.socket, Command::Adopt)?;
+                anyhow::ensure!(answer.starts_with("ok"), "the service says: {answer}");
+                Ok(())
+            }
+        }
+    }
+}
+
+fn now() -> i64 {
+    chrono::Utc::now().timestamp_millis()
+}
+
+fn change(settings: &Settings, view: &View, last: i64) -> anyhow::Result<(u64, u64)> {
+    let mut writer = Writer::open(settings)?;
+    // the writer first: it looks at the file, which would drop the locks of a reader in this process
+    let mut reader = RecordsReader::open(&settings.records.path)?;
+    let (mut missing, mut found) = (Vec::new(), Vec::new());
+    let (mut missed, mut back) = (0, 0);
+    reader.for_each(&Filter::default(), &mut |row| {
+        match fate(&settings.sync.root, row) {
+            Fate::Missing if row.id <= last => missing.push(row.id),
+            Fate::Found if row.id <= last => found.push(row.id),
+            _ => {}
+        }
+        if missing.len() >= BATCH {
+            missed += writer.missing(std::mem::take(&mut missing)).map_err(io::Error::other)?;
+        }
+        if found.len() >= BATCH {
+            back += writer.found(std::mem::take(&mut found)).map_err(io::Error::other)?;
+        }
+        Ok(())
+    })?;
+    if !missing.is_empty() {
+        missed += writer.missing(missing)?;
+    }
+    if !found.is_empty() {
+        back += writer.found(found)?;
+    }
+    writer.adopt(view)?;
+    Ok((missed, back))
+}

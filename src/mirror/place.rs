@@ -1,0 +1,369 @@
+//! Whether the mirror of the records is there, and who must wait while it is not.
+//!
+//! [`Place`] is what all parts share. The warden looks every few seconds, opens the mirror where it is the right one, and
+//! holds everything where it is not; scanners and the notifier heed that. Nothing is made below a root that is held.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::Context;
+use tokio::sync::watch;
+
+use super::identity::{MirrorId, Standing, Verdict, count_zips, judge, look_for, marker};
+use super::tree::{Mirror, refuse_in_use};
+use crate::names::ServerName;
+use crate::quota::Absence;
+
+/// Why nothing is concluded from what lies in the mirror, or is missing there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reason {
+    /// It has no marker, as an empty directory where no disk is mounted.
+    Unmarked {
+        /// Files that the records call present.
+        present: u64,
+    },
+    /// It has the marker of another mirror.
+    Another {
+        /// Files that the records call present.
+        present: u64,
+    },
+    /// Most files are gone at once.
+    Gone(Absence),
+    /// The records know nothing of the zips in it.
+    NewRecords {
+        /// So many, or more.
+        zips: u64,
+    },
+    /// It cannot be looked at or opened.
+    Unusable(String),
+}
+
+impl Reason {
+    /// One word for programs.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Unmarked { .. } => "unmarked",
+            Self::Another { .. } => "another",
+            Self::Gone(_) => "gone",
+            Self::NewRecords { .. } => "new_records",
+            Self::Unusable(_) => "unusable",
+        }
+    }
+
+    /// What is wrong with the mirror at `root`, and what to do.
+    #[must_use]
+    pub fn sentence(&self, root: &Path) -> String {
+        let root = root.display();
+        let held = "nothing is fetched, deleted or announced";
+        let adopt = "'mrosync mirror adopt --dry-run' says what taking it as it is would mean";
+        match self {
+            Self::Unmarked { present } => format!(
+                "{root} is not the mirror of the records, which say that {} lie there: it has no marker \
+                 (.partial/.mirror). {held} until it is back: mount its disk; if the mirror was moved or restored, {adopt}",
+                files(*present)
+            ),
+            Self::Another { present } => format!(
+                "{root} is another mirror than that of the records, which say that {} lie there: its marker \
+                 (.partial/.mirror) is another. {held} until the right one is back: mount its disk; if this one is \
+                 meant, {adopt}",
+                files(*present)
+            ),
+            Self::Gone(absence) => format!(
+                "{} of {} are gone from {root} at once. {held} until they are back: mount their disk; if they were \
+                 deleted on purpose, {adopt}",
+                absence.gone,
+                files(absence.of)
+            ),
+            Self::NewRecords { zips } => format!(
+                "the records are new and know nothing of the zips in {root} ({zips} or more). {held} until that is \
+                 decided: put the right database back (records.path); or 'mrosync records mark --local' takes the \
+                 files over; or 'mrosync records confirm --dry-run' says what leaving them alone would mean"
+            ),
+            Self::Unusable(error) => format!("{error}. {held} until {root} can be used"),
+        }
+    }
+
+    /// The same for the files of one server.
+    #[must_use]
+    pub fn sentence_of(&self, root: &Path, server: &ServerName) -> String {
+        self.sentence(&root.join(server.as_str()))
+    }
+}
+
+fn files(count: u64) -> String {
+    if count == 1 { "1 file".to_owned() } else { format!("{count} files") }
+}
+
+/// Who has to wait, and why.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Holds {
+    /// Everybody.
+    pub all: Option<Reason>,
+    /// Whatever is about the files of these servers.
+    pub servers: BTreeMap<ServerName, Reason>,
+    /// Grows each time that the mirror is opened: directory handles of before lead elsewhere.
+    pub opened: u64,
+}
+
+impl Holds {
+    /// Why work on the files of `server` has to wait, if it has.
+    #[must_use]
+    pub fn of(&self, server: &ServerName) -> Option<&Reason> {
+        self.all.as_ref().or_else(|| self.servers.get(server))
+    }
+}
+
+/// The mirror is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the mirror is held, as the status says")]
+pub struct MirrorHeld;
+
+/// See the module.
+pub struct Place {
+    path: PathBuf,
+    mirror: Mutex<Option<Arc<Mirror>>>,
+    marked: AtomicBool,
+    holds: watch::Sender<Holds>,
+}
+
+impl fmt::Debug for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Place({})", self.path.display())
+    }
+}
+
+impl Place {
+    /// The mirror at `path` is open, or why it is not.
+    #[must_use]
+    pub fn new(path: &Path, settled: Result<Settled, Reason>) -> Self {
+        let place = Self {
+            path: path.to_owned(),
+            mirror: Mutex::default(),
+            marked: AtomicBool::default(),
+            holds: watch::Sender::default(),
+        };
+        match settled {
+            Ok(settled) => place.open(settled),
+            Err(reason) => place.close(reason),
+        }
+        place
+    }
+
+    /// Where the mirror lies, or should.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The mirror, while it is there.
+    ///
+    /// # Errors
+    ///
+    /// [`MirrorHeld`].
+    pub fn mirror(&self) -> Result<Arc<Mirror>, MirrorHeld> {
+        self.mirror.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or(MirrorHeld)
+    }
+
+    /// Whether the mirror that is open has its marker.
+    #[must_use]
+    pub fn is_marked(&self) -> bool {
+        self.marked.load(Ordering::Relaxed)
+    }
+
+    /// It has it now.
+    pub fn marked(&self) {
+        self.marked.store(true, Ordering::Relaxed);
+    }
+
+    /// Follows who has to wait.
+    #[must_use]
+    pub fn follow(&self) -> watch::Receiver<Holds> {
+        self.holds.subscribe()
+    }
+
+    /// Who has to wait now.
+    #[must_use]
+    pub fn holds(&self) -> Holds {
+        self.holds.borrow().clone()
+    }
+
+    /// Whether work on the files of `server` has to wait.
+    #[must_use]
+    pub fn is_held(&self, server: &ServerName) -> bool {
+        self.holds.borrow().of(server).is_some()
+    }
+
+    /// Whether everybody has to wait.
+    #[must_use]
+    pub fn is_all_held(&self) -> bool {
+        self.holds.borrow().all.is_some()
+    }
+
+    /// The right mirror is here: everything goes on, unless most of its files seem to be gone.
+    pub fn open(&self, settled: Settled) {
+        let Settled { mirror, id, sample } = settled;
+        self.marked.store(id.is_some(), Ordering::Relaxed);
+        *self.mirror.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(mirror));
+        let reason = sample.is_sudden().then_some(Reason::Gone(sample));
+        self.holds.send_modify(|holds| {
+            match (&holds.all, &reason) {
+                (_, Some(reason)) => log::error!("{}", reason.sentence(&self.path)),
+                (Some(_), None) => {
+                    log::info!("{} is the mirror of the records: everything goes on", self.path.display());
+                }
+                (None, None) => {}
+            }
+            holds.all = reason;
+            holds.opened += 1;
+        });
+    }
+
+    /// Gives up the handles and the lock, because another mirror may be opened next.
+    pub fn let_go(&self) {
+        self.mirror.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    /// It is not: its handles are given up, and everybody waits.
+    pub fn close(&self, reason: Reason) {
+        self.let_go();
+        self.hold_all(Some(reason));
+    }
+
+    /// Has everybody wait who works with the files, or not any more; the mirror itself stays open.
+    pub fn hold_all(&self, reason: Option<Reason>) {
+        self.holds.send_if_modified(|holds| {
+            let kind = |reason: &Option<Reason>| reason.as_ref().map(Reason::word);
+            let (before, now) = (kind(&holds.all), kind(&reason));
+            if let Some(reason) = reason.as_ref().filter(|_| before != now) {
+                log::error!("{}", reason.sentence(&self.path));
+            } else if before.is_some() && now.is_none() {
+                log::info!("the files are in {} again: everything goes on", self.path.display());
+            }
+            std::mem::replace(&mut holds.all, reason) != holds.all
+        });
+    }
+
+    /// Has those wait who work with the files of these servers, and nobody else.
+    pub fn hold_servers(&self, reasons: BTreeMap<ServerName, Reason>) {
+        self.holds.send_if_modified(|holds| {
+            for (server, reason) in reasons.iter().filter(|(server, _)| !holds.servers.contains_key(*server))
+            {
+                log::error!("server={server} {}", reason.sentence_of(&self.path, server));
+            }
+            for server in holds.servers.keys().filter(|server| !reasons.contains_key(*server)) {
+                log::info!("server={server} its files are in the mirror again: it goes on");
+            }
+            std::mem::replace(&mut holds.servers, reasons) != holds.servers
+        });
+    }
+}
+
+/// A mirror that was opened, and is to be the one of the records.
+#[derive(Debug)]
+pub struct Settled {
+    /// It.
+    pub mirror: Mirror,
+    /// Its marker; none while there is no room for it.
+    pub id: Option<MirrorId>,
+    /// What was found of some files that the records call present.
+    pub sample: Absence,
+}
+
+/// Opens the mirror at `path`, if it is that of the records, and gives it a marker where it has none. Makes nothing where
+/// it is not.
+///
+/// # Errors
+///
+/// Whatever fails while looking or opening, such as [`super::tree::MirrorInUse`].
+pub fn settle(
+    path: &Path,
+    standing: &Standing,
+    servers: &[ServerName],
+) -> anyhow::Result<Result<Settled, Reason>> {
+    // whatever it holds: another service is told from a mirror that others have left
+    refuse_in_use(path)?;
+    let found = marker(path).with_context(|| format!("cannot read the marker of {}", path.display()))?;
+    let sample = look_for(path, &standing.sample);
+    match judge(standing, found, sample, |limit| count_zips(path, servers, limit)) {
+        Verdict::Ours | Verdict::Take => Ok(Ok(Settled { sample, ..take(path, found)? })),
+        Verdict::Held(reason) => Ok(Err(reason)),
+    }
+}
+
+/// Opens the mirror at `path`, whatever it is, and gives it a marker where it has none.
+///
+/// # Errors
+///
+/// Whatever fails, such as [`super::tree::MirrorInUse`].
+pub fn take(path: &Path, found: Option<MirrorId>) -> anyhow::Result<Settled> {
+    let mirror = Mirror::open(path)?;
+    let id = match found {
+        Some(id) => Some(id),
+        None => {
+            let id = MirrorId::random()?;
+            match mirror.mark(id) {
+                Ok(()) => Some(id),
+                // a full mirror must be opened all the same, or nothing could be evicted from it
+                Err(error) if matches!(error.kind(), StorageFull | QuotaExceeded) => None,
+                Err(error) => {
+                    return Err(error).context(format!("cannot mark the mirror {}", path.display()));
+                }
+            }
+        }
+    };
+    Ok(Settled { mirror, id, sample: Absence::default() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_root_that_is_held_is_left_as_it_is_and_the_right_one_gets_its_marker() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("root");
+        let standing =
+            Standing { known: Some(MirrorId::random().unwrap()), present: 3, ..Standing::default() };
+        assert_eq!(settle(&root, &standing, &[]).unwrap().unwrap_err(), Reason::Unmarked { present: 3 });
+        assert!(!root.is_dir(), "not even the root is made");
+        std::fs::create_dir(&root).unwrap();
+        settle(&root, &standing, &[]).unwrap().unwrap_err();
+        assert_eq!(std::fs::read_dir(&root).unwrap().count(), 0);
+        let Settled { mirror, id, .. } = settle(&root, &Standing::default(), &[]).unwrap().unwrap();
+        assert_eq!(marker(&root).unwrap(), id);
+        drop(mirror);
+        let standing = Standing { known: id, ..standing };
+        assert_eq!(settle(&root, &standing, &[]).unwrap().unwrap().id, id);
+    }
+
+    #[test]
+    fn who_waits_hears_of_it_and_a_server_alone_does_not_hold_the_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = || take(folder.path(), None).unwrap();
+        let [a, b] = ["a", "b"].map(|name| ServerName::new(name).unwrap());
+        let place = Place::new(folder.path(), Err(Reason::Unmarked { present: 1 }));
+        assert!(place.is_held(&a) && place.is_all_held() && place.mirror().is_err());
+        let follower = place.follow();
+        place.open(open());
+        assert!(follower.has_changed().unwrap() && !place.is_held(&a) && place.holds().opened == 1);
+        let gone = Reason::Gone(Absence { of: 30, gone: 25 });
+        place.hold_servers(BTreeMap::from([(a.clone(), gone.clone())]));
+        assert!(place.is_held(&a) && !place.is_held(&b) && !place.is_all_held());
+        let words = place.holds().of(&a).unwrap().sentence_of(place.path(), &a);
+        assert!(words.contains("25 of 30 files") && words.contains("/a at once"), "{words}");
+        place.hold_servers(BTreeMap::new());
+        place.hold_all(Some(gone));
+        assert!(place.is_held(&b) && place.mirror().is_ok(), "the handles are needed to look again");
+        place.hold_all(None);
+        assert!(!place.is_held(&b));
+        place.close(Reason::Another { present: 1 });
+        assert_eq!(place.mirror().unwrap_err(), MirrorHeld);
+        // the lock was given up with it
+        drop(open());
+    }
+}
