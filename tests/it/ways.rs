@@ -57,7 +57,9 @@ fn mlsd_that_knows_paths_from_the_root_alone_shows_the_same_in_every_scan() {
     let ftp = tree();
     ftp.make_directory("/MR/empty");
     ftp.manner(|manner| manner.paths = Paths::FromRootAlone);
-    let service = with(&ftp, &[("connections", "2")]).started().run();
+    // the first one is compared with LIST, for which it is entered
+    let keys = [("directories", "['/MR', '/']"), ("connections", "1")];
+    let service = with(&ftp, &keys).started().run();
     recorded(&service, 4);
     rescanned(&ftp, 3);
     faultless(&service);
@@ -69,10 +71,11 @@ fn mlsd_that_knows_paths_from_the_root_alone_shows_the_same_in_every_scan() {
 #[test]
 fn directories_that_come_out_empty_below_the_first_are_looked_at_another_way() {
     let ftp = tree();
-    ftp.rule(Rule::on("MLSD").about("/MR/d1").content("").once());
+    ftp.rule(Rule::on("MLSD").about("/MR/d1").content(""));
     let service = with(&ftp, &[("directories", "['/MR']"), ("connections", "1")]).started().run();
     recorded(&service, 4);
     faultless(&service);
+    assert_eq!(shown(&service, "listing"), "CWD+LIST");
 }
 
 #[test]
