@@ -90,7 +90,8 @@ LIBRARIES = [
            without={("Chinese", "four bytes", "GBK", "Latin-1"): "it reads what is sent to it as Latin-1, and finds no name beyond ASCII"}),
     Node("ftp-srv", package="ftp-srv", program="ftp_srv.js",
          without=NOT_UTF_8 | {("quotes", "backslash"): "it takes quotes out of a path and backslashes for slashes"}),
-    Node("simple-ftpd", package="simple-ftpd", program="simple_ftpd.js", without=NOT_UTF_8),
+    Node("simple-ftpd", package="simple-ftpd", program="simple_ftpd.js",
+         without=NOT_UTF_8 | {("blank inside", "blank at the end"): "it makes one blank of many, and cuts them at the end of a path"}),
     Node("ftpd of npm", package="ftpd", program="ftpd.js",
          without=NOT_UTF_8 | {("blank at the end", "star"): "it cuts blanks at the end of a path, and takes a star for a pattern"}),
 ]
