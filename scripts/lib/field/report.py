@@ -38,13 +38,19 @@ def known_notes(row: Row) -> list[str]:
         reasons.setdefault(why, []).append(key)
     parts = [f"{', '.join(keys)}: {why}" for why, keys in reasons.items()]
     if row.warnings:
-        parts.append(f"{row.warnings} warnings, the first: `{row.first_warning[:150]}`".replace("|", "\\|"))
+        parts.append(f"{row.warnings} warnings, the first: “{in_short(row.first_warning)}”")
     return parts
+
+
+def in_short(line: str) -> str:
+    """A line of the log without what is the same in all, and without where the tree lay."""
+    line = re.sub(r"^\w+ +\[\S+\] server=\S+ ", "", line)
+    return re.sub(r"/\w+/run/[^/]+/tree", "", line)[:100]
 
 
 def table(rows: list[Row]) -> str:
     lines = [COLUMNS, ["---"] * len(COLUMNS), *(cells(row) for row in rows)]
-    return "\n".join("| " + " | ".join(cell.replace("\n", " ") for cell in line) + " |" for line in lines)
+    return "\n".join("| " + " | ".join(cell.replace("\n", " ").replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
 def write(document: Path, rows: list[Row], version: str):
