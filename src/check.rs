@@ -20,10 +20,11 @@ use crate::config::{NotifySettings, QuotaSettings, Selection, ServerSettings, Se
 use crate::control::{Command, client, operator};
 use crate::mirror::identity::{self, marker};
 use crate::mirror::place::Reason;
+use crate::mirror::tree::apart;
 use crate::names::{Printable, RemotePath};
 use crate::open_files::{self, Need};
 use crate::overview::process;
-use crate::quota::Usage;
+use crate::quota::measure;
 use crate::records::RecordsReader;
 use crate::remote::{Connector, Entry, Kind, Session, Summary, Verdict};
 use crate::terminal::foot::Foot;
@@ -49,6 +50,9 @@ pub async fn check(settings: &Settings) -> bool {
     let Settings { sync, quota, notify, records, servers, .. } = settings;
     let mut well = report("configuration", &Ok(words::count(servers.len(), "server")));
     well &= probe_all(&with_beginnings(servers, &records.path)).await;
+    for apart in servers.iter().filter_map(|server| apart(&sync.root, &server.name)) {
+        well &= report::<String>("disk", &Err(apart.into()));
+    }
     well &= report("records", &probe_records(&records.path));
     let own = settings.clone();
     well &= report("mirror", &in_time(move || probe_mirror(&own)));
@@ -85,7 +89,7 @@ async fn probe_all(servers: &[ServerSettings]) -> bool {
     well
 }
 
-fn report(what: &str, outcome: &anyhow::Result<impl Display>) -> bool {
+fn report<T: Display>(what: &str, outcome: &anyhow::Result<T>) -> bool {
     match outcome {
         Ok(found) => line(format_args!("ok      {what}: {}", Printable(&found.to_string()))),
         Err(error) => line(format_args!("failed  {what}: {}", Printable(&crate::words::why(error)))),
@@ -287,7 +291,11 @@ fn probe_disk(root: &Path, limits: &QuotaSettings) -> anyhow::Result<String> {
     let existing = root.ancestors().find(|path| path.is_dir()).unwrap_or(Path::new("."));
     let directory =
         std::fs::File::open(existing).with_context(|| format!("opening {}", existing.display()))?;
-    let usage = Usage::of(&directory).context("measuring the file system")?;
+    let (usage, fault) = measure(&directory)
+        .with_context(|| format!("measuring the file system of {}", existing.display()))?;
+    if let Some(fault) = fault {
+        bail!("{}: {fault}", root.display());
+    }
     let (percent, limit) = (usage.percent(), limits.max_used_percent);
     let available = ByteSize(usage.available).display().iec();
     let mount = mount_point(existing).map_or(String::new(), |mount| format!(", mounted on {mount}"));

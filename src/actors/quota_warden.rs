@@ -15,6 +15,7 @@ use std::time::Duration;
 use actix::{Actor, Addr, Context, Handler, Message, ResponseFuture};
 use anyhow::Context as _;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::mirror_watch::MirrorWatch;
 use super::record_keeper::{RecordKeeper, SharedTotals};
@@ -23,19 +24,25 @@ use super::{AbortOnDrop, ask, shielded};
 use crate::config::QuotaSettings;
 use crate::fault;
 use crate::mirror::delete::{Deleted, delete, sync_deleted};
+use crate::mirror::idle::drop_idle;
 use crate::mirror::place::Place;
-use crate::mirror::ports::Room;
+use crate::mirror::ports::{Growth, Room};
 use crate::notify::news::News;
 use crate::quota::allowance::allowable;
 use crate::quota::plan::{Load, room};
 use crate::quota::sweep::{Evictions, Present, make_room};
-use crate::quota::{DiskFault, Gauge, Swept, Usage, measure};
+use crate::quota::{DiskFault, Gauge, Need, Swept, Usage, measure};
 use crate::records::PresentFile;
 use crate::status::Roster;
 use crate::words::count;
 
 /// Between two looks whether the mirror is there.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// After a look that found no idle partial file.
+const IDLE_PAUSE: Duration = Duration::from_millis(500);
+/// A file whose size nobody shows displaces others up to this part of all that the mirror can hold.
+const LIKELY_PART: u64 = 4;
 
 /// Bring the disk below its limit, before a scan.
 #[derive(Debug, Message)]
@@ -51,6 +58,11 @@ pub struct MakeRoom(pub u64);
 #[derive(Debug, Message)]
 #[rtype(result = "anyhow::Result<String>")]
 pub struct Adopt;
+
+/// Make room for a download that needs more than it was promised.
+#[derive(Debug, Message)]
+#[rtype(result = "anyhow::Result<Room>")]
+pub struct Grow(pub Growth);
 
 /// What `status` shows of the disk.
 #[derive(Debug, Default)]
@@ -127,6 +139,7 @@ struct Work {
     watch: MirrorWatch,
     /// Files that an eviction found gone, and the records do not know of yet.
     found_gone: RefCell<HashSet<i64>>,
+    next_idle: RefCell<Instant>,
 }
 
 impl QuotaWarden {
@@ -137,7 +150,8 @@ impl QuotaWarden {
         let watch =
             MirrorWatch::new(Arc::clone(place), keeper.clone(), Arc::clone(gauge), Arc::clone(servers));
         let (turn, found_gone) = (tokio::sync::Mutex::default(), RefCell::default());
-        Self { work: Rc::new(Work { warden, turn, watch, found_gone }), looking: None }
+        let next_idle = RefCell::new(Instant::now());
+        Self { work: Rc::new(Work { warden, turn, watch, found_gone, next_idle }), looking: None }
     }
 }
 
@@ -191,6 +205,16 @@ impl Handler<MakeRoom> for QuotaWarden {
     }
 }
 
+impl Handler<Grow> for QuotaWarden {
+    type Result = ResponseFuture<anyhow::Result<Room>>;
+
+    fn handle(&mut self, message: Grow, _: &mut Context<Self>) -> Self::Result {
+        let work = Rc::clone(&self.work);
+        let answer = async move { work.grow(message.0).await };
+        Box::pin(async move { shielded(answer).await.map_err(anyhow::Error::msg)? })
+    }
+}
+
 impl Work {
     /// Looks whether the mirror and its files are there, also while nothing is scanned.
     async fn look(&self) {
@@ -209,7 +233,11 @@ impl Work {
             return Ok(());
         }
         if gauge.holds() == 0 {
-            gauge.set_partial(place.mirror()?.partial_bytes()?);
+            let mirror = place.mirror()?;
+            let bytes = mirror.partial_bytes();
+            gauge.set_partial(
+                bytes.with_context(|| format!("cannot read {}/.partial", mirror.path().display()))?,
+            );
         }
         let limits = *limits.borrow();
         let swept = make_room(&limits, gauge, self, 0).await?;
@@ -239,12 +267,36 @@ impl Work {
         })
     }
 
+    async fn grow(&self, growth: Growth) -> anyhow::Result<Room> {
+        let _turn = self.turn.lock().await;
+        let Growth { bytes, length, may_displace } = growth;
+        let Warden { limits, gauge, totals, place, .. } = &self.warden;
+        if place.is_all_held() {
+            return Ok(Room::Held);
+        }
+        let files = totals.get().present_bytes.saturating_add(gauge.partial());
+        let likely = files.saturating_add(self.free()) / LIKELY_PART;
+        let displaces = may_displace && length.saturating_add(bytes) <= likely;
+        let limits = *limits.borrow();
+        Ok(match make_room(&limits, gauge, self, Need { bytes, own: 1, displaces }).await? {
+            Swept::Fits => Room::Granted { hold: gauge.hold(bytes), allowance: self.allowance() },
+            Swept::Busy => Room::Busy,
+            Swept::TooLarge => Room::TooLarge,
+            Swept::Full => Room::Held,
+        })
+    }
+
     /// What the asker may use next without asking.
     fn allowance(&self) -> u64 {
+        allowable(self.free())
+    }
+
+    /// Bytes that may come before a limit is reached, as last measured.
+    fn free(&self) -> u64 {
         let Warden { limits, gauge, totals, view, .. } = &self.warden;
         let mirror = totals.get().present_bytes.saturating_add(gauge.partial());
         let load = |usage| Load { usage, mirror, reserved: gauge.reserved() };
-        view.usage().map_or(0, |usage| allowable(room(&limits.borrow(), &load(usage))))
+        view.usage().map_or(0, |usage| room(&limits.borrow(), &load(usage)))
     }
 
     /// Says once that downloads are held, and once that they go on.
@@ -266,7 +318,9 @@ impl Work {
 impl Evictions for Work {
     fn usage(&self) -> io::Result<Usage> {
         let mirror = self.warden.place.mirror().map_err(io::Error::other)?;
-        let measured = measure(mirror.handle())?;
+        let measured = measure(mirror.handle()).map_err(|error| {
+            io::Error::new(error.kind(), format!("cannot measure {}: {error}", mirror.path().display()))
+        })?;
         self.warden.view.measured(measured);
         Ok(measured.0)
     }
@@ -309,6 +363,19 @@ impl Evictions for Work {
             self.warden.news.settled([file.id]);
         }
         believed
+    }
+
+    fn drop_idle(&self, missing: u64) -> anyhow::Result<u64> {
+        // what was looked at in vain a moment ago is not looked at for each file
+        if Instant::now() < *self.next_idle.borrow() {
+            return Ok(0);
+        }
+        let mirror = self.warden.place.mirror()?;
+        let freed = drop_idle(&mirror, &self.warden.gauge, missing)?;
+        if freed == 0 {
+            self.next_idle.replace(Instant::now() + IDLE_PAUSE);
+        }
+        Ok(freed)
     }
 
     async fn mark_evicted(&self, gone: &[&Present]) -> anyhow::Result<()> {

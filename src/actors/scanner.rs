@@ -13,7 +13,7 @@ use actix::{Actor, Addr, Context, Handler, Message};
 use anyhow::bail;
 use tokio::sync::{mpsc, watch};
 
-use super::quota_warden::{MakeRoom, QuotaWarden, Sweep};
+use super::quota_warden::{Grow, MakeRoom, QuotaWarden, Sweep};
 use super::record_keeper::RecordKeeper;
 use super::record_messages::{DownloadedFile, LookUp, SettleShifts};
 use super::{AbortOnDrop, ask, shielded};
@@ -24,9 +24,10 @@ use crate::facts::{Download, FileFacts, Knowledge, Shifted};
 use crate::fault;
 use crate::mirror::collect::{collect, wind_up};
 use crate::mirror::place::{Holds, Place};
-use crate::mirror::ports::{DiskGuard, Records, Room};
+use crate::mirror::ports::{DiskGuard, Growth, Records, Room};
 use crate::mirror::publisher::Publisher;
 use crate::mirror::server::{Neighbours, Server};
+use crate::mirror::tree::Apart;
 use crate::names::{RemoteName, RemotePath, ServerName};
 use crate::open_files::OpenFiles;
 use crate::pulse::{self, Pulse, Verdict, seconds};
@@ -115,6 +116,7 @@ async fn scan_until(plan: Plan, begin: Begin) {
     let Begin { exit, running } = begin;
     let name = plan.settings.name.clone();
     let mut restarts = Restarts::new(RESTART);
+    let mut said = None;
     while !exit.is_raised() {
         if exit.guard(until_free(&plan)).await == Err(Stopped) {
             break;
@@ -128,7 +130,11 @@ async fn scan_until(plan: Plan, begin: Begin) {
         let fault = why(&error);
         // a scan that came to its end, well or badly, is a good run for a scanner
         let wait = restarts.wait(plan.progress.snapshot().scans > scans);
-        log::error!("server={name} {fault}; it begins again in {}", seconds(wait));
+        // what an operator must mend is said once, and looked at again
+        let again = error.is::<Apart>() && said.as_ref() == Some(&fault);
+        let level = if again { log::Level::Debug } else { log::Level::Error };
+        log::log!(level, "server={name} {fault}; it begins again in {}", seconds(wait));
+        said = Some(fault.clone());
         plan.progress.update(|status| {
             status.state = ServerState::Unreachable;
             status.last_error = Some(fault);
@@ -270,5 +276,9 @@ impl DiskGuard for WardenGuard {
 
     async fn make_room(&self, bytes: u64) -> anyhow::Result<Room> {
         ask(&self.0, MakeRoom(bytes)).await
+    }
+
+    async fn grow(&self, growth: Growth) -> anyhow::Result<Room> {
+        ask(&self.0, Grow(growth)).await
     }
 }

@@ -33,7 +33,7 @@ impl Session {
         &mut self,
         path: &RemotePath,
         offset: u64,
-        mut sink: impl FnMut(&[u8]) -> anyhow::Result<()>,
+        mut sink: impl AsyncFnMut(&[u8]) -> anyhow::Result<()>,
         another: impl Fn() -> bool,
     ) -> Result<Received, FtpError> {
         if another() {
@@ -52,7 +52,7 @@ impl Session {
             if read == 0 {
                 break;
             }
-            sink(buffer.get(..read).unwrap_or_default())?;
+            sink(buffer.get(..read).unwrap_or_default()).await?;
             received.bytes += read as u64;
             pace.took("RETR", waited, read)?;
             limit.pay(read).await;

@@ -113,13 +113,14 @@ fn kind_of(path: &RemotePath, text: &str) -> String {
             text = text.replace(own, "…");
         }
     }
+    // a number, or a word with one in it such as the name of a partial file
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let mut kind = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '0'..='9' if kind.ends_with('#') => {}
-            '0'..='9' => kind.push('#'),
-            c => kind.push(c),
-        }
+    for piece in text.split_inclusive(|c| !is_word(c)) {
+        let word = piece.trim_end_matches(|c| !is_word(c));
+        let differs = word.bytes().any(|byte| byte.is_ascii_digit());
+        kind.push_str(if differs { "#" } else { word });
+        kind.push_str(piece.get(word.len()..).unwrap_or_default());
     }
     kind
 }
@@ -155,6 +156,8 @@ mod tests {
         assert!(first(&mut complaints, "/1.zip", "RETR: 550 Permission denied", now));
         assert!(first(&mut complaints, "/1.zip", "RETR: 550 Is a directory", now));
         assert!(first(&mut complaints, "/2.zip", "CWD: 550 Permission denied", now));
+        assert!(first(&mut complaints, "/3.zip", "cannot make the partial file 0f3a_1_2.1: Read-only", now));
+        assert!(!first(&mut complaints, "/4.zip", "cannot make the partial file ab8c_9_2.1: Read-only", now));
     }
 
     #[test]

@@ -6,14 +6,17 @@
 use std::fs::File;
 use std::io;
 
+use anyhow::Context;
+
 use crate::config::Verify;
 use crate::facts::FileFacts;
 use crate::names::RemotePath;
-use crate::quota::{Gauge, Hold};
+use crate::quota::Gauge;
 use crate::remote::{Received, RemoteError, Session};
 
 use super::partial::{Partial, PartialName, remove};
 use super::proof::{Found, Shown, decide};
+use super::room::{Filling, Outgrown};
 use super::tree::ServerMirror;
 
 /// How far a file may outgrow its listing before its transfer is cut. A file that is being uploaded grows while it
@@ -67,6 +70,9 @@ pub enum FetchError {
     /// No bytes at all; believed when a later scan sees the same.
     #[error("the file is empty; it is taken once two scans have seen it so")]
     Empty,
+    /// It is larger than the server shows, and must go.
+    #[error("{0}")]
+    Outgrown(String),
     /// Our own disk.
     #[error("{}", crate::words::why(.0))]
     Local(anyhow::Error),
@@ -140,15 +146,30 @@ pub async fn fetch(
     session: &mut Session,
     mirror: &ServerMirror,
     wanted: Wanted<'_>,
-    hold: &mut Hold,
+    filling: &mut Filling<'_>,
     gauge: &Gauge,
 ) -> Result<Fetched, FetchError> {
     let name = PartialName::new(wanted.path, wanted.facts);
     let limit = wanted.facts.size.map_or(UNSIZED, |size| size.saturating_add(GROWTH));
     let mut partial = Partial::open(mirror, name, limit)?;
     let resumed = partial.length() > 0;
-    let end = transfer_some_way(session, wanted, &mut partial, hold, gauge).await?;
+    filling.has(partial.dropped() + partial.there());
+    filling.settle(partial.there());
+    let end = match transfer_some_way(session, wanted, &mut partial, filling).await {
+        Err(FetchError::Remote(RemoteError::Local(error))) if error.is::<Outgrown>() => {
+            // it is never resumed, and must not fill the disk meanwhile
+            remove(mirror, name).with_context(|| format!("cannot remove the partial file {name}"))?;
+            filling.settle(0);
+            return Err(FetchError::Outgrown(error.to_string()));
+        }
+        outcome => {
+            // emptied where its content turned out to be another
+            filling.settle(partial.there());
+            outcome?
+        }
+    };
     partial.finish()?;
+    filling.settle(partial.there());
     let size = partial.length();
     let proof = async {
         let shown = ask_size(session, &wanted, size, end, resumed).await?;
@@ -176,39 +197,43 @@ async fn transfer_some_way(
     session: &mut Session,
     wanted: Wanted<'_>,
     partial: &mut Partial,
-    hold: &mut Hold,
-    gauge: &Gauge,
+    filling: &mut Filling<'_>,
 ) -> Result<Received, FetchError> {
     for _ in 0..MAX_NEW_STARTS {
         let resumed = partial.length() > 0;
-        match transfer(session, wanted, partial, hold).await {
+        match transfer(session, wanted, partial, filling).await {
             Err(error)
                 if session.is_reusable()
                     && ((resumed && error.refuses_to_resume()) || error.asks_to_start_over()) =>
             {
-                gauge.partial_gone(partial.length());
                 partial.start_over()?;
+                filling.settle(0);
             }
             outcome => return Ok(outcome?),
         }
     }
-    Ok(transfer(session, wanted, partial, hold).await?)
+    Ok(transfer(session, wanted, partial, filling).await?)
 }
 
 async fn transfer(
     session: &mut Session,
     wanted: Wanted<'_>,
     partial: &mut Partial,
-    hold: &mut Hold,
+    filling: &mut Filling<'_>,
 ) -> Result<Received, RemoteError> {
     let offset = partial.length();
-    let take = |bytes: &[u8]| {
-        let before = partial.length();
+    let cut = filling.cut();
+    let take = async |bytes: &[u8]| {
+        let (before, adds) = (partial.there(), partial.adds(bytes));
+        filling.make(adds, before).await?;
         partial.append(bytes)?;
-        hold.written(partial.length().saturating_sub(before));
+        filling.written(before, before + adds);
         Ok(())
     };
-    session.fetch(wanted.path, offset, wanted.facts.size, take, wanted.another).await
+    tokio::select! {
+        received = session.fetch(wanted.path, offset, wanted.facts.size, take, wanted.another) => received,
+        outgrown = cut => Err(RemoteError::Local(outgrown.into())),
+    }
 }
 
 /// What the server shows of the size: in the listing, or asked now where that differs, was missing, or the file was put

@@ -10,6 +10,7 @@ use encoding_rs::Encoding;
 use rustix::fs::{AtFlags, FileType};
 use rustix::io::Errno;
 
+use super::intent::path_in;
 use super::tree::{PARTIAL_DIRECTORY, names_in, open_component, open_directory, open_server, size_of_stat};
 use crate::names::{RemoteName, RemotePath, ServerName};
 
@@ -59,9 +60,12 @@ pub fn local_files(
             .map_err(|error| anyhow::anyhow!("{server} {directory}: {error}"))?;
     }
     // after the walk: what was stored before and is not here any more was recorded meanwhile
-    let under_way = under_way(&root.join(PARTIAL_DIRECTORY), server)?;
+    let (under_way, noted) = under_way(&root.join(PARTIAL_DIRECTORY), server)?;
     let mut keep = inodes.iter().map(|inode| !under_way.contains(inode));
-    files.retain(|_| keep.next().unwrap_or_default());
+    files.retain(|file| {
+        keep.next().unwrap_or_default()
+            && (noted.is_empty() || !noted.contains(file.directory.join(&file.name).text()))
+    });
     Ok(files)
 }
 
@@ -104,18 +108,20 @@ fn remote_name(text: &str, encoding: &'static Encoding) -> Option<RemoteName> {
     (!unmappable && name.text() == text).then_some(name)
 }
 
-fn under_way(partial: &Path, server: &ServerName) -> io::Result<HashSet<Inode>> {
-    let mut inodes = HashSet::new();
+/// Files that are stored and may not be recorded: by their second link, or by their paths where there are no links.
+fn under_way(partial: &Path, server: &ServerName) -> io::Result<(HashSet<Inode>, HashSet<String>)> {
+    let (mut inodes, mut noted) = (HashSet::new(), HashSet::new());
     let partial = match open_server(partial, server) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(inodes),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((inodes, noted)),
         opened => opened?,
     };
     for name in names_in(partial.as_fd())? {
         if let Ok(stat) = rustix::fs::statat(&partial, name.as_str(), AtFlags::SYMLINK_NOFOLLOW) {
             inodes.insert((stat.st_dev, stat.st_ino));
         }
+        noted.extend(path_in(partial.as_fd(), &name));
     }
-    Ok(inodes)
+    Ok((inodes, noted))
 }
 
 #[cfg(test)]

@@ -37,6 +37,8 @@ pub struct Memory {
     /// Directories that held something when they were listed last.
     filled: HashSet<u64>,
     said: HashSet<u64>,
+    /// Directories that files cannot be moved into.
+    apart: HashSet<u64>,
     retry: Backoff,
     /// What was complained of already.
     pub(super) complaints: Complaints,
@@ -88,6 +90,7 @@ impl Memory {
             settled: HashMap::new(),
             filled: HashSet::new(),
             said: HashSet::new(),
+            apart: HashSet::new(),
             retry: Backoff { first: interval, most: LONGEST_WAIT },
             complaints: Complaints::default(),
             fault: None,
@@ -129,6 +132,12 @@ impl Memory {
         let failure = Failure { facts, count, next_try, since, reason, complained: false };
         self.failures.insert(key, failure.clone());
         failure
+    }
+
+    /// Whether the file was tried before with these facts, and could not be taken.
+    #[must_use]
+    pub fn was_tried(&self, path: &RemotePath, facts: &FileFacts) -> bool {
+        self.failures.get(&self.key(path)).is_some_and(|failure| failure.facts == *facts)
     }
 
     /// The failure of the file was complained of.
@@ -226,6 +235,26 @@ impl Memory {
         } else if self.filled.len() < MAX_ENTRIES {
             self.filled.insert(key);
         }
+    }
+
+    /// Files cannot be moved into this directory of the mirror.
+    pub fn apart(&mut self, directory: &RemotePath) {
+        let key = self.key(directory);
+        if self.apart.len() < MAX_ENTRIES {
+            self.apart.insert(key);
+        }
+    }
+
+    /// Whether that is known of it.
+    #[must_use]
+    pub fn is_apart(&self, directory: &RemotePath) -> bool {
+        !self.apart.is_empty() && self.apart.contains(&self.key(directory))
+    }
+
+    /// They can be moved into it.
+    pub fn joined(&mut self, directory: &RemotePath) {
+        let key = self.key(directory);
+        self.apart.remove(&key);
     }
 
     /// True the first time that `complaint` about `path` comes up, so that the log is not filled by each scan.

@@ -4,8 +4,9 @@
 //! - [`scan`]: one scan; [`jobs`] are its work, `explore` lists a directory, `loops` ends it in time,
 //!   `obtain` brings a file home
 //! - [`fetch`], `proof` and [`verify`]: bytes received and proved whole
-//! - [`partial`], [`store`] and [`publisher`]: under way, durable under the final name, many at a time
-//! - [`delete`]: one file less, for the quota
+//! - [`partial`], [`store`] and [`publisher`]: under way, durable under the final name, many at a time; [`intent`]: the
+//!   proof that a file is ours, where there are no hard links
+//! - [`delete`] and [`idle`]: one file less, for the quota; `room`: one file more
 //! - [`identity`] and [`place`]: which mirror it is, and whether it is there
 //! - [`tree`]: directories below `{root}`, opened without following links
 //! - [`survey`] and [`local`]: what there is, without fetching any
@@ -20,6 +21,8 @@ mod explore;
 mod fastest;
 pub mod fetch;
 pub mod identity;
+pub mod idle;
+pub mod intent;
 pub mod jobs;
 mod lanes;
 pub mod local;
@@ -32,6 +35,7 @@ pub mod ports;
 mod proof;
 pub mod publisher;
 pub mod quiet;
+mod room;
 pub mod scan;
 pub mod server;
 mod shifts;

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use rustix::fs::AtFlags;
 use rustix::io::Errno;
@@ -12,32 +12,31 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::fetch::{FetchError, Fetched, Wanted, fetch};
-use super::jobs::{FileJob, Job, OnRecord};
+use super::idle::key;
+use super::intent;
+use super::jobs::{FileJob, OnRecord};
 use super::memory::Memory;
 use super::partial::{Leftovers, PartialName, remove, stat};
-use super::ports::{Records, Room};
+use super::ports::Records;
 use super::proof::Found;
 use super::publisher::Publisher;
+use super::room::{Filling, room};
 use super::scan::Scan;
 use super::server::Server;
 use super::store::{Staged, StoreError, same_content};
-use super::tree::{ServerMirror, open_directory, size_of_stat};
+use super::tree::{ServerMirror, are_apart, open_directory, size_of_stat};
 use super::verify::begins_as_archive;
 use crate::facts::{Download, Earlier, FileFacts, Knowledge};
 use crate::fault;
 use crate::names::RemotePath;
 use crate::pulse;
-use crate::quota::{Allowance, Gauge, Hold};
+use crate::quota::{Busy, Gauge, Hold};
 use crate::remote::{Blame, RemoteError, Session};
 use crate::status::Progress;
 use crate::words;
 
-/// How long to wait before asking again for room that downloads under way hold.
-const ROOM_PAUSE: Duration = Duration::from_millis(100);
 /// A size that is believed without another look.
 const PLAUSIBLE: u64 = 64 * 1024 * 1024 * 1024;
-/// How often to ask again; then the file is left for the next scan.
-const ROOM_TRIES: u32 = 100;
 
 /// Fetches the file of `job` and hands it on to be stored and recorded, which goes on by itself.
 ///
@@ -59,11 +58,15 @@ pub(super) async fn obtain(scan: &Scan<'_>, session: &mut Session, job: &FileJob
     };
     match find_finished(scan.server, job, facts, &path) {
         Ok(None) => {}
-        Ok(Some((name, size))) => return adopt(scan, job, name, size, turn),
+        Ok(Some(finished)) => return adopt(scan, job, finished, turn),
         Err(error) => {
             scan.file_failed(&path, job.facts, &error);
             return Ok(());
         }
+    }
+    if is_apart(scan.server, &job.directory) {
+        scan.file_failed(&path, job.facts, &StoreError::Apart(Arc::clone(&job.directory)));
+        return Ok(());
     }
     let may_be_empty = facts.size == Some(0) && scan.server.memory.borrow_mut().seen_empty(&path, facts);
     if facts.size == Some(0) && !may_be_empty {
@@ -75,20 +78,26 @@ pub(super) async fn obtain(scan: &Scan<'_>, session: &mut Session, job: &FileJob
     let verify = scan.server.settings.verify;
     let another = || scan.jobs.another_file();
     let has_stayed = &has_stayed;
+    let again = scan.server.memory.borrow().was_tried(&path, &job.facts);
     let wanted = Wanted { path: &path, facts, may_be_empty, has_stayed, verify, another: &another };
-    let Some(mut hold) = room(scan, job, wanted).await else { return Ok(()) };
+    let gauge = &scan.server.gauge;
+    let partial = PartialName::new(&path, facts);
+    let busy = gauge.busy(key(scan.server.settings.name.as_str(), &partial.to_string()));
+    let Some(hold) = room(scan, job, wanted).await else { return Ok(()) };
+    let mut filling = Filling::new(scan.server, hold, busy, facts, again);
     fault::hang_here("fetch", scan.server.settings.name.as_str()).await;
-    match fetch(session, &scan.server.mirror, wanted, &mut hold, &scan.server.gauge).await {
+    match fetch(session, &scan.server.mirror, wanted, &mut filling, gauge).await {
         Ok(fetched) => {
+            let room = filling.into_parts();
             let earlier = earlier(scan, job, &fetched).await;
             if earlier != Earlier::IsTheSame {
                 scan.remark(&path, fetched.size, fetched.found);
             }
-            publish(scan, job, fetched, earlier, (hold, turn));
+            publish(scan, job, fetched, earlier, (room, turn));
             Ok(())
         }
         Err(error) => {
-            keep_for_next_try(scan.server, PartialName::new(&path, facts));
+            keep_for_next_try(scan.server, partial);
             scan.not_fetched(job, error)
         }
     }
@@ -107,6 +116,28 @@ async fn is_on_record(scan: &Scan<'_>, job: &FileJob) -> Result<bool, RemoteErro
     Ok(known.first().is_some_and(|known| matches!(known, Knowledge::Known | Knowledge::Changed { .. })))
 }
 
+/// A download that was stored and not recorded.
+struct Finished {
+    /// Its name in `.partial`, where it still has one.
+    partial: PartialName,
+    size: u64,
+    /// It was moved to its final name, and opened there.
+    moved: Option<std::fs::File>,
+}
+
+/// Whether the directory is known to be another file system than the partial files, and still is.
+fn is_apart(server: &Server, directory: &RemotePath) -> bool {
+    if !server.memory.borrow().is_apart(directory) {
+        return false;
+    }
+    let home = open_directory(server.mirror.top(), directory);
+    let still = home.is_ok_and(|home| are_apart(server.mirror.partial(), home.as_fd()));
+    if !still {
+        server.memory.borrow_mut().joined(directory);
+    }
+    still
+}
+
 /// Looks what an earlier run left for `path`. Partial files of another size or time are removed; one that has its
 /// final name already is a download that was stored and not recorded.
 fn find_finished(
@@ -114,24 +145,38 @@ fn find_finished(
     job: &FileJob,
     facts: FileFacts,
     path: &RemotePath,
-) -> Result<Option<(PartialName, u64)>, StoreError> {
+) -> Result<Option<Finished>, StoreError> {
     if !job.name_taken && server.leftovers.borrow().is_empty() {
         return Ok(None);
     }
     let leftovers = server.leftovers.borrow_mut().take(path);
-    let final_stat = open_directory(server.mirror.top(), &job.directory)
-        .ok()
+    let home = open_directory(server.mirror.top(), &job.directory).ok();
+    let final_stat = home
+        .as_ref()
         .and_then(|home| rustix::fs::statat(home.as_fd(), job.name.text(), AtFlags::SYMLINK_NOFOLLOW).ok());
     let current = PartialName::new(path, facts);
     let mut finished = None;
     for name in leftovers {
         let partial = stat(&server.mirror, name);
+        if server.mirror.renames() {
+            let noted = home.as_ref().filter(|_| final_stat.is_some());
+            let noted =
+                noted.and_then(|home| intent::finished(&server.mirror, name, path, home, job.name.text()));
+            if let Some((file, size)) = noted {
+                finished = Some(Finished { partial: name, size, moved: Some(file) });
+                continue;
+            }
+        }
         let same = partial.zip(final_stat).filter(|(a, b)| (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino));
         match (same, partial) {
-            (Some((partial, _)), _) => finished = Some((name, size_of_stat(&partial))),
+            (Some((partial, _)), _) => {
+                finished = Some(Finished { partial: name, size: size_of_stat(&partial), moved: None });
+            }
             (None, Some(partial)) if name != current => {
                 discard(&server.mirror, &server.gauge, name, &partial)
             }
+            // a note about a file that is not there
+            (None, None) if server.mirror.renames() => drop(remove(&server.mirror, name)),
             _ => {}
         }
     }
@@ -145,7 +190,12 @@ fn find_finished(
 /// every scan, and sends nothing of them, must fill neither the memory nor the disk.
 fn keep_for_next_try(server: &Server, name: PartialName) {
     match stat(&server.mirror, name) {
-        Some(stat) if stat.st_nlink == 1 && (stat.st_size == 0 || server.leftovers.borrow().is_full()) => {
+        Some(stat)
+            if stat.st_nlink == 1
+                && (stat.st_size == 0
+                    || !name.resumes(size_of_stat(&stat))
+                    || server.leftovers.borrow().is_full()) =>
+        {
             discard(&server.mirror, &server.gauge, name, &stat);
         }
         Some(_) => server.leftovers.borrow_mut().add(name),
@@ -166,10 +216,15 @@ fn discard(mirror: &ServerMirror, gauge: &Gauge, name: PartialName, stat: &rusti
 /// Removes what is left of a file that is recorded: a run before this one was stopped in between.
 pub(super) fn discard_known(server: &Server, path: &RemotePath) {
     let leftovers = server.leftovers.borrow_mut().take(path);
-    for name in leftovers {
-        if let Some(stat) = stat(&server.mirror, name) {
-            discard(&server.mirror, &server.gauge, name, &stat);
-        }
+    leftovers.into_iter().for_each(|name| discard_any(server, name));
+}
+
+/// Removes a partial file, or what is left of it where it was moved to its final name.
+fn discard_any(server: &Server, name: PartialName) {
+    match stat(&server.mirror, name) {
+        Some(stat) => discard(&server.mirror, &server.gauge, name, &stat),
+        None if server.mirror.renames() => drop(remove(&server.mirror, name)),
+        None => {}
     }
 }
 
@@ -180,11 +235,7 @@ pub(super) fn discard_leftovers(server: &Server) {
         Ok(leftovers) => leftovers.into_names(),
         Err(error) => return log::warn!("server={} cannot read .partial: {error}", server.settings.name),
     };
-    for name in names {
-        if let Some(stat) = stat(&server.mirror, name) {
-            discard(&server.mirror, &server.gauge, name, &stat);
-        }
-    }
+    names.for_each(|name| discard_any(server, name));
 }
 
 /// The partial files of long ago, among which those are that no listing claims.
@@ -215,55 +266,27 @@ pub(super) fn discard_unclaimed(server: &Server, unclaimed: Leftovers) {
 fn adopt(
     scan: &Scan<'_>,
     job: &FileJob,
-    partial: PartialName,
-    size: u64,
+    Finished { partial, size, moved }: Finished,
     turn: OwnedSemaphorePermit,
 ) -> Result<(), RemoteError> {
     let server = scan.server;
     let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::CLOEXEC;
-    let opened =
-        rustix::fs::openat(server.mirror.partial(), partial.to_string(), flags, rustix::fs::Mode::empty());
-    let file: std::fs::File = opened.map_err(|error| RemoteError::Local(error.into()))?.into();
+    let open =
+        || rustix::fs::openat(server.mirror.partial(), partial.to_string(), flags, rustix::fs::Mode::empty());
+    let opened = moved.map_or_else(|| open().map(std::fs::File::from), Ok);
+    let file = opened.map_err(|error| {
+        let error = anyhow::Error::new(std::io::Error::from(error));
+        RemoteError::Local(error.context(format!("cannot open the partial file {partial}")))
+    })?;
     // it was proved before; what it is, is only for the case that it changes
     let no_archive = !begins_as_archive(&file, size).unwrap_or(true);
     log::info!("server={} path={}: stored by an earlier run, recorded now", server.settings.name, job.path());
     let found = Found { no_archive, ..Found::default() };
     let fetched = Fetched { partial, file, size, found };
     let earlier = if job.on_record == OnRecord::Nothing { Earlier::Stays } else { Earlier::GivesWay };
-    publish(scan, job, fetched, earlier, (server.gauge.hold(0), turn));
+    let busy = server.gauge.busy(key(server.settings.name.as_str(), &partial.to_string()));
+    publish(scan, job, fetched, earlier, ((server.gauge.hold(0), busy), turn));
     Ok(())
-}
-
-/// Waits for room; `None` when the file is left for a later scan.
-async fn room(scan: &Scan<'_>, job: &FileJob, wanted: Wanted<'_>) -> Option<Hold> {
-    let path = wanted.path;
-    let size = wanted.facts.size.unwrap_or(0);
-    if scan.server.allowance.borrow_mut().take(size) {
-        return Some(scan.server.gauge.hold(size));
-    }
-    let there = stat(&scan.server.mirror, PartialName::new(path, wanted.facts));
-    let there = there.map_or(0, |stat| size_of_stat(&stat));
-    for _ in 0..ROOM_TRIES {
-        match scan.server.guard.make_room(size.saturating_sub(there)).await {
-            Ok(Room::Granted { hold, allowance }) => {
-                scan.server.allowance.replace(Allowance::of(allowance));
-                return Some(hold);
-            }
-            Ok(Room::Busy) => tokio::time::sleep(ROOM_PAUSE).await,
-            Ok(Room::Held) => break,
-            Ok(Room::TooLarge) => {
-                scan.file_waits(path, &"larger than all the room that the quota could free");
-                return None;
-            }
-            Err(error) => {
-                scan.file_waits(path, &format!("cannot make room: {}", words::why(&error)));
-                return None;
-            }
-        }
-    }
-    scan.jobs.hold();
-    scan.jobs.give_back(Job::Fetch(job.clone()));
-    None
 }
 
 /// What a file needs on its way from whole to recorded, apart from the scan, which may be stopped meanwhile.
@@ -277,7 +300,7 @@ struct Way {
     under_way: UnderWay,
     staged: Staged,
     download: Download,
-    _hold: Hold,
+    _room: (Hold, Busy),
     _turn: OwnedSemaphorePermit,
 }
 
@@ -305,7 +328,7 @@ fn publish(
     job: &FileJob,
     fetched: Fetched,
     earlier: Earlier,
-    (hold, turn): (Hold, OwnedSemaphorePermit),
+    (room, turn): ((Hold, Busy), OwnedSemaphorePermit),
 ) {
     let server = scan.server;
     let path = job.path();
@@ -344,7 +367,7 @@ fn publish(
             pulse: pulse::own(),
         },
         download,
-        _hold: hold,
+        _room: room,
         _turn: turn,
     };
     let mut publishing = server.publishing.borrow_mut();
@@ -356,10 +379,10 @@ fn publish(
 impl Way {
     async fn go(self) {
         let Self { publisher, records, mirror, gauge, progress, memory, under_way, .. } = self;
-        let Self { staged, download, _hold, _turn, .. } = self;
+        let Self { staged, download, _room, _turn, .. } = self;
         let (partial, size) = (staged.partial, download.size);
         let (server, path) = (download.server.clone(), download.directory.join(&download.name));
-        let received_at = download.downloaded_at;
+        let (received_at, facts) = (download.downloaded_at, download.facts);
         let earlier = download.earlier;
         let stored = match earlier {
             Earlier::IsTheSame => Ok(()),
@@ -393,6 +416,12 @@ impl Way {
                 // the proof that the file is ours, should it have its final name already, is kept
                 drop(under_way);
                 let text = words::why(&error);
+                if let Some(StoreError::Apart(directory)) = error.downcast_ref() {
+                    let mut memory = memory.borrow_mut();
+                    memory.apart(directory);
+                    memory.failed(&path, facts, &text, Instant::now());
+                    memory.complained(&path);
+                }
                 let (level, is_ours) = match error.downcast_ref() {
                     Some(StoreError::NameTaken) => (log::Level::Warn, false),
                     Some(_) => (log::Level::Error, true),

@@ -18,6 +18,8 @@ use rustix::fs::{Advice, AtFlags, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use siphasher::sip128::{Hasher128, SipHasher24};
 
+use super::intent;
+use super::room::Outgrown;
 use super::tree::{ServerMirror, names_in, size_of_stat};
 use crate::facts::{FileFacts, Modified, TimeSource};
 use crate::names::RemotePath;
@@ -56,6 +58,13 @@ impl PartialName {
         let sizes = [u64::MAX, u64::MAX - 1].map(Some);
         let size = sizes.into_iter().find(|size| *size != self.facts.size).flatten();
         Self { facts: FileFacts { size, modified: None }, ..self }
+    }
+
+    /// Whether a transfer may go on behind the first `there` bytes: not where the server shows no size or no time to know
+    /// the same content by, nor fewer bytes.
+    #[must_use]
+    pub fn resumes(&self, there: u64) -> bool {
+        self.facts.surely_equals(&self.facts) && self.facts.size.is_some_and(|size| there <= size)
     }
 
     /// What a name says; `None` where it is none of ours.
@@ -118,10 +127,16 @@ impl Leftovers {
     /// When the directory cannot be read.
     pub fn read(mirror: &ServerMirror) -> io::Result<Self> {
         let mut by_path: HashMap<u128, Vec<PartialName>> = HashMap::new();
-        for name in names_in(mirror.partial())?.iter().filter_map(|name| PartialName::parse(name)) {
+        let names = names_in(mirror.partial())?;
+        for name in names.iter().filter_map(|name| PartialName::parse(name)) {
             by_path.entry(name.path_hash).or_default().push(name);
         }
-        Ok(Self(by_path))
+        let mut all = Self(by_path);
+        for noted in names.iter().filter_map(|name| intent::parse(name)) {
+            mirror.use_renames();
+            all.add(noted);
+        }
+        Ok(all)
     }
 
     /// Reads those that nobody wrote to for a day. One that has its final name already proves that the file is ours,
@@ -194,9 +209,10 @@ impl Leftovers {
 /// The system's.
 pub fn remove(mirror: &ServerMirror, name: PartialName) -> io::Result<()> {
     match rustix::fs::unlinkat(mirror.partial(), name.to_string(), AtFlags::empty()) {
-        Ok(()) | Err(Errno::NOENT) => Ok(()),
-        Err(error) => Err(error.into()),
+        Ok(()) | Err(Errno::NOENT) => {}
+        Err(error) => return Err(error.into()),
     }
+    if mirror.renames() { intent::remove(mirror, name) } else { Ok(()) }
 }
 
 /// The stat of a partial file, where it exists.
@@ -219,6 +235,8 @@ pub struct Partial {
     limit: u64,
     /// The disk has begun to write what lies before.
     begun: u64,
+    /// Bytes of an earlier try that were of no use, and are gone.
+    dropped: u64,
 }
 
 impl Partial {
@@ -232,17 +250,19 @@ impl Partial {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let file = rustix::fs::openat(mirror.partial(), name.to_string(), flags, Mode::from_raw_mode(0o644))
             .with_context(|| format!("cannot make the partial file {name}"))?;
-        let mut partial = Self { name, file: file.into(), length: 0, expected: Vec::new(), limit, begun: 0 };
-        let there = size_of_stat(&rustix::fs::fstat(&partial.file)?);
-        let resumable =
-            name.facts.surely_equals(&name.facts) && name.facts.size.is_some_and(|size| there <= size);
-        if there > 0 && resumable {
+        let mut partial =
+            Self { name, file: file.into(), length: 0, expected: Vec::new(), limit, begun: 0, dropped: 0 };
+        let found = rustix::fs::fstat(&partial.file);
+        let there = size_of_stat(&found.with_context(|| format!("cannot look at the partial file {name}"))?);
+        if there > 0 && name.resumes(there) {
             let overlap = OVERLAP.min(there.div_ceil(2));
             partial.length = there - overlap;
             partial.expected = vec![0; usize::try_from(overlap)?];
-            partial.file.read_exact_at(&mut partial.expected, partial.length)?;
+            let read = partial.file.read_exact_at(&mut partial.expected, partial.length);
+            read.with_context(|| format!("cannot read the partial file {name}"))?;
         } else if there > 0 {
-            partial.start_over()?;
+            partial.start_over().with_context(|| format!("cannot empty the partial file {name}"))?;
+            partial.dropped = there;
         }
         Ok(partial)
     }
@@ -251,6 +271,24 @@ impl Partial {
     #[must_use]
     pub fn length(&self) -> u64 {
         self.length
+    }
+
+    /// Bytes that were there when it was opened, and are dropped.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    /// How many of the next bytes of the transfer were not there before.
+    #[must_use]
+    pub fn adds(&self, bytes: &[u8]) -> u64 {
+        bytes.len().saturating_sub(self.expected.len()) as u64
+    }
+
+    /// Bytes in the file, those included that must come again.
+    #[must_use]
+    pub fn there(&self) -> u64 {
+        self.length + self.expected.len() as u64
     }
 
     /// The file itself, for the verification and the syncing.
@@ -292,7 +330,7 @@ impl Partial {
         self.expected.drain(..again);
         self.length += again as u64;
         if self.length + new.len() as u64 > self.limit {
-            bail!("the server sends more than {} bytes, far more than it lists", self.limit);
+            bail!(Outgrown::Endless { limit: self.limit });
         }
         self.file.write_all_at(new, self.length).context("cannot write the partial file")?;
         self.length += new.len() as u64;

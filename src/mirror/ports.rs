@@ -41,6 +41,17 @@ pub enum Room {
     TooLarge,
 }
 
+/// A download that needs more room than was promised to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Growth {
+    /// So much more.
+    pub bytes: u64,
+    /// What it has so far.
+    pub length: u64,
+    /// Finished zips may go for it, as long as its length is likely for a zip of this mirror.
+    pub may_displace: bool,
+}
+
 /// The disk guard, as a scan needs it.
 #[async_trait::async_trait(?Send)]
 pub trait DiskGuard {
@@ -49,4 +60,7 @@ pub trait DiskGuard {
 
     /// Makes room for a download of `bytes`.
     async fn make_room(&self, bytes: u64) -> anyhow::Result<Room>;
+
+    /// Makes room for a download under way that holds some already; [`Room::Held`] where there is none.
+    async fn grow(&self, growth: Growth) -> anyhow::Result<Room>;
 }

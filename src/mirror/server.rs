@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context;
 use log::Level;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -100,7 +101,9 @@ impl Server {
         let interval = sync.borrow().interval;
         Ok(Self {
             connector: Connector::new((*settings).clone())?,
-            leftovers: Rc::new(RefCell::new(Leftovers::read(&own)?)),
+            leftovers: Rc::new(RefCell::new(
+                Leftovers::read(&own).with_context(|| format!("cannot read .partial/{}", settings.name))?,
+            )),
             memory: Rc::new(RefCell::new(Memory::new(interval))),
             stranded: Rc::default(),
             budget: RefCell::new(Budget::new(settings.connections, interval)),

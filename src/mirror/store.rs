@@ -8,6 +8,9 @@
 //! succeed without it. Data that could not be synced are fetched anew, and a name that could not be synced is taken
 //! back and given again.
 //!
+//! Where the file system has no hard links, a note takes the place of the partial name ([`super::intent`]), and the file is
+//! moved.
+//!
 //! Files come in batches, because the waits of a journaling file system are shared: one commit of its journal makes
 //! many files durable. Within a step the syncs of a batch run beside each other, because each ends with a flush of
 //! the disk's cache, and flushes that wait at the same time become one. Many files share syncs of the whole file system
@@ -21,9 +24,10 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::Arc;
 
 use anyhow::Context;
-use rustix::fs::{Advice, AtFlags, FileType, Mode, OFlags, Stat, StatxFlags};
+use rustix::fs::{Advice, AtFlags, FileType, Mode, OFlags, RenameFlags, Stat, StatxFlags, renameat_with};
 use rustix::io::Errno;
 
+use super::intent;
 use super::partial::{PartialName, remove, stat};
 use super::sync::{WholeSync, beside_each_other};
 use super::tree::{ServerMirror, make_and_open, open_directory};
@@ -61,6 +65,12 @@ pub enum StoreError {
     /// The name is taken by something that was not downloaded here.
     #[error("the mirror holds another file of that name, which is left alone")]
     NameTaken,
+    /// The directory is another file system than the partial files.
+    #[error(
+        "its directory {0} in the mirror is another file system than .partial, so that it cannot be moved there; what was \
+         fetched is kept until that is mended"
+    )]
+    Apart(Arc<RemotePath>),
     /// The disk said no.
     #[error("cannot store: {}", crate::words::why(.0))]
     Disk(anyhow::Error),
@@ -162,6 +172,16 @@ fn forget_data(staged: &Staged) {
 fn take_back(staged: &Staged) {
     let Staged { mirror, partial, directory, name, .. } = staged;
     let Ok(home) = open_directory(mirror.top(), directory) else { return };
+    if mirror.renames() && stat(mirror, *partial).is_none() && intent::is_noted(mirror, *partial) {
+        let back = rustix::fs::renameat(&home, name.text(), mirror.partial(), partial.to_string());
+        if let Err(error) = back {
+            log::warn!(
+                "cannot take {}'s name back, which could not be synced: {error}",
+                directory.join(name)
+            );
+        }
+        return;
+    }
     if is_same_file(mirror, *partial, &home, name.text())
         && let Err(error) = rustix::fs::unlinkat(&home, name.text(), AtFlags::empty())
     {
@@ -239,6 +259,9 @@ fn link(
         .of(staged, durable, whole)
         .with_context(|| format!("cannot open the directory {directory} of the mirror"))?;
     let Some((_, _, home)) = homes.0.get(place) else { return Err(StoreError::Gone) };
+    if mirror.renames() {
+        return rename(staged, home).map(|()| place);
+    }
     let partial_name = partial.to_string();
     match rustix::fs::linkat(mirror.partial(), &partial_name, home, name.text(), AtFlags::empty()) {
         Ok(()) => Ok(place),
@@ -248,12 +271,31 @@ fn link(
             let spare = partial.spare();
             remove(mirror, spare).context("replacing")?;
             let spare = spare.to_string();
-            rustix::fs::linkat(mirror.partial(), &partial_name, mirror.partial(), &spare, AtFlags::empty())
-                .and_then(|()| rustix::fs::renameat(mirror.partial(), &spare, home, name.text()))
-                .map_err(|error| disk(error, "replacing"))?;
+            let at = mirror.partial();
+            match rustix::fs::linkat(at, &partial_name, at, &spare, AtFlags::empty()) {
+                Ok(()) => rustix::fs::renameat(at, &spare, home, name.text())
+                    .map_err(|error| disk(error, "replacing"))?,
+                Err(error) if is_for_want_of_links(error) => rename(staged, home)?,
+                Err(error) => return Err(disk(error, "replacing")),
+            }
             Ok(place)
         }
         Err(Errno::EXIST) => Err(StoreError::NameTaken),
+        Err(Errno::XDEV) => Err(StoreError::Apart(Arc::clone(directory))),
+        Err(error) if is_for_want_of_links(error) => {
+            rename(staged, home).map_err(|failed| match failed {
+                // then it was not for want of links
+                StoreError::Disk(_) => disk(error, "linking"),
+                other => other,
+            })?;
+            if mirror.use_renames() {
+                let error = io::Error::from(error);
+                log::info!(
+                    "the mirror takes no hard links ({error}): finished files are moved to their names"
+                );
+            }
+            Ok(place)
+        }
         Err(error) => Err(disk(error, "linking")),
     }
 }
@@ -288,6 +330,45 @@ fn same_bytes(one: &File, other: &File, size: u64) -> io::Result<bool> {
         at += length as u64;
     }
     Ok(true)
+}
+
+/// link(2): FAT and exFAT, shares of other systems, file systems in user space, or too many links.
+fn is_for_want_of_links(error: Errno) -> bool {
+    matches!(error, Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::MLINK)
+}
+
+/// The same where there are no hard links: a note proves that the file is ours, until it is recorded.
+fn rename(staged: &Staged, home: &OwnedFd) -> Result<(), StoreError> {
+    let Staged { mirror, partial, directory, name, file, replaces, .. } = staged;
+    let path = directory.join(name);
+    if stat(mirror, *partial).is_none() && intent::is_noted(mirror, *partial) {
+        // a run before this one did it, and its note was compared
+        return Ok(());
+    }
+    intent::note(mirror, *partial, &path, file).context("noting which file it will be")?;
+    let (from, to) = (partial.to_string(), name.text());
+    let move_over = || rustix::fs::renameat(mirror.partial(), &from, home, to);
+    let moved = match renameat_with(mirror.partial(), &from, home, to, RenameFlags::NOREPLACE) {
+        Err(Errno::EXIST) if *replaces && is_regular(home, to) => move_over(),
+        // file systems in user space know no flags
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+            match rustix::fs::statat(home, to, AtFlags::SYMLINK_NOFOLLOW) {
+                Err(Errno::NOENT) => move_over(),
+                Ok(_) if *replaces && is_regular(home, to) => move_over(),
+                Ok(_) => Err(Errno::EXIST),
+                Err(error) => Err(error),
+            }
+        }
+        moved => moved,
+    };
+    if moved.is_err() {
+        intent::remove(mirror, *partial).context("removing the note of a file that was not stored")?;
+    }
+    moved.map_err(|error| match error {
+        Errno::EXIST => StoreError::NameTaken,
+        Errno::XDEV => StoreError::Apart(Arc::clone(directory)),
+        error => disk(error, "moving it to its name"),
+    })
 }
 
 impl DurableDirectories {
@@ -465,6 +546,42 @@ mod tests {
         assert!(!same_content(&home, "1.zip", &batch[0].file, 3), "it is that very file");
         assert!(same_content(&home, "1.zip", &batch[3].file, 3));
         assert!(!same_content(&home, "1.zip", &batch[3].file, 2));
+    }
+
+    #[test]
+    fn without_hard_links_a_file_is_moved_and_a_note_proves_it_to_be_ours_until_it_is_recorded() {
+        let (folder, mirror) = mirror();
+        mirror.use_renames();
+        std::fs::write(folder.path().join("omc01/taken.zip"), b"theirs").unwrap();
+        let batch = [stage(&mirror, "/a", "1.zip", b"one"), stage(&mirror, "/", "taken.zip", b"ours")];
+        let outcomes = store_batch(&batch, &mut DurableDirectories::default());
+        assert!(matches!(outcomes.as_slice(), [Ok(()), Err(StoreError::NameTaken)]), "{outcomes:?}");
+        assert_eq!(std::fs::read(folder.path().join("omc01/taken.zip")).unwrap(), b"theirs");
+        let (path, final_path) =
+            (batch[0].directory.join(&batch[0].name), folder.path().join("omc01/a/1.zip"));
+        assert_eq!(std::fs::read(&final_path).unwrap(), b"one");
+        let home = open_directory(mirror.top(), &batch[0].directory).unwrap();
+        let finished = || intent::finished(&mirror, batch[0].partial, &path, &home, "1.zip");
+        assert_eq!(finished().unwrap().1, 3);
+        // stored again after a crash, nothing changes
+        let outcomes = store_batch(&batch[..1], &mut DurableDirectories::default());
+        assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+        std::fs::write(&final_path, b"two").unwrap();
+        assert!(finished().is_none(), "it is another file");
+        remove(&mirror, batch[0].partial).unwrap();
+        assert!(!intent::is_noted(&mirror, batch[0].partial));
+    }
+
+    #[test]
+    fn a_name_that_was_not_synced_is_taken_back_without_hard_links_too() {
+        let (folder, mirror) = mirror();
+        mirror.use_renames();
+        let batch = [stage(&mirror, "/", "1.zip", b"one")];
+        assert!(store_batch(&batch, &mut DurableDirectories::default()).iter().all(Result::is_ok));
+        take_back(&batch[0]);
+        assert!(!folder.path().join("omc01/1.zip").try_exists().unwrap());
+        assert!(store_batch(&batch, &mut DurableDirectories::default()).iter().all(Result::is_ok));
+        assert_eq!(std::fs::read(folder.path().join("omc01/1.zip")).unwrap(), b"one");
     }
 
     #[test]

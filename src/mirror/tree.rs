@@ -9,6 +9,7 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, bail};
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
@@ -144,18 +145,31 @@ impl Mirror {
         self.root.as_fd()
     }
 
+    /// The directory of partial files.
+    pub(super) fn partial(&self) -> BorrowedFd<'_> {
+        self.partial.as_fd()
+    }
+
     /// The part of one server, made where it is missing.
     ///
     /// # Errors
     ///
     /// Where something else than a directory stands in the way, a symbolic link included.
-    pub fn server(&self, name: &ServerName) -> io::Result<ServerMirror> {
-        let top = make_and_open(self.root.as_fd(), name.as_str())?;
-        let partial = make_and_open(self.partial.as_fd(), name.as_str())?;
+    pub fn server(&self, name: &ServerName) -> anyhow::Result<ServerMirror> {
+        let shown = self.path.display();
+        let made = |parent: BorrowedFd<'_>, path: String| {
+            make_and_open(parent, name.as_str()).with_context(|| format!("cannot make {path}"))
+        };
+        let top = made(self.root.as_fd(), format!("{shown}/{name}"))?;
+        let partial = made(self.partial.as_fd(), format!("{shown}/{PARTIAL_DIRECTORY}/{name}"))?;
+        if are_apart(partial.as_fd(), top.as_fd()) {
+            bail!(Apart { root: self.path.clone(), place: name.to_string() });
+        }
         // both names are durable before anything below them is
-        rustix::fs::fsync(&self.root)?;
-        rustix::fs::fsync(&self.partial)?;
-        Ok(ServerMirror { top, partial })
+        rustix::fs::fsync(&self.root).with_context(|| format!("cannot sync {shown}"))?;
+        rustix::fs::fsync(&self.partial)
+            .with_context(|| format!("cannot sync {shown}/{PARTIAL_DIRECTORY}"))?;
+        Ok(ServerMirror { top, partial, renames: AtomicBool::new(false) })
     }
 
     /// The part of one server, where it exists.
@@ -202,14 +216,58 @@ pub fn refuse_in_use(path: &Path) -> Result<(), MirrorInUse> {
     }
 }
 
+/// A part of the mirror that files cannot be moved into.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "sync.root: {}/{place} is another file system than {}/{PARTIAL_DIRECTORY}, so that finished files cannot be moved \
+     there; mount one file system on {} for all of it, or on none of the directories below", .root.display(), .root.display(), .root.display()
+)]
+pub struct Apart {
+    /// The mirror.
+    pub root: PathBuf,
+    /// Below it.
+    pub place: String,
+}
+
+/// The part of a server in the mirror at `root`, where files cannot be moved into it. For who holds no lock on it;
+/// nothing is changed.
+#[must_use]
+pub fn apart(root: &Path, name: &ServerName) -> Option<Apart> {
+    let top = open_server(root, name).ok()?;
+    let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let open = |path: &Path| rustix::fs::open(path, flags, Mode::empty());
+    let from = open(&root.join(PARTIAL_DIRECTORY)).or_else(|_| open(root)).ok()?;
+    are_apart(from.as_fd(), top.as_fd()).then(|| Apart { root: root.to_owned(), place: name.to_string() })
+}
+
+/// Whether nothing can be moved from one directory to the other: two file systems, or two mounts of one. The kernel
+/// compares the mounts before it looks for the name, and nothing has this one.
+pub(super) fn are_apart(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> bool {
+    const NOTHING: &str = ".mrosync-is-one-file-system";
+    rustix::fs::renameat(from, NOTHING, to, NOTHING) == Err(Errno::XDEV)
+}
+
 /// One server's mirror and the place of its partial files.
 #[derive(Debug)]
 pub struct ServerMirror {
     top: OwnedFd,
     partial: OwnedFd,
+    /// The file system has no hard links: files are moved to their final names.
+    renames: AtomicBool,
 }
 
 impl ServerMirror {
+    /// Whether files are moved to their final names, because the file system has no hard links.
+    #[must_use]
+    pub fn renames(&self) -> bool {
+        self.renames.load(Ordering::Relaxed)
+    }
+
+    /// From now on they are. Answers whether that is new.
+    pub fn use_renames(&self) -> bool {
+        !self.renames.swap(true, Ordering::Relaxed)
+    }
+
     /// `{root}/{server}`
     #[must_use]
     pub fn top(&self) -> BorrowedFd<'_> {

@@ -3,15 +3,23 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use super::busy::Transfers;
+
 /// Shared by all scanners and the quota warden.
 #[derive(Debug, Default)]
 pub struct Gauge {
     reserved: AtomicU64,
     partial: AtomicU64,
     holds: AtomicUsize,
+    transfers: Transfers,
 }
 
 impl Gauge {
+    /// The partial files that are worked on.
+    pub(super) fn transfers(&self) -> &Transfers {
+        &self.transfers
+    }
+
     /// Bytes promised to downloads and not written yet.
     #[must_use]
     pub fn reserved(&self) -> u64 {
@@ -57,6 +65,23 @@ pub struct Hold {
 }
 
 impl Hold {
+    /// Bytes that are promised and not written yet.
+    #[must_use]
+    pub fn left(&self) -> u64 {
+        self.left
+    }
+
+    /// Promises `bytes` more. The caller has made sure that they fit.
+    pub fn grow(&mut self, bytes: u64) {
+        self.gauge.reserved.fetch_add(bytes, Ordering::Relaxed);
+        self.left += bytes;
+    }
+
+    /// Takes what another promise has left.
+    pub fn absorb(&mut self, mut other: Self) {
+        self.left += std::mem::take(&mut other.left);
+    }
+
     /// Bytes went from the promise into a partial file.
     pub fn written(&mut self, bytes: u64) {
         let part = bytes.min(self.left);
@@ -95,7 +120,11 @@ mod tests {
         drop(hold);
         gauge.partial_gone(500);
         assert_eq!((gauge.reserved(), gauge.partial(), gauge.holds()), (0, 0, 0));
-        drop(gauge.hold(7));
+        let mut hold = gauge.hold(7);
+        hold.grow(3);
+        hold.absorb(gauge.hold(5));
+        assert_eq!((hold.left(), gauge.reserved(), gauge.holds()), (15, 15, 1));
+        drop(hold);
         assert_eq!(gauge.reserved(), 0);
     }
 }

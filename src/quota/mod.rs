@@ -3,6 +3,7 @@
 
 pub mod absence;
 pub mod allowance;
+pub mod busy;
 pub mod gauge;
 pub mod plan;
 pub mod sweep;
@@ -10,6 +11,7 @@ pub mod usage;
 
 pub use absence::{Absence, Tally, Verdict};
 pub use allowance::Allowance;
+pub use busy::Busy;
 pub use gauge::{Gauge, Hold};
-pub use sweep::Swept;
+pub use sweep::{Need, Swept};
 pub use usage::{DiskFault, Usage, measure};

@@ -39,8 +39,28 @@ pub trait Evictions {
     fn delete(&self, file: &Present) -> io::Result<Option<u64>>;
     /// Whether a file that was gone already counts as evicted. Where it does not, it is passed over.
     fn believes_gone(&self, file: &Present) -> bool;
+    /// Removes partial files that nobody works on, the oldest first, until `missing` bytes are free. Answers the bytes
+    /// freed; none where there are no such files.
+    fn drop_idle(&self, missing: u64) -> anyhow::Result<u64>;
     /// Records that the files are gone, once a power loss cannot bring them back.
     async fn mark_evicted(&self, gone: &[&Present]) -> anyhow::Result<()>;
+}
+
+/// What is to fit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Need {
+    /// So much more.
+    pub bytes: u64,
+    /// Holds of the asker's own, which will not be given back while it waits.
+    pub own: usize,
+    /// Finished zips may go for it.
+    pub displaces: bool,
+}
+
+impl From<u64> for Need {
+    fn from(bytes: u64) -> Self {
+        Self { bytes, own: 0, displaces: true }
+    }
 }
 
 /// How a sweep ended.
@@ -56,7 +76,8 @@ pub enum Swept {
     TooLarge,
 }
 
-/// Deletes until `wanted` more bytes fit.
+/// Deletes until what is wanted fits: partial files that nobody works on before any finished zip. Transfers that are
+/// larger than their server shows are ended then, and others only after that.
 ///
 /// # Errors
 ///
@@ -66,8 +87,9 @@ pub async fn make_room(
     limits: &QuotaSettings,
     gauge: &Gauge,
     work: &dyn Evictions,
-    wanted: u64,
+    need: impl Into<Need>,
 ) -> anyhow::Result<Swept> {
+    let need = need.into();
     let mut cursor = Cursor { announced: true, after: 0 };
     // some file systems free deleted blocks later: what was deleted here counts as free at once, or a sweep would
     // go on deleting until the file system catches up
@@ -79,18 +101,31 @@ pub async fn make_room(
         let used = measured.used.min(believed);
         let available = measured.available.saturating_add(measured.used - used);
         let load = Load { usage: Usage { used, available }, mirror, reserved: gauge.reserved() };
-        let missing = shortage(limits, &load, wanted);
+        let missing = shortage(limits, &load, need.bytes);
         if missing == 0 {
             return Ok(Swept::Fits);
         }
         let excess = shortage(limits, &Load { reserved: 0, ..load }, 0);
-        if excess == 0 && missing > present {
+        let (idle, others) = (gauge.idle(), gauge.holds() > need.own);
+        let displaced = if need.displaces { present } else { 0 };
+        if excess == 0 && missing > displaced.saturating_add(idle) {
             // deleting everything would not help, and would lose everything
-            return Ok(if gauge.holds() > 0 { Swept::Busy } else { Swept::TooLarge });
+            return Ok(if others && need.displaces { Swept::Busy } else { Swept::TooLarge });
+        }
+        let freed = if idle > 0 { work.drop_idle(missing)? } else { 0 };
+        if freed > 0 {
+            believed = used.saturating_sub(freed);
+            continue;
+        }
+        if !need.displaces {
+            return Ok(Swept::Full);
+        }
+        if gauge.cut_outgrown() {
+            return Ok(Swept::Busy);
         }
         match evict(work, &mut cursor, missing).await? {
             Some(freed) => believed = used.saturating_sub(freed),
-            None => return Ok(if gauge.holds() > 0 { Swept::Busy } else { Swept::Full }),
+            None => return Ok(if others { Swept::Busy } else { Swept::Full }),
         }
     }
     Ok(Swept::Full)
@@ -154,6 +189,8 @@ mod tests {
         missed: Vec<i64>,
         /// Deleted blocks are not free yet.
         lazy: bool,
+        /// Partial files of 50 bytes each.
+        partials: Option<Arc<Gauge>>,
         evicted: RefCell<Vec<i64>>,
     }
 
@@ -174,7 +211,8 @@ mod tests {
     impl Evictions for Disk {
         fn usage(&self) -> io::Result<Usage> {
             let present: u64 = self.files.borrow().iter().map(|file| file.size).sum();
-            let used = self.others + if self.lazy { 700 } else { present };
+            let partial = self.partials.as_ref().map_or(0, |gauge| gauge.partial());
+            let used = self.others + partial + if self.lazy { 700 } else { present };
             Ok(Usage { used, available: 1000 - used })
         }
         async fn present_bytes(&self) -> anyhow::Result<u64> {
@@ -196,6 +234,12 @@ mod tests {
         }
         fn believes_gone(&self, _: &Present) -> bool {
             false
+        }
+        fn drop_idle(&self, missing: u64) -> anyhow::Result<u64> {
+            let Some(gauge) = &self.partials else { return Ok(0) };
+            let freed = gauge.idle().min(missing.next_multiple_of(50));
+            gauge.partial_gone(freed);
+            Ok(freed)
         }
         async fn mark_evicted(&self, gone: &[&Present]) -> anyhow::Result<()> {
             self.evicted.borrow_mut().extend(gone.iter().map(|file| file.id));
@@ -251,6 +295,42 @@ mod tests {
         let limits = QuotaSettings { max_used_percent: 60.0, max_bytes: None };
         assert_eq!(make_room(&limits, &gauge, &disk, 100).await.unwrap(), Swept::Busy);
         assert_eq!(make_room(&limits, &gauge, &disk, 50).await.unwrap(), Swept::Fits);
+    }
+
+    #[tokio::test]
+    async fn idle_partial_files_go_before_any_finished_zip_and_before_anything_is_held() {
+        let gauge = Arc::new(Gauge::default());
+        gauge.set_partial(150);
+        let disk = Disk { partials: Some(Arc::clone(&gauge)), ..Disk::with(&[200, 300]) };
+        let limits = QuotaSettings { max_used_percent: 60.0, max_bytes: None };
+        assert_eq!(make_room(&limits, &gauge, &disk, 40).await.unwrap(), Swept::Fits);
+        assert_eq!((gauge.partial(), disk.evicted.borrow().len()), (50, 0));
+        // larger than the whole limit
+        gauge.set_partial(450);
+        let disk = Disk { partials: Some(Arc::clone(&gauge)), others: 550, ..Disk::with(&[]) };
+        assert_eq!(make_room(&limits, &gauge, &disk, 0).await.unwrap(), Swept::Fits);
+        assert_eq!(gauge.partial(), 50);
+        // whoever works on one keeps it
+        let busy = gauge.busy("omc01/x".to_owned());
+        busy.is(50);
+        assert_eq!(make_room(&limits, &gauge, &disk, 50).await.unwrap(), Swept::TooLarge);
+        assert_eq!(gauge.partial(), 50);
+    }
+
+    #[tokio::test]
+    async fn what_outgrew_its_listing_displaces_nothing_and_is_cut_for_others() {
+        let (disk, gauge) = (Disk::with(&[200, 300]), Arc::new(Gauge::default()));
+        let limits = QuotaSettings { max_used_percent: 60.0, max_bytes: None };
+        let (_hold, liar) = (gauge.hold(0), gauge.busy("omc01/liar".to_owned()));
+        liar.outgrows();
+        let growth = |bytes| Need { bytes, own: 1, displaces: false };
+        assert_eq!(make_room(&limits, &gauge, &disk, growth(100)).await.unwrap(), Swept::Fits);
+        assert_eq!(make_room(&limits, &gauge, &disk, growth(101)).await.unwrap(), Swept::TooLarge);
+        assert_eq!(make_room(&limits, &gauge, &disk, 101).await.unwrap(), Swept::Busy, "it is cut first");
+        drop(liar);
+        assert_eq!(disk.evicted.borrow().len(), 0);
+        assert_eq!(make_room(&limits, &gauge, &disk, 101).await.unwrap(), Swept::Fits);
+        assert_eq!(disk.evicted.borrow().as_slice(), [1]);
     }
 
     #[tokio::test]

@@ -99,7 +99,7 @@ impl Session {
         path: &RemotePath,
         offset: u64,
         expected: Option<u64>,
-        sink: impl FnMut(&[u8]) -> anyhow::Result<()>,
+        sink: impl AsyncFnMut(&[u8]) -> anyhow::Result<()>,
         another: impl Fn() -> bool,
     ) -> Result<Received, RemoteError> {
         Ok(match self {

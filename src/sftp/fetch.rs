@@ -107,7 +107,7 @@ impl Session {
         path: &RemotePath,
         offset: u64,
         expected: Option<u64>,
-        mut sink: impl FnMut(&[u8]) -> anyhow::Result<()>,
+        mut sink: impl AsyncFnMut(&[u8]) -> anyhow::Result<()>,
     ) -> Result<Received, SftpError> {
         let in_order = std::mem::take(&mut self.in_order_next) || self.habits.reads_in_order();
         let handle = self.open(path, Opened::File).await?;
@@ -135,7 +135,7 @@ impl Session {
             }
             // nothing of what may not be a file is passed on
             while is_looked_at && let Some(data) = pieces.next(self) {
-                sink(&data).map_err(FtpError::Local)?;
+                sink(&data).await.map_err(FtpError::Local)?;
                 bytes += data.len() as u64;
             }
         }

@@ -97,6 +97,94 @@ fn a_mirror_that_turns_read_only_is_shown_and_complained_of_once_for_all_files()
 }
 
 #[test]
+fn a_mirror_without_hard_links_collects_everything_once_whatever_kills_it() {
+    let Some(disk) = SmallDisk::without_links(32) else { return };
+    let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
+    let names: Vec<String> = (0..30).map(|n| format!("/d{}/{n}.zip", n % 3)).collect();
+    for (n, name) in names.iter().enumerate().take(15) {
+        ftp.put(name, File::new(zip(n as u64, 100_000)));
+    }
+    let mut service = run(disk.holds_root(one(&ftp, &notify)));
+    recorded(&service, 15);
+    for (n, name) in names.iter().enumerate().skip(15) {
+        ftp.put(name, File::new(zip(n as u64, 100_000)));
+    }
+    service.wait_for(SOON, "some came", |service| service.mirrored().len() > 18);
+    service.restart();
+    service.wait_line(Stream::Stderr, SOON, "it is ready", |line| line.contains("is ready"));
+    recorded(&service, 30);
+    service.wait_for(SOON, "nothing is left over", |service| {
+        fs::read_dir(service.root().join(".partial/omc01")).unwrap().count() == 0
+            && last_error(service).is_empty()
+    });
+    for (n, name) in names.iter().enumerate() {
+        assert_eq!(fs::read(service.root().join(format!("omc01{name}"))).unwrap(), zip(n as u64, 100_000));
+    }
+    assert!(complaints(&service).is_empty(), "{:#?}", complaints(&service));
+}
+
+#[test]
+fn a_file_that_was_stored_without_hard_links_and_not_recorded_is_not_fetched_again() {
+    let Some(disk) = SmallDisk::without_links(32) else { return };
+    let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
+    (0..3).for_each(|n| ftp.put(format!("/{n}.zip"), File::new(zip(n, 10_000))));
+    let mut service = disk.holds_root(one(&ftp, &notify)).env("MROSYNC_FAULT", "record=hang").started().run();
+    service.wait_for(SOON, "all are stored", |service| service.mirrored().len() == 3);
+    service.forget_env("MROSYNC_FAULT");
+    service.restart();
+    service.wait_line(Stream::Stderr, SOON, "it is ready", |line| line.contains("is ready"));
+    recorded(&service, 3);
+    assert_eq!(ftp.count("RETR"), 3);
+    service.wait_for(SOON, "the proofs are gone", |service| {
+        fs::read_dir(service.root().join(".partial/omc01")).unwrap().count() == 0
+    });
+}
+
+#[test]
+fn a_server_whose_part_of_the_mirror_is_another_mount_is_refused_alone_with_both_places_and_the_way_out() {
+    let Some(disk) = SmallDisk::tmpfs(16) else { return };
+    let (apart, well, notify) = (ScriptedServer::start(), ScriptedServer::start(), NotifyStub::start());
+    apart.put("/a.zip", File::new(zip(1, 1000)));
+    well.put("/b.zip", File::new(zip(2, 1000)));
+    let servers = [Server::scripted("omc01", &apart), Server::scripted("omc02", &well)];
+    let setup = servers.into_iter().fold(Setup::new(), Setup::server).notify(&notify.url());
+    let Some(mounted) = disk.also_at(&setup.directory().join("sync/omc01")) else { return };
+    let service = run(setup);
+    recorded(&service, 1);
+    service
+        .wait_for(SOON, "the reason is shown", |service| last_error(service).contains("another file system"));
+    assert!(last_error(&service).contains("sync.root: ") && last_error(&service).contains("/.partial"));
+    let output = service.mrosync(&["check"], &[]);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(!output.status.success() && said.contains("failed  disk: sync.root: "), "{said}");
+    assert_eq!((apart.connections(), complaints(&service).len()), (1, 1), "{:#?}", complaints(&service));
+    drop(mounted);
+    recorded(&service, 2);
+}
+
+#[test]
+fn a_directory_that_is_another_mount_keeps_its_files_waiting_and_they_are_fetched_once() {
+    let Some(disk) = SmallDisk::tmpfs(16) else { return };
+    let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
+    ftp.put("/deep/a.zip", File::new(zip(1, 1000)));
+    ftp.put("/b.zip", File::new(zip(2, 1000)));
+    let setup = one(&ftp, &notify);
+    let Some(mounted) = disk.also_at(&setup.directory().join("sync/omc01/deep")) else { return };
+    let service = run(setup);
+    recorded(&service, 1);
+    service
+        .wait_for(SOON, "the reason is shown", |service| last_error(service).contains("another file system"));
+    scanned(&service, 6);
+    assert!(last_error(&service).contains("/deep"), "{}", last_error(&service));
+    assert_eq!(
+        (ftp.retrs("/deep/a.zip"), service.server_status("omc01")["incomplete_files"].as_u64()),
+        (1, Some(1))
+    );
+    drop(mounted);
+    recorded(&service, 2);
+}
+
+#[test]
 fn what_a_server_refuses_for_all_files_in_the_same_words_is_one_warning_and_a_count() {
     let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
     (0..60).for_each(|n| ftp.put(format!("/d{}/{n}.zip", n % 7), File::new(zip(n, 1000))));

@@ -22,6 +22,7 @@ mod documents;
 mod early_ports;
 mod essentials;
 mod fuzz_corpora;
+mod growth;
 mod hostile;
 mod identity;
 mod limits;

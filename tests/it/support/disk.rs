@@ -35,6 +35,18 @@ impl SmallDisk {
         Self::made_by("mkfs.ext4", &["-q", "-F", "-m", "0", "-N", &inodes.to_string()], mebibytes)
     }
 
+    /// One that has no hard links; `None` where there are no tools or modules for it.
+    pub fn without_links(mebibytes: u64) -> Option<Self> {
+        Self::made_by("mkfs.vfat", &[], mebibytes)
+    }
+
+    /// Mounts it in a second place, until that is dropped.
+    pub fn also_at(&self, path: &Path) -> Option<Mounted> {
+        fs::create_dir_all(path).unwrap();
+        succeeded(Command::new("mount").arg("--bind").arg(self.path()).arg(path))?;
+        Some(Mounted(path.to_owned()))
+    }
+
     fn made_by(program: &str, arguments: &[&str], mebibytes: u64) -> Option<Self> {
         let (mounted_on, image) = (tempfile::tempdir().unwrap(), tempfile::NamedTempFile::new().unwrap());
         image.as_file().set_len(mebibytes << 20).unwrap();
@@ -95,6 +107,15 @@ impl SmallDisk {
             file.sync_all().ok();
         }
         path
+    }
+}
+
+/// A mount that ends when it is dropped.
+pub struct Mounted(PathBuf);
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        Command::new("umount").arg("--lazy").arg(&self.0).status().ok();
     }
 }
 

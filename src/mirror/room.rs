@@ -1,0 +1,184 @@
+//! Room for downloads: before they begin, and while they outgrow what the server shows.
+//!
+//! What a server shows is promised before the first byte comes. What comes beyond that is asked for piece by piece, as
+//! any other download's is, and gets free room alone: no finished zip goes for bytes that nobody knows the end of. A
+//! file of which the server shows no size may displace others once, as far as a file of its length is likely.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::fetch::Wanted;
+use super::jobs::{FileJob, Job};
+use super::partial::{PartialName, stat};
+use super::ports::{Growth, Room};
+use super::scan::Scan;
+use super::server::Server;
+use super::tree::size_of_stat;
+use crate::facts::FileFacts;
+use crate::quota::{Allowance, Busy, Hold};
+use crate::words;
+
+/// How long to wait before asking again for room that downloads under way hold.
+const PAUSE: Duration = Duration::from_millis(100);
+/// How often to ask again; then the file is left for a later scan.
+const TRIES: u32 = 100;
+/// What a growing file gets at once, where so much is free without asking.
+const STEP: u64 = 1 << 20;
+
+/// Why a transfer of a file that outgrew what the server shows was ended. Its bytes are dropped.
+#[derive(Debug, thiserror::Error)]
+pub enum Outgrown {
+    /// There is no room for more of it.
+    #[error(
+        "the server sends more than the {listed} bytes that it shows, and the limit leaves no room for more"
+    )]
+    NoRoom {
+        /// As the server shows it.
+        listed: u64,
+    },
+    /// The same, where the server shows no size.
+    #[error("the server shows no size, and after {length} bytes the limit leaves no room for more")]
+    NoRoomUnsized {
+        /// Bytes received.
+        length: u64,
+    },
+    /// Others needed the room.
+    #[error("cut to make room for other files: the server sends more than the {listed} bytes that it shows")]
+    Cut {
+        /// As the server shows it.
+        listed: u64,
+    },
+    /// Nothing that is still being written grows so far.
+    #[error("the server sends more than {limit} bytes, far more than it shows")]
+    Endless {
+        /// The most that is taken.
+        limit: u64,
+    },
+}
+
+/// A partial file on its way to be whole, and the room that it has.
+pub struct Filling<'s> {
+    server: &'s Server,
+    hold: Hold,
+    busy: Busy,
+    /// Of the partial file, as far as it is counted.
+    length: u64,
+    /// As the server shows it; nothing where that is no promise.
+    listed: Option<u64>,
+    may_displace: bool,
+}
+
+impl<'s> Filling<'s> {
+    pub(super) fn new(server: &'s Server, hold: Hold, busy: Busy, facts: FileFacts, again: bool) -> Self {
+        // 0 is what some servers show of every file that is open
+        let listed = facts.size.filter(|size| *size > 0);
+        Self { server, hold, busy, length: 0, listed, may_displace: listed.is_none() && !again }
+    }
+
+    /// Makes sure that there is room for `bytes` more beyond `length`.
+    ///
+    /// # Errors
+    ///
+    /// [`Outgrown`] where there is none.
+    pub(super) async fn make(&mut self, bytes: u64, length: u64) -> anyhow::Result<()> {
+        let missing = bytes.saturating_sub(self.hold.left());
+        if missing == 0 {
+            return Ok(());
+        }
+        let end = length.saturating_add(bytes);
+        if self.listed.is_some_and(|listed| end > listed) {
+            self.busy.outgrows();
+        }
+        let free = |bytes: u64| self.server.allowance.borrow_mut().take(bytes);
+        match missing {
+            _ if free(missing.max(STEP)) => self.hold.grow(missing.max(STEP)),
+            _ if free(missing) => self.hold.grow(missing),
+            _ => self.ask(missing, length).await?,
+        }
+        Ok(())
+    }
+
+    async fn ask(&mut self, bytes: u64, length: u64) -> anyhow::Result<()> {
+        for _ in 0..TRIES {
+            let growth = Growth { bytes, length, may_displace: self.may_displace };
+            match self.server.guard.grow(growth).await? {
+                Room::Granted { hold, allowance } => {
+                    self.hold.absorb(hold);
+                    self.server.allowance.replace(Allowance::of(allowance));
+                    return Ok(());
+                }
+                Room::Busy => tokio::time::sleep(PAUSE).await,
+                Room::Held | Room::TooLarge => break,
+            }
+        }
+        Err(match self.listed {
+            Some(listed) => Outgrown::NoRoom { listed },
+            None => Outgrown::NoRoomUnsized { length },
+        }
+        .into())
+    }
+
+    /// The partial file grew from `before` to `now`.
+    pub(super) fn written(&mut self, before: u64, now: u64) {
+        self.hold.written(now.saturating_sub(before));
+        self.has(now);
+    }
+
+    /// The partial file has this length, as is counted already.
+    pub(super) fn has(&mut self, length: u64) {
+        self.length = length;
+        self.busy.is(length);
+    }
+
+    /// What of the partial file lay beyond `length` is gone.
+    pub(super) fn settle(&mut self, length: u64) {
+        self.server.gauge.partial_gone(self.length.saturating_sub(length));
+        self.has(length);
+    }
+
+    /// Ends when others need the room of this file, which is larger than the server shows.
+    pub(super) fn cut(&self) -> impl Future<Output = Outgrown> + use<> {
+        let (transfer, listed) = (Arc::clone(self.busy.transfer()), self.listed.unwrap_or(0));
+        async move {
+            transfer.cut().await;
+            Outgrown::Cut { listed }
+        }
+    }
+
+    /// The room and the guard of the file, once it is whole.
+    pub(super) fn into_parts(self) -> (Hold, Busy) {
+        (self.hold, self.busy)
+    }
+}
+
+/// Waits for room; `None` when the file is left for a later scan.
+pub(super) async fn room(scan: &Scan<'_>, job: &FileJob, wanted: Wanted<'_>) -> Option<Hold> {
+    let path = wanted.path;
+    let size = wanted.facts.size.unwrap_or(0);
+    if scan.server.allowance.borrow_mut().take(size) {
+        return Some(scan.server.gauge.hold(size));
+    }
+    let there = stat(&scan.server.mirror, PartialName::new(path, wanted.facts));
+    let there = there.map_or(0, |stat| size_of_stat(&stat));
+    for _ in 0..TRIES {
+        match scan.server.guard.make_room(size.saturating_sub(there)).await {
+            Ok(Room::Granted { hold, allowance }) => {
+                scan.server.allowance.replace(Allowance::of(allowance));
+                return Some(hold);
+            }
+            Ok(Room::Busy) => tokio::time::sleep(PAUSE).await,
+            Ok(Room::Held) => break,
+            Ok(Room::TooLarge) => {
+                scan.file_waits(path, &"larger than all the room that the quota could free");
+                return None;
+            }
+            Err(error) => {
+                scan.file_waits(path, &format!("cannot make room: {}", words::why(&error)));
+                return None;
+            }
+        }
+    }
+    scan.jobs.hold();
+    scan.jobs.give_back(Job::Fetch(job.clone()));
+    None
+}

@@ -1,0 +1,88 @@
+//! Files that are larger than their servers show cost themselves alone: no finished zip goes for them, nothing is held.
+
+use std::fs;
+use std::time::Duration;
+
+use crate::support::notify::NotifyStub;
+use crate::support::scripted::{File, ScriptedServer};
+use crate::support::service::{Server, Service, Setup, Stream};
+use crate::support::wait::try_obtain;
+use crate::support::zips::zip;
+
+const SOON: Duration = Duration::from_secs(60);
+const MIB: u64 = 1 << 20;
+
+/// Runs it, and waits until it has its database.
+fn run(setup: Setup) -> Service {
+    let service = setup.started().run();
+    service.wait_line(Stream::Stderr, SOON, "it is ready", |line| line.contains("is ready"));
+    service
+}
+
+fn evicted(service: &Service) -> usize {
+    service.records().iter().filter(|record| !record["evicted_at"].is_null()).count()
+}
+
+#[track_caller]
+fn recorded(service: &Service, count: usize) {
+    service.wait_for(SOON, "all are recorded", |service| service.records().len() == count);
+}
+
+fn two(good: &ScriptedServer, liar: &ScriptedServer, notify: &NotifyStub, limit: &str) -> Setup {
+    let servers = [Server::scripted("good", good), Server::scripted("liar", liar)];
+    let setup = servers.into_iter().fold(Setup::new(), Setup::server);
+    setup.notify(&notify.url()).toml(&format!("[quota]\nmax_bytes = '{limit}'"))
+}
+
+#[test]
+fn a_file_that_outgrows_its_listing_displaces_no_finished_zip_and_holds_nobody() {
+    let (good, liar, notify) = (ScriptedServer::start(), ScriptedServer::start(), NotifyStub::start());
+    (0..4).for_each(|n| good.put(format!("/{n}.zip"), File::new(zip(n, MIB as usize))));
+    let service = run(two(&good, &liar, &notify, "8MiB"));
+    recorded(&service, 4);
+    (0..3).for_each(|n| {
+        liar.put(format!("/{n}.zip"), File::repeating(&b"more and more "[..], 60 * MIB).showing(5000))
+    });
+    let reason = |service: &Service| {
+        let files = service.server_status("liar")["incomplete"].as_array().cloned().unwrap_or_default();
+        files.len() == 3
+            && files.iter().all(|file| {
+                file["reason"].as_str().is_some_and(|why| why.contains("5000 bytes that it shows"))
+            })
+    };
+    service.wait_for(SOON, "each of them waits, with its reason", reason);
+    // others go on all the while, and the disk is not filled again and again
+    (4..6).for_each(|n| good.put(format!("/{n}.zip"), File::new(zip(n, MIB as usize))));
+    recorded(&service, 6);
+    try_obtain(Duration::from_secs(2), || {
+        let mirror = service.status()["disk"]["mirror_bytes"].as_u64().unwrap_or(0);
+        assert!(mirror <= 8 * MIB + MIB / 2, "{mirror}");
+        None::<()>
+    });
+    assert_eq!((evicted(&service), service.status()["disk"]["held"].as_bool()), (0, Some(false)));
+    (0..3).for_each(|n| liar.remove(format!("/{n}.zip")));
+    service.wait_for(SOON, "nothing is left of them", |service| {
+        service.partial().is_empty() && service.server_status("liar")["last_error"].is_null()
+    });
+}
+
+#[test]
+fn partial_files_that_nobody_works_on_go_before_finished_zips_and_before_anything_is_held() {
+    let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
+    (0..2).for_each(|n| ftp.put(format!("/{n}.zip"), File::new(zip(n, MIB as usize))));
+    let setup = Setup::new().server(Server::scripted("omc01", &ftp)).notify(&notify.url());
+    let mut service = run(setup.toml("[quota]\nmax_bytes = '4MiB'"));
+    recorded(&service, 2);
+    service.kill();
+    // of a server that is configured no more, and larger than the whole limit
+    let gone = service.root().join(".partial/gone");
+    fs::create_dir_all(&gone).unwrap();
+    (0..9)
+        .for_each(|n| fs::write(gone.join(format!("{n:032x}_9000000_5.1")), vec![1; MIB as usize]).unwrap());
+    ftp.put("/2.zip", File::new(zip(2, MIB as usize)));
+    service.restart();
+    recorded(&service, 3);
+    assert_eq!(evicted(&service), 0);
+    assert!(fs::read_dir(&gone).unwrap().count() <= 1);
+    assert_eq!(service.status()["disk"]["held"], false);
+}
