@@ -12,19 +12,21 @@ use crate::names::ServerName;
 /// back, and is due.
 const LONGEST_WAIT_MS: i64 = 10 * 60 * 1000;
 
-/// Whether it was tried comes first in the index, so that a fresh one is found beside any number that failed.
+/// Whether it was tried comes first in the index, so that a fresh one is found beside any number that failed. Ids are
+/// above 0: the smaller of id and 0 ties the condition to the row at hand, or SQLite reads all directories into a Bloom
+/// filter before the first row.
 const FRESH: &str = "SELECT d.id, p.server, p.wire, p.text, d.name, d.text, d.attempts,
         d.downloaded_at
     FROM downloads d INDEXED BY outbox CROSS JOIN directories p ON p.id = d.directory
     WHERE d.evicted_at IS NULL AND d.notified_at IS NULL AND (d.attempts > 0) = 0
-        AND instr(?2, '/' || p.server || '/') = 0
+        AND instr(?2, '/' || p.server || '/') = min(d.id, 0)
     ORDER BY d.next_attempt_at, d.id LIMIT ?1";
 const TRIED: &str = "SELECT d.id, p.server, p.wire, p.text, d.name, d.text, d.attempts,
         d.downloaded_at
     FROM downloads d INDEXED BY outbox CROSS JOIN directories p ON p.id = d.directory
     WHERE d.evicted_at IS NULL AND d.notified_at IS NULL AND (d.attempts > 0) = 1
         AND d.next_attempt_at > ?1 AND d.next_attempt_at <= ?2
-        AND instr(?4, '/' || p.server || '/') = 0
+        AND instr(?4, '/' || p.server || '/') = min(d.id, 0)
     ORDER BY d.next_attempt_at, d.id LIMIT ?3";
 const NEXT: &str = "SELECT id, next_attempt_at FROM downloads INDEXED BY outbox
     WHERE evicted_at IS NULL AND notified_at IS NULL AND (attempts > 0) = 1
