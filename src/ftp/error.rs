@@ -34,7 +34,7 @@ pub enum FtpError {
         after: Duration,
     },
     /// The control connection ended or broke.
-    #[error("{step}: connection lost: {cause}")]
+    #[error("{step}: connection lost: {}", broke(cause))]
     Lost {
         /// What was under way.
         step: &'static str,
@@ -70,7 +70,7 @@ pub enum FtpError {
         reply: Reply,
     },
     /// The data connection could not be opened or broke.
-    #[error("{step}: data connection: {cause}")]
+    #[error("{step}: data connection: {}", broke(cause))]
     Data {
         /// The command it was opened for.
         step: &'static str,
@@ -95,6 +95,10 @@ pub enum FtpError {
     /// A listing went over a limit, or the server cut it.
     #[error("listing incomplete: {0}")]
     ListingCut(String),
+    /// The listing is that of a directory above the one that was asked for (Globus GridFTP ends a path at its first byte
+    /// beyond ASCII).
+    #[error("the server lists a directory above it in its place")]
+    ListingOfAnother,
     /// Nothing of a listing could be read.
     #[error("listing not understood, first line: {0}")]
     ListingUnreadable(String),
@@ -142,6 +146,7 @@ impl FtpError {
             Self::Refused { .. }
             | Self::TooSlow { .. }
             | Self::ListingCut(_)
+            | Self::ListingOfAnother
             | Self::ListingUnreadable(_) => Blame::Entry,
             Self::TooManyLogins(_) => Blame::TooManyLogins,
             Self::LoginRefused(_) | Self::AccountAsked(_) => Blame::Login,
@@ -154,6 +159,16 @@ impl FtpError {
             | Self::Tls(_)
             | Self::Data { .. } => Blame::Connection,
         }
+    }
+}
+
+/// How a connection broke; rustls points its users to a page of its manual instead of saying who did what.
+pub(super) fn broke(cause: &io::Error) -> String {
+    let text = cause.to_string();
+    if text.contains("close_notify") {
+        "the server closed it without TLS close_notify".to_owned()
+    } else {
+        text
     }
 }
 
@@ -243,6 +258,18 @@ mod tests {
             assert_eq!(blame(reply(account)), Blame::Login, "{account}");
         }
         assert_eq!(blame(reply("500 unknown command")), Blame::Entry);
+    }
+
+    #[test]
+    fn how_a_connection_broke_is_said_without_the_manual_of_a_library() {
+        let text = "peer closed connection without sending TLS close_notify: https://docs.rs/rustls/latest/";
+        let cause = || io::Error::new(io::ErrorKind::UnexpectedEof, text);
+        for error in
+            [FtpError::Lost { step: "PASV", cause: cause() }, FtpError::Data { step: "RETR", cause: cause() }]
+        {
+            let said = error.to_string();
+            assert!(said.contains("without TLS close_notify") && !said.contains("http"), "{said}");
+        }
     }
 
     #[test]

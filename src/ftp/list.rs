@@ -281,6 +281,12 @@ impl<'s> Listing<'s> {
     pub fn is_on_trial(&self) -> bool {
         self.is_on_trial
     }
+
+    /// What the server calls the directory that it lists, as far as that was read; see [`Summary::own_unique`].
+    #[must_use]
+    pub fn own_unique(&self) -> Option<u64> {
+        self.parser.own_unique()
+    }
 }
 
 impl Listing<'_> {

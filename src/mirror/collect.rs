@@ -211,8 +211,11 @@ fn report(
                 _ => log::Level::Warn,
             };
             // whole seconds, never too few
-            let wait = words::duration(Duration::from_secs(wait.as_secs_f64().ceil() as u64));
-            log::log!(level, "server={name} scan failed: {text}; next try in {wait}");
+            let next = match wait.as_secs_f64().ceil() as u64 {
+                0 => "next try at once".to_owned(),
+                seconds => format!("next try in {}", words::duration(Duration::from_secs(seconds))),
+            };
+            log::log!(level, "server={name} scan failed: {text}; {next}");
             server.memory.borrow_mut().take_fault();
             server.progress.update(|status| status.last_error = Some(text));
         }

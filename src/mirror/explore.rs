@@ -48,6 +48,8 @@ struct Directory<'s, 'v> {
     is_quiet: bool,
     /// Entries of a listing that may be of another directory, as long as that is not settled.
     on_trial: Option<Vec<Entry>>,
+    /// What the listing itself calls the directory, where it says.
+    own: Option<u64>,
 }
 
 /// Lists the directory of `job`, and queues what is found. Entries are used as they come, a thousand together:
@@ -115,7 +117,7 @@ enum Walk {
     SameAgain,
     /// Another way of listing is used from now on.
     Again,
-    Done(Walked),
+    Done(Box<Walked>),
 }
 
 /// Lists the directory, and again as long as the way in which it is listed changes.
@@ -160,6 +162,7 @@ async fn walk(
     let mut entries = Vec::new();
     loop {
         let more = listing.next(&mut entries).await;
+        directory.own = listing.own_unique();
         directory.take(&mut entries).await?;
         match more {
             Ok(true) => {}
@@ -177,6 +180,9 @@ async fn walk(
         directory.use_what_came().await?;
         return verdict.map(|_| Walk::Again);
     };
+    if directory.is_another() {
+        return Err(RemoteError::listing_of_another());
+    }
     let expected = job.depth == 0 || scan.server.memory.borrow().was_filled(&job.path);
     if let Verdict::Again(told) = session.settle(&job.path, summary, expected).await? {
         if let Some(told) = told {
@@ -196,7 +202,7 @@ async fn walk(
         directory.use_all(known).await?;
     }
     let Directory { files, is_quiet, .. } = directory;
-    Ok(Walk::Done(Walked { summary: verdict?, files, listing: fingerprint, is_quiet }))
+    Ok(Walk::Done(Box::new(Walked { summary: verdict?, files, listing: fingerprint, is_quiet })))
 }
 
 /// The directory in the mirror, made where it is missing.
@@ -219,11 +225,31 @@ impl<'s, 'v> Directory<'s, 'v> {
     /// Nothing of it yet; it is made in the mirror.
     fn of(scan: &'s Scan<'v>, job: &'s DirectoryJob) -> Result<Self, RemoteError> {
         let (home, subdirectories, zips) = (home(scan, job)?, Vec::new(), Vec::new());
-        Ok(Self { scan, job, home, subdirectories, zips, part: 0, files: 0, is_quiet: true, on_trial: None })
+        Ok(Self {
+            scan,
+            job,
+            home,
+            subdirectories,
+            zips,
+            part: 0,
+            files: 0,
+            is_quiet: true,
+            on_trial: None,
+            own: None,
+        })
+    }
+
+    /// Whether the listing says of itself that it is of a directory above.
+    fn is_another(&self) -> bool {
+        self.job.is_another(self.own)
     }
 
     /// Takes entries as they come; those on trial are kept, as far as their number allows.
     async fn take(&mut self, entries: &mut Vec<Entry>) -> Result<(), RemoteError> {
+        if self.is_another() {
+            entries.clear();
+            return Ok(());
+        }
         match &mut self.on_trial {
             Some(kept) if kept.len() + entries.len() <= MAX_ON_TRIAL => kept.append(entries),
             Some(_) => {
@@ -243,6 +269,9 @@ impl<'s, 'v> Directory<'s, 'v> {
 
     /// A listing broke off: what came is true, and used, unless it may be of another directory.
     async fn use_what_came(&mut self) -> Result<(), RemoteError> {
+        if self.is_another() {
+            return Ok(());
+        }
         let of_another =
             |entry: &Entry| entry.kind == Kind::Directory && self.job.path.has_component(entry.name.wire());
         if self.on_trial.as_ref().is_some_and(|kept| kept.iter().any(of_another)) {
@@ -291,7 +320,7 @@ impl<'s, 'v> Directory<'s, 'v> {
     /// Queues what was taken; `listing` is its fingerprint where it is complete and tells anything.
     async fn use_all(&mut self, listing: Option<u64>) -> Result<(), RemoteError> {
         let Self { job, .. } = self;
-        let lineage = Rc::new(Lineage { unique: job.unique, listing, above: job.above.clone() });
+        let lineage = Rc::new(Lineage { unique: job.unique.or(self.own), listing, above: job.above.clone() });
         for (name, unique) in std::mem::take(&mut self.subdirectories) {
             self.descend(&name, unique, &lineage);
         }

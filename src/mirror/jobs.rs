@@ -47,6 +47,16 @@ pub struct DirectoryJob {
     pub tries: u32,
 }
 
+impl DirectoryJob {
+    /// Whether a listing of what the server calls `own` is that of a directory above this one, though the server called
+    /// this one otherwise.
+    #[must_use]
+    pub fn is_another(&self, own: Option<u64>) -> bool {
+        let differs = own.is_some() && self.unique.is_some() && own != self.unique;
+        differs && Lineage::upwards(self.above.as_ref()).any(|above| above.unique == own)
+    }
+}
+
 /// A directory that others are below of, and those above it.
 #[derive(Debug)]
 pub struct Lineage {

@@ -129,13 +129,20 @@ async fn list(
             }
             return Err(RemoteError::listing_cut("each way of listing it contradicts the others"));
         }
+        if job.is_another(summary.own_unique) {
+            return Err(RemoteError::listing_of_another());
+        }
         let fingerprint = summary.is_telling.then_some(summary.fingerprint);
         if let Some(fingerprint) = fingerprint
             && is_loop(session, settings.encoding, job, fingerprint).await?
         {
             return Ok(Listed::default());
         }
-        let lineage = Rc::new(Lineage { unique: job.unique, listing: fingerprint, above: job.above.clone() });
+        let lineage = Rc::new(Lineage {
+            unique: job.unique.or(summary.own_unique),
+            listing: fingerprint,
+            above: job.above.clone(),
+        });
         let is_new = |unique: Option<u64>| {
             unique.is_none() || Lineage::upwards(Some(&lineage)).all(|above| above.unique != unique)
         };

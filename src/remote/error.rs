@@ -58,6 +58,12 @@ impl RemoteError {
         Self::Ftp(FtpError::ListingCut(reason.to_owned()))
     }
 
+    /// A listing that is of another directory.
+    #[must_use]
+    pub fn listing_of_another() -> Self {
+        Self::Ftp(FtpError::ListingOfAnother)
+    }
+
     /// Whether the server, or a limit of ours, cut a listing.
     #[must_use]
     pub fn is_cut_listing(&self) -> bool {

@@ -155,6 +155,15 @@ impl Listing<'_> {
         }
     }
 
+    /// What the server calls the directory that it lists, as far as that was read; see [`Summary::own_unique`].
+    #[must_use]
+    pub fn own_unique(&self) -> Option<u64> {
+        match self {
+            Self::Ftp(listing) => listing.own_unique(),
+            Self::Sftp(_) => None,
+        }
+    }
+
     /// What was read so far; at its end, the whole listing.
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {

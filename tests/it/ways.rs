@@ -69,6 +69,27 @@ fn mlsd_that_knows_paths_from_the_root_alone_shows_the_same_in_every_scan() {
 }
 
 #[test]
+fn a_listing_that_calls_itself_a_directory_above_is_a_fault_and_nothing_of_it_is_used() {
+    let ftp = ScriptedServer::start();
+    put(&ftp, "/1.zip", zip(1, 2000));
+    put(&ftp, "/d/2.zip", zip(2, 2000));
+    // as Globus GridFTP lists what has a name beyond ASCII: the path ends at the first such byte
+    let facts = "modify=20261101000000;size=2000";
+    let root = format!(
+        "type=cdir;unique=U0; .\r\ntype=file;{facts};unique=U1; 1.zip\r\ntype=dir;unique=U2; d\r\ntype=dir;unique=U3; 空\r\n"
+    );
+    ftp.make_directory("/空");
+    ftp.rule(Rule::on("MLSD").about("/").content(&root));
+    ftp.rule(Rule::on("MLSD").about("/空").content(&root));
+    let service = one(&ftp).started().run();
+    recorded(&service, 2);
+    error_shown(&service, "/空: MLSD: the server lists a directory above it in its place");
+    rescanned(&ftp, 2);
+    assert_eq!(names(&service), ["omc01/1.zip", "omc01/d/2.zip"]);
+    assert!(!service.root().join("omc01/空/d").try_exists().unwrap());
+}
+
+#[test]
 fn directories_that_come_out_empty_below_the_first_are_looked_at_another_way() {
     let ftp = tree();
     ftp.rule(Rule::on("MLSD").about("/MR/d1").content(""));

@@ -53,15 +53,24 @@ pub(super) fn read(line: &[u8]) -> Option<Line<'_>> {
 
 /// A number for the `unique` fact of a line that was read before.
 pub(super) fn unique(line: &[u8]) -> Option<u64> {
-    let (facts, _) = split(fields::trim_start(line))?;
-    let value = |fact: &[u8]| {
-        let (name, value) = fact.split_at_checked(7)?;
-        name.eq_ignore_ascii_case(b"unique=").then(|| value.to_ascii_lowercase())
-    };
-    let value = facts.split(|byte| *byte == b';').find_map(value).filter(|value| !value.is_empty())?;
+    let value = fact(line, b"unique=").filter(|value| !value.is_empty())?;
     let mut hasher = DefaultHasher::new();
     value.hash(&mut hasher);
     Some(hasher.finish())
+}
+
+/// The same where the line is about the directory that is listed (`type=cdir`, RFC 3659 section 7.5.1.2).
+pub(super) fn own_unique(line: &[u8]) -> Option<u64> {
+    fact(line, b"type=").filter(|value| value == b"cdir").and_then(|_| unique(line))
+}
+
+/// The value of a fact, in lower case; `name` ends with the equals sign.
+fn fact(line: &[u8], name: &[u8]) -> Option<Vec<u8>> {
+    let (facts, _) = split(fields::trim_start(line))?;
+    facts.split(|byte| *byte == b';').find_map(|fact| {
+        let (before, value) = fact.split_at_checked(name.len())?;
+        before.eq_ignore_ascii_case(name).then(|| value.to_ascii_lowercase())
+    })
 }
 
 /// The facts and the name, which is all that follows the blank behind the last fact.

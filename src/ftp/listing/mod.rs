@@ -100,6 +100,8 @@ pub struct Summary {
     /// One of the directories has the name of a component of the path, where that is watched for
     /// ([`ListingParser::watch_for`]): the listing may be of a directory above.
     pub shows_itself: bool,
+    /// Of the directory itself, what [`Entry::unique`] is of those in it; where MLSD shows it (`type=cdir`).
+    pub own_unique: Option<u64>,
     /// At least one file came with size and time, without which equal fingerprints say little.
     pub is_telling: bool,
 }
@@ -272,6 +274,12 @@ impl ListingParser {
         self.summary.entries
     }
 
+    /// What [`Summary::own_unique`] will be, as far as the listing was read.
+    #[must_use]
+    pub fn own_unique(&self) -> Option<u64> {
+        self.summary.own_unique
+    }
+
     /// Whether a limit was passed, so that reading on is of no use.
     #[must_use]
     pub fn is_over_limit(&self) -> bool {
@@ -336,7 +344,11 @@ impl ListingParser {
 
     fn use_line(&mut self, line: &[u8], entries: &mut Vec<Entry>) {
         match read_line(self.format, line) {
-            Some(Line::Furniture) => {}
+            Some(Line::Furniture) => {
+                if matches!(self.format, Format::Mlsd) {
+                    self.summary.own_unique = self.summary.own_unique.or_else(|| mlsd::own_unique(line));
+                }
+            }
             Some(Line::Special) => self.count_special(line),
             Some(Line::Entry { name, kind, facts }) => {
                 let unique = match (self.format, kind) {
