@@ -60,7 +60,7 @@ fn it_says_what_is_left_out_and_by_which_settings() {
     let said = line(&output, "omc01");
     assert!(
         said.contains(
-            "/: 1 directories, 2 zips, 2 of them left out; left out by since 2000-01-01T00:00:00Z, exclude"
+            "/: 1 directory, 2 zips, 2 of them left out; left out by since 2000-01-01T00:00:00Z, exclude"
         ),
         "{said}"
     );

@@ -125,7 +125,10 @@ fn every_guide_is_there_in_both_languages_with_the_same_commands() {
 fn every_row_of_the_page_about_servers_names_a_test_or_says_why_there_is_none() {
     let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/servers.md");
     let text = fs::read_to_string(page).expect("the page");
-    let rows: Vec<_> = text.lines().filter(|line| line.starts_with("| ")).collect();
+    // what was measured against real servers is no promise
+    let (promises, _) =
+        text.split_once("\n## Servers it was run against\n").expect("the table of real servers");
+    let rows: Vec<_> = promises.lines().filter(|line| line.starts_with("| ")).collect();
     let heads = rows.iter().filter(|row| row.ends_with("| test |") || row.starts_with("| server |")).count();
     let untested = |row: &&&str| !row.contains("::") && !row.contains("nothing to test");
     assert_eq!(rows.iter().filter(untested).count(), heads, "{:#?}", rows.iter().filter(untested));

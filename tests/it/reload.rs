@@ -276,9 +276,9 @@ fn a_stopped_service_is_changed_too_and_begins_with_what_it_is_then() {
     assert_eq!(answer, "ok: 1 server added, 1 removed");
     assert_eq!(service.server_status("omc02")["state"], "stopped");
     assert_eq!((one.connections(), two.connections()), (0, 0), "nothing begins by itself");
-    assert_eq!(service.command("start"), "ok: started 1 servers");
+    assert_eq!(service.command("start"), "ok: started 1 server");
     goes_on(&service, "omc02");
-    assert_eq!(service.command("stop"), "ok: stopped 1 servers");
+    assert_eq!(service.command("stop"), "ok: stopped 1 server");
     assert_eq!(reload(&mut service, &[Server::scripted("omc01", &one)]), "ok: 1 server added, 1 removed");
     assert_eq!((one.connections(), service.status()["running"].as_bool()), (0, Some(false)));
 }

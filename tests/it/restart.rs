@@ -132,6 +132,7 @@ fn what_is_half_downloaded_when_it_is_killed_is_resumed_by_the_next_process() {
 #[test]
 fn the_interval_counts_from_the_start_of_one_scan_to_the_start_of_the_next() {
     let ftp = ScriptedServer::start();
+    ftp.put("/1.zip", File::new(zip(1, 2000)));
     ftp.rule(Rule::on("MLSD").delay(Duration::from_millis(700)));
     let _service = one(&ftp).interval("1s").started().run();
     // five by MLSD; at first contact the root is listed by LIST as well, to compare
