@@ -142,7 +142,7 @@ fn confirm_records(settings: &Settings, order: Order, view: &View) -> anyhow::Re
     writeln!(out, "{zips} zips lie in {}, of which the records know nothing", root.display())?;
     writeln!(
         out,
-        "confirmed, they are nobody's: never deleted nor announced, and a zip of the same path is not fetched; \
+        "confirmed, they are left alone: never deleted nor announced, and a zip of the same path is not fetched; \
          everything else that the servers show counts as new"
     )?;
     writeln!(out, "'mrosync records mark --local' takes them over instead")?;

@@ -280,7 +280,7 @@ enum Change {
     Requeue(ChangeArguments),
     /// Count files as fetched that are not on record, without fetching them
     Mark(MarkArguments),
-    /// Confirm records that are new beside a mirror with zips, which are left alone as nobody's
+    /// Accept new records although zips lie in the mirror; those zips are left alone
     Confirm(AdoptArguments),
 }
 

@@ -41,7 +41,7 @@ pub enum FetchError {
         /// By the listing, or by SIZE after the transfer.
         shown: u64,
     },
-    /// The data connection was reset, or TLS ended without its goodbye, before all had come. What came is kept.
+    /// The data connection was reset, or TLS ended without close_notify, before all had come. What came is kept.
     #[error("the data connection broke after {received} of {shown} bytes")]
     Broken {
         /// Bytes in the partial file.

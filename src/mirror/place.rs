@@ -64,27 +64,27 @@ impl Reason {
         match self {
             Self::Unmarked { present } => format!(
                 "{root} is not the mirror of the records, which say that {} lie there: it has no marker \
-                 (.partial/.mirror). {held} until it is back: mount its disk; if the mirror was moved or restored, {adopt}",
+                 (.partial/.mirror); {held} until it is back: mount its disk; if the mirror was moved or restored, {adopt}",
                 files(*present)
             ),
             Self::Another { present } => format!(
                 "{root} is another mirror than that of the records, which say that {} lie there: its marker \
-                 (.partial/.mirror) is another. {held} until the right one is back: mount its disk; if this one is \
+                 (.partial/.mirror) is another; {held} until the right one is back: mount its disk; if this one is \
                  meant, {adopt}",
                 files(*present)
             ),
             Self::Gone(absence) => format!(
-                "{} of {} are gone from {root} at once. {held} until they are back: mount their disk; if they were \
+                "{} of {} are gone from {root} at once; {held} until they are back: mount their disk; if they were \
                  deleted on purpose, {adopt}",
                 absence.gone,
                 files(absence.of)
             ),
             Self::NewRecords { zips } => format!(
-                "the records are new and know nothing of the zips in {root} ({zips} or more). {held} until that is \
+                "the records are new and know nothing of the zips in {root} ({zips} or more); {held} until that is \
                  decided: put the right database back (records.path); or 'mrosync records mark --local' takes the \
                  files over; or 'mrosync records confirm --dry-run' says what leaving them alone would mean"
             ),
-            Self::Unusable(error) => format!("{error}. {held} until {root} can be used"),
+            Self::Unusable(error) => format!("{error}; {held} until {root} can be used"),
         }
     }
 

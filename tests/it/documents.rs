@@ -136,3 +136,103 @@ fn every_row_of_the_page_about_servers_names_a_test_or_says_why_there_is_none() 
     assert_eq!(complaints.count(), 27);
     assert!(!text.contains("| — |"));
 }
+
+/// The sources of the program, without their tests.
+fn program(folder: &Path) -> String {
+    let entries = fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
+    let text = |path: std::path::PathBuf| match path.is_dir() {
+        true => program(&path),
+        false => fs::read_to_string(path)
+            .unwrap_or_default()
+            .split("#[cfg(test)]\nmod ")
+            .next()
+            .unwrap_or_default()
+            .to_owned(),
+    };
+    entries.map(text).collect()
+}
+
+/// The longest part without a value of each text that is logged by `call`.
+fn logged(program: &str, call: &str) -> BTreeSet<String> {
+    let calls =
+        program.split(call).skip(1).filter_map(|rest| rest.split(';').next().filter(|_| rest.contains('"')));
+    let texts = calls.filter_map(|arguments| arguments.split('"').nth(1).map(str::to_owned));
+    let joined = texts.map(|text| text.split("\\\n").map(str::trim_start).collect::<String>());
+    let parts = joined.filter_map(|text| {
+        let parts = text.split('{').map(|part| part.rsplit('}').next().unwrap_or_default().trim().to_owned());
+        parts.max_by_key(String::len)
+    });
+    parts.filter(|part| part.contains(' ')).collect()
+}
+
+#[test]
+fn every_warning_and_error_that_the_program_logs_is_explained_in_both_languages() {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let program = program(&top.join("src"));
+    let lines: BTreeSet<_> =
+        ["log::warn!(", "log::error!("].iter().flat_map(|call| logged(&program, call)).collect();
+    assert!(lines.len() > 30, "{lines:?}");
+    for page in ["docs/when-things-go-wrong.md", "docs/when-things-go-wrong.zh-CN.md"] {
+        let text = fs::read_to_string(top.join(page)).expect("the page");
+        let explained = |line: &&String| {
+            let words: Vec<_> = line.trim_matches([':', ' ']).split(' ').collect();
+            words.windows(words.len().min(3)).any(|words| text.contains(&words.join(" ")))
+        };
+        let missing: Vec<_> = lines.iter().filter(|line| !explained(line)).collect();
+        assert!(missing.is_empty(), "{page} has no row for {missing:#?}");
+    }
+}
+
+#[test]
+fn no_table_of_the_documents_has_two_rows_of_the_same_name() {
+    for (page, text) in pages() {
+        let mut seen = BTreeSet::new();
+        for line in text.lines() {
+            match line.strip_prefix("| ").and_then(|row| row.split(" | ").next()) {
+                // a command goes by its name, whatever its options
+                Some(name) => {
+                    let name = name.split(" [").next().unwrap_or_default();
+                    assert!(seen.insert(name), "{page:?}: {name}");
+                }
+                None => seen.clear(),
+            }
+        }
+    }
+}
+
+/// The keys of `value`, those inside of it as paths.
+fn keys(value: &serde_json::Value, before: &str) -> BTreeSet<String> {
+    match value {
+        serde_json::Value::Object(entries) => {
+            let path = |key: &str| format!("{before}{key}");
+            let inside = entries.iter().flat_map(|(key, value)| keys(value, &format!("{before}{key}.")));
+            inside.chain(entries.keys().map(|key| path(key))).collect()
+        }
+        serde_json::Value::Array(values) => values.iter().flat_map(|value| keys(value, before)).collect(),
+        _ => BTreeSet::new(),
+    }
+}
+
+#[test]
+fn the_documents_show_every_field_of_the_status() {
+    let status = ServiceStatus {
+        running: true,
+        uptime_seconds: 1.0,
+        disk: Default::default(),
+        notify: Default::default(),
+        mirror: Default::default(),
+        servers: vec![ServerStatus::default()],
+        process: Default::default(),
+    };
+    let printed = keys(&serde_json::to_value(&status).expect("the status"), "");
+    for page in ["interface.md", "monitoring.md", "monitoring.zh-CN.md"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(page);
+        let text = fs::read_to_string(path).expect("the page");
+        let shown =
+            text.split("```json\n").find(|block| block.starts_with("{\"running\"")).expect("the status");
+        let shown = shown.split("```").next().unwrap_or_default();
+        let shown = keys(&serde_json::from_str(shown).expect("JSON"), "");
+        let missing: Vec<_> = printed.difference(&shown).collect();
+        assert!(missing.is_empty(), "{page} does not show {missing:?}");
+    }
+}

@@ -23,7 +23,7 @@ fn behind(relay: &TlsRelay, ftp: &ScriptedServer, tls: &str) -> Setup {
 }
 
 #[test]
-fn data_that_ends_without_the_goodbye_of_tls_is_taken_only_where_size_or_content_prove_it() {
+fn data_that_ends_without_close_notify_of_tls_is_taken_only_where_size_or_content_prove_it() {
     for says_goodbye in [true, false] {
         let ftp = ScriptedServer::start();
         let (sized, unsized_one, cut) = (zip(1, 50_000), noise(2, 30_000), noise(3, 30_000));
