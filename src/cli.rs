@@ -34,7 +34,7 @@ pub enum Command {
         /// Start the scanners at once instead of waiting for `start`.
         start: bool,
     },
-    /// Probe the configuration, the servers, the records, the disk and the notify host.
+    /// Probe the configuration, the servers, the records, the mirror, the disk, the notify host and what `run` opens.
     Check,
     /// A console command for the running service.
     Ctl(CtlCommand),
@@ -213,7 +213,8 @@ enum Verb {
         #[arg(long)]
         start: bool,
     },
-    /// Validate the configuration and probe each server, the records, the disk and the notify host
+    /// Validate the configuration and probe each server, the records, the mirror, the disk, the notify host and all that
+    /// the service has to open
     Check {
         #[command(flatten)]
         config: Config,
