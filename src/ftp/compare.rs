@@ -89,6 +89,9 @@ impl Session {
         expected: bool,
     ) -> Result<Verdict, FtpError> {
         let Some(way) = self.listed_by.take() else { return Ok(Verdict::Stands) };
+        if expected && summary.is_empty() && self.shows_more_as_text(path, way).await? {
+            return Ok(Verdict::Again(Some(AS_TEXT.to_owned())));
+        }
         let seems_empty = summary.is_empty() && way.is_mlsd();
         let doubtful = seems_empty && (expected || self.doubts_emptiness(expected));
         if !self.is_on_trial(way) && !doubtful {
@@ -116,6 +119,28 @@ impl Session {
             self.confirm_empty(path).await?;
         }
         Ok(Verdict::Stands)
+    }
+
+    /// Whether a directory of which LIST shows nothing is listed under TYPE A, as RFC 959 has it (section 4.1.3). Looked at
+    /// once, as long as LIST has shown nothing at all; from then on that type is used.
+    async fn shows_more_as_text(&mut self, path: &RemotePath, way: Way) -> Result<bool, FtpError> {
+        let learned = Rc::clone(&self.learned);
+        let ways = &learned.ways;
+        if way.is_mlsd()
+            || ways.has_worked(way)
+            || ways.wants_text.get()
+            || ways.looked_at_as_text.replace(true)
+        {
+            return Ok(false);
+        }
+        ways.wants_text.set(true);
+        let seen = self.seen_by(way, path).await;
+        let shows_more = matches!(&seen, Ok(Some((names, _))) if !names.is_empty());
+        ways.wants_text.set(shows_more);
+        match seen {
+            Err(error) if !self.is_reusable() => Err(error),
+            _ => Ok(shows_more),
+        }
     }
 
     fn doubts_emptiness(&self, expected: bool) -> bool {
@@ -159,8 +184,8 @@ impl Session {
         if !summary.shows_itself || learned.ways.honours_path.get() {
             return Ok((None, was_entered));
         }
-        let better = self.leads_elsewhere(path, way, summary).await?;
-        learned.ways.honours_path.set(better.is_none());
+        let (better, is_settled) = self.leads_elsewhere(path, way, summary).await?;
+        learned.ways.honours_path.set(better.is_none() && is_settled);
         Ok((better, was_entered))
     }
 
@@ -195,24 +220,36 @@ impl Session {
         Ok((differs.then_some(Way::CwdMlsd), Some(count)))
     }
 
-    /// A directory holds one of its own name, or the path was ignored. Answers the way that shows it otherwise.
+    /// A directory holds one of its own name, or the path was ignored. Answers the way that shows it otherwise, and
+    /// whether the matter is settled.
     async fn leads_elsewhere(
         &mut self,
         path: &RemotePath,
         way: Way,
         summary: &Summary,
-    ) -> Result<Option<Way>, FtpError> {
+    ) -> Result<(Option<Way>, bool), FtpError> {
+        let (mut seen_within, mut is_settled) = (way.enters(), true);
         for other in self.learned.ways.others(self.choice(), way) {
             let Some((names, shows_itself)) = self.seen_by(other, path).await? else { continue };
             let is_same = summary.names.as_ref().is_none_or(|before| are_same(before, &names));
-            match other.enters() && !way.enters() {
-                // whatever the directory holds, it is what is seen from within
-                true => return Ok((!is_same).then_some(other)),
-                false if !is_same && !shows_itself && !names.is_empty() => return Ok(Some(other)),
-                false => {}
+            if other.enters() && !seen_within {
+                seen_within = true;
+                // whatever the directory holds, it is what is seen from within; unless MLSD shows the root everywhere
+                if !is_same || !shows_itself {
+                    return Ok(((!is_same).then_some(other), true));
+                }
+            } else if !is_same && !shows_itself {
+                // what LIST shows as a link, MLSD may show as a directory
+                let before = summary.names.as_deref().unwrap_or_default();
+                let merely_less = way.is_mlsd() && !other.is_mlsd() && lost(&names, &[before]).is_empty();
+                if !names.is_empty() && !merely_less {
+                    return Ok((Some(other), true));
+                }
+                // it may be empty, and another directory will tell
+                is_settled &= !names.is_empty();
             }
         }
-        Ok(None)
+        Ok((None, is_settled))
     }
 
     async fn names_by(&mut self, way: Way, path: &RemotePath) -> Result<Option<Vec<u64>>, FtpError> {
@@ -250,6 +287,9 @@ impl Session {
         }
     }
 }
+
+/// Why the type is another one from now on.
+const AS_TEXT: &str = "LIST shows nothing under TYPE I; TYPE A is used from now on";
 
 /// Why another way is used, in words.
 fn reason(way: Way, better: Way) -> String {

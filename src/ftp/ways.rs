@@ -84,6 +84,8 @@ pub(super) struct Ways {
     shown: Cell<Option<Way>>,
     /// Listings are refused unless the type is ASCII.
     pub(super) wants_text: Cell<bool>,
+    /// A directory of which LIST showed nothing was looked at under TYPE A.
+    pub(super) looked_at_as_text: Cell<bool>,
     /// A listing was seen that was surely of the directory asked for.
     pub(super) honours_path: Cell<bool>,
     /// Directories looked at a second time because they seemed empty.
@@ -202,6 +204,7 @@ impl Ways {
             self.worked.set(0);
             self.misses.set(0);
             self.wants_text.set(false);
+            self.looked_at_as_text.set(false);
             self.honours_path.set(false);
         }
     }

@@ -3,7 +3,7 @@
 use crate::steps::{
     SOON, content, error_shown, faultless, logged, names, one, put, recorded, rescanned, shown, with,
 };
-use crate::support::scripted::{Paths, Rule, ScriptedServer};
+use crate::support::scripted::{AsImage, Paths, Rule, ScriptedServer};
 use crate::support::zips::zip;
 
 /// Zips in directories below each other, one of which is named like the one above it.
@@ -50,6 +50,27 @@ fn a_server_that_ignores_the_directory_that_is_entered_is_given_the_path() {
         (FOUR.map(str::to_owned).to_vec(), "LIST path".into())
     );
     assert!(!service.root().join("omc01/MR/MR").try_exists().unwrap());
+}
+
+#[test]
+fn mlsd_that_shows_the_root_whatever_it_is_asked_for_gives_way_to_list() {
+    for first in ["", "type=dir;modify=20261101000000; A\r\n"] {
+        let ftp = tree();
+        let facts = "modify=20261101000000";
+        let root = format!("{first}type=dir;{facts}; MR\r\ntype=file;{facts};size=2000; 0.zip\r\n");
+        put(&ftp, "/0.zip", zip(9, 2000));
+        if !first.is_empty() {
+            // where nothing is seen from within, nothing is settled
+            ftp.make_directory("/A");
+        }
+        ftp.rule(Rule::on("MLSD").content(&root));
+        let service = with(&ftp, &[("connections", "1")]).started().run();
+        recorded(&service, 5);
+        faultless(&service);
+        assert_eq!(names(&service), [&["omc01/0.zip"][..], &FOUR].concat());
+        assert_eq!(shown(&service, "listing"), "CWD+LIST");
+        assert!(!service.root().join("omc01/MR/MR").try_exists().unwrap());
+    }
 }
 
 #[test]
@@ -157,7 +178,7 @@ fn listings_that_are_refused_under_type_i_are_asked_for_under_type_a() {
     for mlsd in [false, true] {
         let ftp = tree();
         ftp.manner(|manner| (manner.mlsd_in_feat, manner.mlsd_works) = (mlsd, mlsd));
-        ftp.manner(|manner| manner.lists_text_alone = true);
+        ftp.manner(|manner| manner.lists_as_image = AsImage::Refused);
         let service = one(&ftp).started().run();
         recorded(&service, 4);
         faultless(&service);
@@ -170,6 +191,19 @@ fn listings_that_are_refused_under_type_i_are_asked_for_under_type_a() {
         let said = String::from_utf8(output.stdout).unwrap();
         assert!(said.contains(&format!("lists by {way}")), "{said}");
     }
+}
+
+#[test]
+fn a_listing_that_is_empty_under_type_i_is_looked_at_under_type_a() {
+    let ftp = tree();
+    ftp.manner(|manner| (manner.mlsd_in_feat, manner.mlsd_works) = (false, false));
+    ftp.manner(|manner| manner.lists_as_image = AsImage::Empty);
+    let service = one(&ftp).started().run();
+    recorded(&service, 4);
+    faultless(&service);
+    assert_eq!(shown(&service, "listing"), "CWD+LIST, TYPE A");
+    assert_eq!(content(&service, "omc01/MR/1.zip"), zip(0, 2000));
+    assert_eq!(logged(&service, "LIST shows nothing under TYPE I; TYPE A is used from now on").len(), 1);
 }
 
 #[test]

@@ -23,6 +23,9 @@ const LINKS: [&[u8]; 2] = [b"os.unix=slink", b"os.unix=symlink"];
 const STRICT: [&[u8]; 8] =
     [b"type", b"size", b"sizd", b"modify", b"create", b"perm", b"unique", b"unix.mode"];
 
+/// How the names of facts begin that are a system's or a server's own.
+const OWN: [&[u8]; 2] = [b"unix.", b"x."];
+
 /// What the facts of one line amount to.
 #[derive(Default)]
 struct Facts {
@@ -67,7 +70,7 @@ pub(super) fn own_unique(line: &[u8]) -> Option<u64> {
 /// The value of a fact, in lower case; `name` ends with the equals sign.
 fn fact(line: &[u8], name: &[u8]) -> Option<Vec<u8>> {
     let (facts, _) = split(fields::trim_start(line))?;
-    facts.split(|byte| *byte == b';').find_map(|fact| {
+    facts.split(|byte| *byte == b';').map(fields::trim_start).find_map(|fact| {
         let (before, value) = fact.split_at_checked(name.len())?;
         before.eq_ignore_ascii_case(name).then(|| value.to_ascii_lowercase())
     })
@@ -77,13 +80,19 @@ fn fact(line: &[u8], name: &[u8]) -> Option<Vec<u8>> {
 ///
 /// Values should hold no blanks (RFC 3659 section 7.2), and do: the target of a link, which is part of its type in
 /// some servers, or a group such as `domain users`. There a blank belongs to the value where the facts go on behind
-/// it. Facts of which the RFC says how they look end at a blank, though no semicolon stands before it.
+/// it. Facts of which the RFC says how they look end at a blank, though no semicolon stands before it. And a blank between
+/// two facts is neither the end nor a part of them, where the one behind it is such a fact, or one of a system, and has
+/// not been there yet.
 fn split(line: &[u8]) -> Option<(&[u8], &[u8])> {
     let mut end = 0;
     loop {
         let rest = line.get(end..)?;
         if end > 0 && rest.first() == Some(&b' ') {
-            break;
+            if !goes_on_behind_blank(line, end) {
+                break;
+            }
+            end += 1;
+            continue;
         }
         let equals = key_length(rest)?;
         let (key, value) = rest.split_at_checked(equals)?;
@@ -105,6 +114,32 @@ fn split(line: &[u8]) -> Option<(&[u8], &[u8])> {
     }
     let (facts, name) = line.split_at_checked(end)?;
     Some((facts, fields::after_one_blank(name)?))
+}
+
+/// Whether the blank at `end` stands between two facts, and not before a name that looks like facts.
+fn goes_on_behind_blank(line: &[u8], end: usize) -> bool {
+    let Some((before, rest)) = line.split_at_checked(end) else { return false };
+    let rest = rest.get(1..).unwrap_or_default();
+    let Some((key, value)) = key_length(rest).and_then(|length| rest.split_at_checked(length)) else {
+        return false;
+    };
+    let Some(semicolon) = value.iter().position(|byte| *byte == b';') else { return false };
+    let (value, after) = value.split_at_checked(semicolon).unwrap_or_default();
+    let was_there = |fact: &[u8]| {
+        let fact = fields::trim_start(fact);
+        starts_with(fact, key) && fact.get(key.len()) == Some(&b'=')
+    };
+    let is_strict = STRICT.iter().any(|strict| strict.eq_ignore_ascii_case(key));
+    let is_own = OWN.iter().any(|own| starts_with(key, own));
+    let is_followed =
+        after.get(1..).is_some_and(|after| after.first() == Some(&b' ') || key_length(after).is_some());
+    (is_own || is_strict && !value.contains(&b' '))
+        && is_followed
+        && !before.split(|byte| *byte == b';').any(was_there)
+}
+
+fn starts_with(text: &[u8], start: &[u8]) -> bool {
+    text.get(..start.len()).is_some_and(|text| text.eq_ignore_ascii_case(start))
 }
 
 /// The length of a fact's name, where there is one with its equals sign.
@@ -131,7 +166,7 @@ fn is_system_type(key: &[u8], value: &[u8]) -> bool {
 /// `None` where one of them is no fact, so that prose is not taken for a name.
 fn read_facts(text: &[u8]) -> Option<Facts> {
     let mut facts = Facts::default();
-    for fact in text.split(|byte| *byte == b';').filter(|fact| !fact.is_empty()) {
+    for fact in text.split(|byte| *byte == b';').map(fields::trim_start).filter(|fact| !fact.is_empty()) {
         let equals = fact.iter().position(|byte| *byte == b'=')?;
         let (name, value) = fact.split_at_checked(equals)?;
         let value = value.get(1..)?;

@@ -144,8 +144,8 @@ enum Format {
     List { now: DateTime<Utc>, halves: Halves },
 }
 
-/// Whether a word `AM` or `PM` behind a time belongs to it. A name may begin so as well: what tells is any other line of
-/// the listing with a time and without such a word.
+/// Whether a word `AM` or `PM` behind a time belongs to it, and a time behind a year to the date. A name may begin so as
+/// well: what tells is any other line of the listing with a time and without such a word, or with a time and no year.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Halves {
     Unknown,
@@ -317,7 +317,8 @@ impl ListingParser {
         };
         let read = read_line(self.format, line);
         let in_times = Format::List { now, halves: Halves::InTimes };
-        let may_be_half = has_half(line) && read != read_line(in_times, line);
+        let may_be_half = (has_half(line) || read.as_ref().is_some_and(begins_with_time))
+            && read != read_line(in_times, line);
         let has_time =
             matches!(read, Some(Line::Entry { facts, .. }) if facts.modified.is_some_and(Modified::has_time));
         if !may_be_half && has_time {
@@ -445,6 +446,12 @@ fn read_line(format: Format, line: &[u8]) -> Option<Line<'_>> {
         }
         line => Some(line),
     }
+}
+
+/// Whether the name may be a time that belongs to the date.
+fn begins_with_time(line: &Line<'_>) -> bool {
+    let Line::Entry { name, .. } = line else { return false };
+    matches!(name, [b'0'..=b'9', b':', ..] | [b'0'..=b'9', b'0'..=b'9', b':', ..])
 }
 
 /// Whether a word of the line may say the half of the day.
@@ -696,6 +703,15 @@ mod tests {
             let all: String = lines(&["Nov 23 03:00 PM a.zip", "Nov 23  2025 AM b.zip", plain]);
             let (names, ..) = read(all);
             assert_eq!(names[..2], [("PM a.zip".to_owned(), 3), ("AM b.zip".to_owned(), 0)], "{plain}");
+        }
+        for (with_year, hours) in [
+            (["Nov 23 2026 03:00 PM a.zip", "Nov 23 2026 12:15AM b.zip"], (15, 0)),
+            (["Nov 23 2026 03:00 a.zip", "23 Nov 2026 15:15 b.zip"], (3, 15)),
+        ] {
+            let expected = named(&[("a.zip", hours.0), ("b.zip", hours.1)]);
+            assert_eq!(read(lines(&with_year)), (expected, 2, 2), "{with_year:?}");
+            let (names, ..) = read(lines(&[with_year[0], "Nov 23 15:00 c.zip"]));
+            assert_eq!(names[0].0, with_year[0].trim_start_matches("Nov 23 2026 "), "{with_year:?}");
         }
         let too_many: String = lines(&vec!["Nov 23 03:00 PM a.zip"; MAX_UNDECIDED + 1]);
         let (names, ..) = read(too_many);

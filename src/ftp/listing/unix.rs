@@ -45,7 +45,7 @@ struct Dated<'a> {
 }
 
 /// Reads one line without its line end. `now` dates entries without a year. With `halves`, `AM` or `PM` behind a time
-/// belongs to it, and else to the name.
+/// belongs to it, and a time behind a year to the date; else both belong to the name.
 pub(super) fn read(line: &[u8], now: DateTime<Utc>, halves: bool) -> Option<Line<'_>> {
     let Some(mode) = read_mode(line) else {
         return is_total(line).then_some(Line::Furniture);
@@ -59,7 +59,7 @@ pub(super) fn read(line: &[u8], now: DateTime<Utc>, halves: bool) -> Option<Line
     Some(match mode.kind {
         None => Line::Special,
         Some(kind @ Kind::Link) => Line::Entry { name: without_mark(before_arrow(name), b'@'), kind, facts },
-        Some(kind @ Kind::File) if mode.is_executable => {
+        Some(kind @ Kind::File) if mode.is_executable || is_marked_zip(name) => {
             Line::Entry { name: without_mark(name, b'*'), kind, facts }
         }
         Some(kind) => Line::Entry { name, kind, facts },
@@ -69,6 +69,11 @@ pub(super) fn read(line: &[u8], now: DateTime<Utc>, halves: bool) -> Option<Line
 /// What `ls -F` puts behind a name is no part of it.
 fn without_mark(name: &[u8], mark: u8) -> &[u8] {
     name.strip_suffix(&[mark]).filter(|name| !name.is_empty()).unwrap_or(name)
+}
+
+/// Whether it is a zip but for the star that `ls -F` puts behind what may be executed, which not all modes show.
+fn is_marked_zip(name: &[u8]) -> bool {
+    name.strip_suffix(b"*").is_some_and(super::is_zip)
 }
 
 fn read_mode(line: &[u8]) -> Option<Mode<'_>> {

@@ -17,7 +17,7 @@ pub(super) struct Reading {
     /// A word of no known language passes for a month where a day and a time or year are with it; such a date has no
     /// value.
     pub(super) any_month: bool,
-    /// `AM` or `PM` in the field behind a time belongs to it.
+    /// `AM` or `PM` in the field behind a time belongs to it, and a time behind a year to the date.
     pub(super) halves: bool,
 }
 
@@ -89,7 +89,9 @@ fn year_or_time<'a>(
     reading: Reading,
 ) -> Option<Stamp<'a>> {
     if let Some(year) = marked_number(text, 4..=4) {
-        return Some(Stamp::new(calendar_day(year, month, day), Clock::WHOLE_DAY, rest));
+        let behind = reading.halves.then(|| clock_behind_year(rest, reading)).flatten();
+        let (clock, rest) = behind.unwrap_or((Clock::WHOLE_DAY, rest));
+        return Some(Stamp::new(calendar_day(year, month, day), clock, rest));
     }
     let (clock, rest) = read_clock(text, rest, reading)?;
     // BSD's `ls -lT` shows seconds and year; elsewhere a number behind the time belongs to the name
@@ -100,6 +102,12 @@ fn year_or_time<'a>(
         return Some(Stamp::new(calendar_day(year, month, day), clock, after));
     }
     Some(Stamp::new(clock.most_recent(month, day, reading.now), clock, rest))
+}
+
+/// `Nov 23 2026 03:00`, `Nov 23 2026 03:00 PM`.
+fn clock_behind_year(rest: &[u8], reading: Reading) -> Option<(Clock, &[u8])> {
+    let (time, rest) = field(rest)?;
+    read_clock(time, rest, reading)
 }
 
 /// `03:00`, `03:00PM`, `03:00 PM`, and what follows it.

@@ -24,7 +24,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
 pub use journal::{Command, Journal, Retr, Visit};
-pub use rules::{CONNECT, Ending, Limit, LimitAt, ListStyle, Manner, MlsdLinks, Paths, Rest, Rule};
+pub use rules::{AsImage, CONNECT, Ending, Limit, LimitAt, ListStyle, Manner, MlsdLinks, Paths, Rest, Rule};
 pub use tree::{File, Tree};
 
 use super::net::{Acceptor, calm, open_connections};

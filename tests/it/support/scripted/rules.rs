@@ -31,8 +31,8 @@ pub struct Manner {
     pub list_style: ListStyle,
     /// What becomes of the directory that a listing is asked of.
     pub paths: Paths,
-    /// LIST, NLST and MLSD are refused unless the type is ASCII, as RFC 959 may be read.
-    pub lists_text_alone: bool,
+    /// What becomes of LIST, NLST and MLSD while the type is not ASCII, as RFC 959 may be read.
+    pub lists_as_image: AsImage,
     /// What MLSD says of a symbolic link.
     pub mlsd_links: MlsdLinks,
     /// What becomes of REST.
@@ -82,6 +82,17 @@ pub enum Paths {
     FromRootAlone,
     /// CWD is answered 250, and the working directory stays the root.
     NeverEntered,
+}
+
+/// What becomes of a listing under TYPE I.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AsImage {
+    /// It comes as under TYPE A.
+    Shown,
+    /// It is refused.
+    Refused,
+    /// It is empty, with 226.
+    Empty,
 }
 
 /// What MLSD says of a symbolic link.
@@ -200,7 +211,7 @@ impl Default for Manner {
             mlsd_works: true,
             list_style: ListStyle::Unix,
             paths: Paths::Honoured,
-            lists_text_alone: false,
+            lists_as_image: AsImage::Shown,
             mlsd_links: MlsdLinks::Told,
             rest: Rest::Honoured,
             pasv: passive::pasv,

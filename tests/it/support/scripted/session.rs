@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::super::net::{Connection, Gate, Ticket, Waited, open_connections};
-use super::rules::{Act, CONNECT, DataFault, LimitAt, Paths, Rest};
+use super::rules::{Act, AsImage, CONNECT, DataFault, LimitAt, Paths, Rest};
 use super::tree::{join, normal};
 use super::{Command, Manner, Shared, Visit, World, listing, passive};
 
@@ -191,9 +191,10 @@ impl<'a> Session<'a> {
             }
             "REST" => self.restart(argument),
             "SIZE" | "MDTM" => self.tell(verb, path),
-            "LIST" | "MLSD" | "NLST" if !self.lists_now() => {
+            "LIST" | "MLSD" | "NLST" if self.as_image() == AsImage::Refused => {
                 self.reply("550 data encoding must be set to utf8 for listing.")
             }
+            "LIST" | "MLSD" | "NLST" if self.as_image() == AsImage::Empty => self.list_nothing(acts),
             "LIST" | "MLSD" | "NLST" => match self.manner(|manner| manner.paths) {
                 Paths::NotTaken if !argument.is_empty() => self.reply("501 Syntax error in parameters."),
                 Paths::FromRootAlone if verb == "MLSD" && !argument.is_empty() && self.cwd != b"/" => {
@@ -222,9 +223,9 @@ impl<'a> Session<'a> {
         self.reply(self.manner(|manner| manner.welcome))
     }
 
-    /// Whether listings come under the type that is set.
-    fn lists_now(&self) -> bool {
-        !self.binary || !self.manner(|manner| manner.lists_text_alone)
+    /// What becomes of listings under the type that is set.
+    fn as_image(&self) -> AsImage {
+        if self.binary { self.manner(|manner| manner.lists_as_image) } else { AsImage::Shown }
     }
 
     fn features(&mut self) -> Step {
