@@ -50,7 +50,7 @@ impl Need {
     pub fn of(settings: &Settings, limit: u64) -> Self {
         let logins: Vec<u64> = settings.servers.iter().map(|server| server.connections as u64).collect();
         let page = settings.web.as_ref().map_or(0, |_| PAGE);
-        Self::new(limit, PROCESS + page + settings.notify.concurrency as u64, &logins)
+        Self::new(limit, PROCESS + page + settings.notify.concurrency.ceiling() as u64, &logins)
     }
 
     /// `fixed` for the process, `logins` of each server.

@@ -83,6 +83,7 @@ impl Overview {
                 delivered: now.delivered_notices.saturating_sub(before.delivered_notices),
                 failed_attempts: self.failed_attempts.load(Ordering::Relaxed),
                 cancelled: self.news.cancelled(),
+                concurrency: self.news.concurrency(),
             },
             mirror: self.mirror(),
             servers: self.progress(),

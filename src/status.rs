@@ -64,6 +64,9 @@ pub struct NotifyStatus {
     /// Calls given up since the process began: their files were evicted, deleted or forgotten before they could be
     /// announced.
     pub cancelled: u64,
+    /// Calls that may be under way at a time, as of now.
+    #[serde(default)]
+    pub concurrency: u64,
 }
 
 /// Whether the mirror can be worked with.

@@ -127,7 +127,31 @@ pub struct NotifySettings {
     /// For one call, from connecting to the end of the answer.
     pub timeout: Duration,
     /// Calls under way at a time.
-    pub concurrency: usize,
+    pub concurrency: NotifyConcurrency,
+}
+
+/// How many calls are under way at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum NotifyConcurrency {
+    /// As many as the host bears, [`NotifyConcurrency::MOST_BY_ITSELF`] at most.
+    #[default]
+    Auto,
+    /// So many at most.
+    AtMost(usize),
+}
+
+impl NotifyConcurrency {
+    /// The most that `"auto"` comes to.
+    pub const MOST_BY_ITSELF: usize = 32;
+
+    /// So many at most, either way.
+    #[must_use]
+    pub fn ceiling(self) -> usize {
+        match self {
+            Self::Auto => Self::MOST_BY_ITSELF,
+            Self::AtMost(number) => number,
+        }
+    }
 }
 
 /// The method of the call. None has a body.

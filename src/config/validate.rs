@@ -16,7 +16,10 @@ use super::reader::{ConfigFaults, Section, Table, Unknown, sorted};
 use super::servers::{Shared, Surroundings, read_servers};
 use super::sources::{Environment, Merged};
 use super::web::read_web;
-use super::{ControlSettings, LogSettings, NotifySettings, QuotaSettings, RecordsSettings, SyncSettings};
+use super::{
+    ControlSettings, LogSettings, NotifyConcurrency, NotifySettings, QuotaSettings, RecordsSettings,
+    SyncSettings,
+};
 use super::{Loaded, Settings};
 
 /// The sections of a configuration, in their order.
@@ -99,7 +102,7 @@ fn read_notify(
     section.set_default("url", NOTIFY_URL);
     let url = section.read("url", leaf::http_url);
     let timeout = section.read("timeout", |value| leaf::duration(value, &NOTIFY_TIMEOUT));
-    let concurrency = section.read("concurrency", |value| leaf::whole(value, &NOTIFY_CONCURRENCY));
+    let concurrency = section.read("concurrency", read_concurrency);
     let method = section.read("method", leaf::word);
     let headers = read_headers(&mut section, secrets);
     section.finish(faults);
@@ -108,8 +111,16 @@ fn read_notify(
         method: method.unwrap_or_default(),
         headers,
         timeout: timeout.unwrap_or(Duration::from_secs(10)),
-        concurrency: concurrency.map_or(4, usize::from),
+        concurrency: concurrency.unwrap_or_default(),
     })
+}
+
+fn read_concurrency(value: &Value) -> Result<NotifyConcurrency, String> {
+    if leaf::word::<String>(value).is_ok_and(|word| word == "auto") {
+        return Ok(NotifyConcurrency::Auto);
+    }
+    let number = leaf::whole(value, &NOTIFY_CONCURRENCY).map_err(|fault| format!("{fault}, or \"auto\""))?;
+    Ok(NotifyConcurrency::AtMost(usize::from(number)))
 }
 
 fn read_records(table: &mut Table, faults: &mut ConfigFaults) -> RecordsSettings {
@@ -200,7 +211,7 @@ mod tests {
         assert_eq!((sync.root, sync.interval), ("/sync".into(), Duration::from_secs(60)));
         assert_eq!((quota.max_used_percent, quota.max_bytes), (60.0, None));
         assert_eq!(notify.url.as_str(), "http://mro.web.com/dls.php");
-        assert_eq!((notify.timeout, notify.concurrency), (Duration::from_secs(10), 4));
+        assert_eq!((notify.timeout, notify.concurrency), (Duration::from_secs(10), NotifyConcurrency::Auto));
         assert_eq!(records.path, PathBuf::from("/var/lib/mrosync/records.db"));
         assert_eq!(control.socket, PathBuf::from("/run/mrosync/control.sock"));
         assert_eq!((log.level, log.file), (LevelFilter::Info, None));
@@ -219,7 +230,10 @@ mod tests {
         assert_eq!((sync.root, sync.interval), ("mirror".into(), Duration::from_millis(100)));
         assert_eq!((quota.max_used_percent, quota.max_bytes), (12.5, Some(500 << 30)));
         assert_eq!(notify.url.as_str(), "https://h/x?site=1");
-        assert_eq!((notify.timeout, notify.concurrency), (Duration::from_secs(3600), 256));
+        assert_eq!(
+            (notify.timeout, notify.concurrency),
+            (Duration::from_secs(3600), NotifyConcurrency::AtMost(256))
+        );
         assert_eq!((records.path, control.socket), ("r.db".into(), "c.sock".into()));
         assert_eq!((log.level, log.file), (LevelFilter::Debug, Some("x.log".into())));
     }

@@ -119,8 +119,8 @@ fn write_summary(text: &mut String, status: &ServiceStatus) -> std::fmt::Result 
     }
     writeln!(
         text,
-        "announce  {} pending, {} delivered, {} failed calls, {} cancelled",
-        notify.pending, notify.delivered, notify.failed_attempts, notify.cancelled
+        "announce  {} pending, {} delivered, {} failed calls, {} cancelled; {} at a time",
+        notify.pending, notify.delivered, notify.failed_attempts, notify.cancelled, notify.concurrency
     )?;
     writeln!(text)
 }

@@ -13,12 +13,13 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::concurrency::Concurrency;
 use super::desk::{Desk, Next};
 use super::health::{Change, Fault, Health};
 use super::news::News;
 use super::url::announcement;
 use crate::backoff::Backoff;
-use crate::config::NotifySettings;
+use crate::config::{NotifyConcurrency, NotifySettings};
 use crate::exit_flag::ExitWatch;
 use crate::facts::{Due, Notice, Postponed};
 use crate::names::ServerName;
@@ -67,6 +68,8 @@ pub trait Outbox {
 pub struct Failure {
     /// What it is evidence of.
     pub fault: Fault,
+    /// The host says that there are too many calls: 429 or 503.
+    pub is_overload: bool,
     /// What was tried and what came back, in words, without secrets.
     pub reason: String,
 }
@@ -131,7 +134,7 @@ pub async fn announce(
             () = outbox.news().noticed(), if !ending => work.ask = true,
             () = exit.raised(), if !ending => {}
             // it may be another host
-            Ok(()) = changes.changed(), if !ending => work.health.forget(),
+            Ok(()) = changes.changed(), if !ending => work.forget_host(),
             () = tokio::time::sleep_until(wake), if !ending => {}
         }
     }
@@ -144,6 +147,7 @@ struct Work<'a> {
     caller: &'a dyn Caller,
     desk: Desk,
     health: Health,
+    concurrency: Concurrency,
     /// Being called, or called and not marked yet.
     flying: Vec<i64>,
     /// The state of the records in which the rows at hand were read.
@@ -164,6 +168,8 @@ struct Work<'a> {
 struct Landed {
     notice: Notice,
     outcome: Result<(), Failure>,
+    /// From beginning to answer.
+    took: Duration,
 }
 
 /// What is to be put on record of calls.
@@ -198,6 +204,7 @@ impl<'a> Work<'a> {
             caller,
             desk: Desk::default(),
             health: Health::default(),
+            concurrency: Concurrency::default(),
             flying: Vec::new(),
             edition: outbox.news().edition(),
             ask: true,
@@ -216,7 +223,8 @@ impl<'a> Work<'a> {
             self.edition = news.edition();
             self.read_again();
         }
-        let allowed = self.settings.borrow().concurrency;
+        let allowed = self.allowed();
+        news.allow(allowed);
         if self.flying.len() >= allowed + UNMARKED || self.unrecordable.get() > 0 {
             return Step::Nothing;
         }
@@ -240,6 +248,19 @@ impl<'a> Work<'a> {
             }
             return Step::Call(notice);
         }
+    }
+
+    /// How many calls may be under way.
+    fn allowed(&self) -> usize {
+        match self.settings.borrow().concurrency {
+            NotifyConcurrency::Auto => self.concurrency.now(),
+            NotifyConcurrency::AtMost(number) => number,
+        }
+    }
+
+    fn forget_host(&mut self) {
+        self.health.forget();
+        self.concurrency = Concurrency::default();
     }
 
     fn read_again(&mut self) {
@@ -305,8 +326,9 @@ impl<'a> Work<'a> {
         let url = announcement(&self.settings.borrow().url, &notice.server, &notice.path);
         let caller = self.caller;
         async move {
+            let began = Instant::now();
             let outcome = caller.call(&url).await;
-            Landed { notice, outcome }
+            Landed { notice, outcome, took: began.elapsed() }
         }
     }
 
@@ -350,10 +372,17 @@ impl<'a> Work<'a> {
 
     /// Draws the conclusions of a call, and says what is to be put on record of it.
     fn conclude(&mut self, landed: Landed) -> Outcome {
-        let Landed { notice, outcome } = landed;
+        let Landed { notice, outcome, took } = landed;
+        match &outcome {
+            Ok(()) => self.concurrency.answered(took, self.desk.fresh() > 0),
+            Err(failure) if failure.fault == Fault::Unanswered || failure.is_overload => {
+                self.concurrency.failed();
+            }
+            Err(_) => {}
+        }
         self.desk.ended(notice.id);
         let now = Instant::now();
-        let Err(Failure { fault, reason }) = outcome else {
+        let Err(Failure { fault, reason, .. }) = outcome else {
             let change = self.health.delivered(&notice.server, now);
             self.changed(change, &notice.server, "");
             return Outcome::Delivered(notice.id);
@@ -526,7 +555,11 @@ mod tests {
             self.at_once.set(self.at_once.get() - 1);
             self.calls.borrow_mut().push(url.to_owned());
             let fails = self.dead.get() || self.bad.iter().any(|bad| url.contains(bad));
-            if fails { Err(Failure { fault: Fault::Refused, reason: "500".to_owned() }) } else { Ok(()) }
+            if fails {
+                Err(Failure { fault: Fault::Refused, is_overload: false, reason: "500".to_owned() })
+            } else {
+                Ok(())
+            }
         }
     }
 
@@ -536,7 +569,7 @@ mod tests {
             method: crate::config::NotifyMethod::Get,
             headers: Vec::new(),
             timeout: Duration::from_secs(1),
-            concurrency: 4,
+            concurrency: NotifyConcurrency::AtMost(4),
         }
     }
 

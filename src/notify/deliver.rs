@@ -105,7 +105,9 @@ impl HttpCaller {
         }
         let mut words = Vec::new();
         drop(timeout(BODY, gather(&mut body, &mut words)).await);
-        Err(self.failure(Fault::Refused, self.refusal(status, location, &words)))
+        // 429 Too Many Requests (RFC 6585 section 4), 503 Service Unavailable (RFC 9110 section 15.6.4)
+        let is_overload = matches!(status.as_u16(), 429 | 503);
+        Err(Failure { is_overload, ..self.failure(Fault::Refused, self.refusal(status, location, &words)) })
     }
 
     async fn send(&self, request: ClientRequest) -> Result<ClientResponse, Missed> {
@@ -129,7 +131,7 @@ impl HttpCaller {
 
     fn failure(&self, fault: Fault, what: String) -> Failure {
         let reason = format!("{}: {what}", self.shown);
-        Failure { fault, reason: Printable(&reason).to_string() }
+        Failure { fault, is_overload: false, reason: Printable(&reason).to_string() }
     }
 
     fn words(&self, error: &SendRequestError) -> String {

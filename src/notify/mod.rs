@@ -1,7 +1,8 @@
 //! The call for each downloaded file: which URL ([`url`]), one call ([`deliver`]), whose fault failures are
-//! ([`health`]), and the outbox that is worked off until every file is announced or evicted ([`announce`]).
+//! ([`health`]), how many calls the host bears (`concurrency`), and the outbox that is worked off until every file is announced or evicted ([`announce`]).
 
 pub mod announce;
+mod concurrency;
 pub mod deliver;
 mod desk;
 mod head;

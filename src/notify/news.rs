@@ -14,6 +14,7 @@ pub struct News {
     edition: AtomicU64,
     leaving: Mutex<HashSet<i64>>,
     cancelled: AtomicU64,
+    concurrency: AtomicU64,
 }
 
 impl News {
@@ -69,6 +70,17 @@ impl News {
     #[must_use]
     pub fn cancelled(&self) -> u64 {
         self.cancelled.load(Ordering::Relaxed)
+    }
+
+    /// So many calls may be under way at a time.
+    pub fn allow(&self, calls: usize) {
+        self.concurrency.store(calls as u64, Ordering::Relaxed);
+    }
+
+    /// How many calls may be under way at a time, as of now.
+    #[must_use]
+    pub fn concurrency(&self) -> u64 {
+        self.concurrency.load(Ordering::Relaxed)
     }
 
     fn leaving(&self) -> std::sync::MutexGuard<'_, HashSet<i64>> {

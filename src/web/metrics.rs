@@ -75,6 +75,8 @@ fn service(page: &mut Page, status: &ServiceStatus) {
         "Calls given up, because their zips were evicted, deleted or forgotten.",
         notify.cancelled,
     );
+    let help = "Calls that may be under way at a time, as of now.";
+    page.one("mrosync_notify_concurrency", "gauge", help, notify.concurrency);
     page.one("mrosync_memory_bytes", "gauge", "Resident memory of the process.", process.memory_bytes);
 }
 

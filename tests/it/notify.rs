@@ -466,6 +466,23 @@ fn no_more_calls_are_under_way_than_allowed_and_so_many_are() {
 }
 
 #[test]
+fn there_are_more_calls_at_a_time_while_files_wait_and_the_host_answers_no_slower() {
+    let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
+    put(&ftp, 300);
+    notify.answer(Answer::Late(Duration::from_millis(100), 200));
+    let service = run(to(&ftp, &notify));
+    counted(&service, "delivered", 300);
+    let most = notify.max_under_way();
+    assert!((5..=32).contains(&most), "{most}");
+    assert!(service.status()["notify"]["concurrency"].as_u64() > Some(4), "{}", service.status()["notify"]);
+    notify.answer(Answer::Status(503));
+    ftp.put("/another.zip", File::new(zip(1000, 2000)));
+    service.wait_for(SOON, "fewer, because the host says that it is too much", |service| {
+        service.status()["notify"]["concurrency"].as_u64() < Some(32)
+    });
+}
+
+#[test]
 fn one_call_that_hangs_holds_up_no_other() {
     let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
     let service = run(to(&ftp, &notify).toml("[notify]\ntimeout = '300s'\nconcurrency = 2"));
