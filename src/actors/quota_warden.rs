@@ -5,7 +5,7 @@
 //! asker sees an error and the next request is served as usual.
 
 use std::cell::RefCell;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -139,6 +139,8 @@ struct Work {
     watch: MirrorWatch,
     /// Files that an eviction found gone, and the records do not know of yet.
     found_gone: RefCell<HashSet<i64>>,
+    /// Files that were deleted here, or found gone, and are not marked yet; by record.
+    unmarked: RefCell<BTreeMap<i64, Present>>,
     next_idle: RefCell<Instant>,
 }
 
@@ -149,9 +151,9 @@ impl QuotaWarden {
         let Warden { place, keeper, gauge, servers, .. } = &warden;
         let watch =
             MirrorWatch::new(Arc::clone(place), keeper.clone(), Arc::clone(gauge), Arc::clone(servers));
-        let (turn, found_gone) = (tokio::sync::Mutex::default(), RefCell::default());
+        let (turn, found_gone, unmarked) = Default::default();
         let next_idle = RefCell::new(Instant::now());
-        Self { work: Rc::new(Work { warden, turn, watch, found_gone, next_idle }), looking: None }
+        Self { work: Rc::new(Work { warden, turn, watch, found_gone, unmarked, next_idle }), looking: None }
     }
 }
 
@@ -232,6 +234,7 @@ impl Work {
         if !self.watch.look().await || place.is_all_held() {
             return Ok(());
         }
+        self.mark_unmarked().await;
         if gauge.holds() == 0 {
             let mirror = place.mirror()?;
             let bytes = mirror.partial_bytes();
@@ -252,6 +255,7 @@ impl Work {
         if place.is_all_held() {
             return Ok(Room::Held);
         }
+        self.mark_unmarked().await;
         let limits = *limits.borrow();
         Ok(match make_room(&limits, gauge, self, bytes).await? {
             Swept::Fits => {
@@ -274,6 +278,7 @@ impl Work {
         if place.is_all_held() {
             return Ok(Room::Held);
         }
+        self.mark_unmarked().await;
         let files = totals.get().present_bytes.saturating_add(gauge.partial());
         let likely = files.saturating_add(self.free()) / LIKELY_PART;
         let displaces = may_displace && length.saturating_add(bytes) <= likely;
@@ -284,6 +289,43 @@ impl Work {
             Swept::TooLarge => Room::TooLarge,
             Swept::Full => Room::Held,
         })
+    }
+
+    /// Marks what an earlier request deleted and could not mark: else it would look as if somebody else had deleted it.
+    async fn mark_unmarked(&self) {
+        if !self.unmarked.borrow().is_empty()
+            && let Err(error) = self.mark().await
+        {
+            log::debug!("cannot mark evicted files: {error:#}; trying again");
+        }
+    }
+
+    /// Marks what was deleted as evicted, once a power loss cannot bring it back.
+    async fn mark(&self) -> anyhow::Result<()> {
+        let gone: Vec<Present> = self.unmarked.borrow().values().cloned().collect();
+        let mirror = self.warden.place.mirror()?;
+        let mut synced = HashSet::new();
+        for Present { server, path, .. } in &gone {
+            let directory = path.text().rsplit_once('/').map_or("", |(directory, _)| directory);
+            if synced.insert((server, directory)) {
+                sync_deleted(&mirror, server, path)
+                    .with_context(|| format!("cannot sync the directory of {path} after an eviction"))?;
+            }
+        }
+        let ids: Vec<i64> = gone.iter().map(|file| file.id).collect();
+        let (missing, evicted): (Vec<i64>, Vec<i64>) = {
+            let found_gone = self.found_gone.borrow();
+            ids.iter().partition(|id| found_gone.contains(*id))
+        };
+        if !missing.is_empty() {
+            ask(&self.warden.keeper, MarkMissing(missing)).await?;
+        }
+        ask(&self.warden.keeper, MarkEvicted(evicted)).await?;
+        // where it failed, they stay away from the notifier until a later request has marked them
+        self.warden.news.settled(ids);
+        self.unmarked.borrow_mut().clear();
+        self.found_gone.borrow_mut().clear();
+        Ok(())
     }
 
     /// What the asker may use next without asking.
@@ -330,34 +372,41 @@ impl Evictions for Work {
     }
 
     async fn oldest(&self, announced: bool, after: i64, limit: usize) -> anyhow::Result<Vec<Present>> {
+        self.warden.gauge.asks_what_to_delete();
         let files = ask(&self.warden.keeper, OldestPresent { announced, after, limit }).await?;
         let present = |PresentFile { id, server, path, size, .. }| Present { id, server, path, size };
         Ok(files.into_iter().map(present).collect())
     }
 
     fn delete(&self, file: &Present) -> io::Result<Option<u64>> {
-        let Warden { place, news, .. } = &self.warden;
-        if place.is_held(&file.server) {
+        let Warden { place, news, gauge, .. } = &self.warden;
+        let Present { id, server, path, .. } = file;
+        if place.is_held(server) {
             return Ok(None);
         }
         let mirror = place.mirror().map_err(io::Error::other)?;
         // before, because the record says so only after
-        news.leaves(file.id);
-        match delete(&mirror, &file.server, &file.path) {
-            Ok(Deleted::Removed { bytes }) => Ok(Some(bytes)),
-            Ok(Deleted::AlreadyGone) => {
-                self.found_gone.borrow_mut().insert(file.id);
+        news.leaves(*id);
+        match gauge.unless_replaced(server, path, || delete(&mirror, server, path)) {
+            Some(Ok(Deleted::Removed { bytes })) => Ok(Some(bytes)),
+            // deleted by an eviction whose marking failed
+            Some(Ok(Deleted::AlreadyGone)) if self.unmarked.borrow().contains_key(id) => Ok(Some(0)),
+            Some(Ok(Deleted::AlreadyGone)) => {
+                self.found_gone.borrow_mut().insert(*id);
                 Ok(None)
             }
-            Err(error) => {
-                news.settled([file.id]);
+            Some(Err(error)) => {
+                news.settled([*id]);
                 Err(error)
             }
+            // another content has its name now
+            None => Ok(None),
         }
     }
 
     fn believes_gone(&self, file: &Present) -> bool {
-        let believed = self.watch.believes_gone(&file.server);
+        let is_gone = self.found_gone.borrow().contains(&file.id);
+        let believed = is_gone && self.watch.believes_gone(&file.server);
         if !believed && !self.warden.place.is_held(&file.server) {
             // it stays on record, and the walk through the mirror decides
             self.warden.news.settled([file.id]);
@@ -380,24 +429,7 @@ impl Evictions for Work {
 
     async fn mark_evicted(&self, gone: &[&Present]) -> anyhow::Result<()> {
         log::info!("{} evicted to keep the disk below its limit", count(gone.len(), "file"));
-        let mirror = self.warden.place.mirror()?;
-        let mut synced = HashSet::new();
-        for Present { server, path, .. } in gone {
-            let directory = path.text().rsplit_once('/').map_or("", |(directory, _)| directory);
-            if synced.insert((server, directory)) {
-                sync_deleted(&mirror, server, path)
-                    .with_context(|| format!("cannot sync the directory of {path} after an eviction"))?;
-            }
-        }
-        let ids: Vec<i64> = gone.iter().map(|file| file.id).collect();
-        let found_gone = self.found_gone.take();
-        let (missing, evicted): (Vec<i64>, Vec<i64>) = ids.iter().partition(|id| found_gone.contains(*id));
-        if !missing.is_empty() {
-            ask(&self.warden.keeper, MarkMissing(missing)).await?;
-        }
-        ask(&self.warden.keeper, MarkEvicted(evicted)).await?;
-        // where it failed, they stay away from the notifier until a later sweep has marked them
-        self.warden.news.settled(ids);
-        Ok(())
+        self.unmarked.borrow_mut().extend(gone.iter().map(|file| (file.id, (*file).clone())));
+        self.mark().await
     }
 }

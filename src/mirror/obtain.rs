@@ -384,6 +384,7 @@ impl Way {
         let (server, path) = (download.server.clone(), download.directory.join(&download.name));
         let (received_at, facts) = (download.downloaded_at, download.facts);
         let earlier = download.earlier;
+        let _replacing = (earlier == Earlier::GivesWay).then(|| gauge.replacing(&server, &path));
         let stored = match earlier {
             Earlier::IsTheSame => Ok(()),
             Earlier::Stays | Earlier::GivesWay => publisher.store(staged).await,

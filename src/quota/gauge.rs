@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use super::busy::Transfers;
+use super::replaced::Replacements;
 
 /// Shared by all scanners and the quota warden.
 #[derive(Debug, Default)]
@@ -12,12 +13,18 @@ pub struct Gauge {
     partial: AtomicU64,
     holds: AtomicUsize,
     transfers: Transfers,
+    replacements: Replacements,
 }
 
 impl Gauge {
     /// The partial files that are worked on.
     pub(super) fn transfers(&self) -> &Transfers {
         &self.transfers
+    }
+
+    /// The finished files whose content is replaced.
+    pub(super) fn replacements(&self) -> &Replacements {
+        &self.replacements
     }
 
     /// Bytes promised to downloads and not written yet.

@@ -6,6 +6,7 @@ pub mod allowance;
 pub mod busy;
 pub mod gauge;
 pub mod plan;
+pub mod replaced;
 pub mod sweep;
 pub mod usage;
 

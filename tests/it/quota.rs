@@ -202,6 +202,30 @@ fn a_file_deleted_by_hand_counts_as_evicted_and_is_not_fetched_again() {
 }
 
 #[test]
+fn a_new_content_is_not_deleted_for_the_record_of_the_earlier_one() {
+    let (ftp, other, notify) = (ScriptedServer::start(), ScriptedServer::start(), NotifyStub::start());
+    let setup = max_bytes(&ftp, &notify, 40_000).env("MROSYNC_STAYS_MS", "0");
+    let setup = setup.server(Server::scripted("omc02", &other));
+    let service = run(setup.env("MROSYNC_FAULT", "record:omc01=pass*1,record:omc01=hang*1"));
+    download(&ftp, &service, "/a.zip", File::new(vec![7; 5000]));
+    announced(&service);
+    // it has its name, and its record is still to come
+    let new = zip(1, 20_000);
+    ftp.put("/a.zip", File::new(new.clone()).modified(1_800_000_000));
+    let size = new.len() as u64;
+    service.wait_for(SOON, "the new content", |service| service.mirrored().get("omc01/a.zip") == Some(&size));
+    // for which the earlier content would have to go
+    other.put("/b.zip", File::new(zip(2, 17_000)));
+    let waits = |service: &Service| service.server_status("omc02")["pending_files"] == 1;
+    service.wait_for(SOON, "room is asked for", waits);
+    let asked = std::time::Instant::now();
+    while asked.elapsed() < Duration::from_millis(700) {
+        assert_eq!(service.mirrored().get("omc01/a.zip"), Some(&size));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
 fn a_file_larger_than_everything_evicts_nothing_and_hinders_nobody() {
     let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
     let service = run(max_bytes(&ftp, &notify, 35_000));
