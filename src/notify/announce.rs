@@ -284,7 +284,8 @@ impl<'a> Work<'a> {
         self.ask = false;
         let outbox = self.outbox;
         let edition = outbox.news().edition();
-        let except = self.flying.iter().copied().chain(self.desk.ids()).collect();
+        let leaving = outbox.news().all_leaving();
+        let except = self.flying.iter().copied().chain(self.desk.ids()).chain(leaving).collect();
         async move { Found { due: outbox.due(REFILL, except).await, edition } }
     }
 
@@ -690,6 +691,18 @@ mod tests {
         // the deletion failed
         rows.news.settled([2]);
         until(&rows, &host, || rows.left() == 1).await;
+    }
+
+    #[tokio::test]
+    async fn files_that_are_being_deleted_are_not_asked_for_again_and_again() {
+        let (rows, host) = (rows(REFILL as i64 + 50), Host::default());
+        (1..=REFILL as i64).for_each(|id| rows.news.leaves(id));
+        let began = Instant::now();
+        until(&rows, &host, || began.elapsed() > Duration::from_millis(300)).await;
+        assert_eq!(rows.left(), REFILL);
+        assert!(rows.asked.get() < 10, "{} questions", rows.asked.get());
+        rows.news.settled(1..=REFILL as i64);
+        until(&rows, &host, || rows.left() == 0).await;
     }
 
     #[tokio::test]

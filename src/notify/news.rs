@@ -1,7 +1,7 @@
 //! What the other parts tell the notifier of its outbox without waiting for it.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::Notify;
@@ -13,6 +13,8 @@ pub struct News {
     grew: Notify,
     edition: AtomicU64,
     leaving: Mutex<HashSet<i64>>,
+    /// A row was passed over because its file is being deleted.
+    passed_over: AtomicBool,
     cancelled: AtomicU64,
     concurrency: AtomicU64,
 }
@@ -45,20 +47,39 @@ impl News {
         self.leaving().insert(id);
     }
 
-    /// The deletions of these files came to their end: they are on record, or the files stay.
+    /// The deletions of these files came to their end: they are on record, or the files stay. Rows are read again only
+    /// where one was passed over meanwhile: most files that are deleted were announced long ago.
     pub fn settled(&self, ids: impl IntoIterator<Item = i64>) {
         let mut leaving = self.leaving();
         for id in ids {
             leaving.remove(&id);
         }
+        let passed_over = self.passed_over.swap(false, Ordering::Relaxed);
         drop(leaving);
-        self.changed();
+        if passed_over {
+            self.changed();
+        }
     }
 
-    /// Whether the file of this record is being deleted.
+    /// Whether the file of this record is being deleted, so that no call is begun for it.
     #[must_use]
     pub fn is_leaving(&self, id: i64) -> bool {
-        self.leaving().contains(&id)
+        let leaving = self.leaving();
+        let is_leaving = leaving.contains(&id);
+        if is_leaving {
+            self.passed_over.store(true, Ordering::Relaxed);
+        }
+        is_leaving
+    }
+
+    /// The records whose files are being deleted, which are not asked for meanwhile.
+    #[must_use]
+    pub fn all_leaving(&self) -> Vec<i64> {
+        let leaving = self.leaving();
+        if !leaving.is_empty() {
+            self.passed_over.store(true, Ordering::Relaxed);
+        }
+        leaving.iter().copied().collect()
     }
 
     /// So many notices will never be called.
@@ -85,5 +106,27 @@ impl News {
 
     fn leaving(&self) -> std::sync::MutexGuard<'_, HashSet<i64>> {
         self.leaving.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_eviction_has_rows_read_again_only_where_one_was_passed_over_meanwhile() {
+        let news = News::default();
+        news.leaves(1);
+        assert!(!news.is_leaving(2));
+        news.settled([1]);
+        assert_eq!(news.edition(), 0);
+        for passed_over in [|news: &News| news.is_leaving(1), |news: &News| news.all_leaving() == [1]] {
+            let before = news.edition();
+            news.leaves(1);
+            assert!(passed_over(&news));
+            news.settled([1]);
+            assert_eq!(news.edition(), before + 1);
+            assert!(!news.is_leaving(1) && news.all_leaving().is_empty());
+        }
     }
 }
