@@ -108,11 +108,14 @@ async fn open_places(settings: &Settings) -> Result<(Place, Records, ControlSock
     let recorded = records.standing(SAMPLE).map_err(anyhow::Error::from)?;
     let (root, standing) = (&settings.sync.root, standing(&recorded));
     let servers: Vec<_> = settings.servers.iter().map(|server| server.name.clone()).collect();
-    let settled = with_room(async || settle(root, &standing, &servers)).await?;
-    let id = settled.as_ref().ok().and_then(|settled| settled.id).filter(|id| standing.known != Some(*id));
-    // its marker is durable already; where the disk of the records is full, the next start finds it by its files
-    if let Some(Err(error)) = id.map(|id| records.remember_mirror(&id.to_string())) {
+    let mut settled = with_room(async || settle(root, &standing, &servers)).await?;
+    if let Ok(settled) = &mut settled
+        && let Some(id) = settled.id.filter(|id| standing.known != Some(*id))
+        && let Err(error) = records.remember_mirror(&id.to_string())
+    {
+        // its marker is durable already; the warden has the records remember it as soon as they can
         log::debug!("{error}");
+        settled.id = None;
     }
     let place = Place::new(root, settled);
     let socket = with_room(async || ControlSocket::bind(&settings.control.socket).await).await?;

@@ -95,19 +95,26 @@ impl MirrorWatch {
         }
     }
 
-    /// Gives the mirror the marker for which there was no room.
+    /// Gives the mirror the marker for which there was no room, and has the records remember one that they could not.
     async fn mark_late(&self) {
         if self.place.is_marked() {
             return;
         }
         let marked = async {
-            let id = MirrorId::random()?;
-            self.place.mirror()?.mark(id)?;
+            let id = match marker(self.place.path())? {
+                Some(id) => id,
+                None => {
+                    let id = MirrorId::random()?;
+                    self.place.mirror()?.mark(id)?;
+                    id
+                }
+            };
+            self.belongs(None, Some(id)).await?;
             self.place.marked();
-            self.belongs(None, Some(id)).await
+            anyhow::Ok(())
         };
         if let Err(error) = marked.await {
-            log::debug!("the mirror has no marker yet: {error:#}");
+            log::debug!("the mirror has no marker that the records know yet: {error:#}");
         }
     }
 

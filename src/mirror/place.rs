@@ -169,7 +169,7 @@ impl Place {
         self.mirror.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or(MirrorHeld)
     }
 
-    /// Whether the mirror that is open has its marker.
+    /// Whether the mirror that is open has its marker, and the records know it.
     #[must_use]
     pub fn is_marked(&self) -> bool {
         self.marked.load(Ordering::Relaxed)
@@ -268,7 +268,7 @@ impl Place {
 pub struct Settled {
     /// It.
     pub mirror: Mirror,
-    /// Its marker; none while there is no room for it.
+    /// Its marker; none while there is no room for it, or the records cannot remember it.
     pub id: Option<MirrorId>,
     /// What was found of some files that the records call present.
     pub sample: Absence,
