@@ -31,7 +31,7 @@ pub struct LookUp {
 pub struct SettleShifts {
     /// The server.
     pub server: ServerName,
-    /// All of one scan.
+    /// Some of those that one scan saw.
     pub files: Vec<Shifted>,
 }
 

@@ -38,6 +38,8 @@ use crate::words::why;
 const RESTART: Backoff = Backoff { first: Duration::from_secs(1), most: Duration::from_secs(300) };
 /// How often a scan is looked at for signs of life; nothing against the limit.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Files with another time that are settled by one message.
+const SHIFTS_TOGETHER: usize = 1000;
 
 /// Scan until the flag is raised.
 #[derive(Debug, Clone, Message)]
@@ -256,8 +258,12 @@ impl Records for KeeperRecords {
     }
 
     async fn settle_shifts(&self, files: Vec<Shifted>) -> anyhow::Result<()> {
-        let server = self.server.clone();
-        ask(&self.keeper, SettleShifts { server, files }).await
+        // not all at once: others wait for the keeper, too
+        for files in files.chunks(SHIFTS_TOGETHER) {
+            let (server, files) = (self.server.clone(), files.to_vec());
+            ask(&self.keeper, SettleShifts { server, files }).await?;
+        }
+        Ok(())
     }
 
     async fn record(&self, download: Download) -> anyhow::Result<()> {
