@@ -302,6 +302,7 @@ impl Work {
 
     /// Marks what was deleted as evicted, once a power loss cannot bring it back.
     async fn mark(&self) -> anyhow::Result<()> {
+        fault::here("mark", "warden");
         let gone: Vec<Present> = self.unmarked.borrow().values().cloned().collect();
         let mirror = self.warden.place.mirror()?;
         let mut synced = HashSet::new();

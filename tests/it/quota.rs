@@ -202,6 +202,26 @@ fn a_file_deleted_by_hand_counts_as_evicted_and_is_not_fetched_again() {
 }
 
 #[test]
+fn evictions_whose_marking_broke_are_marked_later_and_are_nobody_elses_deletions() {
+    let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
+    let service = run(max_bytes(&ftp, &notify, 900_000).env("MROSYNC_FAULT", "mark=panic*1"));
+    (0..100).for_each(|n| ftp.put(format!("/{n:03}.zip"), File::new(zip(n, 8000))));
+    service.wait_for(SOON, "all are there", |service| service.records().len() == 100);
+    announced(&service);
+    // most of them go at once for this one
+    ftp.put("/large.zip", File::new(zip(999, 800_000)));
+    service.wait_for(SOON, "the large one", |service| service.mirrored().contains_key("omc01/large.zip"));
+    assert!(count_lines(&service, "a fault on purpose at mark") > 0);
+    service.wait_for(SOON, "all that is gone is marked", |service| {
+        evicted(service).len() + service.mirrored().len() == service.records().len()
+    });
+    scanned(&service, 3);
+    assert!(evicted(&service).len() >= 80, "{:?}", evicted(&service));
+    assert_eq!(service.status()["mirror"]["holds"], serde_json::json!([]));
+    assert_eq!(count_lines(&service, "deleted by hand"), 0);
+}
+
+#[test]
 fn a_new_content_is_not_deleted_for_the_record_of_the_earlier_one() {
     let (ftp, other, notify) = (ScriptedServer::start(), ScriptedServer::start(), NotifyStub::start());
     let setup = max_bytes(&ftp, &notify, 40_000).env("MROSYNC_STAYS_MS", "0");
