@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::absence::AT_LEAST;
 use super::gauge::Gauge;
 use super::plan::{Load, shortage};
 use super::usage::Usage;
@@ -10,6 +11,8 @@ use crate::names::{RemotePath, ServerName};
 
 /// Files asked of the records at a time.
 const VICTIMS: usize = 256;
+/// Files deleted before they are marked: a run that is killed in between leaves fewer than look like a lost disk.
+const UNMARKED: usize = AT_LEAST as usize - 1;
 /// Rounds of measuring and deleting in one sweep; the next scan goes on where this one ended.
 const MAX_ROUNDS: usize = 1000;
 
@@ -162,6 +165,9 @@ async fn evict(work: &dyn Evictions, cursor: &mut Cursor, missing: u64) -> anyho
                 log::debug!("server={server} path={path}: evicted");
                 freed = freed.saturating_add(bytes.unwrap_or(0));
                 gone.push(victim);
+                if gone.len() >= UNMARKED {
+                    work.mark_evicted(&std::mem::take(&mut gone)).await?;
+                }
             }
             Err(error) => log::warn!("server={server} path={path}: cannot evict: {error}; trying the next"),
         }
@@ -192,6 +198,7 @@ mod tests {
         /// Partial files of 50 bytes each.
         partials: Option<Arc<Gauge>>,
         evicted: RefCell<Vec<i64>>,
+        most_marked: std::cell::Cell<usize>,
     }
 
     impl Disk {
@@ -242,6 +249,7 @@ mod tests {
             Ok(freed)
         }
         async fn mark_evicted(&self, gone: &[&Present]) -> anyhow::Result<()> {
+            self.most_marked.set(self.most_marked.get().max(gone.len()));
             self.evicted.borrow_mut().extend(gone.iter().map(|file| file.id));
             Ok(())
         }
@@ -251,6 +259,14 @@ mod tests {
         let limits = QuotaSettings { max_used_percent: 60.0, max_bytes: None };
         let outcome = make_room(&limits, &Gauge::default(), disk, wanted).await.unwrap();
         (outcome, disk.evicted.borrow().clone())
+    }
+
+    #[tokio::test]
+    async fn many_are_marked_before_so_many_are_gone_that_it_looks_like_a_lost_disk() {
+        let disk = Disk::with(&[10; 60]);
+        assert_eq!(swept(&disk, 400).await, (Swept::Fits, (1..=40).collect()));
+        let left = super::super::Absence { of: 40, gone: disk.most_marked.get() as u64 };
+        assert!(!left.is_sudden(), "{left:?}");
     }
 
     #[tokio::test]

@@ -222,6 +222,26 @@ fn evictions_whose_marking_broke_are_marked_later_and_are_nobody_elses_deletions
 }
 
 #[test]
+fn a_service_that_is_killed_amid_evictions_goes_on_with_the_next_start() {
+    let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
+    let mut service = run(max_bytes(&ftp, &notify, 900_000).env("MROSYNC_FAULT", "mark=block"));
+    (0..100).for_each(|n| ftp.put(format!("/{n:03}.zip"), File::new(zip(n, 8000))));
+    service.wait_for(SOON, "all are there", |service| service.records().len() == 100);
+    announced(&service);
+    ftp.put("/large.zip", File::new(zip(999, 800_000)));
+    service.wait_for(SOON, "some are deleted, and no more for now", |service| {
+        let before = service.mirrored().len();
+        std::thread::sleep(Duration::from_millis(100));
+        before < 100 && before == service.mirrored().len()
+    });
+    service.forget_env("MROSYNC_FAULT");
+    service.restart();
+    ready(&service);
+    service.wait_for(SOON, "the large one", |service| service.mirrored().contains_key("omc01/large.zip"));
+    assert_eq!(service.status()["mirror"]["holds"], serde_json::json!([]));
+}
+
+#[test]
 fn a_new_content_is_not_deleted_for_the_record_of_the_earlier_one() {
     let (ftp, other, notify) = (ScriptedServer::start(), ScriptedServer::start(), NotifyStub::start());
     let setup = max_bytes(&ftp, &notify, 40_000).env("MROSYNC_STAYS_MS", "0");
