@@ -12,9 +12,12 @@ use rustix::process::geteuid;
 
 use crate::config::Settings;
 use crate::control::socket::check_directory;
-use crate::mirror::tree::{LOCK_FILE, PARTIAL_DIRECTORY};
+use crate::mirror::tree::{BOOT_FILE, LOCK_FILE, PARTIAL_DIRECTORY};
 use crate::names::Printable;
 use crate::web::Door;
+
+/// The database, and what lies beside it: somebody else's service may have made them.
+const FILES: [&str; 4] = ["", "-wal", "-shm", ".lock"];
 
 /// A key of the configuration, and what is wrong with what it names.
 pub(super) type Finding = (&'static str, anyhow::Error);
@@ -28,28 +31,49 @@ pub(super) fn findings(settings: &Settings, is_running: bool) -> Vec<Finding> {
         let name = server.name.as_str();
         [sync.root.join(name), sync.root.join(PARTIAL_DIRECTORY).join(name)]
     });
-    note("sync.root", directories(std::iter::once(sync.root.clone()).chain(parts)));
+    let partial = sync.root.join(PARTIAL_DIRECTORY);
+    let own = [LOCK_FILE, BOOT_FILE].map(|name| file(&partial.join(name)));
+    note(
+        "sync.root",
+        all([directory(&sync.root)].into_iter().chain(own).chain(parts.map(|path| part(&path)))),
+    );
     if !is_running {
-        note("sync.root", is_free(&sync.root.join(PARTIAL_DIRECTORY).join(LOCK_FILE)));
+        note("sync.root", is_free(&partial.join(LOCK_FILE)));
     }
-    note("records.path", file_in_directory(&records.path));
-    if let Some(file) = &log.file {
-        note("log.file", file_to_append(file));
+    let database = FILES.map(|ending| file(&beside(&records.path, ending)));
+    note("records.path", directory(parent(&records.path)).and_then(|()| all(database.into_iter())));
+    if let Some(log) = &log.file {
+        note("log.file", file_to_append(log));
     }
     note("control.socket", socket(&control.socket));
     if let Some(web) = web.clone().filter(|_| !is_running) {
-        note("web.listen", Door::open(web).map(drop));
+        let fault = Door::open(web).err().map(|error| format!("{error:#}"));
+        // it names its key itself, for those who see nothing else
+        let fault = fault.map(|fault| fault.trim_start_matches("web.listen: ").to_owned());
+        note("web.listen", fault.map_or(Ok(()), |fault| Err(anyhow::Error::msg(fault))));
     }
     found
 }
 
-/// All that cannot be written, in one go.
-fn directories(paths: impl Iterator<Item = PathBuf>) -> anyhow::Result<()> {
-    let faults: Vec<String> =
-        paths.filter_map(|path| directory(&path).err()).map(|error| format!("{error:#}")).collect();
-    let mut shown: Vec<String> = faults;
+/// All faults in one go.
+fn all(outcomes: impl Iterator<Item = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let faults = outcomes.filter_map(Result::err).map(|error| format!("{error:#}"));
+    let mut shown: Vec<String> = faults.collect();
     shown.dedup();
     if shown.is_empty() { Ok(()) } else { bail!("{}", shown.join("; ")) }
+}
+
+/// A part of the mirror: as [`directory`], and no symbolic link.
+fn part(path: &Path) -> anyhow::Result<()> {
+    match path.symlink_metadata() {
+        Ok(found) if !found.is_dir() => {
+            bail!(
+                "{} is no directory, or a symbolic link, and links are not followed in the mirror; move it away",
+                path.display()
+            )
+        }
+        _ => directory(path),
+    }
 }
 
 /// The directory can be written; where it is missing, it can be made.
@@ -64,14 +88,20 @@ fn directory(path: &Path) -> anyhow::Result<()> {
     }
 }
 
-/// The file can be read and written, or made; others beside it can be made.
-fn file_in_directory(path: &Path) -> anyhow::Result<()> {
-    directory(parent(path))?;
-    match path.symlink_metadata() {
+/// The file can be read and written, or is not there.
+fn file(path: &Path) -> anyhow::Result<()> {
+    match path.metadata() {
+        Ok(found) if found.is_dir() => bail!("{} is a directory", path.display()),
         Ok(_) => may(path, Access::READ_OK | Access::WRITE_OK, "write"),
-        // that it can be looked for is known by now: it is not there
+        // its directory was looked at
         Err(_) => Ok(()),
     }
+}
+
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    PathBuf::from(name)
 }
 
 fn file_to_append(path: &Path) -> anyhow::Result<()> {

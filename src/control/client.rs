@@ -11,7 +11,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use super::Command;
 
 /// From connecting to the end of the answer. A stop takes up to 2 s; a service that needs longer than this is stuck.
-const ANSWER_LIMIT: Duration = Duration::from_secs(30);
+const ANSWER_LIMIT: Duration = Duration::from_secs(25);
 /// Between two tries to connect while the queue of the socket is full.
 const QUEUE_PAUSE: Duration = Duration::from_millis(50);
 /// A status of thousands of servers stays far below.
@@ -23,7 +23,7 @@ const CHUNK: usize = 64 * 1024;
 ///
 /// # Errors
 ///
-/// When no service listens on `socket`, or it does not answer within 30 s.
+/// When no service listens on `socket`, or it does not answer within 25 s.
 pub fn ask(socket: &Path, command: Command) -> anyhow::Result<String> {
     ask_within(socket, command, ANSWER_LIMIT)
 }

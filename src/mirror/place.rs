@@ -63,15 +63,15 @@ impl Reason {
         let adopt = "'mrosync mirror adopt --dry-run' says what taking it as it is would mean";
         match self {
             Self::Unmarked { present } => format!(
-                "{root} is not the mirror of the records, which say that {} lie there: it has no marker \
+                "{root} is not the mirror of the records, which say that {} there: it has no marker \
                  (.partial/.mirror); {held} until it is back: mount its disk; if the mirror was moved or restored, {adopt}",
-                files(*present)
+                lie(*present)
             ),
             Self::Another { present } => format!(
-                "{root} is another mirror than that of the records, which say that {} lie there: its marker \
+                "{root} is another mirror than that of the records, which say that {} there: its marker \
                  (.partial/.mirror) is another; {held} until the right one is back: mount its disk; if this one is \
                  meant, {adopt}",
-                files(*present)
+                lie(*present)
             ),
             Self::Gone(absence) => format!(
                 "{} of {} are gone from {root} at once; {held} until they are back: mount their disk; if they were \
@@ -93,6 +93,10 @@ impl Reason {
     pub fn sentence_of(&self, root: &Path, server: &ServerName) -> String {
         self.sentence(&root.join(server.as_str()))
     }
+}
+
+fn lie(count: u64) -> String {
+    if count == 1 { "1 file lies".to_owned() } else { format!("{count} files lie") }
 }
 
 fn files(count: u64) -> String {

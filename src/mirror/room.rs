@@ -4,8 +4,12 @@
 //! any other download's is, and gets free room alone: no finished zip goes for bytes that nobody knows the end of. A
 //! file of which the server shows no size may displace others once, as far as a file of its length is likely.
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::fetch::Wanted;
 use super::jobs::{FileJob, Job};
@@ -14,6 +18,7 @@ use super::ports::{Growth, Room};
 use super::scan::Scan;
 use super::server::Server;
 use super::tree::size_of_stat;
+use crate::backoff::Backoff;
 use crate::facts::FileFacts;
 use crate::quota::{Allowance, Busy, Hold};
 use crate::words;
@@ -24,6 +29,48 @@ const PAUSE: Duration = Duration::from_millis(100);
 const TRIES: u32 = 100;
 /// What a growing file gets at once, where so much is free without asking.
 const STEP: u64 = 1 << 20;
+
+/// After a file without a size outgrew what it may displace, until another one of the server may displace anything.
+const TRUSTED_AGAIN: Backoff = Backoff { first: Duration::from_mins(15), most: Duration::from_hours(24) };
+
+/// Which of a server's files without a size may displace finished zips: one at a time, and none for a while after one
+/// that had no end.
+#[derive(Debug, Default)]
+pub struct UnsizedFiles {
+    one_does: Cell<bool>,
+    outgrown: Cell<u32>,
+    not_before: Cell<Option<Instant>>,
+}
+
+impl UnsizedFiles {
+    fn are_trusted(&self, now: Instant) -> bool {
+        self.not_before.get().is_none_or(|at| at <= now)
+    }
+
+    /// The right to displace, unless another file has it.
+    fn begin(self: &Rc<Self>) -> Option<Displacing> {
+        (!self.one_does.replace(true)).then(|| Displacing(Rc::clone(self)))
+    }
+
+    fn one_outgrew(&self, now: Instant) {
+        self.outgrown.set(self.outgrown.get().saturating_add(1));
+        self.not_before.set(Some(now + TRUSTED_AGAIN.after(self.outgrown.get())));
+    }
+
+    fn one_is_whole(&self) {
+        self.outgrown.set(0);
+        self.not_before.set(None);
+    }
+}
+
+/// The right of one file to displace others, until it is dropped.
+struct Displacing(Rc<UnsizedFiles>);
+
+impl Drop for Displacing {
+    fn drop(&mut self) {
+        self.0.one_does.set(false);
+    }
+}
 
 /// Why a transfer of a file that outgrew what the server shows was ended. Its bytes are dropped.
 #[derive(Debug, thiserror::Error)]
@@ -66,13 +113,22 @@ pub struct Filling<'s> {
     /// As the server shows it; nothing where that is no promise.
     listed: Option<u64>,
     may_displace: bool,
+    displaces: Option<Displacing>,
 }
 
 impl<'s> Filling<'s> {
     pub(super) fn new(server: &'s Server, hold: Hold, busy: Busy, facts: FileFacts, again: bool) -> Self {
         // 0 is what some servers show of every file that is open
         let listed = facts.size.filter(|size| *size > 0);
-        Self { server, hold, busy, length: 0, listed, may_displace: listed.is_none() && !again }
+        Self {
+            server,
+            hold,
+            busy,
+            length: 0,
+            listed,
+            may_displace: listed.is_none() && !again,
+            displaces: None,
+        }
     }
 
     /// Makes sure that there is room for `bytes` more beyond `length`.
@@ -99,8 +155,13 @@ impl<'s> Filling<'s> {
     }
 
     async fn ask(&mut self, bytes: u64, length: u64) -> anyhow::Result<()> {
+        let files = &self.server.unsized_files;
         for _ in 0..TRIES {
-            let growth = Growth { bytes, length, may_displace: self.may_displace };
+            let may_displace = self.may_displace && files.are_trusted(Instant::now());
+            if may_displace && self.displaces.is_none() {
+                self.displaces = files.begin();
+            }
+            let growth = Growth { bytes, length, may_displace: may_displace && self.displaces.is_some() };
             match self.server.guard.grow(growth).await? {
                 Room::Granted { hold, allowance } => {
                     self.hold.absorb(hold);
@@ -108,8 +169,13 @@ impl<'s> Filling<'s> {
                     return Ok(());
                 }
                 Room::Busy => tokio::time::sleep(PAUSE).await,
+                // another one does, and may be whole soon
+                Room::Held if may_displace && self.displaces.is_none() => tokio::time::sleep(PAUSE).await,
                 Room::Held | Room::TooLarge => break,
             }
+        }
+        if self.displaces.is_some() {
+            files.one_outgrew(Instant::now());
         }
         Err(match self.listed {
             Some(listed) => Outgrown::NoRoom { listed },
@@ -147,6 +213,9 @@ impl<'s> Filling<'s> {
 
     /// The room and the guard of the file, once it is whole.
     pub(super) fn into_parts(self) -> (Hold, Busy) {
+        if self.displaces.is_some() {
+            self.server.unsized_files.one_is_whole();
+        }
         (self.hold, self.busy)
     }
 }
@@ -181,4 +250,25 @@ pub(super) async fn room(scan: &Scan<'_>, job: &FileJob, wanted: Wanted<'_>) -> 
     scan.jobs.hold();
     scan.jobs.give_back(Job::Fetch(job.clone()));
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_file_without_a_size_displaces_at_a_time_and_none_after_one_that_had_no_end() {
+        let files = Rc::new(UnsizedFiles::default());
+        let one = files.begin();
+        assert!(one.is_some() && files.begin().is_none());
+        drop(one);
+        assert!(files.begin().is_some());
+        let now = Instant::now();
+        files.one_outgrew(now);
+        assert!(!files.are_trusted(now) && files.are_trusted(now + Duration::from_mins(15)));
+        files.one_outgrew(now);
+        assert!(!files.are_trusted(now + Duration::from_mins(29)));
+        files.one_is_whole();
+        assert!(files.are_trusted(now));
+    }
 }

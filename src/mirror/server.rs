@@ -20,6 +20,7 @@ use super::partial::Leftovers;
 use super::ports::{DiskGuard, Records};
 use super::publisher::Publisher;
 use super::quiet::QuietDirectories;
+use super::room::UnsizedFiles;
 use super::tree::{Mirror, ServerMirror};
 use crate::config::{ServerSettings, SyncSettings};
 use crate::names::RemotePath;
@@ -57,6 +58,7 @@ pub struct Server {
     /// Fetched files that could not be stored or recorded since this was last asked.
     pub(super) stranded: Rc<Cell<u64>>,
     pub(super) allowance: RefCell<Allowance>,
+    pub(super) unsized_files: Rc<UnsizedFiles>,
     /// Files being made durable and recorded; they are finished even when a scan is stopped.
     pub(super) publishing: RefCell<JoinSet<()>>,
     pub(super) budget: RefCell<Budget>,
@@ -121,6 +123,7 @@ impl Server {
             publisher,
             open_files,
             allowance: RefCell::default(),
+            unsized_files: Rc::default(),
             publishing: RefCell::default(),
             idle: RefCell::default(),
         })

@@ -25,7 +25,7 @@ pub const PARTIAL_DIRECTORY: &str = ".partial";
 /// In it: held by the service that works in the mirror.
 pub const LOCK_FILE: &str = ".lock";
 /// Which boot of the machine wrote the partial files.
-const BOOT_FILE: &str = ".boot";
+pub const BOOT_FILE: &str = ".boot";
 /// Where Linux tells the boots of a machine apart.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 const DIRECTORY_MODE: u32 = 0o755;
@@ -158,7 +158,10 @@ impl Mirror {
     pub fn server(&self, name: &ServerName) -> anyhow::Result<ServerMirror> {
         let shown = self.path.display();
         let made = |parent: BorrowedFd<'_>, path: String| {
-            make_and_open(parent, name.as_str()).with_context(|| format!("cannot make {path}"))
+            make_and_open(parent, name.as_str()).map_err(|error| match error.kind() {
+                io::ErrorKind::NotADirectory => anyhow::Error::new(NotDirectory(PathBuf::from(path))),
+                _ => anyhow::Error::new(error).context(format!("cannot make {path}")),
+            })
         };
         let top = made(self.root.as_fd(), format!("{shown}/{name}"))?;
         let partial = made(self.partial.as_fd(), format!("{shown}/{PARTIAL_DIRECTORY}/{name}"))?;
@@ -216,6 +219,13 @@ pub fn refuse_in_use(path: &Path) -> Result<(), MirrorInUse> {
     }
 }
 
+/// Something else than a directory where a part of the mirror should be.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "sync.root: {} is no directory, or a symbolic link, and links are not followed in the mirror; move it away", .0.display()
+)]
+pub struct NotDirectory(pub PathBuf);
+
 /// A part of the mirror that files cannot be moved into.
 #[derive(Debug, thiserror::Error)]
 #[error(
@@ -233,9 +243,13 @@ pub struct Apart {
 /// nothing is changed.
 #[must_use]
 pub fn apart(root: &Path, name: &ServerName) -> Option<Apart> {
-    let top = open_server(root, name).ok()?;
     let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
     let open = |path: &Path| rustix::fs::open(path, flags, Mode::empty());
+    let top = match open_server(root, name) {
+        // it would be made there
+        Err(error) if error.kind() == io::ErrorKind::NotFound => open(root).ok()?,
+        found => found.ok()?,
+    };
     let from = open(&root.join(PARTIAL_DIRECTORY)).or_else(|_| open(root)).ok()?;
     are_apart(from.as_fd(), top.as_fd()).then(|| Apart { root: root.to_owned(), place: name.to_string() })
 }

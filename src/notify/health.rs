@@ -137,7 +137,9 @@ impl Health {
         if trusted && attempts < 2 && !probing {
             return Turn::Free;
         }
-        let host_at = self.probe_at.filter(|_| self.down);
+        let answers = standing.is_some_and(|standing| standing.last == Fault::Refused);
+        // of a host that answers, a file that was never called for may be taken though others are not
+        let host_at = self.probe_at.filter(|_| self.down && !(attempts == 0 && answers));
         let server_at = standing.filter(|standing| standing.failures >= TROUBLE).map(|it| it.next_at);
         Turn::Doubtful(host_at.max(server_at).unwrap_or(now))
     }
@@ -259,6 +261,20 @@ mod tests {
         assert_eq!(changes[7], Change::Down);
         assert_eq!(health.delivered(&server("only"), Instant::now()), Change::Up);
         assert!(health.is_spotless());
+    }
+
+    #[test]
+    fn a_new_file_waits_a_second_at_most_while_the_host_answers() {
+        let mut health = Health { alone: true, ..Health::default() };
+        fail(&mut health, "only", 0..40, Fault::Refused);
+        let now = Instant::now();
+        let wait = |health: &Health, attempts| match health.turn(&server("only"), attempts, now) {
+            Turn::Free => 0.0,
+            Turn::Doubtful(at) => at.saturating_duration_since(now).as_secs_f64(),
+        };
+        assert!(health.is_down() && wait(&health, 0) <= 1.0 && wait(&health, 1) > 14.0);
+        fail(&mut health, "only", 0..1, Fault::Unanswered);
+        assert!(wait(&health, 0) > 14.0);
     }
 
     #[test]

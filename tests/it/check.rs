@@ -213,6 +213,37 @@ fn places_that_the_user_cannot_write_are_named_all_at_once() {
 }
 
 #[test]
+fn what_a_service_of_another_user_left_behind_is_named() {
+    use std::os::unix::fs::{PermissionsExt, chown};
+    use std::os::unix::process::CommandExt;
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("left out: this test becomes another user, which only root can");
+        return;
+    }
+    let ftp = ScriptedServer::start();
+    let setup = Setup::new().server(Server::scripted("omc01", &ftp));
+    let partial = setup.directory().join("sync/.partial");
+    std::fs::create_dir_all(&partial).unwrap();
+    let own = |path: &std::path::Path| chown(path, Some(65_534), Some(65_534)).unwrap();
+    for file in std::fs::read_dir(setup.directory()).unwrap() {
+        own(&file.unwrap().path());
+    }
+    own(&setup.directory());
+    own(&partial);
+    let others = [setup.directory().join("records.db-wal"), partial.join(".lock"), partial.join(".boot")];
+    for file in &others {
+        std::fs::write(file, "").unwrap();
+        std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o644)).unwrap();
+    }
+    let mut command = setup.command(&["check"]);
+    let output = command.uid(65_534).gid(65_534).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(line(&output, "  records.path: ").contains("records.db-wal"), "{output:?}");
+    let said = line(&output, "  sync.root: ");
+    assert!(said.contains(".lock") && said.contains(".boot"), "{said}");
+}
+
+#[test]
 fn beside_a_running_service_its_places_are_no_fault() {
     let ftp = ScriptedServer::start();
     let notify = NotifyStub::start();

@@ -4,8 +4,9 @@ use std::fs;
 use std::time::Duration;
 
 use crate::support::notify::NotifyStub;
-use crate::support::scripted::{File, ScriptedServer};
+use crate::support::scripted::{File, Rule, ScriptedServer};
 use crate::support::service::{Server, Service, Setup, Stream};
+use crate::support::sftp::{Bend, Bent, READ, SftpServer};
 use crate::support::wait::try_obtain;
 use crate::support::zips::zip;
 
@@ -28,8 +29,8 @@ fn recorded(service: &Service, count: usize) {
     service.wait_for(SOON, "all are recorded", |service| service.records().len() == count);
 }
 
-fn two(good: &ScriptedServer, liar: &ScriptedServer, notify: &NotifyStub, limit: &str) -> Setup {
-    let servers = [Server::scripted("good", good), Server::scripted("liar", liar)];
+fn two(good: &ScriptedServer, liar: Server, notify: &NotifyStub, limit: &str) -> Setup {
+    let servers = [Server::scripted("good", good), liar];
     let setup = servers.into_iter().fold(Setup::new(), Setup::server);
     setup.notify(&notify.url()).toml(&format!("[quota]\nmax_bytes = '{limit}'"))
 }
@@ -38,7 +39,7 @@ fn two(good: &ScriptedServer, liar: &ScriptedServer, notify: &NotifyStub, limit:
 fn a_file_that_outgrows_its_listing_displaces_no_finished_zip_and_holds_nobody() {
     let (good, liar, notify) = (ScriptedServer::start(), ScriptedServer::start(), NotifyStub::start());
     (0..4).for_each(|n| good.put(format!("/{n}.zip"), File::new(zip(n, MIB as usize))));
-    let service = run(two(&good, &liar, &notify, "8MiB"));
+    let service = run(two(&good, Server::scripted("liar", &liar), &notify, "8MiB"));
     recorded(&service, 4);
     (0..3).for_each(|n| {
         liar.put(format!("/{n}.zip"), File::repeating(&b"more and more "[..], 60 * MIB).showing(5000))
@@ -64,6 +65,57 @@ fn a_file_that_outgrows_its_listing_displaces_no_finished_zip_and_holds_nobody()
     service.wait_for(SOON, "nothing is left of them", |service| {
         service.partial().is_empty() && service.server_status("liar")["last_error"].is_null()
     });
+}
+
+/// Waits until `count` files of the server wait with these words.
+#[track_caller]
+fn wait_with(service: &Service, words: &str, count: usize) {
+    let waiting = |service: &Service| {
+        let files = service.server_status("liar")["incomplete"].as_array().cloned().unwrap_or_default();
+        files.iter().filter(|file| file["reason"].as_str().is_some_and(|why| why.contains(words))).count()
+    };
+    service.wait_for(SOON, "each of them waits, with its reason", |service| waiting(service) == count);
+}
+
+/// The good server's files go on, none of them was displaced, and nothing is held.
+#[track_caller]
+fn others_go_on(service: &Service, good: &ScriptedServer) {
+    (5..7).for_each(|n| good.put(format!("/{n}.zip"), File::new(zip(n, MIB as usize))));
+    recorded(service, 7);
+    assert_eq!((evicted(service), service.status()["disk"]["held"].as_bool()), (0, Some(false)));
+}
+
+#[test]
+fn a_file_without_an_end_on_an_sftp_server_costs_itself_alone() {
+    let (good, liar, notify) = (ScriptedServer::start(), SftpServer::start(), NotifyStub::start());
+    (0..5).for_each(|n| good.put(format!("/{n}.zip"), File::new(zip(n, MIB as usize))));
+    liar.manner(|manner| {
+        manner.bend = Bend::new(|asked| {
+            let data = || [&(asked.length as u32).to_be_bytes()[..], &vec![b'm'; asked.length]].concat();
+            (asked.kind == READ).then(|| Bent::Packet(103, data()))
+        });
+    });
+    let service = run(two(&good, liar.server("liar"), &notify, "9MiB"));
+    recorded(&service, 5);
+    (0..3).for_each(|n| liar.put(&format!("/{n}.zip"), vec![b'm'; 5000]));
+    wait_with(&service, "5000 bytes that it shows", 3);
+    others_go_on(&service, &good);
+}
+
+#[test]
+fn files_of_which_no_size_is_shown_displace_little_however_many_have_no_end() {
+    let (good, liar, notify) = (ScriptedServer::start(), ScriptedServer::start(), NotifyStub::start());
+    (0..5).for_each(|n| good.put(format!("/{n}.zip"), File::new(zip(n, MIB as usize))));
+    let service = run(two(&good, Server::scripted("liar", &liar), &notify, "12MiB"));
+    recorded(&service, 5);
+    liar.rule(Rule::on("SIZE").reply("502 no\r\n"));
+    let names: String = (0..4).map(|n| format!("type=file; {n}.zip\r\n")).collect();
+    (0..4).for_each(|n| {
+        liar.put(format!("/{n}.zip"), File::repeating(&b"more and more "[..], 60 * MIB).showing(0));
+    });
+    liar.rule(Rule::on("MLSD").content(&names));
+    wait_with(&service, "the server shows no size", 4);
+    others_go_on(&service, &good);
 }
 
 #[test]

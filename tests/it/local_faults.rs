@@ -163,6 +163,36 @@ fn a_server_whose_part_of_the_mirror_is_another_mount_is_refused_alone_with_both
 }
 
 #[test]
+fn partial_files_on_another_mount_are_a_fault_before_anything_is_made() {
+    let Some(disk) = SmallDisk::tmpfs(16) else { return };
+    let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
+    let setup = one(&ftp, &notify);
+    let Some(_mounted) = disk.also_at(&setup.directory().join("sync/.partial")) else { return };
+    let output = setup.command(&["check"]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(!output.status.success() && said.contains("failed  disk: sync.root: "), "{said}");
+}
+
+#[test]
+fn a_link_in_the_place_of_a_servers_directory_is_named_by_check_and_by_the_service() {
+    let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
+    ftp.put("/a.zip", File::new(zip(1, 1000)));
+    let setup = one(&ftp, &notify);
+    let root = setup.directory().join("sync");
+    std::fs::create_dir_all(&root).unwrap();
+    std::os::unix::fs::symlink(setup.directory(), root.join("omc01")).unwrap();
+    let output = setup.command(&["check"]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        !output.status.success() && said.contains("sync/omc01 is no directory, or a symbolic link"),
+        "{said}"
+    );
+    let service = run(setup);
+    service.wait_for(SOON, "the reason is shown", |service| last_error(service).contains("a symbolic link"));
+    assert_eq!(ftp.connections(), 1, "the one of check");
+}
+
+#[test]
 fn a_directory_that_is_another_mount_keeps_its_files_waiting_and_they_are_fetched_once() {
     let Some(disk) = SmallDisk::tmpfs(16) else { return };
     let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
