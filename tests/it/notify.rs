@@ -417,8 +417,8 @@ fn a_kill_in_the_midst_of_calls_loses_none_and_repeats_at_most_those_under_way()
     }
     service.wait_for(SOON, "all are delivered", |service| delivered(service) == 60);
     assert_eq!(files(&notify), names(60));
-    // those under way, and those answered whose record was not on disk yet
-    assert!(notify.calls().len() <= 60 + 3 * 2 * 3, "{}", notify.calls().len());
+    // those under way, and those answered in the moments before whose record was not on disk yet: 200 ms on a slow machine
+    assert!(notify.calls().len() <= 60 + 3 * (3 + 30), "{}", notify.calls().len());
 }
 
 #[test]
