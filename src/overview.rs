@@ -11,7 +11,7 @@ use crate::actors::quota_warden::DiskView;
 use crate::actors::record_keeper::SharedTotals;
 use crate::config::QuotaSettings;
 use crate::mirror::place::Place;
-use crate::notify::news::News;
+use crate::notify::outbox_state::OutboxState;
 use crate::quota::{Gauge, measure};
 use crate::records::Totals;
 use crate::status::{
@@ -40,7 +40,7 @@ pub struct Overview {
     /// Failed calls since the process began.
     pub failed_attempts: Arc<AtomicU64>,
     /// Knows the calls that were given up.
-    pub news: Arc<News>,
+    pub outbox_state: Arc<OutboxState>,
     /// The servers.
     pub servers: Arc<Roster>,
 }
@@ -82,8 +82,8 @@ impl Overview {
                 pending: now.pending_notices,
                 delivered: now.delivered_notices.saturating_sub(before.delivered_notices),
                 failed_attempts: self.failed_attempts.load(Ordering::Relaxed),
-                cancelled: self.news.cancelled(),
-                concurrency: self.news.concurrency(),
+                cancelled: self.outbox_state.cancelled(),
+                concurrency: self.outbox_state.concurrency(),
             },
             mirror: self.mirror(),
             servers: self.progress(),

@@ -27,7 +27,7 @@ use crate::mirror::delete::is_present;
 use crate::mirror::place::Place;
 use crate::notify::announce::{Caller, Failure, Outbox, announce};
 use crate::notify::deliver::HttpCaller;
-use crate::notify::news::News;
+use crate::notify::outbox_state::OutboxState;
 use crate::pulse::seconds;
 use crate::status::Roster;
 
@@ -99,7 +99,7 @@ impl Actor for Notifier {
 async fn wake(outbox: KeeperOutbox) {
     let mut holds = outbox.place.follow();
     while holds.changed().await.is_ok() {
-        outbox.news.changed();
+        outbox.outbox_state.changed();
     }
 }
 
@@ -138,23 +138,23 @@ impl Caller for CurrentCaller {
 pub struct KeeperOutbox {
     keeper: Addr<RecordKeeper>,
     place: Arc<Place>,
-    news: Arc<News>,
+    outbox_state: Arc<OutboxState>,
     servers: Arc<Roster>,
 }
 
 impl KeeperOutbox {
-    /// The records of `keeper`, the files of the mirror at `place`, what `news` says of rows that were read, and whose they are.
+    /// The records of `keeper`, the files of the mirror at `place`, what `outbox_state` says of rows that were read, and whose they are.
     #[must_use]
     pub fn new(
         keeper: &Addr<RecordKeeper>,
         place: &Arc<Place>,
-        news: &Arc<News>,
+        outbox_state: &Arc<OutboxState>,
         servers: &Arc<Roster>,
     ) -> Self {
         Self {
             keeper: keeper.clone(),
             place: Arc::clone(place),
-            news: Arc::clone(news),
+            outbox_state: Arc::clone(outbox_state),
             servers: Arc::clone(servers),
         }
     }
@@ -190,8 +190,8 @@ impl Outbox for KeeperOutbox {
         mirror.is_ok_and(|mirror| matches!(is_present(&mirror, &notice.server, &notice.path), Ok(false)))
     }
 
-    fn news(&self) -> &News {
-        &self.news
+    fn outbox_state(&self) -> &OutboxState {
+        &self.outbox_state
     }
 
     fn is_alone(&self) -> bool {

@@ -27,7 +27,7 @@ use crate::mirror::delete::{Deleted, delete, sync_deleted};
 use crate::mirror::idle::drop_idle;
 use crate::mirror::place::Place;
 use crate::mirror::ports::{Growth, Room};
-use crate::notify::news::News;
+use crate::notify::outbox_state::OutboxState;
 use crate::quota::allowance::allowable;
 use crate::quota::plan::{Load, room};
 use crate::quota::sweep::{Evictions, Present, make_room};
@@ -121,7 +121,7 @@ pub struct Warden {
     /// What `status` shows.
     pub view: Arc<DiskView>,
     /// What the notifier is told, so that it calls for no file that goes.
-    pub news: Arc<News>,
+    pub outbox_state: Arc<OutboxState>,
     /// The servers, of which some may be new since the start.
     pub servers: Arc<Roster>,
 }
@@ -323,7 +323,7 @@ impl Work {
         }
         ask(&self.warden.keeper, MarkEvicted(evicted)).await?;
         // where it failed, they stay away from the notifier until a later request has marked them
-        self.warden.news.settled(ids);
+        self.warden.outbox_state.settled(ids);
         self.unmarked.borrow_mut().clear();
         self.found_gone.borrow_mut().clear();
         Ok(())
@@ -380,14 +380,14 @@ impl Evictions for Work {
     }
 
     fn delete(&self, file: &Present) -> io::Result<Option<u64>> {
-        let Warden { place, news, gauge, .. } = &self.warden;
+        let Warden { place, outbox_state, gauge, .. } = &self.warden;
         let Present { id, server, path, .. } = file;
         if place.is_held(server) {
             return Ok(None);
         }
         let mirror = place.mirror().map_err(io::Error::other)?;
         // before, because the record says so only after
-        news.leaves(*id);
+        outbox_state.leaves(*id);
         match gauge.unless_replaced(server, path, || delete(&mirror, server, path)) {
             Some(Ok(Deleted::Removed { bytes })) => Ok(Some(bytes)),
             // deleted by an eviction whose marking failed
@@ -397,7 +397,7 @@ impl Evictions for Work {
                 Ok(None)
             }
             Some(Err(error)) => {
-                news.settled([*id]);
+                outbox_state.settled([*id]);
                 Err(error)
             }
             // another content has its name now
@@ -410,7 +410,7 @@ impl Evictions for Work {
         let believed = is_gone && self.watch.believes_gone(&file.server);
         if !believed && !self.warden.place.is_held(&file.server) {
             // it stays on record, and the walk through the mirror decides
-            self.warden.news.settled([file.id]);
+            self.warden.outbox_state.settled([file.id]);
         }
         believed
     }

@@ -21,7 +21,7 @@ use super::record_messages::{
 };
 use crate::facts::{Download, Due, Knowledge, Postponed};
 use crate::fault;
-use crate::notify::news::News;
+use crate::notify::outbox_state::OutboxState;
 use crate::records::{PresentFile, Records, RecordsError, Standing, Totals, Trouble, Writes};
 
 /// From one commit to the next, unless so many writes wait.
@@ -55,7 +55,7 @@ pub struct RecordKeeper {
     committed: Option<Instant>,
     gathered: Vec<(Write, oneshot::Sender<anyhow::Result<()>>)>,
     totals: SharedTotals,
-    news: Arc<News>,
+    outbox_state: Arc<OutboxState>,
     /// Files that were evicted unannounced, and that the log was not told of yet.
     untold: u64,
     /// When the log was told of such files last.
@@ -96,7 +96,7 @@ enum Work {
 }
 
 impl RecordKeeper {
-    /// A keeper of `records`, which tells `news` of each commit that brought something to announce, or took it away.
+    /// A keeper of `records`, which tells `outbox_state` of each commit that brought something to announce, or took it away.
     /// `alive` closes when the keeper is gone.
     ///
     /// # Errors
@@ -105,7 +105,7 @@ impl RecordKeeper {
     pub fn new(
         mut records: Records,
         totals: SharedTotals,
-        news: Arc<News>,
+        outbox_state: Arc<OutboxState>,
         alive: mpsc::Sender<()>,
     ) -> anyhow::Result<Self> {
         totals.set(records.totals()?);
@@ -114,7 +114,7 @@ impl RecordKeeper {
             committed: None,
             gathered: Vec::new(),
             totals,
-            news,
+            outbox_state,
             untold: 0,
             told: None,
             fault: None,
@@ -197,7 +197,7 @@ impl RecordKeeper {
         }
         let both = !downloading.is_empty() && !delivering.is_empty();
         if both && self.with(Work::Record, |records| records.commit(&writes)).is_ok() {
-            self.news.grew();
+            self.outbox_state.grew();
             answer(downloading, &Ok(()));
             answer(delivering, &Ok(()));
         } else {
@@ -205,7 +205,7 @@ impl RecordKeeper {
             if !downloading.is_empty() {
                 let outcome = self.with(Work::Record, |records| records.record(&writes.downloads).map(drop));
                 if outcome.is_ok() {
-                    self.news.grew();
+                    self.outbox_state.grew();
                 }
                 answer(downloading, &outcome);
             }
@@ -227,8 +227,8 @@ impl RecordKeeper {
         if notices == 0 {
             return;
         }
-        self.news.changed();
-        self.news.cancel(notices);
+        self.outbox_state.changed();
+        self.outbox_state.cancel(notices);
         let waits = self.untold > 0;
         self.untold += notices;
         match self.told.map(|at| at.elapsed()).filter(|since| *since < TELL_AGAIN) {
@@ -343,13 +343,13 @@ impl Handler<MarkMissing> for RecordKeeper {
         let now = Utc::now().timestamp_millis();
         let missed = self.with(Work::Evict, |records| records.mark_missing(&message.0, now))?;
         if missed.cancelled_notices > 0 {
-            self.news.cancel(missed.cancelled_notices);
+            self.outbox_state.cancel(missed.cancelled_notices);
             log::warn!(
                 "{} files were deleted from the mirror before they could be announced; their calls are cancelled",
                 missed.cancelled_notices
             );
         }
-        self.news.changed();
+        self.outbox_state.changed();
         self.refresh_totals();
         Ok(())
     }
@@ -362,7 +362,7 @@ impl Handler<MarkFound> for RecordKeeper {
         let now = Utc::now().timestamp_millis();
         let found = self.with(Work::Evict, |records| records.mark_found(&message.0, now))?;
         self.refresh_totals();
-        self.news.changed();
+        self.outbox_state.changed();
         Ok(found)
     }
 }
@@ -424,9 +424,9 @@ impl Handler<Amend> for RecordKeeper {
         let now = Utc::now().timestamp_millis();
         let amended = self.with(Work::Amend, |records| records.amend(amendment, &ids, now))?;
         self.refresh_totals();
-        self.news.changed();
+        self.outbox_state.changed();
         if amended.cancelled_notices > 0 {
-            self.news.cancel(amended.cancelled_notices);
+            self.outbox_state.cancel(amended.cancelled_notices);
             log::warn!("{} files were forgotten before they could be announced", amended.cancelled_notices);
         }
         Ok(amended.records)
@@ -441,7 +441,7 @@ impl Handler<MarkFetched> for RecordKeeper {
         files.iter_mut().for_each(|file| file.downloaded_at = now);
         let marked = self.with(Work::Amend, |records| records.mark(mark, &files))?;
         self.refresh_totals();
-        self.news.grew();
+        self.outbox_state.grew();
         Ok(marked)
     }
 }

@@ -30,7 +30,7 @@ use crate::fault;
 use crate::mirror::place::Place;
 use crate::mirror::publisher::Publisher;
 use crate::names::Printable;
-use crate::notify::news::News;
+use crate::notify::outbox_state::OutboxState;
 use crate::open_files::OpenFiles;
 use crate::overview::Overview;
 use crate::quota::Gauge;
@@ -82,9 +82,9 @@ impl Service {
         let (live, database) = (Live::new(&settings), settings.records.path.clone());
         let gauge = measured(&place)?;
         let place = Arc::new(place);
-        let (totals, news) = (SharedTotals::default(), Arc::new(News::default()));
+        let (totals, outbox_state) = (SharedTotals::default(), Arc::new(OutboxState::default()));
         let (alive, keeper_alive) = mpsc::channel(1);
-        let keeper = RecordKeeper::new(records, totals.clone(), Arc::clone(&news), alive)?;
+        let keeper = RecordKeeper::new(records, totals.clone(), Arc::clone(&outbox_state), alive)?;
         let keeper = start_apart("keeper", move || keeper)?;
         let failed_attempts = Arc::new(AtomicU64::new(0));
         let progress: Vec<_> =
@@ -92,7 +92,7 @@ impl Service {
         remember_lateness(&database, &progress);
         let roster = Arc::new(Roster::new(progress.clone()));
         let told = count_calls(Arc::clone(&roster), Arc::clone(&failed_attempts));
-        let outbox = KeeperOutbox::new(&keeper, &place, &news, &roster);
+        let outbox = KeeperOutbox::new(&keeper, &place, &outbox_state, &roster);
         let (notifier, notifier_exit, announcing) = start_notifier(live.notify(), outbox, told)?;
         let view = Arc::new(DiskView::default());
         let warden = Warden {
@@ -102,7 +102,7 @@ impl Service {
             limits: live.quota(),
             gauge: Arc::clone(&gauge),
             view: Arc::clone(&view),
-            news: Arc::clone(&news),
+            outbox_state: Arc::clone(&outbox_state),
             servers: Arc::clone(&roster),
         };
         let warden = start_apart("warden", move || QuotaWarden::new(warden))?;
@@ -128,7 +128,7 @@ impl Service {
             limits: live.quota(),
             place,
             failed_attempts,
-            news,
+            outbox_state,
             servers: Arc::clone(&roster),
         };
         let reloader = Reloader {

@@ -13,10 +13,10 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::call_queue::{CallQueue, Next};
 use super::concurrency::Concurrency;
-use super::desk::{Desk, Next};
 use super::health::{Change, Fault, Health};
-use super::news::News;
+use super::outbox_state::OutboxState;
 use super::url::announcement;
 use crate::backoff::Backoff;
 use crate::config::{NotifyConcurrency, NotifySettings};
@@ -58,7 +58,7 @@ pub trait Outbox {
     /// Whether the file is surely not in the mirror.
     fn is_missing(&self, notice: &Notice) -> bool;
     /// What happens to rows that were read.
-    fn news(&self) -> &News;
+    fn outbox_state(&self) -> &OutboxState;
     /// Whether there is one server alone.
     fn is_alone(&self) -> bool;
 }
@@ -131,7 +131,7 @@ pub async fn announce(
                     marks.push(work.mark(Outcome::Again(put_off)));
                 }
             }
-            () = outbox.news().noticed(), if !ending => work.ask = true,
+            () = outbox.outbox_state().noticed(), if !ending => work.ask = true,
             () = exit.raised(), if !ending => {}
             // it may be another host
             Ok(()) = changes.changed(), if !ending => work.forget_host(),
@@ -145,7 +145,7 @@ struct Work<'a> {
     settings: &'a watch::Receiver<NotifySettings>,
     outbox: &'a dyn Outbox,
     caller: &'a dyn Caller,
-    desk: Desk,
+    desk: CallQueue,
     health: Health,
     concurrency: Concurrency,
     /// Being called, or called and not marked yet.
@@ -202,11 +202,11 @@ impl<'a> Work<'a> {
             settings,
             outbox,
             caller,
-            desk: Desk::default(),
+            desk: CallQueue::default(),
             health: Health::default(),
             concurrency: Concurrency::default(),
             flying: Vec::new(),
-            edition: outbox.news().edition(),
+            edition: outbox.outbox_state().edition(),
             ask: true,
             more: (false, false),
             tried_at: Instant::now(),
@@ -218,13 +218,13 @@ impl<'a> Work<'a> {
     /// What to do now. No call is begun while outcomes cannot be recorded: a host is not called again and again because
     /// our own disk is full.
     fn next(&mut self) -> Step {
-        let news = self.outbox.news();
-        if self.edition != news.edition() {
-            self.edition = news.edition();
+        let outbox_state = self.outbox.outbox_state();
+        if self.edition != outbox_state.edition() {
+            self.edition = outbox_state.edition();
             self.read_again();
         }
         let allowed = self.allowed();
-        news.allow(allowed);
+        outbox_state.allow(allowed);
         if self.flying.len() >= allowed + UNMARKED || self.unrecordable.get() > 0 {
             return Step::Nothing;
         }
@@ -234,7 +234,7 @@ impl<'a> Work<'a> {
                 Next::At(at) => return Step::At(at),
                 Next::Nothing => return Step::Nothing,
             };
-            if news.is_leaving(notice.id) {
+            if outbox_state.is_leaving(notice.id) {
                 // it is read again where its file stays
                 self.desk.ended(notice.id);
                 continue;
@@ -283,8 +283,8 @@ impl<'a> Work<'a> {
     fn refill(&mut self) -> impl Future<Output = Found> + use<'a> {
         self.ask = false;
         let outbox = self.outbox;
-        let edition = outbox.news().edition();
-        let leaving = outbox.news().all_leaving();
+        let edition = outbox.outbox_state().edition();
+        let leaving = outbox.outbox_state().all_leaving();
         let except = self.flying.iter().copied().chain(self.desk.ids()).chain(leaving).collect();
         async move { Found { due: outbox.due(REFILL, except).await, edition } }
     }
@@ -301,7 +301,7 @@ impl<'a> Work<'a> {
                 return None;
             }
         };
-        if found.edition != self.outbox.news().edition() {
+        if found.edition != self.outbox.outbox_state().edition() {
             self.ask = true;
             return None;
         }
@@ -472,7 +472,7 @@ mod tests {
         /// Writing them has no end.
         stuck: Cell<bool>,
         missing: RefCell<Vec<i64>>,
-        news: News,
+        outbox_state: OutboxState,
         asked: Cell<usize>,
     }
 
@@ -483,7 +483,7 @@ mod tests {
 
         fn add(&self, ids: impl IntoIterator<Item = i64>) {
             self.rows.borrow_mut().extend(ids.into_iter().map(|id| (id, (0, 0))));
-            self.news.grew();
+            self.outbox_state.grew();
         }
     }
 
@@ -529,8 +529,8 @@ mod tests {
         fn is_missing(&self, notice: &Notice) -> bool {
             self.missing.borrow().contains(&notice.id)
         }
-        fn news(&self) -> &News {
-            &self.news
+        fn outbox_state(&self) -> &OutboxState {
+            &self.outbox_state
         }
         fn is_alone(&self) -> bool {
             self.rows.borrow().keys().all(|id| *id < 1000)
@@ -669,7 +669,7 @@ mod tests {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
             rows.rows.borrow_mut().retain(|id, _| *id > 45);
-            rows.news.changed();
+            rows.outbox_state.changed();
             host.calls.borrow_mut().clear();
             host.dead.set(false);
         };
@@ -683,25 +683,25 @@ mod tests {
     #[tokio::test]
     async fn a_file_that_is_being_deleted_or_is_not_there_waits() {
         let (rows, host) = (rows(5), Host::default());
-        rows.news.leaves(2);
+        rows.outbox_state.leaves(2);
         rows.missing.borrow_mut().push(3);
         until(&rows, &host, || rows.left() == 2).await;
         assert_eq!(host.calls.borrow().len(), 3);
         assert!(rows.rows.borrow()[&3].0 == 1 && rows.rows.borrow()[&2].0 == 0, "put off, and held back");
         // the deletion failed
-        rows.news.settled([2]);
+        rows.outbox_state.settled([2]);
         until(&rows, &host, || rows.left() == 1).await;
     }
 
     #[tokio::test]
     async fn files_that_are_being_deleted_are_not_asked_for_again_and_again() {
         let (rows, host) = (rows(REFILL as i64 + 50), Host::default());
-        (1..=REFILL as i64).for_each(|id| rows.news.leaves(id));
+        (1..=REFILL as i64).for_each(|id| rows.outbox_state.leaves(id));
         let began = Instant::now();
         until(&rows, &host, || began.elapsed() > Duration::from_millis(300)).await;
         assert_eq!(rows.left(), REFILL);
         assert!(rows.asked.get() < 10, "{} questions", rows.asked.get());
-        rows.news.settled(1..=REFILL as i64);
+        rows.outbox_state.settled(1..=REFILL as i64);
         until(&rows, &host, || rows.left() == 0).await;
     }
 

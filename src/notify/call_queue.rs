@@ -13,7 +13,7 @@ const HELD: usize = 16;
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(super) struct Desk {
+pub(super) struct CallQueue {
     fresh: VecDeque<Notice>,
     tried: VecDeque<Notice>,
     /// Calls under way by record, and whether they are doubtful.
@@ -33,7 +33,7 @@ pub(super) enum Next {
     Nothing,
 }
 
-impl Desk {
+impl CallQueue {
     /// New files at hand.
     pub(super) fn fresh(&self) -> usize {
         self.fresh.len()
@@ -152,7 +152,7 @@ mod tests {
     }
 
     /// What is called when `allowed` calls may be under way and none ends.
-    fn called(desk: &mut Desk, health: &Health, allowed: usize) -> Vec<i64> {
+    fn called(desk: &mut CallQueue, health: &Health, allowed: usize) -> Vec<i64> {
         let mut ids = Vec::new();
         while let Next::Call(notice) = desk.next(health, allowed, Instant::now()) {
             ids.push(notice.id);
@@ -160,10 +160,10 @@ mod tests {
         ids
     }
 
-    fn desk(fresh: impl IntoIterator<Item = Notice>, tried: impl IntoIterator<Item = Notice>) -> Desk {
+    fn desk(fresh: impl IntoIterator<Item = Notice>, tried: impl IntoIterator<Item = Notice>) -> CallQueue {
         let due =
             Due { fresh: fresh.into_iter().collect(), tried: tried.into_iter().collect(), next_at: None };
-        let mut desk = Desk::default();
+        let mut desk = CallQueue::default();
         assert!(desk.take_in(due, false, &Health::default()).is_empty());
         desk
     }
@@ -211,7 +211,7 @@ mod tests {
         for id in 100..120 {
             health.failed(&notice("bad", id, 0), Fault::Refused, Instant::now());
         }
-        let mut desk = Desk::default();
+        let mut desk = CallQueue::default();
         let fresh: Vec<_> = (0..40).map(|id| notice(if id == 3 { "good" } else { "bad" }, id, 0)).collect();
         let put_off = desk.take_in(Due { fresh, ..Due::default() }, true, &health);
         assert_eq!((put_off.len(), desk.fresh()), (39 - HELD, 1 + HELD));

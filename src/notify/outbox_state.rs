@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 /// Shared by keeper, warden and notifier. Rows that the notifier has read beforehand are called for only while none of
 /// this says that they may have changed, which costs a call neither a query nor a commit.
 #[derive(Debug, Default)]
-pub struct News {
+pub struct OutboxState {
     grew: Notify,
     edition: AtomicU64,
     leaving: Mutex<HashSet<i64>>,
@@ -19,7 +19,7 @@ pub struct News {
     concurrency: AtomicU64,
 }
 
-impl News {
+impl OutboxState {
     /// There is more to announce.
     pub fn grew(&self) {
         self.grew.notify_one();
@@ -115,18 +115,21 @@ mod tests {
 
     #[test]
     fn an_eviction_has_rows_read_again_only_where_one_was_passed_over_meanwhile() {
-        let news = News::default();
-        news.leaves(1);
-        assert!(!news.is_leaving(2));
-        news.settled([1]);
-        assert_eq!(news.edition(), 0);
-        for passed_over in [|news: &News| news.is_leaving(1), |news: &News| news.all_leaving() == [1]] {
-            let before = news.edition();
-            news.leaves(1);
-            assert!(passed_over(&news));
-            news.settled([1]);
-            assert_eq!(news.edition(), before + 1);
-            assert!(!news.is_leaving(1) && news.all_leaving().is_empty());
+        let outbox_state = OutboxState::default();
+        outbox_state.leaves(1);
+        assert!(!outbox_state.is_leaving(2));
+        outbox_state.settled([1]);
+        assert_eq!(outbox_state.edition(), 0);
+        for passed_over in [
+            |outbox_state: &OutboxState| outbox_state.is_leaving(1),
+            |outbox_state: &OutboxState| outbox_state.all_leaving() == [1],
+        ] {
+            let before = outbox_state.edition();
+            outbox_state.leaves(1);
+            assert!(passed_over(&outbox_state));
+            outbox_state.settled([1]);
+            assert_eq!(outbox_state.edition(), before + 1);
+            assert!(!outbox_state.is_leaving(1) && outbox_state.all_leaving().is_empty());
         }
     }
 }
