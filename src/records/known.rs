@@ -40,13 +40,10 @@ impl Records {
             let snapshot = connection.transaction()?;
             find_all(&snapshot, server, directory, files)
         })?;
-        if found.iter().any(|finding| finding.outbox_state.is_some()) {
+        if found.iter().any(|finding| finding.news.is_some()) {
             self.write(WHAT, |transaction| {
                 files.iter().zip(&found).try_for_each(|((_, facts), finding)| {
-                    finding
-                        .outbox_state
-                        .as_ref()
-                        .map_or(Ok(()), |outbox_state| keep_news(transaction, outbox_state, facts))
+                    finding.news.as_ref().map_or(Ok(()), |news| keep_news(transaction, news, facts))
                 })
             })?;
         }
@@ -57,10 +54,10 @@ impl Records {
 /// What was found of one listed file, and what of it is to be kept.
 struct Finding {
     knowledge: Knowledge,
-    outbox_state: Option<OutboxState>,
+    news: Option<News>,
 }
 
-pub(super) enum OutboxState {
+pub(super) enum News {
     /// The listing contradicts the last one.
     Changed { id: i64 },
     /// The listing has caught up with the file that was stored.
@@ -104,24 +101,21 @@ impl Known {
 
     fn compare(&self, listed: &FileFacts) -> Finding {
         if listed.agrees_with(&self.expected) {
-            return Finding { knowledge: Knowledge::Known, outbox_state: None };
+            return Finding { knowledge: Knowledge::Known, news: None };
         }
         if self.listing_lags && listed.size == Some(self.size) {
-            return Finding {
-                knowledge: Knowledge::Known,
-                outbox_state: Some(OutboxState::CaughtUp { id: self.id }),
-            };
+            return Finding { knowledge: Knowledge::Known, news: Some(News::CaughtUp { id: self.id }) };
         }
         if self.no_archive {
             let knowledge = Knowledge::Outdated { was: self.expected, is_present: self.is_present };
-            return Finding { knowledge, outbox_state: None };
+            return Finding { knowledge, news: None };
         }
         if let Some(by) = self.shift_to(listed) {
-            return Finding { knowledge: Knowledge::Shifted { was: self.expected, by }, outbox_state: None };
+            return Finding { knowledge: Knowledge::Shifted { was: self.expected, by }, news: None };
         }
         Finding {
             knowledge: Knowledge::Changed { was: self.expected },
-            outbox_state: Some(OutboxState::Changed { id: self.id }),
+            news: Some(News::Changed { id: self.id }),
         }
     }
 }
@@ -132,7 +126,7 @@ fn find_all(
     directory: &RemotePath,
     files: &[(RemoteName, FileFacts)],
 ) -> rusqlite::Result<Vec<Finding>> {
-    let new = || Finding { knowledge: Knowledge::New, outbox_state: None };
+    let new = || Finding { knowledge: Knowledge::New, news: None };
     let mut find_directory = connection.prepare_cached(FIND_DIRECTORY)?;
     let id = find_directory.query_row(params![server.as_str(), directory.wire()], |row| row.get(0));
     let Some(id): Option<i64> = id.optional()? else {
@@ -146,18 +140,14 @@ fn find_all(
     files.iter().map(find).collect()
 }
 
-pub(super) fn keep_news(
-    connection: &Connection,
-    outbox_state: &OutboxState,
-    listed: &FileFacts,
-) -> rusqlite::Result<()> {
+pub(super) fn keep_news(connection: &Connection, news: &News, listed: &FileFacts) -> rusqlite::Result<()> {
     let (seconds, source) = modified_columns(listed);
-    match outbox_state {
-        OutboxState::Changed { id } => {
+    match news {
+        News::Changed { id } => {
             keep_listed(connection, *id, listed, 1)?;
             connection.prepare_cached(COUNT_CHANGES)?.execute([1])?;
         }
-        OutboxState::CaughtUp { id } => {
+        News::CaughtUp { id } => {
             connection.prepare_cached(SET_TIME)?.execute(params![id, seconds, source])?;
             connection.prepare_cached(SHOWN_AS_STORED)?.execute([id])?;
         }

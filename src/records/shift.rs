@@ -4,7 +4,7 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::downloads::{FIND_DIRECTORY, keep_listed};
-use super::known::{LOOK_UP, OutboxState, SET_TIME, keep_news};
+use super::known::{LOOK_UP, News, SET_TIME, keep_news};
 use super::{Records, RecordsError, modified_columns};
 use crate::facts::Shifted;
 use crate::names::ServerName;
@@ -37,7 +37,7 @@ fn settle(connection: &Connection, server: &ServerName, file: &Shifted) -> rusql
     // forgotten meanwhile, it is fetched again
     let Some((id, changes)): Option<(i64, Option<i64>)> = known.optional()? else { return Ok(()) };
     match (file.is_zone, changes) {
-        (false, _) => keep_news(connection, &OutboxState::Changed { id }, &file.facts),
+        (false, _) => keep_news(connection, &News::Changed { id }, &file.facts),
         (true, Some(_)) => keep_listed(connection, id, &file.facts, 0),
         (true, None) => {
             let (seconds, source) = modified_columns(&file.facts);
