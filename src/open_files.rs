@@ -50,17 +50,19 @@ impl Need {
     pub fn of(settings: &Settings, limit: u64) -> Self {
         let logins: Vec<u64> = settings.servers.iter().map(|server| server.connections as u64).collect();
         let page = settings.web.as_ref().map_or(0, |_| PAGE);
-        Self::new(limit, PROCESS + page + settings.notify.concurrency.ceiling() as u64, &logins)
+        let calls = settings.notify.concurrency;
+        let more = (calls.ceiling() - calls.first()) as u64;
+        Self::new(limit, PROCESS + page + calls.first() as u64, more, &logins)
     }
 
-    /// `fixed` for the process, `logins` of each server.
-    fn new(limit: u64, fixed: u64, logins: &[u64]) -> Self {
+    /// `fixed` for the process, and `more` that it can do without; `logins` of each server.
+    fn new(limit: u64, fixed: u64, more: u64, logins: &[u64]) -> Self {
         let (count, most) = (logins.len() as u64, logins.iter().copied().max().unwrap_or(1));
         let of_servers: u64 =
             logins.iter().map(|logins| SERVER + logins * CONNECTION + PUBLISHING_ENOUGH).sum();
         let each = limit.saturating_sub(fixed) / count.max(1);
         let share = if limit >= fixed + of_servers {
-            let spare = (limit - fixed - of_servers) / count.max(1);
+            let spare = (limit - fixed - of_servers).saturating_sub(more) / count.max(1);
             Share {
                 servers: logins.len(),
                 connections: usize(most),
@@ -210,19 +212,19 @@ mod tests {
     #[test]
     fn fourteen_servers_have_all_they_want_at_the_usual_limits() {
         for limit in [1024, 65_536, u64::MAX] {
-            let need = Need::new(limit, 52, &FLEET);
+            let need = Need::new(limit, 52, 28, &FLEET);
             assert!(need.is_met(), "{need}");
             assert_eq!((need.share.servers, need.share.connections), (14, 4));
         }
-        assert_eq!(Need::new(65_536, 52, &FLEET).share.publishing, 64);
+        assert_eq!(Need::new(65_536, 52, 28, &FLEET).share.publishing, 64);
     }
 
     #[test]
     fn a_low_limit_costs_connections_first_and_then_servers() {
-        let need = Need::new(300, 52, &FLEET);
+        let need = Need::new(300, 52, 28, &FLEET);
         assert_eq!(need.share, Share { servers: 14, connections: 1, publishing: 6 });
         assert!(need.to_string().contains("at most 1 connection;") && !need.is_met(), "{need}");
-        let need = Need::new(100, 52, &FLEET);
+        let need = Need::new(100, 52, 28, &FLEET);
         assert_eq!(need.share, Share { servers: 3, connections: 1, publishing: 2 });
         assert!(need.to_string().contains("only 3 of them are scanned"), "{need}");
     }
@@ -231,7 +233,7 @@ mod tests {
     fn what_is_shared_out_is_never_more_than_there_is() {
         for logins in [vec![1], vec![4; 14], vec![64; 3], vec![2; 1000], vec![1, 64, 4]] {
             for limit in 60..3000 {
-                let Share { servers, connections, publishing } = Need::new(limit, 44, &logins).share;
+                let Share { servers, connections, publishing } = Need::new(limit, 44, 0, &logins).share;
                 let of =
                     |most: &u64| SERVER + (*most).min(connections as u64) * CONNECTION + publishing as u64;
                 let used: u64 = 44 + logins.iter().take(servers).map(of).sum::<u64>();

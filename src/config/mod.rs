@@ -141,8 +141,19 @@ pub enum NotifyConcurrency {
 }
 
 impl NotifyConcurrency {
+    /// What `"auto"` begins with.
+    pub const FIRST_BY_ITSELF: usize = 4;
     /// The most that `"auto"` comes to.
     pub const MOST_BY_ITSELF: usize = 32;
+
+    /// So many at first.
+    #[must_use]
+    pub fn first(self) -> usize {
+        match self {
+            Self::Auto => Self::FIRST_BY_ITSELF,
+            Self::AtMost(number) => number,
+        }
+    }
 
     /// So many at most, either way.
     #[must_use]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::config::NotifyConcurrency;
 
 /// With so many it begins.
-const FIRST: usize = 4;
+const FIRST: usize = NotifyConcurrency::FIRST_BY_ITSELF;
 /// Never more, whatever the host bears.
 const MOST: usize = NotifyConcurrency::MOST_BY_ITSELF;
 /// Answers to a judgement, for each call under way. As many before them are not looked at: they may be to calls of before

@@ -141,6 +141,9 @@ fn what_was_taken_as_no_archive_is_fetched_and_announced_again_when_it_changes()
     ftp.put("/empty.zip", File::new(filled.clone()).modified(LATER));
     ftp.put("/text.zip", File::new(&whole[..20_000]).modified(LATER));
     service.wait_for(SOON, "the first of them", |service| service.mirrored()["omc01/empty.zip"] > 0);
+    // a kill may repeat a call whose answer is not on record
+    notify.wait_for(SOON, "its call", |calls| calls.len() == 4);
+    service.wait_for(SOON, "its answer is on record", |service| service.status()["notify"]["pending"] == 0);
     service.restart();
     ready(&service);
     service.wait_for(SOON, "the other is tried", |service| shown(service, "incomplete_files") == 1);
