@@ -1,4 +1,4 @@
-//! Listing one directory, in the way that shows it ([`super::ways`]), read as a stream with bounds.
+//! Listing one directory, in the way that shows it (`ways`), read as a stream with bounds.
 //!
 //! LIST gets a path only where nothing else shows anything: servers glob it, or take one that begins with a dash for
 //! options.
