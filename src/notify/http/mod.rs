@@ -1,10 +1,15 @@
 //! One call of the notify URL.
 
+mod head;
+mod line;
+pub mod url;
+
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::url::Url;
 use awc::error::{ConnectError, PayloadError, SendRequestError};
 use awc::http::header::{HOST, HeaderName, HeaderValue, LOCATION};
 use awc::http::{Method, StatusCode};
@@ -15,13 +20,12 @@ use rustls::crypto::ring;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout, timeout_at};
-use url::Url;
 
-use super::announce::{Caller, Failure};
-use super::health::Fault;
-use super::line::{Broken, Lines};
+use super::dispatch::health::Fault;
+use super::dispatch::{Caller, Failure};
 use crate::config::{NotifyMethod, NotifySettings, Password};
 use crate::names::Printable;
+use line::{Broken, Lines};
 
 /// More of an answer than this is not read; its connection is closed then.
 const MAX_ANSWER: usize = 64 * 1024;

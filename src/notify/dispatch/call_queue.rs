@@ -142,9 +142,9 @@ impl CallQueue {
 
 #[cfg(test)]
 mod tests {
+    use super::super::health::Fault;
     use super::*;
     use crate::names::RemotePath;
-    use crate::notify::health::Fault;
 
     fn notice(server: &str, id: i64, attempts: u32) -> Notice {
         let path = RemotePath::from_text(&format!("/{id}.zip"), encoding_rs::UTF_8).unwrap();

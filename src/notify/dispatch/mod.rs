@@ -3,6 +3,10 @@
 //! The outbox is the database itself: nothing waits in memory but the calls under way and a handful of rows, so a
 //! notify host that is dead for days costs rows on disk and nothing else.
 
+mod call_queue;
+mod concurrency;
+pub mod health;
+
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
@@ -13,16 +17,16 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::call_queue::{CallQueue, Next};
-use super::concurrency::Concurrency;
-use super::health::{Change, Fault, Health};
+use super::http::url::announcement;
 use super::outbox_state::OutboxState;
-use super::url::announcement;
 use crate::backoff::Backoff;
 use crate::config::{NotifyConcurrency, NotifySettings};
 use crate::exit_flag::ExitWatch;
 use crate::facts::{Due, Notice, Postponed};
 use crate::names::ServerName;
+use call_queue::{CallQueue, Next};
+use concurrency::Concurrency;
+use health::{Change, Fault, Health};
 
 /// Between two calls for the same file.
 const RETRY: Backoff = Backoff { first: Duration::from_secs(1), most: Duration::from_secs(300) };
