@@ -3,10 +3,10 @@
 
 use config::{Value, ValueKind};
 
-use super::passwords::{password_of_file, password_of_variable};
 use super::reader::{Section, Table, sorted};
+use super::secrets::{password_of_file, password_of_variable};
 use super::sources::Environment;
-use super::{Password, leaf};
+use super::{Password, values};
 
 /// More headers than anybody needs; each goes out with every call.
 const MAX_HEADERS: usize = 32;
@@ -67,9 +67,9 @@ fn from_elsewhere(
     warnings: &mut Vec<String>,
 ) -> Option<Result<String, String>> {
     if let Some(file) = table.get("file") {
-        return Some(leaf::path(file).and_then(|path| password_of_file(&path, warnings)));
+        return Some(values::path(file).and_then(|path| password_of_file(&path, warnings)));
     }
-    let variable = leaf::text(table.get("env")?).ok()?;
+    let variable = values::text(table.get("env")?).ok()?;
     Some(password_of_variable(variable, environment))
 }
 

@@ -18,20 +18,20 @@ use crate::names::{RemotePath, ServerName};
 
 mod headers;
 mod known_hosts;
-mod leaf;
-mod passwords;
-mod reach;
+mod network;
 mod reader;
+mod secrets;
 mod selection;
 mod servers;
 mod sources;
 mod ssh;
 mod validate;
+mod values;
 mod web;
 mod windows;
 
 pub use known_hosts::KnownKeys;
-pub use reach::{PassiveCommand, Proxy, ReachSettings, TlsVersion, TransferMode};
+pub use network::{PassiveCommand, Proxy, ReachSettings, TlsVersion, TransferMode};
 pub use reader::ConfigFaults;
 pub use selection::{Order, Selection};
 pub use windows::Windows;

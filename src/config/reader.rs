@@ -1,7 +1,7 @@
 //! Takes a merged table apart key by key and collects what is wrong with it, for `validate` and `servers`.
 //!
 //! A fault never stops the reading: the caller goes on with a stand-in value, and the settings are thrown away
-//! at the end if there was any. Values are shown in faults by the leaf readers that know them to be harmless,
+//! at the end if there was any. Values are shown in faults by the value readers that know them to be harmless,
 //! never here. Runs on the main thread, before anything else is started.
 
 use std::fmt;

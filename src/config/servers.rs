@@ -1,6 +1,6 @@
 //! Reads `[defaults]` and `[[servers]]`: every server completed by the defaults.
 //!
-//! Runs on the main thread; looks at the certificate files that are named, and leaves passwords to `passwords`.
+//! Runs on the main thread; looks at the certificate files that are named, and leaves passwords to `secrets`.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -13,11 +13,11 @@ use encoding_rs::{Encoding, UTF_8};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
-use super::leaf;
-use super::passwords::{PASSWORD_KEYS, read_password};
 use super::reader::{ConfigFaults, Section, Table};
+use super::secrets::{PASSWORD_KEYS, read_password};
 use super::sources::{BOM, Environment};
 use super::ssh::{read_ssh, refuse_foreign_keys};
+use super::values;
 use super::{
     ListingMode, Order, Protocol, ReachSettings, Selection, ServerSettings, SftpSettings, TlsMode, Verify,
 };
@@ -87,43 +87,43 @@ impl Default for Shared {
 impl Shared {
     /// What `section` says, and `self` where it says nothing.
     pub(super) fn overridden_by(&self, section: &mut Section) -> Self {
-        let connections = section.read("connections", |value| leaf::whole(value, &CONNECTIONS));
-        let timeout = section.read("timeout", |value| leaf::duration(value, &TIMEOUT));
+        let connections = section.read("connections", |value| values::whole(value, &CONNECTIONS));
+        let timeout = section.read("timeout", |value| values::duration(value, &TIMEOUT));
         Self {
-            protocol: section.read("protocol", leaf::word).unwrap_or(self.protocol),
+            protocol: section.read("protocol", values::word).unwrap_or(self.protocol),
             connections: connections.map_or(self.connections, usize::from),
             timeout: timeout.unwrap_or(self.timeout),
-            min_speed: section.read("min_speed", leaf::bytes_or_none).unwrap_or(self.min_speed),
-            tls: section.read("tls", leaf::word).unwrap_or(self.tls),
-            tls_ca_file: section.read("tls_ca_file", leaf::path).or_else(|| self.tls_ca_file.clone()),
-            encoding: section.read("encoding", leaf::encoding).unwrap_or(self.encoding),
-            listing: section.read("listing", leaf::word).unwrap_or(self.listing),
-            verify: section.read("verify", leaf::word).unwrap_or(self.verify),
+            min_speed: section.read("min_speed", values::bytes_or_none).unwrap_or(self.min_speed),
+            tls: section.read("tls", values::word).unwrap_or(self.tls),
+            tls_ca_file: section.read("tls_ca_file", values::path).or_else(|| self.tls_ca_file.clone()),
+            encoding: section.read("encoding", values::encoding).unwrap_or(self.encoding),
+            listing: section.read("listing", values::word).unwrap_or(self.listing),
+            verify: section.read("verify", values::word).unwrap_or(self.verify),
             reach: self.reach.overridden_by(section),
             sftp: self.sftp.clone(),
             selection: self.selection_by(section),
-            order: section.read("order", leaf::word).unwrap_or(self.order),
+            order: section.read("order", values::word).unwrap_or(self.order),
         }
     }
 
     fn selection_by(&self, section: &mut Section) -> Selection {
         let Selection { since, from_now, include, exclude } = &self.selection;
-        let (since, from_now) = match section.read("since", leaf::since) {
+        let (since, from_now) = match section.read("since", values::since) {
             Some(since) => (since, since.is_none()),
             None => (*since, *from_now),
         };
         Selection {
             since,
             from_now,
-            include: section.read("include", leaf::globs).unwrap_or_else(|| include.clone()),
-            exclude: section.read("exclude", leaf::globs).unwrap_or_else(|| exclude.clone()),
+            include: section.read("include", values::globs).unwrap_or_else(|| include.clone()),
+            exclude: section.read("exclude", values::globs).unwrap_or_else(|| exclude.clone()),
         }
     }
 
     /// Those of `[defaults]` itself, which are read again with each server's own.
     pub(super) fn with_sftp(mut self, section: &mut Section) -> Self {
-        let known_hosts_file = section.read("known_hosts_file", leaf::path);
-        let old_algorithms = section.read("old_algorithms", leaf::flag).unwrap_or(false);
+        let known_hosts_file = section.read("known_hosts_file", values::path);
+        let old_algorithms = section.read("old_algorithms", values::flag).unwrap_or(false);
         self.sftp = SftpSettings { known_hosts_file, old_algorithms, ..SftpSettings::default() };
         self
     }
@@ -136,7 +136,7 @@ impl Shared {
 
     /// Whether `section` is a server that speaks SFTP.
     fn is_sftp(&self, section: &Section) -> bool {
-        let own = section.peek("protocol").and_then(|value| leaf::word(value).ok());
+        let own = section.peek("protocol").and_then(|value| values::word(value).ok());
         own.unwrap_or(self.protocol) == ProtocolWord::Sftp
     }
 }
@@ -183,7 +183,7 @@ fn label(index: usize, name: Option<&ServerName>) -> String {
 }
 
 fn usable_name(table: &Table) -> Option<ServerName> {
-    let name = table.get("name").and_then(|name| leaf::text(name).ok())?;
+    let name = table.get("name").and_then(|name| values::text(name).ok())?;
     ServerName::new(name).ok()
 }
 
@@ -192,8 +192,8 @@ fn read_server(
     defaults: &Shared,
     around: &mut Surroundings<'_>,
 ) -> Option<ServerSettings> {
-    let name = required(section, "name", |value| Ok(ServerName::configured(leaf::text(value)?)?));
-    let host = required(section, "host", leaf::host);
+    let name = required(section, "name", |value| Ok(ServerName::configured(values::text(value)?)?));
+    let host = required(section, "host", values::host);
     let is_sftp = defaults.is_sftp(section);
     refuse_foreign_keys(section, is_sftp);
     let has_own_ca_file = section.holds("tls_ca_file");
@@ -209,7 +209,7 @@ fn read_server(
         TlsMode::Implicit => FTPS_PORT,
         TlsMode::Off | TlsMode::Explicit => FTP_PORT,
     };
-    let port = section.read("port", |value| leaf::whole(value, &(1..=u16::MAX)));
+    let port = section.read("port", |value| values::whole(value, &(1..=u16::MAX)));
     if is_sftp {
         refuse_missing_keys(section);
     }
@@ -287,7 +287,7 @@ fn required<T>(
 }
 
 fn user(value: &Value) -> Result<String, String> {
-    let user = leaf::command_text(value)?;
+    let user = values::command_text(value)?;
     if user.is_empty() {
         return Err("must not be empty; leave it out to log in as anonymous".to_owned());
     }
@@ -297,7 +297,7 @@ fn user(value: &Value) -> Result<String, String> {
 /// The directories to mirror, without those that lie within another one: the outer one covers them.
 fn directories(value: &Value, encoding: &'static Encoding) -> Result<Vec<RemotePath>, String> {
     let mut kept: Vec<RemotePath> = Vec::new();
-    for text in leaf::texts(value)? {
+    for text in values::texts(value)? {
         let path = RemotePath::from_text(text, encoding).map_err(|fault| format!("\"{text}\" {fault}"))?;
         if !kept.iter().any(|outer| path.is_within(outer)) {
             kept.retain(|inner| !inner.is_within(&path));

@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 use config::{Config, ConfigError, FileFormat, Format, Source, Value, ValueKind};
 
 use super::DEFAULT_FILE;
-use super::leaf::FROM_ENVIRONMENT;
 use super::reader::{ConfigFaults, Table};
+use super::values::FROM_ENVIRONMENT;
 
 /// The environment of the process, or a test's.
 pub(super) type Environment = BTreeMap<OsString, OsString>;

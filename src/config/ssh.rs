@@ -11,11 +11,11 @@ use config::{Value, ValueKind};
 use russh::keys::ssh_key::Fingerprint;
 use russh::keys::{Algorithm, Error, HashAlg, PrivateKey, PublicKey, decode_secret_key};
 
-use super::leaf;
-use super::passwords::{Secret, read_secret};
 use super::reader::Section;
+use super::secrets::{Secret, read_secret};
 use super::servers::Surroundings;
 use super::sources::{open_to_others, read_text};
+use super::values;
 use super::{HostKey, LoginKey, SftpSettings};
 
 /// Largest private key file in bytes.
@@ -63,8 +63,8 @@ pub(super) fn read_ssh(
 ) -> SftpSettings {
     let has_own_file = section.holds("known_hosts_file");
     let host_keys = section.read("host_key", host_keys).unwrap_or_default();
-    let known_hosts_file = section.read("known_hosts_file", leaf::path).or(shared.known_hosts_file);
-    let old_algorithms = section.read("old_algorithms", leaf::flag).unwrap_or(shared.old_algorithms);
+    let known_hosts_file = section.read("known_hosts_file", values::path).or(shared.known_hosts_file);
+    let old_algorithms = section.read("old_algorithms", values::flag).unwrap_or(shared.old_algorithms);
     if let Some(path) = &known_hosts_file
         && let Err(error) = std::fs::File::open(path)
     {
@@ -81,7 +81,7 @@ pub(super) fn read_ssh(
 
 fn read_private_key(section: &mut Section, around: &mut Surroundings<'_>) -> Option<LoginKey> {
     let given = section.holds("private_key_file");
-    let path = section.read("private_key_file", leaf::path);
+    let path = section.read("private_key_file", values::path);
     let keys = ["passphrase", "passphrase_file", "passphrase_env"];
     let passphrase = match read_secret(section, keys, around.environment, around.warnings) {
         Secret::Given(passphrase) => Some(passphrase),
@@ -131,8 +131,8 @@ fn private_key(
 /// One fingerprint or public key, or a list of them.
 fn host_keys(value: &Value) -> Result<Vec<HostKey>, String> {
     let texts = match value.kind {
-        ValueKind::String(_) => vec![leaf::text(value)?],
-        _ => leaf::texts(value).map_err(|_| "must be a string, or a list of strings".to_owned())?,
+        ValueKind::String(_) => vec![values::text(value)?],
+        _ => values::texts(value).map_err(|_| "must be a string, or a list of strings".to_owned())?,
     };
     texts.into_iter().map(host_key).collect()
 }

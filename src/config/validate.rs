@@ -10,11 +10,11 @@ use config::{Value, ValueKind};
 use log::LevelFilter;
 
 use super::headers::read_headers;
-use super::leaf;
-use super::reach::rate;
+use super::network::rate;
 use super::reader::{ConfigFaults, Section, Table, Unknown, sorted};
 use super::servers::{Shared, Surroundings, read_servers};
 use super::sources::{Environment, Merged};
+use super::values;
 use super::web::read_web;
 use super::{
     ControlSettings, LogSettings, NotifyConcurrency, NotifySettings, QuotaSettings, RecordsSettings,
@@ -72,9 +72,9 @@ pub(super) fn control_socket(merged: Merged) -> Option<PathBuf> {
 /// And the bandwidth that all servers share.
 fn read_sync(table: &mut Table, faults: &mut ConfigFaults) -> (SyncSettings, Option<u64>) {
     let mut section = take_section(table, "sync", faults);
-    let root = section.read("root", leaf::path);
-    let interval = section.read("interval", |value| leaf::duration(value, &INTERVAL));
-    let quiet_directories = section.read("quiet_directories", |value| leaf::duration(value, &INTERVAL));
+    let root = section.read("root", values::path);
+    let interval = section.read("interval", |value| values::duration(value, &INTERVAL));
+    let quiet_directories = section.read("quiet_directories", |value| values::duration(value, &INTERVAL));
     let max_rate = section.read("max_rate", rate).flatten();
     section.finish(faults);
     let sync = SyncSettings {
@@ -87,8 +87,8 @@ fn read_sync(table: &mut Table, faults: &mut ConfigFaults) -> (SyncSettings, Opt
 
 fn read_quota(table: &mut Table, faults: &mut ConfigFaults) -> QuotaSettings {
     let mut section = take_section(table, "quota", faults);
-    let max_used_percent = section.read("max_used_percent", leaf::percent);
-    let max_bytes = section.read("max_bytes", leaf::bytes);
+    let max_used_percent = section.read("max_used_percent", values::percent);
+    let max_bytes = section.read("max_bytes", values::bytes);
     section.finish(faults);
     QuotaSettings { max_used_percent: max_used_percent.unwrap_or(60.0), max_bytes }
 }
@@ -100,10 +100,10 @@ fn read_notify(
     secrets: (&Environment, &mut Vec<String>),
 ) -> Option<NotifySettings> {
     section.set_default("url", NOTIFY_URL);
-    let url = section.read("url", leaf::http_url);
-    let timeout = section.read("timeout", |value| leaf::duration(value, &NOTIFY_TIMEOUT));
+    let url = section.read("url", values::http_url);
+    let timeout = section.read("timeout", |value| values::duration(value, &NOTIFY_TIMEOUT));
     let concurrency = section.read("concurrency", read_concurrency);
-    let method = section.read("method", leaf::word);
+    let method = section.read("method", values::word);
     let headers = read_headers(&mut section, secrets);
     section.finish(faults);
     Some(NotifySettings {
@@ -116,32 +116,33 @@ fn read_notify(
 }
 
 fn read_concurrency(value: &Value) -> Result<NotifyConcurrency, String> {
-    if leaf::word::<String>(value).is_ok_and(|word| word == "auto") {
+    if values::word::<String>(value).is_ok_and(|word| word == "auto") {
         return Ok(NotifyConcurrency::Auto);
     }
-    let number = leaf::whole(value, &NOTIFY_CONCURRENCY).map_err(|fault| format!("{fault}, or \"auto\""))?;
+    let number =
+        values::whole(value, &NOTIFY_CONCURRENCY).map_err(|fault| format!("{fault}, or \"auto\""))?;
     Ok(NotifyConcurrency::AtMost(usize::from(number)))
 }
 
 fn read_records(table: &mut Table, faults: &mut ConfigFaults) -> RecordsSettings {
     let mut section = take_section(table, "records", faults);
-    let path = section.read("path", leaf::path);
+    let path = section.read("path", values::path);
     section.finish(faults);
     RecordsSettings { path: path.unwrap_or_else(|| PathBuf::from("/var/lib/mrosync/records.db")) }
 }
 
 fn read_control(table: &mut Table, faults: &mut ConfigFaults) -> ControlSettings {
     let mut section = take_section(table, "control", faults);
-    let socket = section.read("socket", leaf::socket_path);
+    let socket = section.read("socket", values::socket_path);
     section.finish(faults);
     ControlSettings { socket: socket.unwrap_or_else(|| PathBuf::from("/run/mrosync/control.sock")) }
 }
 
 fn read_log(table: &mut Table, faults: &mut ConfigFaults) -> LogSettings {
     let mut section = take_section(table, "log", faults);
-    let level = section.read("level", leaf::level);
-    let file = section.read("file", leaf::path);
-    let format = section.read("format", leaf::word);
+    let level = section.read("level", values::level);
+    let file = section.read("file", values::path);
+    let format = section.read("format", values::word);
     section.finish(faults);
     LogSettings { level: level.unwrap_or(LevelFilter::Info), file, format: format.unwrap_or_default() }
 }

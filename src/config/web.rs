@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 
 use config::Value;
 
-use super::passwords::password_of_file;
 use super::reader::{ConfigFaults, Section};
-use super::{Password, WebSettings, leaf};
+use super::secrets::password_of_file;
+use super::{Password, WebSettings, values};
 
 /// A token of fewer characters could be guessed.
 const FEWEST_CHARACTERS: usize = 16;
@@ -20,7 +20,7 @@ pub(super) fn read_web(
     let listen = section.read("listen", address);
     let token_given = section.holds("token_file");
     let token = section.read("token_file", |value| {
-        usable_token(password_of_file(&leaf::path(value)?, warnings)?).map(Password::new)
+        usable_token(password_of_file(&values::path(value)?, warnings)?).map(Password::new)
     });
     let hosts = section.read("hosts", hosts).unwrap_or_default();
     if !token_given && listen.is_some_and(|listen| !listen.ip().is_loopback()) {
@@ -34,7 +34,7 @@ pub(super) fn read_web(
 }
 
 fn address(value: &Value) -> Result<SocketAddr, String> {
-    let address = leaf::text(value)?.parse();
+    let address = values::text(value)?.parse();
     address
         .map_err(|_| "must be an address and a port, such as \"127.0.0.1:8321\" or \"[::1]:8321\"".to_owned())
 }
@@ -48,9 +48,9 @@ fn usable_token(token: String) -> Result<String, String> {
 }
 
 fn hosts(value: &Value) -> Result<Vec<String>, String> {
-    leaf::texts(value)?;
+    values::texts(value)?;
     let names = value.clone().into_array().map_err(|error| error.to_string())?;
-    names.iter().map(|name| leaf::host(name).map(|name| name.to_lowercase())).collect()
+    names.iter().map(|name| values::host(name).map(|name| name.to_lowercase())).collect()
 }
 
 #[cfg(test)]

@@ -6,10 +6,10 @@ use std::ffi::OsStr;
 use std::path::Path;
 
 use super::Password;
-use super::leaf;
 use super::reader::Section;
 use super::servers::ANONYMOUS;
 use super::sources::{Environment, open_to_others, read_text};
+use super::values;
 
 /// What a server without a password is sent: public servers ask for something like an address (RFC 1635).
 const ANONYMOUS_PASSWORD: &str = "mrosync@";
@@ -60,9 +60,9 @@ pub(super) fn read_secret(
 ) -> Secret {
     let [in_itself, in_file, in_variable] = keys;
     let given = keys.iter().filter(|key| section.holds(key)).count();
-    let literal = section.read(in_itself, leaf::command_text);
-    let file = section.read(in_file, leaf::path);
-    let variable = section.read(in_variable, |value| leaf::text(value).map(str::to_owned));
+    let literal = section.read(in_itself, values::command_text);
+    let file = section.read(in_file, values::path);
+    let variable = section.read(in_variable, |value| values::text(value).map(str::to_owned));
     if given > 1 {
         section.fault(in_itself, &format!("give only one of {in_itself}, {in_file} and {in_variable}"));
         return Secret::Faulty;
@@ -108,7 +108,7 @@ fn usable_secret(secret: &str) -> Result<String, String> {
     if secret.is_empty() {
         return Err("holds nothing".to_owned());
     }
-    leaf::refuse_line_breaks(secret)?;
+    values::refuse_line_breaks(secret)?;
     Ok(secret.to_owned())
 }
 

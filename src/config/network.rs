@@ -8,8 +8,8 @@ use std::ops::RangeInclusive;
 use config::{Value, ValueKind};
 use url::Url;
 
-use super::leaf;
 use super::reader::Section;
+use super::values;
 use super::windows::Windows;
 use super::{Password, TlsMode};
 
@@ -121,15 +121,15 @@ impl ReachSettings {
     /// What `section` says, and `self` where it says nothing.
     pub(super) fn overridden_by(&self, section: &mut Section) -> Self {
         let reach = Self {
-            mode: section.read("mode", leaf::word).unwrap_or(self.mode),
+            mode: section.read("mode", values::word).unwrap_or(self.mode),
             active_ports: section.read("active_ports", ports).or_else(|| self.active_ports.clone()),
             active_address: section.read("active_address", address).or(self.active_address),
-            passive: section.read("passive", leaf::word).unwrap_or(self.passive),
+            passive: section.read("passive", values::word).unwrap_or(self.passive),
             windows: section.read("windows", windows).unwrap_or_else(|| self.windows.clone()),
             max_rate: section.read("max_rate", rate).unwrap_or(self.max_rate),
             fleet_max_rate: self.fleet_max_rate,
-            tls_min: section.read("tls_min", leaf::word).unwrap_or(self.tls_min),
-            tls_max: section.read("tls_max", leaf::word).unwrap_or(self.tls_max),
+            tls_min: section.read("tls_min", values::word).unwrap_or(self.tls_min),
+            tls_max: section.read("tls_max", values::word).unwrap_or(self.tls_max),
             proxy: section.read("proxy", proxy).unwrap_or_else(|| self.proxy.clone()),
         };
         // told where it first comes about, and once
@@ -181,7 +181,7 @@ impl ReachSettings {
 
 /// `50000-50100`, or a single port.
 fn ports(value: &Value) -> Result<RangeInclusive<u16>, String> {
-    let text = leaf::text(value)?;
+    let text = values::text(value)?;
     let (first, last) = text.split_once('-').unwrap_or((text, text));
     match (first.trim().parse(), last.trim().parse()) {
         (Ok(first), Ok(last)) if FIRST_PORT <= first && first <= last => Ok(first..=last),
@@ -190,14 +190,14 @@ fn ports(value: &Value) -> Result<RangeInclusive<u16>, String> {
 }
 
 fn address(value: &Value) -> Result<IpAddr, String> {
-    let address = leaf::text(value)?.parse::<IpAddr>().ok().filter(|address| !address.is_unspecified());
+    let address = values::text(value)?.parse::<IpAddr>().ok().filter(|address| !address.is_unspecified());
     address.ok_or_else(|| "must be an address, such as \"203.0.113.7\"".to_owned())
 }
 
 fn windows(value: &Value) -> Result<Windows, String> {
     let wrong = "must be a list of strings, such as [\"22:00-06:00\"]";
     let ValueKind::Array(list) = &value.kind else { return Err(wrong.to_owned()) };
-    let texts: Result<Vec<&str>, _> = list.iter().map(leaf::text).collect();
+    let texts: Result<Vec<&str>, _> = list.iter().map(values::text).collect();
     Windows::read(&texts.map_err(|_| wrong.to_owned())?)
 }
 
@@ -206,9 +206,9 @@ pub(super) fn rate(value: &Value) -> Result<Option<u64>, String> {
     let bytes = match &value.kind {
         ValueKind::String(text) => {
             let size = text.trim().strip_suffix("/s").unwrap_or(text);
-            leaf::bytes_or_none(&Value::new(None, size))
+            values::bytes_or_none(&Value::new(None, size))
         }
-        _ => leaf::bytes_or_none(value),
+        _ => values::bytes_or_none(value),
     };
     match bytes {
         Ok(0) => Ok(None),
@@ -220,7 +220,7 @@ pub(super) fn rate(value: &Value) -> Result<Option<u64>, String> {
 /// `socks5://[user:password@]host[:port]`, with `socks5h` for names that the proxy looks up; `off` for none. The error
 /// never shows it.
 fn proxy(value: &Value) -> Result<Option<Proxy>, String> {
-    let text = leaf::text(value)?;
+    let text = values::text(value)?;
     if text == "off" {
         return Ok(None);
     }
@@ -236,7 +236,7 @@ fn proxy(value: &Value) -> Result<Option<Proxy>, String> {
     if !nothing_else {
         return Err(wrong().to_owned());
     }
-    let host = leaf::host(&Value::new(None, host))?;
+    let host = values::host(&Value::new(None, host))?;
     let login = login(&url)?;
     Ok(Some(Proxy { host, port: url.port().unwrap_or(SOCKS_PORT), resolves, login }))
 }
