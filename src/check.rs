@@ -150,7 +150,7 @@ async fn probe_within(settings: &ServerSettings) -> anyhow::Result<String> {
 async fn probe(settings: &ServerSettings) -> anyhow::Result<String> {
     let ServerSettings { host, port, user, .. } = settings;
     let connector = Connector::new(settings.clone())?;
-    let windows = &settings.reach.windows;
+    let windows = &settings.network.windows;
     let now = Local::now();
     if !windows.are_open(&now) {
         let opens = windows.next_change(&now).map(|opens| opens.format(", which open at %F %R").to_string());
@@ -167,7 +167,7 @@ async fn probe(settings: &ServerSettings) -> anyhow::Result<String> {
     }
     let tls = session.tls_version();
     session.quit(QUIT_LIMIT).await;
-    let mut way = settings.reach.in_words(settings.tls);
+    let mut way = settings.network.describe(settings.tls);
     way.splice(0..0, tls.map(str::to_owned));
     way.extend(connector.listing_in_words().map(|listing| format!("lists by {listing}")));
     let way: String = way.iter().map(|words| format!(", {words}")).collect();

@@ -31,7 +31,7 @@ mod web;
 mod windows;
 
 pub use known_hosts::KnownKeys;
-pub use network::{PassiveCommand, Proxy, ReachSettings, TlsVersion, TransferMode};
+pub use network::{NetworkSettings, PassiveCommand, Proxy, TlsVersion, TransferMode};
 pub use reader::ConfigFaults;
 pub use selection::{Order, Selection};
 pub use windows::Windows;
@@ -262,7 +262,7 @@ pub struct ServerSettings {
     /// When a received file is taken as whole.
     pub verify: Verify,
     /// By which way, when and how fast it is reached.
-    pub reach: ReachSettings,
+    pub network: NetworkSettings,
     /// Which zips are wanted.
     pub selection: Selection,
     /// Which of them first.

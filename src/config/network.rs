@@ -24,7 +24,7 @@ const SOCKS_PORT: u16 = 1080;
 
 /// How a server is reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ReachSettings {
+pub struct NetworkSettings {
     /// Who opens the data connections.
     pub mode: TransferMode,
     /// Where to listen in active mode; the system chooses where left out.
@@ -47,7 +47,7 @@ pub struct ReachSettings {
     pub proxy: Option<Proxy>,
 }
 
-impl Default for ReachSettings {
+impl Default for NetworkSettings {
     fn default() -> Self {
         Self {
             mode: TransferMode::Passive,
@@ -117,10 +117,10 @@ impl fmt::Display for Proxy {
     }
 }
 
-impl ReachSettings {
+impl NetworkSettings {
     /// What `section` says, and `self` where it says nothing.
     pub(super) fn overridden_by(&self, section: &mut Section) -> Self {
-        let reach = Self {
+        let network = Self {
             mode: section.read("mode", values::word).unwrap_or(self.mode),
             active_ports: section.read("active_ports", ports).or_else(|| self.active_ports.clone()),
             active_address: section.read("active_address", address).or(self.active_address),
@@ -139,14 +139,14 @@ impl ReachSettings {
                 "mode",
                 "must be \"passive\" where there is a proxy: SOCKS5 servers hardly ever listen for others",
             ),
-            (|reach: &Self| reach.tls_min > reach.tls_max, "tls_max", "must not be below tls_min"),
+            (|network: &Self| network.tls_min > network.tls_max, "tls_max", "must not be below tls_min"),
         ];
         for (is_wrong, key, fault) in faults {
-            if is_wrong(&reach) && !is_wrong(self) {
+            if is_wrong(&network) && !is_wrong(self) {
                 section.fault(key, fault);
             }
         }
-        reach
+        network
     }
 
     /// Without what is about data connections and TLS, which SFTP has none of.
@@ -159,9 +159,9 @@ impl ReachSettings {
         self.mode == TransferMode::Active && self.proxy.is_some()
     }
 
-    /// What differs from the usual, in words; nothing where all is as usual.
+    /// Describes what differs from the usual; nothing where all is as usual.
     #[must_use]
-    pub fn in_words(&self, tls: TlsMode) -> Vec<String> {
+    pub fn describe(&self, tls: TlsMode) -> Vec<String> {
         let rate = |rate: u64| bytesize::ByteSize(rate).display().si().to_string();
         let mut words = Vec::new();
         match (self.mode, self.passive) {
@@ -277,8 +277,8 @@ mod tests {
             .map_err(|faults| faults.faults().iter().map(|fault| fault.replace(&origin, "")).collect())
     }
 
-    fn reach(keys: &str) -> ReachSettings {
-        load(&format!("{NAMED}{keys}\n")).unwrap().remove(0).reach
+    fn network(keys: &str) -> NetworkSettings {
+        load(&format!("{NAMED}{keys}\n")).unwrap().remove(0).network
     }
 
     fn faults(keys: &str) -> Vec<String> {
@@ -287,9 +287,9 @@ mod tests {
 
     #[test]
     fn what_is_left_out_is_as_it_was() {
-        assert_eq!(reach(""), ReachSettings::default());
-        assert_eq!(reach("max_rate = 0\nwindows = []\nproxy = 'off'"), ReachSettings::default());
-        assert!(ReachSettings::default().in_words(TlsMode::Explicit).is_empty());
+        assert_eq!(network(""), NetworkSettings::default());
+        assert_eq!(network("max_rate = 0\nwindows = []\nproxy = 'off'"), NetworkSettings::default());
+        assert!(NetworkSettings::default().describe(TlsMode::Explicit).is_empty());
     }
 
     #[test]
@@ -297,14 +297,14 @@ mod tests {
         let keys = "mode = 'active'\nactive_ports = '50000-50100'\nactive_address = '203.0.113.7'\n\
                     passive = 'epsv'\nwindows = ['22:00-06:00']\nmax_rate = '10MB/s'\n\
                     tls_min = '1.2'\ntls_max = '1.2'\n";
-        let from_defaults = load(&format!("[defaults]\n{keys}{NAMED}")).unwrap().remove(0).reach;
-        let reach = reach(keys);
-        assert_eq!(from_defaults, reach);
-        assert_eq!((reach.mode, reach.active_ports), (TransferMode::Active, Some(50_000..=50_100)));
-        assert_eq!(reach.active_address, Some(IpAddr::from([203, 0, 113, 7])));
-        assert_eq!((reach.passive, reach.max_rate), (PassiveCommand::Epsv, Some(10_000_000)));
-        assert_eq!((reach.tls_min, reach.tls_max), (TlsVersion::Tls12, TlsVersion::Tls12));
-        assert!(!reach.windows.is_always());
+        let from_defaults = load(&format!("[defaults]\n{keys}{NAMED}")).unwrap().remove(0).network;
+        let network = network(keys);
+        assert_eq!(from_defaults, network);
+        assert_eq!((network.mode, network.active_ports), (TransferMode::Active, Some(50_000..=50_100)));
+        assert_eq!(network.active_address, Some(IpAddr::from([203, 0, 113, 7])));
+        assert_eq!((network.passive, network.max_rate), (PassiveCommand::Epsv, Some(10_000_000)));
+        assert_eq!((network.tls_min, network.tls_max), (TlsVersion::Tls12, TlsVersion::Tls12));
+        assert!(!network.windows.is_always());
     }
 
     #[test]
@@ -312,14 +312,14 @@ mod tests {
         let defaults = "[defaults]\nproxy = 'socks5://p'\nmax_rate = '1MB'\nwindows = ['22:00-06:00']\n";
         let keys = "proxy = 'off'\nmax_rate = '0'\nwindows = []\nmode = 'active'\n";
         let servers = load(&format!("{defaults}{NAMED}{keys}")).unwrap();
-        let expected = ReachSettings { mode: TransferMode::Active, ..ReachSettings::default() };
-        assert_eq!(servers[0].reach, expected);
+        let expected = NetworkSettings { mode: TransferMode::Active, ..NetworkSettings::default() };
+        assert_eq!(servers[0].network, expected);
     }
 
     #[test]
     fn the_fleets_limit_reaches_every_server() {
         let servers = load(&format!("[sync]\nmax_rate = '2MiB/s'\n{NAMED}max_rate = '1MiB'\n")).unwrap();
-        let ReachSettings { max_rate, fleet_max_rate, .. } = servers[0].reach;
+        let NetworkSettings { max_rate, fleet_max_rate, .. } = servers[0].network;
         assert_eq!((max_rate, fleet_max_rate), (Some(1 << 20), Some(2 << 20)));
         let faults = load(&format!("[sync]\nmax_rate = 'fast'\n{NAMED}")).unwrap_err();
         assert!(faults.len() == 1 && faults[0].starts_with("sync.max_rate: must be 0"), "{faults:?}");
@@ -370,7 +370,7 @@ mod tests {
 
     #[test]
     fn a_proxy_is_a_url_whose_password_is_never_shown() {
-        let proxy = |text: &str| reach(&format!("proxy = '{text}'")).proxy.unwrap();
+        let proxy = |text: &str| network(&format!("proxy = '{text}'")).proxy.unwrap();
         let plain = proxy("socks5://10.0.0.9");
         assert_eq!((plain.to_string().as_str(), plain.resolves), ("10.0.0.9:1080", false));
         assert_eq!(plain.login, None);

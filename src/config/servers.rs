@@ -19,7 +19,7 @@ use super::sources::{BOM, Environment};
 use super::ssh::{read_ssh, refuse_foreign_keys};
 use super::values;
 use super::{
-    ListingMode, Order, Protocol, ReachSettings, Selection, ServerSettings, SftpSettings, TlsMode, Verify,
+    ListingMode, NetworkSettings, Order, Protocol, Selection, ServerSettings, SftpSettings, TlsMode, Verify,
 };
 use crate::names::{RemotePath, ServerName};
 
@@ -57,7 +57,7 @@ pub(super) struct Shared {
     encoding: &'static Encoding,
     listing: ListingMode,
     verify: Verify,
-    pub(super) reach: ReachSettings,
+    pub(super) network: NetworkSettings,
     /// Of those keys that may stand in `[defaults]`.
     sftp: SftpSettings,
     selection: Selection,
@@ -76,7 +76,7 @@ impl Default for Shared {
             encoding: UTF_8,
             listing: ListingMode::Auto,
             verify: Verify::Auto,
-            reach: ReachSettings::default(),
+            network: NetworkSettings::default(),
             sftp: SftpSettings::default(),
             selection: Selection::default(),
             order: Order::default(),
@@ -99,7 +99,7 @@ impl Shared {
             encoding: section.read("encoding", values::encoding).unwrap_or(self.encoding),
             listing: section.read("listing", values::word).unwrap_or(self.listing),
             verify: section.read("verify", values::word).unwrap_or(self.verify),
-            reach: self.reach.overridden_by(section),
+            network: self.network.overridden_by(section),
             sftp: self.sftp.clone(),
             selection: self.selection_by(section),
             order: section.read("order", values::word).unwrap_or(self.order),
@@ -131,7 +131,7 @@ impl Shared {
     /// Without what is for servers that speak FTP.
     fn for_sftp(&self) -> Self {
         let Self { tls, tls_ca_file, listing, .. } = Self::default();
-        Self { tls, tls_ca_file, listing, reach: self.reach.for_sftp(), ..self.clone() }
+        Self { tls, tls_ca_file, listing, network: self.network.for_sftp(), ..self.clone() }
     }
 
     /// Whether `section` is a server that speaks SFTP.
@@ -142,7 +142,7 @@ impl Shared {
 }
 
 /// What reading servers needs and leaves behind beside them.
-pub(super) struct Surroundings<'a> {
+pub(super) struct ReadContext<'a> {
     /// Where `password_env` is looked up.
     pub(super) environment: &'a Environment,
     pub(super) faults: &'a mut ConfigFaults,
@@ -153,23 +153,23 @@ pub(super) struct Surroundings<'a> {
 pub(super) fn read_servers(
     list: Vec<Value>,
     defaults: &Shared,
-    around: &mut Surroundings<'_>,
+    context: &mut ReadContext<'_>,
 ) -> Vec<ServerSettings> {
     let mut servers: Vec<ServerSettings> = Vec::with_capacity(list.len());
     // of those with faults too: a name that is taken is told in the same go
     let mut names: HashSet<ServerName> = HashSet::new();
     for (index, value) in list.into_iter().enumerate() {
         let ValueKind::Table(table) = value.kind else {
-            around.faults.push(&format!("servers[{index}]"), "must be a table, written [[servers]]");
+            context.faults.push(&format!("servers[{index}]"), "must be a table, written [[servers]]");
             continue;
         };
         let name = usable_name(&table);
         let mut section = Section::new(label(index, name.as_ref()), table);
-        servers.extend(read_server(&mut section, defaults, around));
+        servers.extend(read_server(&mut section, defaults, context));
         if name.is_some_and(|name| !names.insert(name)) {
             section.fault("name", "must be unique, and a server before it has the same");
         }
-        section.finish(around.faults);
+        section.finish(context.faults);
     }
     servers
 }
@@ -190,7 +190,7 @@ fn usable_name(table: &Table) -> Option<ServerName> {
 fn read_server(
     section: &mut Section,
     defaults: &Shared,
-    around: &mut Surroundings<'_>,
+    context: &mut ReadContext<'_>,
 ) -> Option<ServerSettings> {
     let name = required(section, "name", |value| Ok(ServerName::configured(values::text(value)?)?));
     let host = required(section, "host", values::host);
@@ -202,7 +202,7 @@ fn read_server(
         false => defaults.overridden_by(section),
     };
     if !is_sftp {
-        check_ca_file(section, &shared, has_own_ca_file, around.faults);
+        check_ca_file(section, &shared, has_own_ca_file, context.faults);
     }
     let usual_port = match shared.tls {
         _ if is_sftp => SSH_PORT,
@@ -218,14 +218,14 @@ fn read_server(
     let user = section.read("user", user);
     // without a password SFTP has a key, and nothing is sent
     let asked_for = user.as_deref().filter(|_| !is_sftp);
-    let password = read_password(section, asked_for, around.environment, around.warnings);
+    let password = read_password(section, asked_for, context.environment, context.warnings);
     if !is_sftp {
         refuse_unspeakable(section, shared.encoding, ("user", user.as_deref().unwrap_or_default()));
         refuse_unspeakable(section, shared.encoding, (password_key.unwrap_or("password"), password.reveal()));
     }
     let directories = section.read("directories", |value| directories(value, shared.encoding));
     let protocol = match is_sftp {
-        true => Protocol::Sftp(Box::new(read_ssh(section, shared.sftp, sends_password, around))),
+        true => Protocol::Sftp(Box::new(read_ssh(section, shared.sftp, sends_password, context))),
         false => Protocol::Ftp,
     };
     Some(ServerSettings {
@@ -244,7 +244,7 @@ fn read_server(
         encoding: shared.encoding,
         listing: shared.listing,
         verify: shared.verify,
-        reach: shared.reach,
+        network: shared.network,
         selection: shared.selection,
         order: shared.order,
     })

@@ -13,7 +13,7 @@ use russh::keys::{Algorithm, Error, HashAlg, PrivateKey, PublicKey, decode_secre
 
 use super::reader::Section;
 use super::secrets::{Secret, read_secret};
-use super::servers::Surroundings;
+use super::servers::ReadContext;
 use super::sources::{open_to_others, read_text};
 use super::values;
 use super::{HostKey, LoginKey, SftpSettings};
@@ -59,7 +59,7 @@ pub(super) fn read_ssh(
     section: &mut Section,
     shared: SftpSettings,
     sends_password: bool,
-    around: &mut Surroundings<'_>,
+    context: &mut ReadContext<'_>,
 ) -> SftpSettings {
     let has_own_file = section.holds("known_hosts_file");
     let host_keys = section.read("host_key", host_keys).unwrap_or_default();
@@ -72,18 +72,18 @@ pub(super) fn read_ssh(
         if has_own_file {
             section.fault("known_hosts_file", &fault);
         } else {
-            around.faults.push("defaults.known_hosts_file", &fault);
+            context.faults.push("defaults.known_hosts_file", &fault);
         }
     }
-    let private_key = read_private_key(section, around);
+    let private_key = read_private_key(section, context);
     SftpSettings { host_keys, known_hosts_file, old_algorithms, private_key, sends_password }
 }
 
-fn read_private_key(section: &mut Section, around: &mut Surroundings<'_>) -> Option<LoginKey> {
+fn read_private_key(section: &mut Section, context: &mut ReadContext<'_>) -> Option<LoginKey> {
     let given = section.holds("private_key_file");
     let path = section.read("private_key_file", values::path);
     let keys = ["passphrase", "passphrase_file", "passphrase_env"];
-    let passphrase = match read_secret(section, keys, around.environment, around.warnings) {
+    let passphrase = match read_secret(section, keys, context.environment, context.warnings) {
         Secret::Given(passphrase) => Some(passphrase),
         Secret::Missing => None,
         Secret::Faulty => return None,
@@ -92,7 +92,7 @@ fn read_private_key(section: &mut Section, around: &mut Surroundings<'_>) -> Opt
         section.fault("passphrase", "has no meaning without private_key_file");
     }
     let passphrase = passphrase.as_ref().map(super::Password::reveal);
-    match private_key(&path?, passphrase, around.warnings) {
+    match private_key(&path?, passphrase, context.warnings) {
         Ok(key) => Some(key),
         Err(fault) => {
             section.fault("private_key_file", &fault);
@@ -259,8 +259,8 @@ mod tests {
         let (plain, _) = server(&format!("[defaults]\n{for_both}{NAMED}{WHOLE}{own}"));
         let (server, _) = server(&format!("[defaults]\n{for_both}{for_ftp}{NAMED}{WHOLE}{own}"));
         assert_eq!(server, plain);
-        assert_eq!(server.reach.max_rate, Some(1_000_000));
-        let words = server.reach.in_words(server.tls);
+        assert_eq!(server.network.max_rate, Some(1_000_000));
+        let words = server.network.describe(server.tls);
         assert_eq!(words, ["through the proxy p:1080", "at most 1.0 MB a second"]);
     }
 

@@ -12,7 +12,7 @@ use log::LevelFilter;
 use super::headers::read_headers;
 use super::network::rate;
 use super::reader::{ConfigFaults, Section, Table, Unknown, sorted};
-use super::servers::{Shared, Surroundings, read_servers};
+use super::servers::{ReadContext, Shared, read_servers};
 use super::sources::{Environment, Merged};
 use super::values;
 use super::web::read_web;
@@ -45,10 +45,10 @@ pub(super) fn validate(merged: Merged, environment: &Environment) -> Result<Load
     let log = read_log(&mut table, &mut faults);
     let web = read_web(take_section(&mut table, "web", &mut faults), &mut faults, &mut warnings);
     let mut defaults = read_defaults(&mut table, &mut faults);
-    defaults.reach.fleet_max_rate = fleet_max_rate;
+    defaults.network.fleet_max_rate = fleet_max_rate;
     let list = take_servers(&mut table, complete, &mut faults);
-    let mut around = Surroundings { environment, faults: &mut faults, warnings: &mut warnings };
-    let servers = read_servers(list, &defaults, &mut around);
+    let mut context = ReadContext { environment, faults: &mut faults, warnings: &mut warnings };
+    let servers = read_servers(list, &defaults, &mut context);
     for (name, value) in sorted(&table) {
         faults.push_unknown(name, &Unknown { what: "section", name, value, known: &SECTIONS });
     }

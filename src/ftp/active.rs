@@ -15,7 +15,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use super::error::FtpError;
 use super::route::Route;
 use super::session::Session;
-use crate::config::{ReachSettings, TransferMode};
+use crate::config::{NetworkSettings, TransferMode};
 
 /// Connections that wait to be looked at: the server's, and a few of others.
 const BACKLOG: u32 = 8;
@@ -41,8 +41,8 @@ pub(super) struct OpenPort {
 
 impl Active {
     /// `None` in passive mode.
-    pub(super) fn of(settings: &ReachSettings) -> Option<Self> {
-        let ReachSettings { active_ports, active_address, .. } = settings;
+    pub(super) fn of(settings: &NetworkSettings) -> Option<Self> {
+        let NetworkSettings { active_ports, active_address, .. } = settings;
         (settings.mode == TransferMode::Active)
             .then(|| Self { ports: active_ports.clone(), address: *active_address })
     }

@@ -77,7 +77,7 @@ impl Connector {
             TlsMode::Explicit | TlsMode::Implicit => Some(Trust::load(settings.tls_ca_file.as_deref())?),
         };
         let (least, timeout) = (settings.min_speed, settings.timeout);
-        let speed = Speed { least, timeout, received: Rc::default(), limit: Limit::new(&settings.reach) };
+        let speed = Speed { least, timeout, received: Rc::default(), limit: Limit::new(&settings.network) };
         Ok(Self { settings, trust, resolver: Resolver::system(), speed, learned: Rc::default() })
     }
 
@@ -144,8 +144,8 @@ impl Connector {
             early_port: None,
             route,
             local,
-            active: Active::of(&settings.reach),
-            passive: settings.reach.passive,
+            active: Active::of(&settings.network),
+            passive: settings.network.passive,
             tls,
             timeout: settings.timeout,
             speed: self.speed.clone(),
@@ -178,8 +178,8 @@ impl Connector {
     fn tls(&self) -> anyhow::Result<Option<Tls>> {
         let Some(trust) = &self.trust else { return Ok(None) };
         let name = TlsName::try_from(self.settings.host.clone()).context("the host is no name for TLS")?;
-        let reach = &self.settings.reach;
-        Ok(Some(Tls::new(trust.client_config(reach.tls_min..=reach.tls_max)?, name)))
+        let network = &self.settings.network;
+        Ok(Some(Tls::new(trust.client_config(network.tls_min..=network.tls_max)?, name)))
     }
 }
 
@@ -304,7 +304,7 @@ fn encoded(text: &str, encoding: &'static Encoding) -> Result<Vec<u8>, FtpError>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{ListingMode, Order, Password, Protocol, ReachSettings, Selection, Verify};
+    use crate::config::{ListingMode, NetworkSettings, Order, Password, Protocol, Selection, Verify};
     use crate::names::{RemotePath, ServerName};
 
     fn settings(host: &str, timeout: Duration) -> ServerSettings {
@@ -324,7 +324,7 @@ mod tests {
             encoding: encoding_rs::UTF_8,
             listing: ListingMode::Auto,
             verify: Verify::Auto,
-            reach: ReachSettings::default(),
+            network: NetworkSettings::default(),
             selection: Selection::default(),
             order: Order::default(),
         }

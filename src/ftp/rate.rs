@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use crate::config::ReachSettings;
+use crate::config::NetworkSettings;
 
 /// So many pieces come in a second at full rate: small enough to be smooth.
 const PIECES: u64 = 20;
@@ -54,7 +54,7 @@ pub(crate) struct Limit {
 }
 
 impl Limit {
-    pub(crate) fn new(settings: &ReachSettings) -> Self {
+    pub(crate) fn new(settings: &NetworkSettings) -> Self {
         Self { own: settings.max_rate, fleet: settings.fleet_max_rate, bucket: Rc::default() }
     }
 
@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     fn limit(own: Option<u64>, fleet: Option<u64>) -> Limit {
-        Limit::new(&ReachSettings { max_rate: own, fleet_max_rate: fleet, ..ReachSettings::default() })
+        Limit::new(&NetworkSettings { max_rate: own, fleet_max_rate: fleet, ..NetworkSettings::default() })
     }
 
     /// The time in which each of `connections` gets `bytes` through, in pieces, and when each was done.

@@ -56,7 +56,7 @@ pub(crate) async fn routes(
     settings: &ServerSettings,
     resolver: &Arc<Resolver>,
 ) -> Result<Vec<Route>, FtpError> {
-    let mut routes: Vec<Route> = match &settings.reach.proxy {
+    let mut routes: Vec<Route> = match &settings.network.proxy {
         Some(proxy) => routes_through(proxy, settings, resolver).await?,
         None => {
             let addresses = resolve(&settings.host, settings, resolver).await?;

@@ -95,7 +95,7 @@ async fn wait_for(server: &Server, opens: Option<DateTime<Local>>) {
 
 /// Says which periods did not come. Where a server has windows, only a scan that went through can tell.
 fn warn_of_gaps(server: &Server, well: bool) {
-    if !well && !server.settings.reach.windows.is_always() {
+    if !well && !server.settings.network.windows.is_always() {
         return;
     }
     for gap in server.progress.lateness().check(chrono::Utc::now().timestamp_millis()) {

@@ -16,13 +16,13 @@ pub(super) struct Closed;
 
 /// When the windows open, where they are closed now; the inner `None` is never.
 pub(super) fn opening(server: &Server) -> Option<Option<DateTime<Local>>> {
-    let (windows, now) = (&server.settings.reach.windows, Local::now());
+    let (windows, now) = (&server.settings.network.windows, Local::now());
     (!windows.are_open(&now)).then(|| windows.next_change(&now))
 }
 
 /// Runs `work` until it is done or the window ends; then `work` is dropped where it stands.
 pub(super) async fn until_closing<T>(server: &Server, work: impl Future<Output = T>) -> Result<T, Closed> {
-    let windows = &server.settings.reach.windows;
+    let windows = &server.settings.network.windows;
     if windows.is_always() {
         return Ok(work.await);
     }

@@ -47,7 +47,7 @@ impl Connector {
     #[must_use]
     pub fn new(settings: ServerSettings, sftp: SftpSettings) -> Self {
         let (least, timeout) = (settings.min_speed, settings.timeout);
-        let speed = Speed { least, timeout, received: Rc::default(), limit: Limit::new(&settings.reach) };
+        let speed = Speed { least, timeout, received: Rc::default(), limit: Limit::new(&settings.network) };
         let (resolver, fingerprint_key) = (Resolver::system(), FingerprintKey::default());
         Self { settings, sftp, resolver, speed, fingerprint_key, habits: Rc::default() }
     }
