@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use mrosync::facts::{Download, Earlier, FileFacts, Modified, TimeSource};
-use mrosync::names::{RemoteName, RemotePath, ServerName};
+use mrosync::base::facts::{Download, Earlier, FileFacts, Modified, TimeSource};
+use mrosync::base::names::{RemoteName, RemotePath, ServerName};
 use mrosync::records::Records;
 
 /// Files that are recorded or looked up together, as in a directory of some hours.

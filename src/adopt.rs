@@ -6,12 +6,12 @@ use std::path::Path;
 
 use crate::actors::mirror_watch::{SAMPLE, standing};
 use crate::amend::{Outcome, is_confirmed};
+use crate::base::names::ServerName;
 use crate::config::Settings;
 use crate::control::{Command, client};
 use crate::mirror::delete::size_at;
 use crate::mirror::identity::{MirrorId, Standing, Verdict, count_zips, judge, look_for, marker};
 use crate::mirror::place::{Reason, take};
-use crate::names::ServerName;
 use crate::quota::Absence;
 use crate::records::{BATCH, Filter, OpenError, RecordRow, Records, RecordsReader};
 

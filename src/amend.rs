@@ -7,11 +7,11 @@ use std::path::Path;
 use anyhow::Context;
 
 use crate::adopt::View;
+use crate::base::names::{RemotePath, ServerName};
 use crate::config::Settings;
 use crate::control::{Command, client};
 use crate::mirror::delete::{delete_durably, is_there};
 use crate::mirror::identity::Verdict;
-use crate::names::{RemotePath, ServerName};
 use crate::records::{Amendment, BATCH, Filter, OpenError, RecordRow, Records, RecordsReader};
 
 /// What to change, and how sure the operator is.

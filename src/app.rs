@@ -15,6 +15,7 @@ use anyhow::Context;
 use rustix::io::Errno;
 
 use crate::actors::mirror_watch::{SAMPLE, standing};
+use crate::base::{open_files, panics};
 use crate::config::Settings;
 use crate::control::socket::{ControlSocket, SocketInUse, UnsafeDirectory};
 use crate::logging::RunLog;
@@ -23,7 +24,6 @@ use crate::mirror::tree::MirrorInUse;
 use crate::records::{OpenError, Records};
 use crate::terminal::screen::Leaving;
 use crate::web::{AddressInUse, Door};
-use crate::{open_files, panics};
 
 use service::Service;
 use signals::Signals;
@@ -44,10 +44,10 @@ pub enum Ended {
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
     /// Something that the configuration names is used by another service, or others could tamper with it.
-    #[error("{}", crate::words::why(.0))]
+    #[error("{}", crate::base::humanize::why(.0))]
     InUse(anyhow::Error),
     /// The system does not give what is needed.
-    #[error("{}", crate::words::why(.0))]
+    #[error("{}", crate::base::humanize::why(.0))]
     Failed(anyhow::Error),
 }
 

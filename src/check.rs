@@ -16,20 +16,21 @@ use futures_util::stream::{FuturesOrdered, FuturesUnordered};
 use sysinfo::Disks;
 
 use crate::adopt::View;
+use crate::base::humanize;
+use crate::base::names::{Printable, RemotePath};
+use crate::base::open_files;
+use crate::base::open_files::Need;
 use crate::config::{NotifySettings, QuotaSettings, Selection, ServerSettings, Settings};
 use crate::control::{Command, client, operator};
 use crate::mirror::identity::{self, marker};
 use crate::mirror::place::Reason;
 use crate::mirror::tree::apart;
-use crate::names::{Printable, RemotePath};
-use crate::open_files::{self, Need};
 use crate::overview::process;
 use crate::quota::measure;
 use crate::records::RecordsReader;
 use crate::remote::{Connector, Entry, Kind, Session, Summary, Verdict};
 use crate::terminal::foot::Foot;
 use crate::terminal::progress;
-use crate::words;
 
 /// Ways of listing that a directory is tried in, one after the other.
 const MAX_WAYS: usize = 5;
@@ -48,7 +49,7 @@ const SERVICE_LIMIT: Duration = Duration::from_secs(3);
 /// already.
 pub async fn check(settings: &Settings) -> bool {
     let Settings { sync, quota, notify, records, servers, .. } = settings;
-    let mut well = report("configuration", &Ok(words::count(servers.len(), "server")));
+    let mut well = report("configuration", &Ok(humanize::count(servers.len(), "server")));
     well &= probe_all(&with_beginnings(servers, &records.path)).await;
     for apart in servers.iter().filter_map(|server| apart(&sync.root, &server.name)) {
         well &= report::<String>("disk", &Err(apart.into()));
@@ -92,7 +93,7 @@ async fn probe_all(servers: &[ServerSettings]) -> bool {
 fn report<T: Display>(what: &str, outcome: &anyhow::Result<T>) -> bool {
     match outcome {
         Ok(found) => line(format_args!("ok      {what}: {}", Printable(&found.to_string()))),
-        Err(error) => line(format_args!("failed  {what}: {}", Printable(&crate::words::why(error)))),
+        Err(error) => line(format_args!("failed  {what}: {}", Printable(&crate::base::humanize::why(error)))),
     }
     outcome.is_ok()
 }
@@ -224,7 +225,7 @@ async fn list(session: &mut Session, path: &RemotePath, selection: &Selection) -
         }
         let Count { directories, zips, left_out } = counted;
         let left_out = if left_out > 0 { format!(", {left_out} of them left out") } else { String::new() };
-        let (directories, zips) = (words::count(directories, "directory"), words::count(zips, "zip"));
+        let (directories, zips) = (humanize::count(directories, "directory"), humanize::count(zips, "zip"));
         return Ok(format!("{path}: {directories}, {zips}{left_out}{}", complaint(&summary)));
     }
     bail!("each way of listing it contradicts the others")
@@ -247,9 +248,9 @@ fn complaint(summary: &Summary) -> String {
     let lost = summary.unused();
     match summary.unused_sample() {
         Some(sample) if lost > 0 => {
-            format!(", {} not usable, the first: {sample}", words::count(lost, "line"))
+            format!(", {} not usable, the first: {sample}", humanize::count(lost, "line"))
         }
-        _ if lost > 0 => format!(", {} too long", words::count(lost, "line")),
+        _ if lost > 0 => format!(", {} too long", humanize::count(lost, "line")),
         _ => String::new(),
     }
 }
@@ -323,7 +324,7 @@ async fn probe_notify(settings: &NotifySettings) -> anyhow::Result<String> {
     let connecting = tokio::net::TcpStream::connect((bare, port));
     tokio::time::timeout(settings.timeout, connecting)
         .await
-        .map_err(|_| anyhow::anyhow!("no answer in {}", words::duration(settings.timeout)))
+        .map_err(|_| anyhow::anyhow!("no answer in {}", humanize::duration(settings.timeout)))
         .and_then(|connected| Ok(connected?))
         .with_context(|| format!("connecting to {host}:{port}"))?;
     Ok(format!("{host}:{port} takes connections"))

@@ -12,9 +12,9 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::adopt::{Order as AdoptOrder, Subject};
 use crate::amend::Order;
-use crate::globs::Globs;
+use crate::base::globs::Globs;
+use crate::base::time;
 use crate::mark::Order as MarkOrder;
-use crate::moment;
 use crate::records::{Amendment, Filter, Mark};
 
 /// One call of the program.
@@ -169,10 +169,10 @@ struct FilterArguments {
     #[arg(long = "path", value_name = "GLOB")]
     paths: Vec<String>,
     /// Only those downloaded then or later: 2026-11-01, 2026-11-01T00:00 or RFC 3339; UTC without an offset
-    #[arg(long, value_name = "TIME", value_parser = moment::parse, allow_hyphen_values = true)]
+    #[arg(long, value_name = "TIME", value_parser = time::parse, allow_hyphen_values = true)]
     since: Option<i64>,
     /// Only those downloaded before that time
-    #[arg(long, value_name = "TIME", value_parser = moment::parse, allow_hyphen_values = true)]
+    #[arg(long, value_name = "TIME", value_parser = time::parse, allow_hyphen_values = true)]
     until: Option<i64>,
     /// Only those that were deleted from the mirror
     #[arg(long, conflicts_with = "present")]

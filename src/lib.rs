@@ -11,36 +11,25 @@
 //! - [`actors`]: who runs on which thread and asks whom; the only module that knows Actix
 //! - [`mirror`], [`quota`], [`records`], [`notify`]: what is done
 //! - [`remote`]: what a scan needs of a server; [`ftp`] and [`sftp`]: conversations with servers
-//! - [`names`], [`globs`], [`moment`], [`facts`], [`lateness`], [`status`], [`exit_flag`], [`backoff`], [`durable`], [`json`], [`pulse`], [`panics`],
-//!   [`words`], [`fault`], [`open_files`]: words and tools that all share
+//! - [`lateness`], [`status`]: whether files come in time, and what `status` shows
+//! - [`base`]: words and tools that all share
 
 pub mod actors;
 pub mod adopt;
 pub mod amend;
 pub mod app;
-pub mod backoff;
+pub mod base;
 pub mod check;
 pub mod cli;
 pub mod config;
 pub mod control;
-pub mod durable;
-pub mod exit_flag;
-pub mod facts;
-pub mod fault;
 pub mod ftp;
-pub mod globs;
-pub mod json;
 pub mod lateness;
 pub mod logging;
 pub mod mark;
 pub mod mirror;
-pub mod moment;
-pub mod names;
 pub mod notify;
-pub mod open_files;
 pub mod overview;
-pub mod panics;
-pub mod pulse;
 pub mod quota;
 pub mod records;
 pub mod remote;
@@ -49,4 +38,3 @@ pub mod status;
 pub mod systemd;
 pub mod terminal;
 pub mod web;
-pub mod words;

@@ -8,13 +8,13 @@ use std::time::Duration;
 use mrosync::adopt;
 use mrosync::amend::{self, Outcome};
 use mrosync::app::{self, Ended, Launch, Refused};
+use mrosync::base::humanize::why;
+use mrosync::base::names::Printable;
 use mrosync::cli::{self, Command, CtlCommand, Invocation, RecordsFormat};
 use mrosync::config::{self, Loaded, Settings};
 use mrosync::control::command::REFUSED;
 use mrosync::control::{self, operator, watch};
-use mrosync::names::Printable;
 use mrosync::records::{self, Filter, RecordsReader};
-use mrosync::words::why;
 use mrosync::{check, logging, mark};
 
 /// Done.

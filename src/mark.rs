@@ -7,13 +7,13 @@ use std::path::Path;
 use anyhow::Context;
 
 use crate::amend::{Outcome, is_confirmed};
+use crate::base::facts::{Download, Earlier, FileFacts};
+use crate::base::globs::Globs;
+use crate::base::names::{Printable, RemotePath};
 use crate::config::{ServerSettings, Settings};
 use crate::control::{Command, Marking, client};
-use crate::facts::{Download, Earlier, FileFacts};
-use crate::globs::Globs;
 use crate::mirror::local::local_files;
 use crate::mirror::survey::survey;
-use crate::names::{Printable, RemotePath};
 use crate::records::{Mark, OpenError, Records, RecordsReader};
 
 /// What to mark, and how sure the operator is.

@@ -54,10 +54,10 @@ impl Overview {
 
     /// The status now.
     pub async fn status(&self, running: bool) -> ServiceStatus {
-        crate::fault::here("status", "status");
+        crate::base::failpoints::here("status", "status");
         if let Ok(mirror) = self.place.mirror() {
             let measuring = tokio::task::spawn_blocking(move || {
-                crate::fault::here("measure", "status");
+                crate::base::failpoints::here("measure", "status");
                 measure(mirror.handle())
             });
             if let Ok(Ok(Ok(measured))) = tokio::time::timeout(MEASURE_LIMIT, measuring).await {

@@ -7,8 +7,8 @@ use std::time::Duration;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
 
+use crate::base::names::{Printable, ServerName};
 use crate::lateness::{Lateness, LatenessStatus};
-use crate::names::{Printable, ServerName};
 
 /// The state of the whole service; the JSON of `ctl status --json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -57,7 +57,7 @@ pub async fn watch<F: Future<Output = bool>>(is_alive: impl Fn() -> F) {
         let alive = match tokio::time::timeout(patience, &mut answer).await {
             Ok(alive) => alive,
             Err(_) => {
-                let patience = crate::words::duration(patience);
+                let patience = crate::base::humanize::duration(patience);
                 log::error!(
                     "the heart of the service does not answer within {patience}; systemd is told of no life until it does"
                 );

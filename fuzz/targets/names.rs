@@ -1,6 +1,6 @@
 //! Names: a byte for the encoding, then the wire bytes of a path, its components between slashes.
 
-use mrosync::names::{MAX_NAME_BYTES, Printable, RemoteName, RemotePath, decode};
+use mrosync::base::names::{MAX_NAME_BYTES, Printable, RemoteName, RemotePath, decode};
 
 use super::{choice, encoding};
 

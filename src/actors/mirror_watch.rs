@@ -14,10 +14,10 @@ use super::record_keeper::RecordKeeper;
 use super::record_messages::{
     GetStanding, MarkFound, MarkMissing, MissingAfter, PresentAfter, RememberMirror,
 };
+use crate::base::names::ServerName;
 use crate::mirror::delete::{is_present, present_size};
 use crate::mirror::identity::{MirrorId, Standing, marker};
 use crate::mirror::place::{Place, Reason, Settled, settle, take};
-use crate::names::ServerName;
 use crate::quota::absence::AT_LEAST;
 use crate::quota::{Gauge, Tally, Verdict};
 use crate::records::{BATCH, PresentFile, Standing as Recorded};

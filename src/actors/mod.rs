@@ -15,7 +15,7 @@
 //! Threads: one for each scanner, one each for keeper, warden and notifier; the supervisor on the main thread.
 //! After a panic: a scan or the notifier begins again, at growing intervals; a request to the warden fails alone; the
 //! keeper's end ends the process, because it is the truth. A scan without any sign of life is ended and begins again
-//! in the same way; one whose thread is blocked is named (see [`crate::pulse`]).
+//! in the same way; one whose thread is blocked is named (see [`crate::base::watchdog`]).
 
 pub mod mirror_watch;
 pub mod notifier;
@@ -33,7 +33,7 @@ use actix::dev::ToEnvelope;
 use actix::{Actor, Addr, Arbiter, Context, Handler, Message};
 use anyhow::Context as _;
 
-use crate::{panics, pulse};
+use crate::base::{panics, watchdog};
 
 /// The way to an actor, for those outside of this folder.
 pub type Address<A> = Addr<A>;
@@ -89,7 +89,7 @@ where
 {
     match actor.send(message).timeout(ANSWER_LIMIT).await {
         Ok(answer) => {
-            pulse::beat();
+            watchdog::beat();
             answer
         }
         Err(error) => Err(anyhow::anyhow!("no answer from within the service: {error}")),

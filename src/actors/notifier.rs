@@ -18,17 +18,17 @@ use super::record_keeper::RecordKeeper;
 use super::record_messages::{Delivered, DueNotices, Postpone};
 use super::scanner::Begin;
 use super::{AbortOnDrop, ask, shielded};
-use crate::backoff::{Backoff, Restarts};
+use crate::base::backoff::{Backoff, Restarts};
+use crate::base::exit_flag::Stopped;
+use crate::base::facts::{Due, Notice, Postponed};
+use crate::base::failpoints;
+use crate::base::watchdog::seconds;
 use crate::config::NotifySettings;
-use crate::exit_flag::Stopped;
-use crate::facts::{Due, Notice, Postponed};
-use crate::fault;
 use crate::mirror::delete::is_present;
 use crate::mirror::place::Place;
 use crate::notify::dispatch::{Caller, Failure, Outbox, announce};
 use crate::notify::http::HttpCaller;
 use crate::notify::outbox_state::OutboxState;
-use crate::pulse::seconds;
 use crate::status::Roster;
 
 /// While the files of a server are held, the outbox is looked at so often for those of the others.
@@ -74,7 +74,7 @@ impl Actor for Notifier {
             let (settings, outbox, exit) = (settings.clone(), outbox.clone(), exit.clone());
             let told = Arc::clone(&told);
             async move {
-                fault::hang_here("announce", "notifier").await;
+                failpoints::hang_here("announce", "notifier").await;
                 let caller = CurrentCaller::new(settings.clone());
                 announce(&settings, &outbox, &caller, &exit, &*told).await;
             }

@@ -21,8 +21,9 @@ use super::mirror_watch::MirrorWatch;
 use super::record_keeper::{RecordKeeper, SharedTotals};
 use super::record_messages::{MarkEvicted, MarkMissing, OldestPresent};
 use super::{AbortOnDrop, ask, shielded};
+use crate::base::failpoints;
+use crate::base::humanize::count;
 use crate::config::QuotaSettings;
-use crate::fault;
 use crate::mirror::delete::{Deleted, delete, sync_deleted};
 use crate::mirror::idle::drop_idle;
 use crate::mirror::place::Place;
@@ -34,7 +35,6 @@ use crate::quota::sweep::{Evictions, Present, make_room};
 use crate::quota::{DiskFault, Gauge, Need, Swept, Usage, measure};
 use crate::records::PresentFile;
 use crate::status::Roster;
-use crate::words::count;
 
 /// Between two looks whether the mirror is there.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -250,7 +250,7 @@ impl Work {
 
     async fn make_room(&self, bytes: u64) -> anyhow::Result<Room> {
         let _turn = self.turn.lock().await;
-        fault::hang_here("warden", "warden").await;
+        failpoints::hang_here("warden", "warden").await;
         let Warden { limits, gauge, place, .. } = &self.warden;
         if place.is_all_held() {
             return Ok(Room::Held);
@@ -302,7 +302,7 @@ impl Work {
 
     /// Marks what was deleted as evicted, once a power loss cannot bring it back.
     async fn mark(&self) -> anyhow::Result<()> {
-        fault::here("mark", "warden");
+        failpoints::here("mark", "warden");
         let gone: Vec<Present> = self.unmarked.borrow().values().cloned().collect();
         let mirror = self.warden.place.mirror()?;
         let mut synced = HashSet::new();

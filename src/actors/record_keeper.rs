@@ -19,8 +19,8 @@ use super::record_messages::{
     MarkFetched, MarkFound, MarkMissing, MissingAfter, OldestPresent, Ping, Postpone, PresentAfter,
     RememberMirror, SettleShifts,
 };
-use crate::facts::{Download, Due, Knowledge, Postponed};
-use crate::fault;
+use crate::base::facts::{Download, Due, Knowledge, Postponed};
+use crate::base::failpoints;
 use crate::notify::outbox_state::OutboxState;
 use crate::records::{PresentFile, Records, RecordsError, Standing, Totals, Trouble, Writes};
 
@@ -176,7 +176,7 @@ impl RecordKeeper {
     }
 
     fn commit(&mut self) {
-        fault::here("keeper", "keeper");
+        failpoints::here("keeper", "keeper");
         let mut writes = Writes { delivered_at: Utc::now().timestamp_millis(), ..Writes::default() };
         let (mut downloading, mut delivering) = (Vec::new(), Vec::new());
         for (write, asker) in std::mem::take(&mut self.gathered) {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use actix::Message;
 
-use crate::facts::{Download, FileFacts, Knowledge, Shifted};
-use crate::names::{RemoteName, RemotePath, ServerName};
+use crate::base::facts::{Download, FileFacts, Knowledge, Shifted};
+use crate::base::names::{RemoteName, RemotePath, ServerName};
 use crate::records::{Amendment, Due, Mark, Postponed, PresentFile, Standing};
 
 /// A zip is safe on disk: record it. Answered once the record is, too.

@@ -17,23 +17,24 @@ use super::quota_warden::{Grow, MakeRoom, QuotaWarden, Sweep};
 use super::record_keeper::RecordKeeper;
 use super::record_messages::{DownloadedFile, LookUp, SettleShifts};
 use super::{AbortOnDrop, ask, shielded};
-use crate::backoff::{Backoff, Restarts};
+use crate::base::backoff::{Backoff, Restarts};
+use crate::base::exit_flag::{ExitWatch, Stopped};
+use crate::base::facts::{Download, FileFacts, Knowledge, Shifted};
+use crate::base::failpoints;
+use crate::base::humanize::why;
+use crate::base::names::{RemoteName, RemotePath, ServerName};
+use crate::base::open_files::OpenFiles;
+use crate::base::watchdog;
+use crate::base::watchdog::{Pulse, Verdict, seconds};
 use crate::config::{ServerSettings, SyncSettings};
-use crate::exit_flag::{ExitWatch, Stopped};
-use crate::facts::{Download, FileFacts, Knowledge, Shifted};
-use crate::fault;
 use crate::mirror::collect::{collect, wind_up};
 use crate::mirror::place::{Holds, Place};
 use crate::mirror::ports::{DiskGuard, Growth, Records, Room};
 use crate::mirror::publisher::Publisher;
 use crate::mirror::server::{Neighbours, Server};
 use crate::mirror::tree::Apart;
-use crate::names::{RemoteName, RemotePath, ServerName};
-use crate::open_files::OpenFiles;
-use crate::pulse::{self, Pulse, Verdict, seconds};
 use crate::quota::Gauge;
 use crate::status::{Progress, ServerState};
-use crate::words::why;
 
 const RESTART: Backoff = Backoff { first: Duration::from_secs(1), most: Duration::from_secs(300) };
 /// How often a scan is looked at for signs of life; nothing against the limit.
@@ -108,7 +109,7 @@ impl Handler<Begin> for FtpScanner {
     type Result = ();
 
     fn handle(&mut self, begin: Begin, _: &mut Context<Self>) {
-        fault::here("begin", self.plan.settings.name.as_str());
+        failpoints::here("begin", self.plan.settings.name.as_str());
         self.work = Some(AbortOnDrop(actix_rt::spawn(scan_until(self.plan.clone(), begin))));
     }
 }
@@ -226,11 +227,11 @@ fn make(plan: Plan) -> anyhow::Result<Server> {
 
 /// Ends when the scan under way has shown no sign of life for too long.
 async fn hung(plan: &Plan) -> anyhow::Error {
-    let limit = pulse::limit(plan.settings.timeout);
+    let limit = watchdog::limit(plan.settings.timeout);
     let mut suspected = false;
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
-        let verdict = pulse::judge(plan.pulse.silence(), limit);
+        let verdict = watchdog::judge(plan.pulse.silence(), limit);
         // seen twice: after a stopped process goes on, the first look comes before any sign of life
         let seen_before = std::mem::replace(&mut suspected, verdict != Verdict::Alive);
         if let (true, Verdict::Stuck(silence) | Verdict::Blocked(silence)) = (seen_before, verdict) {

@@ -11,10 +11,11 @@ use tokio::sync::mpsc;
 
 use super::arbiter;
 use super::scanner::{Begin, FtpScanner, Plan};
-use crate::exit_flag::ExitFlag;
-use crate::open_files::Seat;
-use crate::panics;
-use crate::pulse::{self, Verdict, seconds};
+use crate::base::exit_flag::ExitFlag;
+use crate::base::open_files::Seat;
+use crate::base::panics;
+use crate::base::watchdog;
+use crate::base::watchdog::{Verdict, seconds};
 use crate::status::ServerState;
 
 /// For a scanner's thread to take a message. One that is late begins all the same, unless it is stopped before; one
@@ -190,7 +191,7 @@ impl Slot {
     pub(super) fn look_for_life(&mut self) {
         let Plan { settings, pulse, progress, .. } = &self.plan;
         let name = &settings.name;
-        let verdict = pulse::judge(pulse.silence(), pulse::limit(settings.timeout));
+        let verdict = watchdog::judge(pulse.silence(), watchdog::limit(settings.timeout));
         let suspected = matches!(verdict, Verdict::Blocked(_));
         let seen_before = std::mem::replace(&mut self.suspected, suspected);
         match verdict {
@@ -275,7 +276,7 @@ fn spawn(plan: &Plan, arbiter: &Arbiter) -> Addr<FtpScanner> {
     let plan = plan.clone();
     FtpScanner::start_in_arbiter(&arbiter.handle(), move |_| {
         panics::own_thread(&format!("server={}", plan.settings.name));
-        pulse::adopt(Arc::clone(&plan.pulse));
+        watchdog::adopt(Arc::clone(&plan.pulse));
         FtpScanner::new(plan)
     })
 }

@@ -16,9 +16,9 @@ use tokio::sync::Mutex;
 use super::AbortOnDrop;
 use super::scanner::Plan;
 use super::slot::{Begun, Leaving, Slot};
-use crate::fault;
+use crate::base::failpoints;
+use crate::base::humanize::count as count_of;
 use crate::status::ServerState;
-use crate::words::count as count_of;
 
 /// `stop` is promised to answer within 2 s; what has not ended then is named, and ends when it can.
 const STOP_LIMIT: Duration = Duration::from_millis(1900);
@@ -165,7 +165,7 @@ impl State {
         let count = sent.len();
         let late = late_of(sent).await;
         self.is_started.set(true);
-        fault::here("supervisor", "supervisor");
+        failpoints::here("supervisor", "supervisor");
         log::info!("started {}", count_of(count - late.len(), "server"));
         if late.is_empty() {
             return Ok(format!("started {}", count_of(count, "server")));

@@ -12,6 +12,8 @@ use crate::actors::Address;
 use crate::actors::quota_warden::QuotaWarden;
 use crate::actors::record_keeper::RecordKeeper;
 use crate::actors::scanner::Plan;
+use crate::base::names::ServerName;
+use crate::base::open_files::OpenFiles;
 use crate::config::{
     KnownKeys, NotifySettings, Protocol, QuotaSettings, ServerSettings, Settings, SftpSettings, SyncSettings,
     TlsMode,
@@ -19,8 +21,6 @@ use crate::config::{
 use crate::lateness;
 use crate::mirror::place::Place;
 use crate::mirror::publisher::Publisher;
-use crate::names::ServerName;
-use crate::open_files::OpenFiles;
 use crate::quota::Gauge;
 use crate::status::Progress;
 

@@ -98,7 +98,10 @@ impl Reloader {
         let Loaded { mut settings, warnings } = loaded.map_err(|faults| faults.faults().to_vec())?;
         let listens = in_force.web.as_ref().map(|web| web.listen);
         let elsewhere = settings.web.clone().filter(|web| Some(web.listen) != listens);
-        let door = elsewhere.map(Door::open).transpose().map_err(|error| vec![crate::words::why(&error)])?;
+        let door = elsewhere
+            .map(Door::open)
+            .transpose()
+            .map_err(|error| vec![crate::base::humanize::why(&error)])?;
         self.begin(&mut settings, in_force).await.map_err(|fault| vec![fault])?;
         let of_servers = settings.servers.clone();
         let check = move || of_servers.into_iter().map(Checked::new).collect();
@@ -115,7 +118,7 @@ impl Reloader {
         let moments = self.keeper.send(BeginServers(names)).timeout(STEP_LIMIT).await;
         let moments = moments.map_err(|error| format!("the records do not answer: {error}"))?;
         let moments = moments.map_err(|error| {
-            format!("since = \"now\" cannot be remembered: {}", crate::words::why(&error))
+            format!("since = \"now\" cannot be remembered: {}", crate::base::humanize::why(&error))
         })?;
         begin(&mut settings.servers, &moments);
         Ok(())
@@ -125,7 +128,8 @@ impl Reloader {
     async fn reopen_log(&self, in_force: &Settings) -> Option<String> {
         let (log, file) = (self.log.clone(), in_force.log.file.clone());
         let reopened =
-            beside(move || log.reopen(file.as_deref()).map_err(|error| crate::words::why(&error))).await;
+            beside(move || log.reopen(file.as_deref()).map_err(|error| crate::base::humanize::why(&error)))
+                .await;
         reopened.and_then(|reopened| reopened).err()
     }
 
@@ -152,7 +156,8 @@ impl Reloader {
 
     async fn change_log(&self, settings: &Settings) -> Option<String> {
         let (log, settings) = (self.log.clone(), settings.log.clone());
-        let changed = beside(move || log.change(&settings).map_err(|error| crate::words::why(&error))).await;
+        let changed =
+            beside(move || log.change(&settings).map_err(|error| crate::base::humanize::why(&error))).await;
         let fault = changed.and_then(|changed| changed).err()?;
         let said = format!("{fault}; the old one is kept");
         log::error!("{said}");
@@ -165,7 +170,7 @@ impl Reloader {
         let parts = self.web.borrow().as_ref().map(|(parts, _)| parts.clone())?;
         let opened = match (door, &settings.web) {
             (Some(door), _) => {
-                beside(move || door.serve(parts).map_err(|error| crate::words::why(&error))).await
+                beside(move || door.serve(parts).map_err(|error| crate::base::humanize::why(&error))).await
             }
             (None, Some(web)) => {
                 if let Some((_, Some(page))) = &*self.web.borrow() {
@@ -223,7 +228,9 @@ async fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) ->
     match tokio::time::timeout(STEP_LIMIT, task).await {
         Ok(Ok(done)) => Ok(done),
         Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(format!("no answer of the disk within {}", crate::words::duration(STEP_LIMIT))),
+        Err(_) => {
+            Err(format!("no answer of the disk within {}", crate::base::humanize::duration(STEP_LIMIT)))
+        }
     }
 }
 
@@ -265,7 +272,7 @@ impl Report {
         ];
         let counts = counts.into_iter().filter(|(count, _)| *count > 0).enumerate();
         let counts = counts.map(|(place, (count, what))| match (place, count) {
-            (0, _) => format!("{} {what}", crate::words::count(count, "server")),
+            (0, _) => format!("{} {what}", crate::base::humanize::count(count, "server")),
             _ => format!("{count} {what}"),
         });
         let mut parts = vec![counts.collect::<Vec<_>>().join(", ")];

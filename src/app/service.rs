@@ -21,17 +21,17 @@ use crate::actors::record_messages::{Amend, Flush, MarkFetched, MarkFound, MarkM
 use crate::actors::scanner::Begin;
 use crate::actors::supervisor::{IsRunning, Start, Stop, Supervisor};
 use crate::actors::{Address, shielded, start, start_apart};
+use crate::base::exit_flag::ExitFlag;
+use crate::base::failpoints;
+use crate::base::names::Printable;
+use crate::base::open_files::OpenFiles;
 use crate::config::NotifySettings;
 use crate::control::command::{HELP, answer_line, refused};
 use crate::control::socket::ControlSocket;
 use crate::control::{Command, Marking, Request, Requests, console, render};
-use crate::exit_flag::ExitFlag;
-use crate::fault;
 use crate::mirror::place::Place;
 use crate::mirror::publisher::Publisher;
-use crate::names::Printable;
 use crate::notify::outbox_state::OutboxState;
-use crate::open_files::OpenFiles;
 use crate::overview::Overview;
 use crate::quota::Gauge;
 use crate::records::Records;
@@ -264,7 +264,7 @@ fn measured(place: &Place) -> anyhow::Result<Arc<Gauge>> {
 
 impl Desk {
     async fn perform(&self, command: Command) -> String {
-        fault::hang_here("command", &command.to_string()).await;
+        failpoints::hang_here("command", &command.to_string()).await;
         match command {
             Command::Start => {
                 let outcome = self.supervisor.send(Start).await;
@@ -297,7 +297,7 @@ impl Desk {
                 let running = self.supervisor.send(IsRunning).await.unwrap_or(false);
                 let status = self.overview.status(running).await;
                 if json {
-                    crate::json::to_string(&status).unwrap_or_else(|error| format!("failed: {error}"))
+                    crate::base::json::to_string(&status).unwrap_or_else(|error| format!("failed: {error}"))
                 } else {
                     render::status(&status)
                 }
@@ -312,7 +312,9 @@ impl Desk {
         let outcome = outcome.unwrap_or_else(|error| Err(anyhow::anyhow!("{error}")));
         // after the commit: whatever a scan learns from here on is true
         self.reloader.roster.all().iter().for_each(|progress| progress.records_changed());
-        answer_line(&outcome.map(|changed| changed.to_string()).map_err(|error| crate::words::why(&error)))
+        answer_line(
+            &outcome.map(|changed| changed.to_string()).map_err(|error| crate::base::humanize::why(&error)),
+        )
     }
 }
 

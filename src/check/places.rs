@@ -10,10 +10,10 @@ use anyhow::{Context, bail};
 use rustix::fs::{Access, AtFlags, CWD, FlockOperation};
 use rustix::process::geteuid;
 
+use crate::base::names::Printable;
 use crate::config::Settings;
 use crate::control::socket::check_directory;
 use crate::mirror::tree::{BOOT_FILE, LOCK_FILE, PARTIAL_DIRECTORY};
-use crate::names::Printable;
 use crate::web::Door;
 
 /// The database, and what lies beside it: somebody else's service may have made them.

@@ -14,7 +14,7 @@ use russh::keys::ssh_key::Fingerprint;
 use russh::keys::{Algorithm, PrivateKey};
 use url::Url;
 
-use crate::names::{RemotePath, ServerName};
+use crate::base::names::{RemotePath, ServerName};
 
 mod headers;
 mod known_hosts;

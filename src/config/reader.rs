@@ -8,7 +8,7 @@ use std::fmt;
 
 use config::{Map, Value, ValueKind};
 
-use crate::names::Printable;
+use crate::base::names::Printable;
 
 /// A TOML table as the `config` crate keeps it.
 pub(super) type Table = Map<String, Value>;

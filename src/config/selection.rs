@@ -1,8 +1,8 @@
 //! Which of a server's zips are wanted, and which of them first.
 
-use crate::facts::{FileFacts, Modified, TimeSource};
-use crate::globs::Globs;
-use crate::names::RemotePath;
+use crate::base::facts::{FileFacts, Modified, TimeSource};
+use crate::base::globs::Globs;
+use crate::base::names::RemotePath;
 
 /// How far a server's local time may be behind UTC.
 const WESTERNMOST_SECONDS: i64 = 12 * 3600;

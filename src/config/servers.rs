@@ -21,7 +21,7 @@ use super::values;
 use super::{
     ListingMode, NetworkSettings, Order, Protocol, Selection, ServerSettings, SftpSettings, TlsMode, Verify,
 };
-use crate::names::{RemotePath, ServerName};
+use crate::base::names::{RemotePath, ServerName};
 
 /// FTP's control port (RFC 959 section 8).
 const FTP_PORT: u16 = 21;
@@ -421,7 +421,7 @@ mod tests {
              [[servers]]\nname = 'b'\nhost = 'h'\nsince = '2026-11-01T08:00:01+08:00'\nexclude = []\n\
              order = 'oldest-first'\n",
         );
-        let globs = |pattern: &str| crate::globs::Globs::new(&[pattern]).unwrap();
+        let globs = |pattern: &str| crate::base::globs::Globs::new(&[pattern]).unwrap();
         let since = Some(1_793_491_200);
         let (include, exclude) = (globs("*.zip"), globs("/old/**"));
         let selection = Selection { since, include, exclude, ..Selection::default() };

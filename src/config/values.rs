@@ -18,8 +18,8 @@ use log::LevelFilter;
 use serde::de::{DeserializeOwned, IntoDeserializer, value};
 use url::Url;
 
-use crate::globs::Globs;
-use crate::moment;
+use crate::base::globs::Globs;
+use crate::base::time;
 
 /// Begins the origin of each value that an environment variable gave.
 pub(super) const FROM_ENVIRONMENT: &str = "from ";
@@ -71,7 +71,7 @@ pub(super) fn globs(value: &Value) -> Result<Globs, String> {
 
 /// A moment, in unix seconds.
 pub(super) fn moment(value: &Value) -> Result<i64, String> {
-    moment::parse(text(value)?).map(|milliseconds| milliseconds.div_euclid(1000))
+    time::parse(text(value)?).map(|milliseconds| milliseconds.div_euclid(1000))
 }
 
 /// A moment, in unix seconds; none where it is that of the first start.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::Marking;
-use crate::names::Printable;
+use crate::base::names::Printable;
 use crate::records::{Amendment, BATCH};
 
 /// What can be asked of the running service.

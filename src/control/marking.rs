@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use encoding_rs::Encoding;
 
-use crate::facts::{Download, Earlier, FileFacts, Modified, TimeSource};
-use crate::names::{RemoteName, RemotePath, ServerName};
+use crate::base::facts::{Download, Earlier, FileFacts, Modified, TimeSource};
+use crate::base::names::{RemoteName, RemotePath, ServerName};
 use crate::records::{BATCH, Mark};
 
 /// Most bytes of the names in one line beside its first file, so that no line is long.

@@ -6,9 +6,9 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use comfy_table::{CellAlignment, Table, presets};
 
-use crate::names::Printable;
+use crate::base::humanize;
+use crate::base::names::Printable;
 use crate::status::{IncompleteFile, ServerState, ServerStatus, ServiceStatus};
-use crate::words;
 
 /// The status as a few lines and a table, without a line end after the last.
 #[must_use]
@@ -59,7 +59,7 @@ fn write_incomplete(text: &mut String, servers: &[ServerStatus]) -> std::fmt::Re
             writeln!(
                 text,
                 "{name} {path}: {reason}; tried {}, since {since}, next {next_try}",
-                words::count(*tries, "time")
+                humanize::count(*tries, "time")
             )?;
         }
         let more = server.incomplete_files.saturating_sub(server.incomplete.len() as u64);
@@ -81,7 +81,7 @@ pub fn sentence(servers: &[ServerStatus]) -> String {
         }
     }
     let parts: Vec<String> = counted.iter().map(|(word, count)| format!("{count} {word}")).collect();
-    format!("{}: {}", words::count(servers.len(), "server"), parts.join(", "))
+    format!("{}: {}", humanize::count(servers.len(), "server"), parts.join(", "))
 }
 
 fn word(state: ServerState) -> &'static str {
@@ -111,7 +111,7 @@ fn write_summary(text: &mut String, status: &ServiceStatus) -> std::fmt::Result 
         text,
         "disk      {used} % used, at most {} %; mirror {mirror}{max}; evicted {}, {evicted}{held}{fault}",
         disk.max_used_percent,
-        words::count(disk.evicted_files, "file")
+        humanize::count(disk.evicted_files, "file")
     )?;
     for hold in &status.mirror.holds {
         let whose = hold.server.as_deref().map_or_else(String::new, |name| format!("{} ", Printable(name)));

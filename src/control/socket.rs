@@ -220,7 +220,7 @@ async fn serve_client(
     silent_since.set(Some(Instant::now()));
     let line = tokio::time::timeout(CLIENT_LIMIT, read_line(&mut stream)).await??;
     silent_since.set(None);
-    crate::fault::here("control", "control");
+    crate::base::failpoints::here("control", "control");
     let answer = match Command::from_socket(&line) {
         Ok(command) => requests.ask(command).await,
         Err(unknown) => format!("{unknown}"),

@@ -16,7 +16,7 @@ use tokio::signal::unix::{self, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::{Command, client, operator};
-use crate::names::Printable;
+use crate::base::names::Printable;
 use crate::terminal::table::{self, Page};
 use crate::terminal::text::{Look, cut};
 use crate::terminal::{can_move, is_rich, size};
@@ -219,7 +219,7 @@ impl Terminal {
             lines.push(Look::Red.paint(&trouble, self.colour));
         }
         let more = if more > 0 { format!("; {more} lines more") } else { String::new() };
-        let every = crate::words::duration(self.pause);
+        let every = crate::base::humanize::duration(self.pause);
         let foot = format!("{}, every {every}; q ends{more}", Local::now().format("%H:%M:%S"));
         lines.push(Look::Dim.paint(&cut(&foot, page.columns), self.colour));
         lines

@@ -114,14 +114,14 @@ impl OpenPort {
             }
         };
         let came: io::Result<TcpStream> = tokio::time::timeout(after, coming).await.unwrap_or_else(|_| {
-            let limit = crate::words::duration(after);
+            let limit = crate::base::humanize::duration(after);
             let others =
                 stranger.get().map(|other| format!("; {other} did, which is not the server's address"));
             let others = others.unwrap_or_default();
             let fault = format!("the server did not connect to {} for {limit}{others}", self.told);
             Err(io::Error::new(io::ErrorKind::TimedOut, fault))
         });
-        crate::pulse::beat();
+        crate::base::watchdog::beat();
         came.map_err(|cause| FtpError::Data { step, cause })
     }
 }

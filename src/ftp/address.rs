@@ -8,7 +8,7 @@ use super::data::Data;
 use super::error::FtpError;
 use super::reply::Reply;
 use super::session::Session;
-use crate::names::RemotePath;
+use crate::base::names::RemotePath;
 
 /// So many files are tried in vain by their bare names, and after that one of so many: those that are gone or forbidden
 /// must not cost two requests each.

@@ -14,8 +14,8 @@ use super::list::{Listing, Role};
 use super::listing::Summary;
 use super::session::Session;
 use super::ways::Way;
+use crate::base::names::RemotePath;
 use crate::config::ListingMode;
-use crate::names::RemotePath;
 
 /// A listing of this many names settles the matter: faults are known that show up at the 17th.
 const TELLING: usize = 20;

@@ -117,7 +117,7 @@ impl Connector {
 
     async fn connect_by(&self, route: Route) -> Result<Session, FtpError> {
         let Self { settings, .. } = self;
-        let tls = self.tls().map_err(|error| FtpError::Tls(crate::words::why(&error)))?;
+        let tls = self.tls().map_err(|error| FtpError::Tls(crate::base::humanize::why(&error)))?;
         let (outbox, way) = (Outbox::default(), Way::default());
         let connector = ControlConnector {
             tls: tls.clone().map(|tls| (settings.tls, tls)),
@@ -304,8 +304,8 @@ fn encoded(text: &str, encoding: &'static Encoding) -> Result<Vec<u8>, FtpError>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::names::{RemotePath, ServerName};
     use crate::config::{ListingMode, NetworkSettings, Order, Password, Protocol, Selection, Verify};
-    use crate::names::{RemotePath, ServerName};
 
     fn settings(host: &str, timeout: Duration) -> ServerSettings {
         ServerSettings {

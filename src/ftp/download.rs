@@ -5,7 +5,7 @@ use tokio::time::Instant;
 use super::error::FtpError;
 use super::pace::Pace;
 use super::session::Session;
-use crate::names::RemotePath;
+use crate::base::names::RemotePath;
 
 /// One buffer for each session, kept across files. Measured: 256 KiB reads cost half the CPU of 64 KiB ones.
 const BUFFER: usize = 256 * 1024;

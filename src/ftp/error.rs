@@ -26,7 +26,7 @@ pub enum FtpError {
         cause: io::Error,
     },
     /// Nothing came for the configured time.
-    #[error("{step}: no answer for {}", crate::words::duration(*.after))]
+    #[error("{step}: no answer for {}", crate::base::humanize::duration(*.after))]
     Timeout {
         /// What was waited for.
         step: &'static str,
@@ -80,7 +80,7 @@ pub enum FtpError {
     /// A transfer or listing comes in, but below the lowest useful speed.
     #[error(
         "{step}: too slow: {bytes} bytes in {}, below min_speed of {least} bytes a second",
-        crate::words::duration(Duration::from_secs(.over.as_secs()))
+        crate::base::humanize::duration(Duration::from_secs(.over.as_secs()))
     )]
     TooSlow {
         /// The command.
@@ -103,7 +103,7 @@ pub enum FtpError {
     #[error("listing not understood, first line: {0}")]
     ListingUnreadable(String),
     /// The receiver of the bytes failed: a local matter.
-    #[error("{}", crate::words::why(.0))]
+    #[error("{}", crate::base::humanize::why(.0))]
     Local(anyhow::Error),
 }
 

@@ -15,7 +15,7 @@ use super::pace::Pace;
 use super::reply::Reply;
 use super::session::Session;
 use super::ways::{Choice, Way, says_empty, says_forbidden, says_nothing_found};
-use crate::names::RemotePath;
+use crate::base::names::RemotePath;
 
 /// Bytes of NLST that are looked at: whether there is any name is all that is asked.
 const MOST_NAMES: usize = 64 * 1024;
@@ -420,5 +420,5 @@ fn complain(reply: &Reply, step: &'static str) -> Result<(), FtpError> {
 fn reply_lines(reply: &Reply) -> String {
     let text = String::from_utf8_lossy(&reply.body);
     let lines: Vec<&str> = text.lines().map(str::trim).collect();
-    crate::names::Printable(&lines.join(" / ")).to_string().chars().take(200).collect()
+    crate::base::names::Printable(&lines.join(" / ")).to_string().chars().take(200).collect()
 }

@@ -10,8 +10,8 @@ use super::answers::denies_data;
 use super::error::FtpError;
 use super::reply::Reply;
 use super::session::{Session, is_one_line, within};
+use crate::base::names::RemotePath;
 use crate::config::PassiveCommand;
-use crate::names::RemotePath;
 
 impl Session {
     /// Makes `path` the current directory, and asks for the port of the listing that follows in the same round trip

@@ -96,7 +96,7 @@ impl Limit {
             .map(|rate| FLEET.lock().unwrap_or_else(PoisonError::into_inner).take(bytes, rate, now));
         if let Some(paid) = own.max(fleet) {
             sleep_until(paid).await;
-            crate::pulse::beat();
+            crate::base::watchdog::beat();
         }
     }
 }

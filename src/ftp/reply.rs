@@ -223,7 +223,7 @@ impl Reply {
 
 impl std::fmt::Display for Reply {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} {}", self.code, crate::names::Printable(&self.telling()))
+        write!(f, "{} {}", self.code, crate::base::names::Printable(&self.telling()))
     }
 }
 

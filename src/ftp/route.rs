@@ -98,7 +98,7 @@ async fn resolve(
     resolver: &Arc<Resolver>,
 ) -> Result<Vec<IpAddr>, FtpError> {
     let looking_up = async {
-        crate::fault::hang_here("resolve", settings.name.as_str()).await;
+        crate::base::failpoints::hang_here("resolve", settings.name.as_str()).await;
         resolver.resolve(host, settings.port).await
     };
     let addresses = within("resolving the host", settings.timeout, looking_up).await?;

@@ -178,7 +178,7 @@ pub(crate) async fn within<T>(
     work: impl Future<Output = T>,
 ) -> Result<T, FtpError> {
     let done = tokio::time::timeout(after, work).await.map_err(|_| FtpError::Timeout { step, after })?;
-    crate::pulse::beat();
+    crate::base::watchdog::beat();
     Ok(done)
 }
 

@@ -19,8 +19,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use chrono::{Local, NaiveDate, TimeZone};
 use serde::{Deserialize, Serialize};
 
-use crate::facts::{FileFacts, TimeSource};
-use crate::names::RemotePath;
+use crate::base::facts::{FileFacts, TimeSource};
+use crate::base::names::RemotePath;
 use crate::records::{RecordRow, RecordsReader};
 
 pub use minutes::{MAX_MINUTES, Minute};
@@ -280,7 +280,7 @@ pub fn remember(records: &Path, tell: impl Fn(&RecordRow) + Send + 'static) -> s
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::facts::Modified;
+    use crate::base::facts::Modified;
 
     fn path(name: &str) -> RemotePath {
         RemotePath::from_text(&format!("/MR/{name}"), encoding_rs::UTF_8).unwrap()

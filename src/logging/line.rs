@@ -9,10 +9,10 @@ use log::Level;
 use serde::Serialize;
 
 use super::OWN_TARGET;
+use crate::base::json;
+use crate::base::names::Printable;
+use crate::base::panics;
 use crate::config::LogFormat;
-use crate::json;
-use crate::names::Printable;
-use crate::panics;
 
 /// What a message about a server begins with.
 const SERVER: &str = "server=";

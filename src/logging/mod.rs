@@ -21,8 +21,8 @@ use std::time::Instant;
 use anyhow::Context;
 use log::{Level, LevelFilter, Metadata, Record};
 
+use crate::base::panics;
 use crate::config::{LogFormat, LogSettings};
-use crate::panics;
 use crate::terminal::screen::Stderr;
 
 use line::line;

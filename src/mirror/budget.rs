@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::fastest::{Fastest, Sample};
-use crate::backoff::Backoff;
+use crate::base::backoff::Backoff;
 
 /// Between the beginnings of two logins. Firewalls ban addresses that log in too fast; four logins of a cold start
 /// are spread over 60 ms, which nobody notices.

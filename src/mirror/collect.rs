@@ -11,12 +11,12 @@ use super::obtain::discard_leftovers;
 use super::scan::{Tally, scan};
 use super::server::Server;
 use super::windows::{Closed, opening, reached, until_closing};
-use crate::backoff::Backoff;
-use crate::exit_flag::{ExitWatch, Stopped};
-use crate::names::RemotePath;
+use crate::base::backoff::Backoff;
+use crate::base::exit_flag::{ExitWatch, Stopped};
+use crate::base::names::RemotePath;
+use crate::base::{failpoints, humanize, watchdog};
 use crate::remote::{Blame, RemoteError};
 use crate::status::ServerState;
-use crate::{fault, pulse, words};
 
 /// Stored files may take so long to be recorded when the exit flag is raised; `stop` answers within 2 s.
 const FINISH_LIMIT: Duration = Duration::from_millis(1200);
@@ -104,16 +104,16 @@ fn warn_of_gaps(server: &Server, well: bool) {
 }
 
 async fn one_scan(server: &Server) -> Result<Tally, RemoteError> {
-    let _under_way = pulse::task(|| "a scan".to_owned());
+    let _under_way = watchdog::task(|| "a scan".to_owned());
     if let Err(error) = server.guard.sweep().await {
-        let text = format!("cannot check the disk before the scan: {}", words::why(&error));
+        let text = format!("cannot check the disk before the scan: {}", humanize::why(&error));
         server.complain(&RemotePath::root(), &text, "it is scanned all the same", Level::Warn, true);
     }
     server.follow_interval();
     server.progress.scan_started();
-    fault::hang_here("scan", server.settings.name.as_str()).await;
+    failpoints::hang_here("scan", server.settings.name.as_str()).await;
     let outcome = scan(server).await;
-    let recording = pulse::task(|| "recording what was fetched".to_owned());
+    let recording = watchdog::task(|| "recording what was fetched".to_owned());
     server.finish_publishing(SETTLE_LIMIT).await;
     drop(recording);
     server.say_the_rest();
@@ -193,12 +193,12 @@ fn report(
             log::log!(
                 level,
                 "server={name} scan: {} ({} failed), {}, {} fetched, {} waiting, took {}",
-                words::count(tally.directories + tally.failed_directories, "directory"),
+                humanize::count(tally.directories + tally.failed_directories, "directory"),
                 tally.failed_directories,
-                words::count(tally.files, "zip"),
+                humanize::count(tally.files, "zip"),
                 tally.fetched,
                 tally.waiting,
-                words::duration(took),
+                humanize::duration(took),
             );
         }
         Err(error) => {
@@ -213,7 +213,7 @@ fn report(
             // whole seconds, never too few
             let next = match wait.as_secs_f64().ceil() as u64 {
                 0 => "next try at once".to_owned(),
-                seconds => format!("next try in {}", words::duration(Duration::from_secs(seconds))),
+                seconds => format!("next try in {}", humanize::duration(Duration::from_secs(seconds))),
             };
             log::log!(level, "server={name} scan failed: {text}; {next}");
             server.memory.borrow_mut().take_fault();

@@ -8,7 +8,7 @@ use std::time::Duration;
 use log::Level;
 use tokio::time::Instant;
 
-use crate::names::RemotePath;
+use crate::base::names::RemotePath;
 
 /// Most complaints that are remembered path by path; beyond it all are forgotten.
 const MAX_SAID: usize = 100_000;

@@ -10,7 +10,7 @@ use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
 use super::tree::{Mirror, open_directory, open_server, size_of_stat};
-use crate::names::{RemotePath, ServerName};
+use crate::base::names::{RemotePath, ServerName};
 
 /// What became of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -13,8 +13,8 @@ use super::obtain::discard_known;
 use super::scan::Scan;
 use super::server::Server;
 use super::tree::make_component;
-use crate::facts::{FileFacts, Knowledge, Shifted};
-use crate::names::{RemoteName, RemotePath};
+use crate::base::facts::{FileFacts, Knowledge, Shifted};
+use crate::base::names::{RemoteName, RemotePath};
 use crate::remote::{Entry, Fingerprint, Kind, RemoteError, Session, Summary, Verdict};
 
 /// A tree is cut below this many directories; a server that lists a loop has no end otherwise.
@@ -444,8 +444,8 @@ fn report(scan: &Scan<'_>, path: &RemotePath, summary: &Summary) {
     let sample = summary.unused_sample().unwrap_or("(too long)");
     let text = format!(
         "{} not usable, the first: {}",
-        crate::words::count_is(lost, "line of the listing"),
-        crate::names::Printable(sample)
+        crate::base::humanize::count_is(lost, "line of the listing"),
+        crate::base::names::Printable(sample)
     );
     scan.complain(path, &text, "the rest of the directory is used");
 }

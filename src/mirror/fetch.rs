@@ -8,9 +8,9 @@ use std::io;
 
 use anyhow::Context;
 
+use crate::base::facts::FileFacts;
+use crate::base::names::RemotePath;
 use crate::config::Verify;
-use crate::facts::FileFacts;
-use crate::names::RemotePath;
 use crate::quota::Gauge;
 use crate::remote::{Received, RemoteError, Session};
 
@@ -74,7 +74,7 @@ pub enum FetchError {
     #[error("{0}")]
     Outgrown(String),
     /// Our own disk.
-    #[error("{}", crate::words::why(.0))]
+    #[error("{}", crate::base::humanize::why(.0))]
     Local(anyhow::Error),
 }
 

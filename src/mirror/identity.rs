@@ -13,7 +13,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
 use super::place::Reason;
 use super::tree::{PARTIAL_DIRECTORY, names_in, open_component, open_directory, open_server};
-use crate::names::{RemoteName, RemotePath, ServerName};
+use crate::base::names::{RemoteName, RemotePath, ServerName};
 use crate::quota::Absence;
 use crate::quota::absence::AT_LEAST;
 

@@ -9,8 +9,8 @@ use rustix::fs::AtFlags;
 
 use super::partial::is_partial_name;
 use super::tree::{Mirror, PARTIAL_DIRECTORY, names_in, open_component, size_of_stat};
+use crate::base::humanize::count;
 use crate::quota::Gauge;
-use crate::words::count;
 
 /// A partial file as it lies there.
 struct Idle {
@@ -89,7 +89,7 @@ mod tests {
     use std::time::{Duration, SystemTime};
 
     use super::*;
-    use crate::names::ServerName;
+    use crate::base::names::ServerName;
 
     fn name(n: u32) -> String {
         format!("{n:032x}_1000_5.1")

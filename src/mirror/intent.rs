@@ -16,7 +16,7 @@ use siphasher::sip128::{Hasher128, SipHasher24};
 
 use super::partial::PartialName;
 use super::tree::ServerMirror;
-use crate::names::RemotePath;
+use crate::base::names::RemotePath;
 
 /// Behind the name of the partial file.
 const SUFFIX: &str = ".stored";

@@ -10,9 +10,9 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
+use crate::base::facts::FileFacts;
+use crate::base::names::{RemoteName, RemotePath};
 use crate::config::Order;
-use crate::facts::FileFacts;
-use crate::names::{RemoteName, RemotePath};
 
 /// Most files that wait to be fetched. Further ones are found again by the scan that follows at once.
 const MAX_FILES: usize = 20_000;
@@ -400,7 +400,7 @@ mod tests {
 
     #[test]
     fn files_are_handed_out_by_their_time_on_request_and_those_without_one_come_last() {
-        use crate::facts::{Modified, TimeSource};
+        use crate::base::facts::{Modified, TimeSource};
         let times = [Some(2), None, Some(3), Some(1), Some(2)];
         for (order, expected) in [
             (Order::Listed, times),

@@ -18,10 +18,10 @@ use super::jobs::Job;
 use super::obtain::obtain;
 use super::scan::Scan;
 use super::server::Server;
-use crate::names::RemotePath;
-use crate::pulse;
+use crate::base::humanize;
+use crate::base::names::RemotePath;
+use crate::base::watchdog;
 use crate::remote::{Blame, RemoteError, Session};
-use crate::words;
 
 /// What a job weighs beside its bytes, for the rate of work: so many bytes come in the time that its commands take.
 const JOB_BYTES: u64 = 64 * 1024;
@@ -136,7 +136,7 @@ impl Scan<'_> {
         while self.lanes.running.get() <= self.server.lanes(Instant::now()) {
             let Some(job) = self.jobs.next().await else { break };
             let listed = matches!(job, Job::List(_));
-            let under_way = pulse::task(|| words(&job));
+            let under_way = watchdog::task(|| words(&job));
             let go_on = self.work(job, &mut held).await;
             self.jobs.finished(listed);
             drop(under_way);
@@ -225,7 +225,7 @@ impl Scan<'_> {
             return Ok(no);
         }
         self.count_session(1);
-        let _under_way = pulse::task(|| "logging in".to_owned());
+        let _under_way = watchdog::task(|| "logging in".to_owned());
         let session = self.server.connector.connect().await.inspect_err(|_| {
             self.count_session(-1);
             self.lanes.password_holds.set(false);
@@ -268,12 +268,12 @@ impl Scan<'_> {
             self.jobs.end();
             return;
         }
-        let wait = words::duration(wait);
-        let text = format!("{}, one more is tried in {wait}", words::count(others, "connection"));
+        let wait = humanize::duration(wait);
+        let text = format!("{}, one more is tried in {wait}", humanize::count(others, "connection"));
         if why == Refusal::Limit {
             log::info!(
                 "server={name} grants {} and no more for now: {error}; going on with {text}",
-                words::count(others, "login")
+                humanize::count(others, "login")
             );
             return;
         }

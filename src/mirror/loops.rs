@@ -8,7 +8,7 @@
 use encoding_rs::Encoding;
 
 use super::jobs::{DirectoryJob, Lineage};
-use crate::names::{RemoteName, RemotePath};
+use crate::base::names::{RemoteName, RemotePath};
 use crate::remote::{Blame, RemoteError, Session};
 
 /// How many times more the way is gone. Systems follow 40 links in a path and no more.

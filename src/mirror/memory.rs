@@ -9,10 +9,10 @@ use chrono::{DateTime, Utc};
 use tokio::time::Instant;
 
 use super::complaints::Complaints;
-use crate::backoff::Backoff;
-use crate::facts::FileFacts;
-use crate::fault;
-use crate::names::{RemoteName, RemotePath};
+use crate::base::backoff::Backoff;
+use crate::base::facts::FileFacts;
+use crate::base::failpoints;
+use crate::base::names::{RemoteName, RemotePath};
 
 /// Most entries of each kind; beyond it the kind is forgotten and learnt anew.
 const MAX_ENTRIES: usize = 100_000;
@@ -86,7 +86,7 @@ impl Memory {
             failures: HashMap::new(),
             seen_empty: HashMap::new(),
             no_archives: HashMap::new(),
-            stays: fault::stays().unwrap_or(STAYS),
+            stays: failpoints::stays().unwrap_or(STAYS),
             settled: HashMap::new(),
             filled: HashSet::new(),
             said: HashSet::new(),

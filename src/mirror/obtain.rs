@@ -26,14 +26,14 @@ use super::server::Server;
 use super::store::{Staged, StoreError, same_content};
 use super::tree::{ServerMirror, are_apart, open_directory, size_of_stat};
 use super::verify::begins_as_archive;
-use crate::facts::{Download, Earlier, FileFacts, Knowledge};
-use crate::fault;
-use crate::names::RemotePath;
-use crate::pulse;
+use crate::base::facts::{Download, Earlier, FileFacts, Knowledge};
+use crate::base::failpoints;
+use crate::base::humanize;
+use crate::base::names::RemotePath;
+use crate::base::watchdog;
 use crate::quota::{Busy, Gauge, Hold};
 use crate::remote::{Blame, RemoteError, Session};
 use crate::status::Progress;
-use crate::words;
 
 /// A size that is believed without another look.
 const PLAUSIBLE: u64 = 64 * 1024 * 1024 * 1024;
@@ -85,7 +85,7 @@ pub(super) async fn obtain(scan: &Scan<'_>, session: &mut Session, job: &FileJob
     let busy = gauge.busy(key(scan.server.settings.name.as_str(), &partial.to_string()));
     let Some(hold) = room(scan, job, wanted).await else { return Ok(()) };
     let mut filling = Filling::new(scan.server, hold, busy, facts, again);
-    fault::hang_here("fetch", scan.server.settings.name.as_str()).await;
+    failpoints::hang_here("fetch", scan.server.settings.name.as_str()).await;
     match fetch(session, &scan.server.mirror, wanted, &mut filling, gauge).await {
         Ok(fetched) => {
             let room = filling.into_parts();
@@ -364,7 +364,7 @@ fn publish(
             directory,
             name,
             replaces: job.on_record == OnRecord::Present,
-            pulse: pulse::own(),
+            pulse: watchdog::own(),
         },
         download,
         _room: room,
@@ -391,7 +391,7 @@ impl Way {
         };
         let outcome = match stored {
             Ok(()) => {
-                fault::hang_here("record", server.as_str()).await;
+                failpoints::hang_here("record", server.as_str()).await;
                 records.record(download).await
             }
             Err(error) => Err(error.into()),
@@ -416,7 +416,7 @@ impl Way {
             Err(error) => {
                 // the proof that the file is ours, should it have its final name already, is kept
                 drop(under_way);
-                let text = words::why(&error);
+                let text = humanize::why(&error);
                 if let Some(StoreError::Apart(directory)) = error.downcast_ref() {
                     let mut memory = memory.borrow_mut();
                     memory.apart(directory);
@@ -478,7 +478,7 @@ impl Scan<'_> {
                     // each further one would fail the same way
                     self.jobs.hold();
                 }
-                self.file_waits(&job.path(), &words::why(&error));
+                self.file_waits(&job.path(), &humanize::why(&error));
                 return Ok(());
             }
             FetchError::Remote(error) => match error.blame() {

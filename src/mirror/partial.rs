@@ -21,8 +21,8 @@ use siphasher::sip128::{Hasher128, SipHasher24};
 use super::intent;
 use super::room::Outgrown;
 use super::tree::{ServerMirror, names_in, size_of_stat};
-use crate::facts::{FileFacts, Modified, TimeSource};
-use crate::names::RemotePath;
+use crate::base::facts::{FileFacts, Modified, TimeSource};
+use crate::base::names::RemotePath;
 
 /// When a download is resumed, this much of what is there is fetched again and compared, because two contents may
 /// share size and time. Against a power loss it is no help: see `tree::Mirror::open`.
@@ -367,8 +367,8 @@ impl Partial {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::names::ServerName;
     use crate::mirror::tree::Mirror;
-    use crate::names::ServerName;
 
     fn facts(size: u64, seconds: i64) -> FileFacts {
         let modified = Modified { unix_seconds: seconds, source: TimeSource::Mlsd };

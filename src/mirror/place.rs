@@ -15,7 +15,7 @@ use tokio::sync::watch;
 
 use super::identity::{MirrorId, Standing, Verdict, count_zips, judge, look_for, marker};
 use super::tree::{Mirror, refuse_in_use};
-use crate::names::ServerName;
+use crate::base::names::ServerName;
 use crate::quota::Absence;
 
 /// Why nothing is concluded from what lies in the mirror, or is missing there.

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::facts::{Download, FileFacts, Knowledge, Shifted};
-use crate::names::{RemoteName, RemotePath};
+use crate::base::facts::{Download, FileFacts, Knowledge, Shifted};
+use crate::base::names::{RemoteName, RemotePath};
 use crate::quota::Hold;
 
 /// The records, as a scan needs them.

@@ -10,8 +10,8 @@ use tokio::sync::Semaphore;
 
 use super::fetch::{FetchError, Wanted};
 use super::verify::{Archive, Content, Flaw, Interrupted, prove, prove_small};
+use crate::base::{failpoints, panics, watchdog};
 use crate::config::Verify;
-use crate::{fault, panics, pulse};
 
 /// Files read back beside each other, of all servers together. Each takes half a MiB, and a processor while it lasts.
 const MAX_PROOFS: usize = 16;
@@ -115,7 +115,7 @@ fn in_words(flaw: Flaw) -> String {
 async fn look_into(file: &File, size: u64) -> io::Result<Content> {
     // whatever a decoder makes of hostile bytes costs the file that has them
     let small = catch_unwind(AssertUnwindSafe(|| {
-        fault::here("verify", &panics::owner());
+        failpoints::here("verify", &panics::owner());
         prove_small(file, size)
     }));
     match small.unwrap_or_else(|_| Err(broke()))? {
@@ -140,10 +140,10 @@ async fn read_through(file: File, size: u64) -> io::Result<Content> {
     let stop = Arc::new(AtomicBool::new(false));
     let _guard = StopOnDrop(Arc::clone(&stop));
     // the other thread works for this one, and its signs of life are ours
-    let (owner, pulse) = (panics::owner(), pulse::own());
+    let (owner, pulse) = (panics::owner(), watchdog::own());
     let reading = tokio::task::spawn_blocking(move || {
         panics::own_thread(&owner);
-        fault::here("verify", &owner);
+        failpoints::here("verify", &owner);
         let goes_on = || {
             pulse.iter().for_each(|pulse| pulse.beat());
             stop.load(Ordering::Relaxed)

@@ -11,7 +11,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use tokio::sync::{mpsc, oneshot};
 
 use super::store::{DurableDirectories, Staged, StoreError, disk, link_batch, store_batch, sync_together};
-use crate::{fault, panics};
+use crate::base::{failpoints, panics};
 
 /// Most files of a round. Bounds the wait of the first one of them.
 const MAX_BATCH: usize = 256;
@@ -150,7 +150,7 @@ impl Line {
 
     fn link(&mut self, nameless: &[Staged]) -> Vec<Outcome> {
         let linked = catch_unwind(AssertUnwindSafe(|| {
-            nameless.iter().for_each(|staged| fault::here("store", staged.name.text()));
+            nameless.iter().for_each(|staged| failpoints::here("store", staged.name.text()));
             (self.steps.link)(nameless, &mut self.durable)
         }));
         linked.unwrap_or_else(|_| store_shielded(self.steps, nameless, &mut self.durable))
@@ -161,7 +161,7 @@ impl Line {
 /// one by one, which changes nothing for those that are stored already.
 fn store_shielded(steps: Steps, batch: &[Staged], durable: &mut DurableDirectories) -> Vec<Outcome> {
     let stored = catch_unwind(AssertUnwindSafe(|| {
-        batch.iter().for_each(|staged| fault::here("store", staged.name.text()));
+        batch.iter().for_each(|staged| failpoints::here("store", staged.name.text()));
         (steps.store)(batch, durable)
     }));
     match (stored, batch) {

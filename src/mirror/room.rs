@@ -18,10 +18,10 @@ use super::ports::{Growth, Room};
 use super::scan::Scan;
 use super::server::Server;
 use super::tree::size_of_stat;
-use crate::backoff::Backoff;
-use crate::facts::FileFacts;
+use crate::base::backoff::Backoff;
+use crate::base::facts::FileFacts;
+use crate::base::humanize;
 use crate::quota::{Allowance, Busy, Hold};
-use crate::words;
 
 /// How long to wait before asking again for room that downloads under way hold.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -242,7 +242,7 @@ pub(super) async fn room(scan: &Scan<'_>, job: &FileJob, wanted: Wanted<'_>) -> 
                 return None;
             }
             Err(error) => {
-                scan.file_waits(path, &format!("cannot make room: {}", words::why(&error)));
+                scan.file_waits(path, &format!("cannot make room: {}", humanize::why(&error)));
                 return None;
             }
         }

@@ -20,11 +20,11 @@ use super::partial::Leftovers;
 use super::proof::Found;
 use super::server::Server;
 use super::shifts::Shifts;
-use crate::facts::FileFacts;
-use crate::names::RemotePath;
+use crate::base::facts::FileFacts;
+use crate::base::humanize;
+use crate::base::names::RemotePath;
 use crate::remote::{Blame, RemoteError};
 use crate::status::{IncompleteFile, ServerState, rfc3339};
-use crate::words;
 
 /// A job is given to another connection this often, when the one it was on breaks.
 const MAX_TRIES: u32 = 2;
@@ -227,7 +227,7 @@ impl Scan<'_> {
         drop(tally);
         self.incomplete(path, &failure);
         let wait = failure.next_try.saturating_duration_since(now);
-        (failure.count, format!("next try in {}, or when it changes", words::duration(wait)))
+        (failure.count, format!("next try in {}, or when it changes", humanize::duration(wait)))
     }
 
     /// Counts a file that was tried and not taken, and shows it in `status` where it is one of the first few.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::explore::tell_changed;
 use super::server::Server;
-use crate::facts::{FileFacts, Shifted};
+use crate::base::facts::{FileFacts, Shifted};
 
 /// So many files with the same shift tell that it is the server's.
 const TELLING: usize = 2;

@@ -31,8 +31,8 @@ use super::intent;
 use super::partial::{PartialName, remove, stat};
 use super::sync::{WholeSync, beside_each_other};
 use super::tree::{ServerMirror, make_and_open, open_directory};
-use crate::names::{RemoteName, RemotePath};
-use crate::pulse::Pulse;
+use crate::base::names::{RemoteName, RemotePath};
+use crate::base::watchdog::Pulse;
 
 /// Bytes of two files that are compared at a time.
 const COMPARED: usize = 64 * 1024;
@@ -72,7 +72,7 @@ pub enum StoreError {
     )]
     Apart(Arc<RemotePath>),
     /// The disk said no.
-    #[error("cannot store: {}", crate::words::why(.0))]
+    #[error("cannot store: {}", crate::base::humanize::why(.0))]
     Disk(anyhow::Error),
     /// The publisher's thread ended.
     #[error("the publisher is gone")]
@@ -449,10 +449,10 @@ pub(super) mod fixtures {
     use encoding_rs::UTF_8;
 
     use super::*;
-    use crate::facts::FileFacts;
+    use crate::base::facts::FileFacts;
+    use crate::base::names::ServerName;
     use crate::mirror::partial::Partial;
     use crate::mirror::tree::Mirror;
-    use crate::names::ServerName;
 
     impl DurableDirectories {
         /// Takes the file system for one of those that are synced as a whole.

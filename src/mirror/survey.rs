@@ -9,9 +9,9 @@ use anyhow::{Context, bail};
 use super::explore::{MAX_DEPTH, MAX_WAYS};
 use super::jobs::{DirectoryJob, Lineage};
 use super::loops::is_loop;
+use crate::base::facts::FileFacts;
+use crate::base::names::{RemoteName, RemotePath};
 use crate::config::ServerSettings;
-use crate::facts::FileFacts;
-use crate::names::{RemoteName, RemotePath};
 use crate::remote::{Blame, Connector, Entry, Kind, RemoteError, Session, Verdict};
 
 /// Most zips and directories of a server that are kept in memory.

@@ -17,8 +17,8 @@ use rustix::io::Errno;
 
 use super::identity::{MirrorId, write_marker};
 use super::partial::is_partial_name;
-use crate::durable::make_directories;
-use crate::names::{RemotePath, ServerName};
+use crate::base::durable::make_directories;
+use crate::base::names::{RemotePath, ServerName};
 
 /// Work in progress lies here, beside the servers' directories and on the same file system.
 pub const PARTIAL_DIRECTORY: &str = ".partial";
@@ -99,7 +99,7 @@ impl Mirror {
         if removed > 0 {
             log::info!(
                 "{} from before the machine was started, and fetched anew",
-                crate::words::count_is(removed, "file half downloaded")
+                crate::base::humanize::count_is(removed, "file half downloaded")
             );
         }
         let noted = file

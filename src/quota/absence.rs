@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::names::ServerName;
+use crate::base::names::ServerName;
 
 /// So many files are missed before anything is suspected.
 pub const AT_LEAST: u64 = 20;

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::gauge::Gauge;
-use crate::names::{RemotePath, ServerName};
+use crate::base::names::{RemotePath, ServerName};
 
 /// Most files that are remembered after they were replaced. No batch of deletions takes so long that more are.
 const MAX_DONE: usize = 1000;

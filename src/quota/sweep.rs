@@ -6,8 +6,8 @@ use super::absence::AT_LEAST;
 use super::gauge::Gauge;
 use super::plan::{Load, shortage};
 use super::usage::Usage;
+use crate::base::names::{RemotePath, ServerName};
 use crate::config::QuotaSettings;
-use crate::names::{RemotePath, ServerName};
 
 /// Files asked of the records at a time.
 const VICTIMS: usize = 256;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{Records, RecordsError, RecordsReader};
-use crate::names::ServerName;
+use crate::base::names::ServerName;
 
 /// All of them: no name is empty.
 const BEGINNINGS: &str = "SELECT server, at FROM beginnings WHERE server > ''";

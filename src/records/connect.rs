@@ -14,7 +14,7 @@ use rustix::fs::FallocateFlags;
 
 use super::place::Identity;
 use super::{OpenError, Records, outbox, present, read_totals, reader};
-use crate::durable::make_directories;
+use crate::base::durable::make_directories;
 
 /// "MROS" in the header of every record database, see schema.sql.
 const APPLICATION_ID: i64 = 1_297_239_891;

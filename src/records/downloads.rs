@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, named_params, params};
 
 use super::outbox::{deliver, postpone};
 use super::{Download, Postponed, Records, RecordsError, modified_columns, storable};
-use crate::facts::{Earlier, FileFacts};
+use crate::base::facts::{Earlier, FileFacts};
 
 /// What became of a [`Download`] that was to be recorded. Ids ascend in the order of download.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -200,7 +200,7 @@ pub(super) fn keep_listed(
 mod tests {
     use std::sync::Arc;
 
-    use crate::names::{RemoteName, RemotePath};
+    use crate::base::names::{RemoteName, RemotePath};
     use encoding_rs::{GBK, UTF_8, WINDOWS_1252};
 
     use super::super::fixtures::{Place, directory, download, mlsd, name, new_id, record_some, server};

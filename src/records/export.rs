@@ -66,7 +66,7 @@ pub fn write_json(
 ) -> Result<(), ExportError> {
     let mut out = BufWriter::with_capacity(BUFFER, out);
     let written = records.for_each(filter, &mut |row| {
-        crate::json::write(&mut out, &Line::new(row))?;
+        crate::base::json::write(&mut out, &Line::new(row))?;
         out.write_all(b"\n")
     });
     until_the_reader_leaves(written.and_then(|()| Ok(out.flush()?)))
@@ -192,8 +192,8 @@ mod tests {
     use super::super::Records;
     use super::super::fixtures::{Place, directory, download, name, record_some, server};
     use super::*;
-    use crate::facts::FileFacts;
-    use crate::names::{RemoteName, RemotePath};
+    use crate::base::facts::FileFacts;
+    use crate::base::names::{RemoteName, RemotePath};
 
     /// 2026-11-23T03:00:00Z
     const MODIFIED: i64 = 1_795_402_800;

@@ -1,7 +1,7 @@
 //! Which records are meant: what `mrosync records` shows.
 
 use super::RecordRow;
-use crate::globs::Globs;
+use crate::base::globs::Globs;
 
 /// See the module; the default means all records.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -7,8 +7,8 @@ use encoding_rs::UTF_8;
 use tempfile::TempDir;
 
 use super::{Download, Recorded, Records};
-use crate::facts::{Earlier, FileFacts, Modified, TimeSource};
-use crate::names::{RemoteName, RemotePath, ServerName};
+use crate::base::facts::{Earlier, FileFacts, Modified, TimeSource};
+use crate::base::names::{RemoteName, RemotePath, ServerName};
 
 /// A place for a database that goes with the test.
 pub(super) struct Place(TempDir);

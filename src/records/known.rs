@@ -5,8 +5,8 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::downloads::{FIND_DIRECTORY, keep_listed};
 use super::{Knowledge, Records, RecordsError, modified, modified_columns, unsigned};
-use crate::facts::FileFacts;
-use crate::names::{RemoteName, RemotePath, ServerName};
+use crate::base::facts::FileFacts;
+use crate::base::names::{RemoteName, RemotePath, ServerName};
 
 pub(super) const LOOK_UP: &str = "SELECT d.id, d.size, d.modified, d.modified_source,
         l.changes, l.size, l.modified, l.modified_source, d.no_archive, d.evicted_at IS NULL
@@ -159,7 +159,7 @@ pub(super) fn keep_news(connection: &Connection, news: &News, listed: &FileFacts
 mod tests {
     use super::super::fixtures::{Place, directory, download, mlsd, name, record_some, server};
     use super::*;
-    use crate::facts::{Modified, TimeSource};
+    use crate::base::facts::{Modified, TimeSource};
 
     /// What the records say of `/in/a.zip` of omc01, listed with `facts`.
     fn look_up(records: &mut Records, facts: FileFacts) -> Knowledge {

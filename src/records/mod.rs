@@ -29,10 +29,10 @@ use std::time::Duration;
 use rusqlite::types::Type;
 use rusqlite::{Connection, Row, Transaction, TransactionBehavior};
 
-use crate::facts::{FileFacts, Modified, TimeSource};
-use crate::names::{RemotePath, ServerName};
+use crate::base::facts::{FileFacts, Modified, TimeSource};
+use crate::base::names::{RemotePath, ServerName};
 
-pub use crate::facts::{Download, Due, Knowledge, Notice, Postponed};
+pub use crate::base::facts::{Download, Due, Knowledge, Notice, Postponed};
 pub use amend::{Amended, Amendment, BATCH};
 pub use downloads::{Recorded, Writes};
 pub use error::{OpenError, RecordsError, Trouble};

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use rusqlite::{Connection, Row, params};
 
 use super::{Due, Notice, Postponed, Records, RecordsError, remote_path, server_name};
-use crate::names::ServerName;
+use crate::base::names::ServerName;
 
 /// Retries come within 5 minutes. A notice that waits for longer than this waits because the clock was set
 /// back, and is due.

@@ -12,7 +12,7 @@ use rusqlite::Connection;
 
 use super::connect::{FILE_MODE, beside};
 use super::{Records, RecordsError, Trouble};
-use crate::durable::sync_above;
+use crate::base::durable::sync_above;
 
 /// What tells a file from any other that may take its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

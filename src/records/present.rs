@@ -4,7 +4,7 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{Records, RecordsError, remote_path, server_name, unsigned};
-use crate::names::{RemotePath, ServerName};
+use crate::base::names::{RemotePath, ServerName};
 
 /// A file of the mirror, as far as the records know.
 #[derive(Debug, Clone, PartialEq, Eq)]

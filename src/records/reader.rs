@@ -17,8 +17,8 @@ use super::{
     ExportError, Filter, OpenError, RecordsError, Totals, Trouble, modified, read_totals, remote_path,
     server_name, unsigned,
 };
-use crate::facts::Modified;
-use crate::names::{RemoteName, RemotePath, ServerName};
+use crate::base::facts::Modified;
+use crate::base::names::{RemoteName, RemotePath, ServerName};
 
 /// How long the making of a database may take: a few writes of a service that was just started.
 const MADE_WITHIN: Duration = Duration::from_secs(2);

@@ -6,8 +6,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::downloads::{FIND_DIRECTORY, keep_listed};
 use super::known::{LOOK_UP, News, SET_TIME, keep_news};
 use super::{Records, RecordsError, modified_columns};
-use crate::facts::Shifted;
-use crate::names::ServerName;
+use crate::base::facts::Shifted;
+use crate::base::names::ServerName;
 
 /// Files that are settled in one transaction.
 const TOGETHER: usize = 1000;
@@ -53,7 +53,7 @@ mod tests {
     use super::super::fixtures::{Place, directory, download, mlsd, name, server};
     use super::super::{Knowledge, Records};
     use super::*;
-    use crate::facts::FileFacts;
+    use crate::base::facts::FileFacts;
 
     fn look_up(records: &mut Records, facts: FileFacts) -> Knowledge {
         records.look_up(&server("omc01"), &directory("/in"), &[(name("a.zip"), facts)]).unwrap()[0]

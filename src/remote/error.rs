@@ -13,7 +13,7 @@ pub enum RemoteError {
     #[error(transparent)]
     Sftp(SftpError),
     /// Our own side: the disk, the records.
-    #[error("{}", crate::words::why(.0))]
+    #[error("{}", crate::base::humanize::why(.0))]
     Local(anyhow::Error),
 }
 

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::error::RemoteError;
+use crate::base::names::RemotePath;
 use crate::ftp::compare::Verdict;
 use crate::ftp::list::Fingerprint;
 use crate::ftp::listing::{Entry, Summary};
-use crate::names::RemotePath;
 use crate::{ftp, sftp};
 
 /// A logged-in connection. One operation at a time; dropping the future of one leaves the session marked, and

@@ -1,8 +1,8 @@
 //! What can go wrong on the way to an SFTP server, and what it means for the caller.
 
 use super::packet::status;
+use crate::base::names::Printable;
 use crate::ftp::{Blame, FtpError};
-use crate::names::Printable;
 
 /// Longest text of a server that is shown, in characters.
 const MAX_SHOWN_CHARS: usize = 200;

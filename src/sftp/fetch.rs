@@ -9,10 +9,10 @@ use super::error::SftpError;
 use super::habits::{Habits, Opened};
 use super::packet::{Reply, Request, status};
 use super::session::{Session, file_only, unexpected};
+use crate::base::names::RemotePath;
 use crate::ftp::FtpError;
 use crate::ftp::pace::Pace;
 use crate::ftp::rate::Limit;
-use crate::names::RemotePath;
 
 /// Bytes that one request asks for: every server takes this many, and answers more with fewer.
 const PIECE: usize = 32 * 1024;

@@ -12,11 +12,11 @@ use super::habits::Opened;
 use super::packet::{Name, Names, Reply, Request, Seen, status};
 use super::session::{Session, unexpected};
 use super::unsure::{Found, Unsure, bare};
+use crate::base::names::RemotePath;
 use crate::ftp::FtpError;
 use crate::ftp::list::Fingerprint;
 use crate::ftp::listing::{Entry, Kind, ListingParser, Summary};
 use crate::ftp::pace::Pace;
-use crate::names::RemotePath;
 
 /// Requests for names that are under way at first. The second one mostly learns that there is nothing more, and saves
 /// a round trip so.

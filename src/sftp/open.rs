@@ -6,7 +6,7 @@ use super::error::SftpError;
 use super::habits::{Opened, below, relative};
 use super::packet::{Reply, Request, status};
 use super::session::Session;
-use crate::names::RemotePath;
+use crate::base::names::RemotePath;
 
 /// After so many failures in a row on a session that has opened something before, it is left.
 const FAILURES: u32 = 3;

@@ -4,7 +4,7 @@
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::error::shown;
-use crate::facts::{FileFacts, Modified, TimeSource};
+use crate::base::facts::{FileFacts, Modified, TimeSource};
 use crate::ftp::listing::Kind;
 
 /// The version that is asked for.

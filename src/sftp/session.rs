@@ -20,10 +20,10 @@ use super::list::FingerprintKey;
 use super::packet::{Attributes, Packet, Reply, Request, VERSION, status, take_packet, write_init};
 use super::socket::Scissors;
 use super::words::Words;
+use crate::base::names::RemotePath;
 use crate::ftp::FtpError;
 use crate::ftp::pace::{Pace, Speed};
 use crate::ftp::session::within;
-use crate::names::RemotePath;
 
 /// Answers to requests that nobody waits for any more, such as CLOSE, before they are asked for.
 const MAX_UNWANTED: usize = 64;

@@ -9,8 +9,8 @@ use super::error::SftpError;
 use super::habits::Opened;
 use super::packet::{Attributes, Name, Reply, Request, Seen, status};
 use super::session::Session;
+use crate::base::names::{RemoteName, RemotePath};
 use crate::ftp::listing::{Kind, is_zip};
-use crate::names::{RemoteName, RemotePath};
 
 /// Questions under way at a time.
 const MOST_ASKED: usize = 16;

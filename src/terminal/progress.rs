@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use bytesize::ByteSize;
 
-use crate::names::Printable;
+use crate::base::humanize;
+use crate::base::names::Printable;
 use crate::status::{ServerState, ServerStatus, ServiceStatus};
-use crate::words;
 
 /// The rate is that of the last few seconds: the first of many looks is forgotten.
 const RATE_OVER: Duration = Duration::from_secs(5);
@@ -54,7 +54,7 @@ impl FirstSync {
         let came = ByteSize(bytes).display().iec();
         if done == servers.len() {
             let files = sum(|server| server.files_downloaded);
-            let took = words::duration(Duration::from_secs((now - self.began).as_secs()));
+            let took = humanize::duration(Duration::from_secs((now - self.began).as_secs()));
             let failed = servers.iter().filter(|server| server.state == ServerState::Unreachable).count();
             let failed = match failed {
                 0 => String::new(),
@@ -63,14 +63,14 @@ impl FirstSync {
             };
             return Standing::Done(format!(
                 "first sync: done, {} fetched, {came}, in {took}{failed}",
-                words::count(files, "zip")
+                humanize::count(files, "zip")
             ));
         }
         let rate = ByteSize(self.rate(bytes, now)).display().iec();
         Standing::Going(format!(
             "first sync: {local} of {} local, {came}, {rate}/s; {done} of {} done",
-            words::count(seen, "zip"),
-            words::count(servers.len(), "server")
+            humanize::count(seen, "zip"),
+            humanize::count(servers.len(), "server")
         ))
     }
 
@@ -103,7 +103,7 @@ pub fn stopping(servers: &[ServerStatus]) -> String {
     format!(
         "stopping: {} of {} still to end{}",
         names.len(),
-        words::count(servers.len(), "scanner"),
+        humanize::count(servers.len(), "scanner"),
         listed(&names)
     )
 }
@@ -111,7 +111,7 @@ pub fn stopping(servers: &[ServerStatus]) -> String {
 /// Whom `check` still waits for.
 #[must_use]
 pub fn checking(left: &[&str], of: usize) -> String {
-    format!("check: {} of {} still to answer{}", left.len(), words::count(of, "server"), listed(left))
+    format!("check: {} of {} still to answer{}", left.len(), humanize::count(of, "server"), listed(left))
 }
 
 fn listed(names: &[&str]) -> String {

@@ -6,9 +6,9 @@ use bytesize::ByteSize;
 use chrono::{DateTime, Utc};
 
 use super::text::{Look, cut, width, wrap};
-use crate::names::Printable;
+use crate::base::humanize;
+use crate::base::names::Printable;
 use crate::status::{ServerState, ServerStatus, ServiceStatus};
-use crate::words;
 
 /// Between two columns.
 const GAP: usize = 2;
@@ -116,8 +116,8 @@ fn needs(status: &ServiceStatus) -> Vec<String> {
     if notify.pending > 0 && notify.failed_attempts > 0 {
         needs.push(format!(
             "{} not announced, {} failed",
-            words::count_is(notify.pending, "file"),
-            words::count(notify.failed_attempts, "call")
+            humanize::count_is(notify.pending, "file"),
+            humanize::count(notify.failed_attempts, "call")
         ));
     }
     for server in &status.servers {
@@ -132,7 +132,7 @@ fn needs(status: &ServiceStatus) -> Vec<String> {
             let (count, gap) = (server.lateness.missing_periods, gap.to_string());
             needs.push(format!(
                 "{name} {} missing, the latest: {}",
-                words::count(count, "period"),
+                humanize::count(count, "period"),
                 Printable(&gap)
             ));
         }
@@ -141,7 +141,7 @@ fn needs(status: &ServiceStatus) -> Vec<String> {
                 (server.incomplete_files, Printable(&file.path), Printable(&file.reason));
             needs.push(format!(
                 "{name} {} not taken yet, such as {path}: {reason}",
-                words::count(count, "file")
+                humanize::count(count, "file")
             ));
         }
     }
@@ -169,7 +169,7 @@ fn summary(status: &ServiceStatus) -> Vec<(String, String, Look)> {
                 "{used} % of at most {} %; mirror {}{max}; {} evicted",
                 disk.max_used_percent,
                 size(disk.mirror_bytes),
-                words::count(disk.evicted_files, "file")
+                humanize::count(disk.evicted_files, "file")
             ),
             disk_look,
         ),

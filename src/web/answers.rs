@@ -109,9 +109,10 @@ async fn newest(parts: web::Data<Parts>) -> HttpResponse {
     };
     match web::block(read).await {
         Ok(Ok(rows)) => HttpResponse::Ok().content_type("application/json").body(rows),
-        Ok(Err(error)) => {
-            text(HttpResponse::ServiceUnavailable(), format!("failed: {}\n", crate::words::why(&error)))
-        }
+        Ok(Err(error)) => text(
+            HttpResponse::ServiceUnavailable(),
+            format!("failed: {}\n", crate::base::humanize::why(&error)),
+        ),
         Err(error) => text(HttpResponse::ServiceUnavailable(), format!("failed: {error}\n")),
     }
 }

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use chrono::DateTime;
 use encoding_rs::UTF_8;
-use mrosync::facts::{Download, Earlier, FileFacts};
-use mrosync::names::{RemoteName, RemotePath, ServerName};
+use mrosync::base::facts::{Download, Earlier, FileFacts};
+use mrosync::base::names::{RemoteName, RemotePath, ServerName};
 use mrosync::records::Records;
 use serde_json::Value;
 

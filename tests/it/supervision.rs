@@ -1,4 +1,4 @@
-//! Panics and hangs within the program, and what systemd hears of them. The faults are those of `src/fault.rs`, so
+//! Panics and hangs within the program, and what systemd hears of them. The faults are those of `src/base/failpoints.rs`, so
 //! the program under test is the real one, as long as it is built with debug assertions.
 
 use std::os::unix::net::UnixDatagram;

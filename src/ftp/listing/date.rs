@@ -8,7 +8,7 @@ use std::ops::RangeInclusive;
 use chrono::{DateTime, Datelike, NaiveDate, NaiveTime, Utc};
 
 use super::fields::short_number;
-use crate::facts::{Modified, TimeSource};
+use crate::base::facts::{Modified, TimeSource};
 
 /// Seconds of a day without leap seconds.
 pub(super) const DAY_SECONDS: i64 = 86_400;

@@ -3,7 +3,7 @@
 use super::date::{Clock, Stamp, calendar_day, three_numbers};
 use super::fields::{field, short_number, trim_start};
 use super::{Kind, Line};
-use crate::facts::{FileFacts, TimeSource};
+use crate::base::facts::{FileFacts, TimeSource};
 
 /// What stands in the column of sizes where there is no size, and what it means.
 const TAGS: [(&[u8], Kind); 4] = [

@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use super::date::{Clock, calendar_day, seconds_of_day};
 use super::fields::{self, short_number};
 use super::{Kind, Line};
-use crate::facts::{FileFacts, Modified, TimeSource};
+use crate::base::facts::{FileFacts, Modified, TimeSource};
 
 /// What the `type` fact may say, in lower case (RFC 3659 section 7.5.1).
 const TYPES: [(&[u8], Said); 4] = [

@@ -21,8 +21,9 @@ use std::mem;
 use chrono::{DateTime, Utc};
 use encoding_rs::Encoding;
 
-use crate::facts::{FileFacts, Modified};
-use crate::names::{self, NameRefused, RemoteName, RemotePath};
+use crate::base::facts::{FileFacts, Modified};
+use crate::base::names;
+use crate::base::names::{NameRefused, RemoteName, RemotePath};
 
 /// Longest line that is read, in bytes before its line feed. A name has 255 bytes, a link may add a path of 4096.
 pub const MAX_LINE_BYTES: usize = 8 * 1024;
@@ -471,7 +472,7 @@ fn sample(bytes: &[u8], encoding: &'static Encoding) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::facts::TimeSource;
+    use crate::base::facts::TimeSource;
     use encoding_rs::{GBK, UTF_8};
 
     const UNIX: &str = include_str!("../../../tests/fixtures/listing/unix.txt");

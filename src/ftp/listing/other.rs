@@ -4,7 +4,7 @@
 use super::date::{Clock, Stamp, calendar_day, month};
 use super::fields::{field, number, short_number, trim_start};
 use super::{Kind, Line};
-use crate::facts::{FileFacts, Modified, TimeSource};
+use crate::base::facts::{FileFacts, Modified, TimeSource};
 
 /// Reads one line without its line end.
 pub(super) fn read(line: &[u8]) -> Option<Line<'_>> {

@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use super::date::Stamp;
 use super::unix_date::{self, Reading};
 use super::{Kind, Line, fields};
-use crate::facts::FileFacts;
+use crate::base::facts::FileFacts;
 
 /// Most fields between mode and date: links, owner and group of several words each, size.
 const MAX_FIELDS: usize = 12;

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 
 use super::date::{Clock, Stamp, calendar_day, marked_number, month, three_numbers};
 use super::fields::{field, short_number};
-use crate::facts::TimeSource;
+use crate::base::facts::TimeSource;
 
 /// What stands for a month whose name is in no table: no day of any calendar.
 const UNKNOWN_MONTH: u32 = 0;

@@ -5,8 +5,8 @@ use std::collections::{HashMap, VecDeque};
 use tokio::time::Instant;
 
 use super::health::{Health, Turn};
-use crate::facts::{Due, Notice};
-use crate::names::ServerName;
+use crate::base::facts::{Due, Notice};
+use crate::base::names::ServerName;
 
 /// New files of a server whose files fail that are held at hand, where more may wait behind them.
 const HELD: usize = 16;
@@ -144,7 +144,7 @@ impl CallQueue {
 mod tests {
     use super::super::health::Fault;
     use super::*;
-    use crate::names::RemotePath;
+    use crate::base::names::RemotePath;
 
     fn notice(server: &str, id: i64, attempts: u32) -> Notice {
         let path = RemotePath::from_text(&format!("/{id}.zip"), encoding_rs::UTF_8).unwrap();

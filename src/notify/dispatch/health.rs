@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::backoff::Backoff;
-use crate::facts::Notice;
-use crate::names::ServerName;
+use crate::base::backoff::Backoff;
+use crate::base::facts::Notice;
+use crate::base::names::ServerName;
 
 /// So many failures in a row say that more than a file is in trouble: of calls that came to nothing, or of different
 /// files.
@@ -209,7 +209,7 @@ impl Run {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::names::RemotePath;
+    use crate::base::names::RemotePath;
 
     fn server(name: &str) -> ServerName {
         ServerName::new(name).unwrap()

@@ -19,11 +19,11 @@ use tokio::time::Instant;
 
 use super::http::url::announcement;
 use super::outbox_state::OutboxState;
-use crate::backoff::Backoff;
+use crate::base::backoff::Backoff;
+use crate::base::exit_flag::ExitWatch;
+use crate::base::facts::{Due, Notice, Postponed};
+use crate::base::names::ServerName;
 use crate::config::{NotifyConcurrency, NotifySettings};
-use crate::exit_flag::ExitWatch;
-use crate::facts::{Due, Notice, Postponed};
-use crate::names::ServerName;
 use call_queue::{CallQueue, Next};
 use concurrency::Concurrency;
 use health::{Change, Fault, Health};
@@ -408,7 +408,7 @@ impl<'a> Work<'a> {
         let known = self.health.is_down() || self.health.fails(server);
         let seldom = attempts >= SELDOM && !attempts.is_multiple_of(SELDOM);
         let level = if known || seldom { log::Level::Debug } else { log::Level::Warn };
-        let wait = crate::words::duration(wait);
+        let wait = crate::base::humanize::duration(wait);
         log::log!(level, "server={server} path={path}: announcing failed: {reason}; next try in {wait}");
     }
 
@@ -462,8 +462,8 @@ fn when_due(at: Option<i64>) -> Instant {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exit_flag::ExitFlag;
-    use crate::names::RemotePath;
+    use crate::base::exit_flag::ExitFlag;
+    use crate::base::names::RemotePath;
     use std::cell::{Cell, RefCell};
     use std::collections::BTreeMap;
 

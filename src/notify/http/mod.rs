@@ -23,8 +23,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::dispatch::health::Fault;
 use super::dispatch::{Caller, Failure};
+use crate::base::names::Printable;
 use crate::config::{NotifyMethod, NotifySettings, Password};
-use crate::names::Printable;
 use line::{Broken, Lines};
 
 /// More of an answer than this is not read; its connection is closed then.
@@ -127,7 +127,7 @@ impl HttpCaller {
                 None => Err(Missed::Failed(self.failure(Fault::Unanswered, self.words(&error)))),
             },
             Err(_) => {
-                let late = format!("no answer within {}", crate::words::duration(self.timeout));
+                let late = format!("no answer within {}", crate::base::humanize::duration(self.timeout));
                 Err(Missed::Failed(self.failure(Fault::Unanswered, late)))
             }
         }
@@ -141,7 +141,7 @@ impl HttpCaller {
     fn words(&self, error: &SendRequestError) -> String {
         match error {
             SendRequestError::Connect(ConnectError::Timeout) => {
-                format!("no connection within {}", crate::words::duration(self.timeout))
+                format!("no connection within {}", crate::base::humanize::duration(self.timeout))
             }
             SendRequestError::Connect(ConnectError::Io(error)) => format!("cannot connect: {error}"),
             error => error.to_string(),

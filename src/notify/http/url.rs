@@ -2,7 +2,7 @@
 
 use url::Url;
 
-use crate::names::{RemotePath, ServerName};
+use crate::base::names::{RemotePath, ServerName};
 
 /// `{base}?file={percent-encoded /{server}{path}}`. A query that `base` has already is kept in front.
 ///

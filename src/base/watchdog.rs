@@ -48,7 +48,8 @@ pub enum Verdict {
 /// How long a scan may be without a sign of life, for a server with `timeout`.
 #[must_use]
 pub fn limit(timeout: Duration) -> Duration {
-    crate::fault::stuck_after().unwrap_or_else(|| timeout.saturating_mul(TIMEOUTS).max(SHORTEST_LIMIT))
+    crate::base::failpoints::stuck_after()
+        .unwrap_or_else(|| timeout.saturating_mul(TIMEOUTS).max(SHORTEST_LIMIT))
 }
 
 /// What a silence means; `None` where nothing is under way.
@@ -111,7 +112,7 @@ impl Pulse {
 /// A time in words, to the second.
 #[must_use]
 pub fn seconds(time: Duration) -> String {
-    crate::words::duration(Duration::from_secs(time.as_secs()))
+    crate::base::humanize::duration(Duration::from_secs(time.as_secs()))
 }
 
 /// Something under way, until it is dropped.

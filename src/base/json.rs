@@ -10,7 +10,7 @@ use std::io;
 use serde::Serialize;
 use serde_json::ser::{Formatter, Serializer};
 
-use crate::names::misleads;
+use crate::base::names::misleads;
 
 /// Writes `value` on one line, without a line end.
 ///

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use chrono::Datelike;
 
-use crate::names::{RemoteName, RemotePath, ServerName};
+use crate::base::names::{RemoteName, RemotePath, ServerName};
 
 /// What a server says of a file in a listing. Shown as `123 bytes of 2026-11-23 03:00:05`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]

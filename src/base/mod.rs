@@ -1,0 +1,15 @@
+//! Words and tools that all parts share. Knows no other part.
+
+pub mod backoff;
+pub mod durable;
+pub mod exit_flag;
+pub mod facts;
+pub mod failpoints;
+pub mod globs;
+pub mod humanize;
+pub mod json;
+pub mod names;
+pub mod open_files;
+pub mod panics;
+pub mod time;
+pub mod watchdog;
