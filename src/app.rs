@@ -15,7 +15,8 @@ use anyhow::Context;
 use rustix::io::Errno;
 
 use crate::actors::mirror_watch::{SAMPLE, standing};
-use crate::base::{open_files, panics};
+use crate::base::panics;
+use crate::collector::open_files;
 use crate::config::Settings;
 use crate::control::socket::{ControlSocket, SocketInUse, UnsafeDirectory};
 use crate::logging::RunLog;

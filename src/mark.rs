@@ -10,10 +10,10 @@ use crate::amend::{Outcome, is_confirmed};
 use crate::base::facts::{Download, Earlier, FileFacts};
 use crate::base::globs::Globs;
 use crate::base::names::{Printable, RemotePath};
+use crate::collector::list_all::survey;
 use crate::config::{ServerSettings, Settings};
 use crate::control::{Command, Marking, client};
 use crate::mirror::local::local_files;
-use crate::mirror::survey::survey;
 use crate::records::{Mark, OpenError, Records, RecordsReader};
 
 /// What to mark, and how sure the operator is.

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-use mrosync::mirror::verify::{Content, Flaw, Interrupted, prove, prove_small};
+use mrosync::archive::{Content, Flaw, Interrupted, prove, prove_small};
 
 /// The reading is ended after so many MiB, whatever an archive promises to hold.
 const MOST_LOOKS: u32 = 24;

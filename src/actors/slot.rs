@@ -12,10 +12,10 @@ use tokio::sync::mpsc;
 use super::arbiter;
 use super::scanner::{Begin, FtpScanner, Plan};
 use crate::base::exit_flag::ExitFlag;
-use crate::base::open_files::Seat;
 use crate::base::panics;
 use crate::base::watchdog;
 use crate::base::watchdog::{Verdict, seconds};
+use crate::collector::open_files::Seat;
 use crate::status::ServerState;
 
 /// For a scanner's thread to take a message. One that is late begins all the same, unless it is stopped before; one

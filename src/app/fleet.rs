@@ -13,7 +13,7 @@ use crate::actors::quota_warden::QuotaWarden;
 use crate::actors::record_keeper::RecordKeeper;
 use crate::actors::scanner::Plan;
 use crate::base::names::ServerName;
-use crate::base::open_files::OpenFiles;
+use crate::collector::open_files::OpenFiles;
 use crate::config::{
     KnownKeys, NotifySettings, Protocol, QuotaSettings, ServerSettings, Settings, SftpSettings, SyncSettings,
     TlsMode,

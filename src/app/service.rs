@@ -24,7 +24,7 @@ use crate::actors::{Address, shielded, start, start_apart};
 use crate::base::exit_flag::ExitFlag;
 use crate::base::failpoints;
 use crate::base::names::Printable;
-use crate::base::open_files::OpenFiles;
+use crate::collector::open_files::OpenFiles;
 use crate::config::NotifySettings;
 use crate::control::command::{HELP, answer_line, refused};
 use crate::control::socket::ControlSocket;

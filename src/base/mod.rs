@@ -9,7 +9,6 @@ pub mod globs;
 pub mod humanize;
 pub mod json;
 pub mod names;
-pub mod open_files;
 pub mod panics;
 pub mod time;
 pub mod watchdog;

@@ -64,7 +64,7 @@ mod tests {
     #[test]
     fn a_json_line_is_an_object_that_gives_everything_back() {
         let message = "server=omc01 path=/a\nb \u{1b}[2J\u{202e}\"";
-        let shown = line(LogFormat::Json, Level::Warn, "mrosync::mirror::scan", message);
+        let shown = line(LogFormat::Json, Level::Warn, "mrosync::collector::scan", message);
         assert!(!shown.contains(['\n', '\u{1b}', '\u{202e}']), "{shown}");
         let read: serde_json::Value = serde_json::from_str(&shown).unwrap();
         assert_eq!((&read["level"], &read["target"]), (&"WARN".into(), &"mirror::scan".into()));

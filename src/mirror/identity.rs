@@ -12,7 +12,7 @@ use encoding_rs::UTF_8;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
 use super::place::Reason;
-use super::tree::{PARTIAL_DIRECTORY, names_in, open_component, open_directory, open_server};
+use super::tree::{MAX_DEPTH, PARTIAL_DIRECTORY, names_in, open_component, open_directory, open_server};
 use crate::base::names::{RemoteName, RemotePath, ServerName};
 use crate::quota::Absence;
 use crate::quota::absence::AT_LEAST;
@@ -26,7 +26,6 @@ const MAX_MARKER_BYTES: u64 = 1024;
 const WORDS: &str = "This marks a mirror of mrosync, whose records know the number above: leave it where it is, and \
                      take it along with the files.\n";
 /// Zips are looked for in directories of a server, down to here.
-const MAX_DEPTH: usize = super::explore::MAX_DEPTH;
 
 /// The number of a mirror, which no other has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,11 +11,12 @@ use rustix::fs::{AtFlags, FileType};
 use rustix::io::Errno;
 
 use super::intent::path_in;
-use super::tree::{PARTIAL_DIRECTORY, names_in, open_component, open_directory, open_server, size_of_stat};
+use super::tree::{
+    MAX_DEPTH, PARTIAL_DIRECTORY, names_in, open_component, open_directory, open_server, size_of_stat,
+};
 use crate::base::names::{RemoteName, RemotePath, ServerName};
 
 /// Deeper is no server's tree, see [`super::explore`].
-const MAX_DEPTH: usize = super::explore::MAX_DEPTH;
 
 /// A zip in the mirror.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -19,7 +19,6 @@ use rustix::io::Errno;
 use siphasher::sip128::{Hasher128, SipHasher24};
 
 use super::intent;
-use super::room::Outgrown;
 use super::tree::{ServerMirror, names_in, size_of_stat};
 use crate::base::facts::{FileFacts, Modified, TimeSource};
 use crate::base::names::RemotePath;
@@ -30,6 +29,37 @@ const OVERLAP: u64 = 64 * 1024;
 
 /// Bytes after which the disk begins to write. Long enough to be one piece of work for it.
 const WRITE_BACK: u64 = 8 << 20;
+
+/// Why a transfer of a file that outgrew what the server shows was ended. Its bytes are dropped.
+#[derive(Debug, thiserror::Error)]
+pub enum Outgrown {
+    /// There is no room for more of it.
+    #[error(
+        "the server sends more than the {listed} bytes that it shows, and the limit leaves no room for more"
+    )]
+    NoRoom {
+        /// As the server shows it.
+        listed: u64,
+    },
+    /// The same, where the server shows no size.
+    #[error("the server shows no size, and after {length} bytes the limit leaves no room for more")]
+    NoRoomUnsized {
+        /// Bytes received.
+        length: u64,
+    },
+    /// Others needed the room.
+    #[error("cut to make room for other files: the server sends more than the {listed} bytes that it shows")]
+    Cut {
+        /// As the server shows it.
+        listed: u64,
+    },
+    /// Nothing that is still being written grows so far.
+    #[error("the server sends more than {limit} bytes, far more than it shows")]
+    Endless {
+        /// The most that is taken.
+        limit: u64,
+    },
+}
 
 /// A partial file that nobody wrote to for so long, and for whose path the server shows no file any more, is removed.
 const KEPT_UNCLAIMED: Duration = Duration::from_secs(24 * 3600);

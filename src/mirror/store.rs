@@ -29,7 +29,7 @@ use rustix::io::Errno;
 
 use super::intent;
 use super::partial::{PartialName, remove, stat};
-use super::sync::{WholeSync, beside_each_other};
+use super::syncfs::{WholeSync, beside_each_other};
 use super::tree::{ServerMirror, make_and_open, open_directory};
 use crate::base::names::{RemoteName, RemotePath};
 use crate::base::watchdog::Pulse;
@@ -306,7 +306,7 @@ fn is_regular(home: impl AsFd, name: &str) -> bool {
 }
 
 /// Whether the regular file of that name holds the same `size` bytes as `file`, and is another one.
-pub(super) fn same_content(home: impl AsFd, name: &str, file: &File, size: u64) -> bool {
+pub(crate) fn same_content(home: impl AsFd, name: &str, file: &File, size: u64) -> bool {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let Ok(there) = rustix::fs::openat(home, name, flags, Mode::empty()).map(File::from) else {
         return false;

@@ -20,6 +20,8 @@ use super::partial::is_partial_name;
 use crate::base::durable::make_directories;
 use crate::base::names::{RemotePath, ServerName};
 
+/// A tree is cut below this many directories; a server that lists a loop has no end otherwise.
+pub const MAX_DEPTH: usize = 256;
 /// Work in progress lies here, beside the servers' directories and on the same file system.
 pub const PARTIAL_DIRECTORY: &str = ".partial";
 /// In it: held by the service that works in the mirror.
@@ -256,7 +258,7 @@ pub fn apart(root: &Path, name: &ServerName) -> Option<Apart> {
 
 /// Whether nothing can be moved from one directory to the other: two file systems, or two mounts of one. The kernel
 /// compares the mounts before it looks for the name, and nothing has this one.
-pub(super) fn are_apart(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> bool {
+pub(crate) fn are_apart(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> bool {
     const NOTHING: &str = ".mrosync-is-one-file-system";
     rustix::fs::renameat(from, NOTHING, to, NOTHING) == Err(Errno::XDEV)
 }

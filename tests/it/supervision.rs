@@ -74,11 +74,11 @@ fn goes_on(service: &Service, name: &str) {
 fn a_panic_anywhere_costs_that_piece_of_work_and_is_logged_with_its_owner_and_place() {
     // what panics, whose log line it is, and where
     let rows = [
-        ("scan:omc01=panic*1", "server=omc01 ", "src/mirror/collect.rs:"),
+        ("scan:omc01=panic*1", "server=omc01 ", "src/collector/collect.rs:"),
         ("resolve:omc02=panic*1", "server=omc02 ", "src/ftp/route.rs:"),
-        ("fetch:omc03=panic*1", "server=omc03 ", "src/mirror/obtain.rs:"),
-        ("record:omc04=panic*1", "server=omc04 ", "src/mirror/obtain.rs:"),
-        ("verify:server=omc05=panic*1", "server=omc05 ", "src/mirror/proof.rs:"),
+        ("fetch:omc03=panic*1", "server=omc03 ", "src/collector/fetch_file.rs:"),
+        ("record:omc04=panic*1", "server=omc04 ", "src/collector/fetch_file.rs:"),
+        ("verify:server=omc05=panic*1", "server=omc05 ", "src/collector/proof.rs:"),
         ("store:6.zip=panic*2", "publisher ", "src/mirror/publisher.rs:"),
         ("warden=pass*3,warden=panic*1", "warden ", "src/actors/quota_warden.rs:"),
         ("announce=panic*1", "notifier ", "src/actors/notifier.rs:"),

@@ -351,9 +351,9 @@ mod tests {
     use zip::CompressionMethod;
     use zip::write::{SimpleFileOptions, ZipWriter};
 
-    use super::super::end::find_directory;
-    use super::super::tests::with_zip64_end;
     use super::*;
+    use crate::archive::end::find_directory;
+    use crate::archive::tests::with_zip64_end;
 
     const METHODS: [CompressionMethod; 3] =
         [CompressionMethod::Stored, CompressionMethod::Deflated, CompressionMethod::Bzip2];

@@ -7,7 +7,7 @@ use chrono::{DateTime, Local};
 use log::Level;
 use tokio::time::Instant;
 
-use super::obtain::discard_leftovers;
+use super::fetch_file::discard_leftovers;
 use super::scan::{Tally, scan};
 use super::server::Server;
 use super::windows::{Closed, opening, reached, until_closing};

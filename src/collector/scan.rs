@@ -12,17 +12,17 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::fetch::FetchError;
-use super::jobs::{DirectoryJob, Job, Jobs};
-use super::lanes::Lanes;
-use super::memory::Failure;
-use super::obtain::{aged_leftovers, discard_unclaimed};
-use super::partial::Leftovers;
+use super::fetch_file::{aged_leftovers, discard_unclaimed};
 use super::proof::Found;
+use super::queue::{DirectoryJob, Job, Jobs};
+use super::retry_memory::Failure;
 use super::server::Server;
 use super::shifts::Shifts;
+use super::workers::Lanes;
 use crate::base::facts::FileFacts;
 use crate::base::humanize;
 use crate::base::names::RemotePath;
+use crate::mirror::partial::Leftovers;
 use crate::remote::{Blame, RemoteError};
 use crate::status::{IncompleteFile, ServerState, rfc3339};
 

@@ -7,7 +7,7 @@
 
 use encoding_rs::Encoding;
 
-use super::jobs::{DirectoryJob, Lineage};
+use super::queue::{DirectoryJob, Lineage};
 use crate::base::names::{RemoteName, RemotePath};
 use crate::remote::{Blame, RemoteError, Session};
 

@@ -7,18 +7,16 @@ use std::sync::Arc;
 use rustix::fs::AtFlags;
 use tokio::time::Instant;
 
-use super::jobs::{DirectoryJob, FileJob, Lineage, OnRecord};
+use super::fetch_file::discard_known;
 use super::loops::is_loop;
-use super::obtain::discard_known;
+use super::queue::{DirectoryJob, FileJob, Lineage, OnRecord};
 use super::scan::Scan;
 use super::server::Server;
-use super::tree::make_component;
 use crate::base::facts::{FileFacts, Knowledge, Shifted};
 use crate::base::names::{RemoteName, RemotePath};
+use crate::mirror::tree::{MAX_DEPTH, make_component};
 use crate::remote::{Entry, Fingerprint, Kind, RemoteError, Session, Summary, Verdict};
 
-/// A tree is cut below this many directories; a server that lists a loop has no end otherwise.
-pub(super) const MAX_DEPTH: usize = 256;
 /// Ways of listing that a directory is tried in, one after the other.
 pub(super) const MAX_WAYS: usize = 5;
 /// Most entries that are kept until their listing is settled.

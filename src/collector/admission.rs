@@ -12,15 +12,15 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::fetch::Wanted;
-use super::jobs::{FileJob, Job};
-use super::partial::{PartialName, stat};
 use super::ports::{Growth, Room};
+use super::queue::{FileJob, Job};
 use super::scan::Scan;
 use super::server::Server;
-use super::tree::size_of_stat;
 use crate::base::backoff::Backoff;
 use crate::base::facts::FileFacts;
 use crate::base::humanize;
+use crate::mirror::partial::{Outgrown, PartialName, stat};
+use crate::mirror::tree::size_of_stat;
 use crate::quota::{Allowance, Busy, Hold};
 
 /// How long to wait before asking again for room that downloads under way hold.
@@ -70,37 +70,6 @@ impl Drop for Displacing {
     fn drop(&mut self) {
         self.0.one_does.set(false);
     }
-}
-
-/// Why a transfer of a file that outgrew what the server shows was ended. Its bytes are dropped.
-#[derive(Debug, thiserror::Error)]
-pub enum Outgrown {
-    /// There is no room for more of it.
-    #[error(
-        "the server sends more than the {listed} bytes that it shows, and the limit leaves no room for more"
-    )]
-    NoRoom {
-        /// As the server shows it.
-        listed: u64,
-    },
-    /// The same, where the server shows no size.
-    #[error("the server shows no size, and after {length} bytes the limit leaves no room for more")]
-    NoRoomUnsized {
-        /// Bytes received.
-        length: u64,
-    },
-    /// Others needed the room.
-    #[error("cut to make room for other files: the server sends more than the {listed} bytes that it shows")]
-    Cut {
-        /// As the server shows it.
-        listed: u64,
-    },
-    /// Nothing that is still being written grows so far.
-    #[error("the server sends more than {limit} bytes, far more than it shows")]
-    Endless {
-        /// The most that is taken.
-        limit: u64,
-    },
 }
 
 /// A partial file on its way to be whole, and the room that it has.

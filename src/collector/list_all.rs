@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 
-use super::explore::{MAX_DEPTH, MAX_WAYS};
-use super::jobs::{DirectoryJob, Lineage};
+use super::list_directory::MAX_WAYS;
 use super::loops::is_loop;
+use super::queue::{DirectoryJob, Lineage};
 use crate::base::facts::FileFacts;
 use crate::base::names::{RemoteName, RemotePath};
 use crate::config::ServerSettings;
+use crate::mirror::tree::MAX_DEPTH;
 use crate::remote::{Blame, Connector, Entry, Kind, RemoteError, Session, Verdict};
 
 /// Most zips and directories of a server that are kept in memory.

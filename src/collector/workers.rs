@@ -11,11 +11,11 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, sleep_until};
 
-use super::budget::Refusal;
-use super::explore::explore;
-use super::fastest::Sample;
-use super::jobs::Job;
-use super::obtain::obtain;
+use super::concurrency_tuner::Sample;
+use super::fetch_file::obtain;
+use super::list_directory::explore;
+use super::login_limiter::Refusal;
+use super::queue::Job;
 use super::scan::Scan;
 use super::server::Server;
 use crate::base::humanize;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::fastest::{Fastest, Sample};
+use super::concurrency_tuner::{Fastest, Sample};
 use crate::base::backoff::Backoff;
 
 /// Between the beginnings of two logins. Firewalls ban addresses that log in too fast; four logins of a cold start

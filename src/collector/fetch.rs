@@ -14,10 +14,10 @@ use crate::config::Verify;
 use crate::quota::Gauge;
 use crate::remote::{Received, RemoteError, Session};
 
-use super::partial::{Partial, PartialName, remove};
+use super::admission::Filling;
 use super::proof::{Found, Shown, decide};
-use super::room::{Filling, Outgrown};
-use super::tree::ServerMirror;
+use crate::mirror::partial::{Outgrown, Partial, PartialName, remove};
+use crate::mirror::tree::ServerMirror;
 
 /// How far a file may outgrow its listing before its transfer is cut. A file that is being uploaded grows while it
 /// is fetched; one without end must not fill the disk.

@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::explore::tell_changed;
+use super::list_directory::tell_changed;
 use super::server::Server;
 use crate::base::facts::{FileFacts, Shifted};
 

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::Semaphore;
 
 use super::fetch::{FetchError, Wanted};
-use super::verify::{Archive, Content, Flaw, Interrupted, prove, prove_small};
+use crate::archive::{Archive, Content, Flaw, Interrupted, prove, prove_small};
 use crate::base::{failpoints, panics, watchdog};
 use crate::config::Verify;
 
