@@ -10,11 +10,11 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
-use crate::adopt::{Order as AdoptOrder, Subject};
-use crate::amend::Order;
 use crate::base::globs::Globs;
 use crate::base::time;
-use crate::mark::Order as MarkOrder;
+use crate::commands::adopt::{Order as AdoptOrder, Subject};
+use crate::commands::amend::Order;
+use crate::commands::mark::Order as MarkOrder;
 use crate::records::{Amendment, Filter, Mark};
 
 /// One call of the program.

@@ -5,38 +5,33 @@
 //! that knows no actor; `ARCHITECTURE.md` names them. From outside to inside:
 //!
 //! - [`cli`], [`config`]: what the operator asks and writes
-//! - [`app`], [`amend`], [`mark`], [`check`], [`control`], [`overview`], [`logging`], [`systemd`]: the service, its probes, console, status, log and overseer
-//! - [`terminal`]: what a person at a terminal gets beyond plain lines
-//! - [`web`]: the status page and what programs read
+//! - [`commands`]: `check`, and what changes records while no service runs
+//! - [`service`]: `run`; [`control`], [`terminal`], [`web`], [`logging`]: console, status, page and log
 //! - [`actors`]: who runs on which thread and asks whom; the only module that knows Actix
-//! - [`mirror`], [`quota`], [`records`], [`notify`]: what is done
+//! - [`collector`]: one server, scan after scan
+//! - [`mirror`], [`archive`], [`records`], [`quota`], [`notify`]: what is done with a file
 //! - [`remote`]: what a scan needs of a server; [`ftp`] and [`sftp`]: conversations with servers
 //! - [`lateness`], [`status`]: whether files come in time, and what `status` shows
 //! - [`base`]: words and tools that all share
 
 pub mod actors;
-pub mod adopt;
-pub mod amend;
-pub mod app;
 pub mod archive;
 pub mod base;
-pub mod check;
 pub mod cli;
 pub mod collector;
+pub mod commands;
 pub mod config;
 pub mod control;
 pub mod ftp;
 pub mod lateness;
 pub mod logging;
-pub mod mark;
 pub mod mirror;
 pub mod notify;
-pub mod overview;
 pub mod quota;
 pub mod records;
 pub mod remote;
+pub mod service;
 pub mod sftp;
 pub mod status;
-pub mod systemd;
 pub mod terminal;
 pub mod web;

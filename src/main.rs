@@ -5,17 +5,20 @@ use std::path::{Path, PathBuf};
 use std::process::exit;
 use std::time::Duration;
 
-use mrosync::adopt;
-use mrosync::amend::{self, Outcome};
-use mrosync::app::{self, Ended, Launch, Refused};
 use mrosync::base::humanize::why;
 use mrosync::base::names::Printable;
 use mrosync::cli::{self, Command, CtlCommand, Invocation, RecordsFormat};
+use mrosync::commands::adopt;
+use mrosync::commands::amend;
+use mrosync::commands::amend::Outcome;
+use mrosync::commands::{check, mark};
 use mrosync::config::{self, Loaded, Settings};
 use mrosync::control::command::REFUSED;
 use mrosync::control::{self, operator, watch};
+use mrosync::logging;
 use mrosync::records::{self, Filter, RecordsReader};
-use mrosync::{check, logging, mark};
+use mrosync::service;
+use mrosync::service::{Ended, Launch, Refused};
 
 /// Done.
 const DONE: i32 = 0;
@@ -67,7 +70,7 @@ fn run(settings: Settings, files: Vec<PathBuf>, warnings: &[String], start: bool
     for warning in warnings {
         log::warn!("{warning}");
     }
-    match app::run(Launch { settings, files, log, start }) {
+    match service::run(Launch { settings, files, log, start }) {
         Ok(Ended::Well) => DONE,
         Ok(Ended::RecordsLost) => FAILED,
         Err(refused) => {

@@ -19,11 +19,12 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Parser;
-use mrosync::app::{self, Ended, Launch};
 use mrosync::config::{self, Settings};
 use mrosync::control::{Command, client};
 use mrosync::logging;
 use mrosync::records::RecordsReader;
+use mrosync::service;
+use mrosync::service::{Ended, Launch};
 use mrosync::terminal::screen;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
@@ -96,7 +97,7 @@ fn play(options: &Options, runtime: &Runtime, signals: Signals, place: &Place) -
 
     let log = logging::init(&settings.log)?;
     logging::log_panics();
-    if app::run(Launch { settings, files: vec![place.configuration()], log, start: true })?
+    if service::run(Launch { settings, files: vec![place.configuration()], log, start: true })?
         == Ended::RecordsLost
     {
         bail!("the service lost its records");

@@ -3,7 +3,8 @@
 use super::error::RemoteError;
 use super::session::Session;
 use crate::config::{Protocol, ServerSettings};
-use crate::{ftp, sftp};
+use crate::ftp;
+use crate::sftp;
 
 /// Makes sessions with one server, and keeps what was learnt of it. Lives on the server's own thread.
 #[derive(Debug)]

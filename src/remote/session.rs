@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use super::error::RemoteError;
 use crate::base::names::RemotePath;
+use crate::ftp;
 use crate::ftp::compare::Verdict;
 use crate::ftp::list::Fingerprint;
 use crate::ftp::listing::{Entry, Summary};
-use crate::{ftp, sftp};
+use crate::sftp;
 
 /// A logged-in connection. One operation at a time; dropping the future of one leaves the session marked, and
 /// [`Session::is_reusable`] says no.

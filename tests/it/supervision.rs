@@ -83,7 +83,7 @@ fn a_panic_anywhere_costs_that_piece_of_work_and_is_logged_with_its_owner_and_pl
         ("warden=pass*3,warden=panic*1", "warden ", "src/actors/quota_warden.rs:"),
         ("announce=panic*1", "notifier ", "src/actors/notifier.rs:"),
         ("control=panic*1", "main ", "src/control/socket.rs:"),
-        ("status=panic*1", "main ", "src/overview.rs:"),
+        ("status=panic*1", "main ", "src/service/overview.rs:"),
         ("begin:omc07=panic*1", "server=omc07 ", "src/actors/scanner.rs:"),
     ];
     let (fleet, notify) = (Fleet::of(8), NotifyStub::start());

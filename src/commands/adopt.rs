@@ -5,8 +5,8 @@ use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 use crate::actors::mirror_watch::{SAMPLE, standing};
-use crate::amend::{Outcome, is_confirmed};
 use crate::base::names::ServerName;
+use crate::commands::amend::{Outcome, is_confirmed};
 use crate::config::Settings;
 use crate::control::{Command, client};
 use crate::mirror::delete::size_at;

@@ -6,11 +6,11 @@ use std::path::Path;
 
 use anyhow::Context;
 
-use crate::amend::{Outcome, is_confirmed};
 use crate::base::facts::{Download, Earlier, FileFacts};
 use crate::base::globs::Globs;
 use crate::base::names::{Printable, RemotePath};
 use crate::collector::list_all::survey;
+use crate::commands::amend::{Outcome, is_confirmed};
 use crate::config::{ServerSettings, Settings};
 use crate::control::{Command, Marking, client};
 use crate::mirror::local::local_files;

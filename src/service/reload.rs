@@ -19,8 +19,8 @@ use crate::actors::record_messages::BeginServers;
 use crate::actors::supervisor::{Change, Changed, Supervisor};
 use crate::config::{self, Loaded, Settings};
 use crate::logging::RunLog;
+use crate::service::systemd;
 use crate::status::{Progress, Roster};
-use crate::systemd;
 use crate::web::{Door, Page, Parts};
 
 /// For a step that waits for the disk. Whoever asked waits no longer than 30 s.

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use anyhow::Context;
 
-use crate::adopt::View;
 use crate::base::names::{RemotePath, ServerName};
+use crate::commands::adopt::View;
 use crate::config::Settings;
 use crate::control::{Command, client};
 use crate::mirror::delete::{delete_durably, is_there};

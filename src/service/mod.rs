@@ -1,10 +1,12 @@
-//! `mrosync run`: from what is opened to how it ended. `service` is the parts at work, `reload` changes them while
+//! `mrosync run`: from what is opened to how it ended. `build` is the parts at work, `reload` changes them while
 //! they run.
 
+mod build;
 mod fleet;
+pub mod overview;
 mod reload;
-mod service;
 mod signals;
+mod systemd;
 
 use std::io::ErrorKind;
 use std::path::PathBuf;
@@ -26,7 +28,7 @@ use crate::records::{OpenError, Records};
 use crate::terminal::screen::Leaving;
 use crate::web::{AddressInUse, Door};
 
-use service::Service;
+use build::Service;
 use signals::Signals;
 
 /// Between two looks whether a full disk has room.

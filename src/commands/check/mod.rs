@@ -15,20 +15,20 @@ use futures_util::StreamExt;
 use futures_util::stream::{FuturesOrdered, FuturesUnordered};
 use sysinfo::Disks;
 
-use crate::adopt::View;
 use crate::base::humanize;
 use crate::base::names::{Printable, RemotePath};
 use crate::collector::open_files;
 use crate::collector::open_files::Need;
+use crate::commands::adopt::View;
 use crate::config::{NotifySettings, QuotaSettings, Selection, ServerSettings, Settings};
 use crate::control::{Command, client, operator};
 use crate::mirror::identity::{self, marker};
 use crate::mirror::place::Reason;
 use crate::mirror::tree::apart;
-use crate::overview::process;
 use crate::quota::measure;
 use crate::records::RecordsReader;
 use crate::remote::{Connector, Entry, Kind, Session, Summary, Verdict};
+use crate::service::overview::process;
 use crate::terminal::foot::Foot;
 use crate::terminal::progress;
 

@@ -32,11 +32,11 @@ use crate::control::{Command, Marking, Request, Requests, console, render};
 use crate::mirror::place::Place;
 use crate::mirror::publisher::Publisher;
 use crate::notify::outbox_state::OutboxState;
-use crate::overview::Overview;
 use crate::quota::Gauge;
 use crate::records::Records;
+use crate::service::overview::Overview;
+use crate::service::systemd;
 use crate::status::{Progress, Roster};
-use crate::systemd;
 use crate::web::{self, Door, Page};
 
 /// A SIGTERM is answered within 5 s: the stop takes up to 2 s of them, calls under way and the flush the rest.

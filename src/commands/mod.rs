@@ -1,0 +1,6 @@
+//! What `mrosync` does beside `run`: one file a command.
+
+pub mod adopt;
+pub mod amend;
+pub mod check;
+pub mod mark;
