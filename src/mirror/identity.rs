@@ -25,8 +25,6 @@ const UNFINISHED_MARKER: &str = ".mirror.new";
 const MAX_MARKER_BYTES: u64 = 1024;
 const WORDS: &str = "This marks a mirror of mrosync, whose records know the number above: leave it where it is, and \
                      take it along with the files.\n";
-/// Zips are looked for in directories of a server, down to here.
-
 /// The number of a mirror, which no other has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MirrorId(u128);

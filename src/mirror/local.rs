@@ -16,8 +16,6 @@ use super::tree::{
 };
 use crate::base::names::{RemoteName, RemotePath, ServerName};
 
-/// Deeper is no server's tree, see [`super::explore`].
-
 /// A zip in the mirror.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LocalFile {
