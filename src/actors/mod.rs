@@ -33,6 +33,7 @@ use actix::dev::ToEnvelope;
 use actix::{Actor, Addr, Arbiter, Context, Handler, Message};
 use anyhow::Context as _;
 
+use crate::base::blocking::RAISE_PROCESSES;
 use crate::base::{panics, watchdog};
 
 /// The way to an actor, for those outside of this folder.
@@ -63,10 +64,7 @@ where
 /// A thread that waits for messages.
 fn arbiter(whose: &str) -> anyhow::Result<Arbiter> {
     Arbiter::try_new().with_context(|| {
-        format!(
-            "no thread for the {whose}; raise the limits of processes (TasksMax= of the systemd unit, or ulimit -u) \
-             and of open files (LimitNOFILE=, or ulimit -n)"
-        )
+        format!("no thread for the {whose}; {RAISE_PROCESSES} and of open files (LimitNOFILE=, or ulimit -n)")
     })
 }
 

@@ -1,6 +1,7 @@
 //! Words and tools that all parts share. Knows no other part.
 
 pub mod backoff;
+pub mod blocking;
 pub mod durable;
 pub mod exit_flag;
 pub mod facts;

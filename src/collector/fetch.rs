@@ -8,6 +8,7 @@ use std::io;
 
 use anyhow::Context;
 
+use crate::base::blocking::BlockingError;
 use crate::base::facts::FileFacts;
 use crate::base::names::RemotePath;
 use crate::config::Verify;
@@ -73,6 +74,9 @@ pub enum FetchError {
     /// It is larger than the server shows, and must go.
     #[error("{0}")]
     Outgrown(String),
+    /// Its bytes could not be looked into, which says nothing against them. What came is kept.
+    #[error("cannot check the file that came: {0}")]
+    Unchecked(#[from] BlockingError),
     /// Our own disk.
     #[error("{}", crate::base::humanize::why(.0))]
     Local(anyhow::Error),
@@ -181,8 +185,8 @@ pub async fn fetch(
         Err(FetchError::WrongSize { received, shown }) if !end.clean_end && received < shown => {
             Err(FetchError::Broken { received, shown })
         }
-        // the connection broke while the size was asked for: nothing is said against the bytes
-        Err(FetchError::Remote(error)) => Err(error.into()),
+        // the connection broke while the size was asked for, or there is no thread: nothing is said against the bytes
+        Err(error @ (FetchError::Remote(_) | FetchError::Unchecked(_))) => Err(error),
         Err(error) => {
             remove(mirror, name)?;
             gauge.partial_gone(size);

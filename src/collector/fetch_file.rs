@@ -14,12 +14,13 @@ use tokio::time::Instant;
 use super::admission::{Filling, room};
 use super::fetch::{FetchError, Fetched, Wanted, fetch};
 use super::ports::Records;
-use super::proof::Found;
+use super::proof::{Found, PROOFS};
 use super::queue::{FileJob, OnRecord};
 use super::retry_memory::Memory;
 use super::scan::Scan;
 use super::server::Server;
 use crate::archive::begins_as_archive;
+use crate::base::blocking::{BlockingError, run_blocking};
 use crate::base::facts::{Download, Earlier, FileFacts, Knowledge};
 use crate::base::failpoints;
 use crate::base::humanize;
@@ -88,8 +89,14 @@ pub(super) async fn obtain(scan: &Scan<'_>, session: &mut Session, job: &FileJob
     failpoints::hang_here("fetch", scan.server.settings.name.as_str()).await;
     match fetch(session, &scan.server.mirror, wanted, &mut filling, gauge).await {
         Ok(fetched) => {
+            let earlier = match earlier(scan, job, &fetched).await {
+                Ok(earlier) => earlier,
+                Err(error) => {
+                    keep_for_next_try(scan.server, partial);
+                    return scan.not_fetched(job, error.into());
+                }
+            };
             let room = filling.into_parts();
-            let earlier = earlier(scan, job, &fetched).await;
             if earlier != Earlier::IsTheSame {
                 scan.remark(&path, fetched.size, fetched.found);
             }
@@ -305,21 +312,21 @@ struct Way {
 }
 
 /// Whether the mirror holds the very content that was fetched, which the server merely shows otherwise.
-async fn is_the_same(scan: &Scan<'_>, job: &FileJob, fetched: &Fetched) -> bool {
+async fn is_the_same(scan: &Scan<'_>, job: &FileJob, fetched: &Fetched) -> Result<bool, BlockingError> {
     let home = open_directory(scan.server.mirror.top(), &job.directory);
-    let (Ok(home), Ok(file)) = (home, fetched.file.try_clone()) else { return false };
+    let (Ok(home), Ok(file)) = (home, fetched.file.try_clone()) else { return Ok(false) };
     let (name, size) = (job.name.text().to_owned(), fetched.size);
     let compare = move || same_content(home, &name, &file, size);
-    tokio::task::spawn_blocking(compare).await.unwrap_or(false)
+    run_blocking(&PROOFS, compare).await
 }
 
 /// What the file means for its earlier record, where there is one.
-async fn earlier(scan: &Scan<'_>, job: &FileJob, fetched: &Fetched) -> Earlier {
-    match job.on_record {
+async fn earlier(scan: &Scan<'_>, job: &FileJob, fetched: &Fetched) -> Result<Earlier, BlockingError> {
+    Ok(match job.on_record {
         OnRecord::Nothing => Earlier::Stays,
-        OnRecord::Present if is_the_same(scan, job, fetched).await => Earlier::IsTheSame,
+        OnRecord::Present if is_the_same(scan, job, fetched).await? => Earlier::IsTheSame,
         OnRecord::Present | OnRecord::Gone => Earlier::GivesWay,
-    }
+    })
 }
 
 /// Sends a whole file on its way: stored, then recorded, then its partial name is removed.
@@ -473,6 +480,10 @@ impl Scan<'_> {
     /// Sorts out why a file was not fetched. Gives back what another connection could help against.
     fn not_fetched(&self, job: &FileJob, error: FetchError) -> Result<(), RemoteError> {
         let text = match error {
+            FetchError::Unchecked(_) => {
+                self.file_waits(&job.path(), &error);
+                return Ok(());
+            }
             FetchError::Remote(RemoteError::Local(error)) | FetchError::Local(error) => {
                 if takes_nothing(&error) {
                     // each further one would fail the same way

@@ -6,17 +6,17 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tokio::sync::Semaphore;
-
 use super::fetch::{FetchError, Wanted};
 use crate::archive::{Archive, Content, Flaw, Interrupted, prove, prove_small};
+use crate::base::blocking::{Threads, run_blocking};
 use crate::base::{failpoints, panics, watchdog};
 use crate::config::Verify;
 
 /// Files read back beside each other, of all servers together. Each takes half a MiB, and a processor while it lasts.
 const MAX_PROOFS: usize = 16;
 
-static PROOFS: Semaphore = Semaphore::const_new(MAX_PROOFS);
+/// Also for files that are compared with those of the mirror.
+pub(super) static PROOFS: Threads = Threads::new("archive check", MAX_PROOFS);
 
 /// What the server shows of the size of a file that came, asked again where there was a doubt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,7 +112,7 @@ fn in_words(flaw: Flaw) -> String {
 
 /// Finds out what a file is: a small one at once, any other beside the scanner's thread, which unpacking gigabytes
 /// would block. Cancelled, the reading ends soon as well.
-async fn look_into(file: &File, size: u64) -> io::Result<Content> {
+async fn look_into(file: &File, size: u64) -> Result<Content, FetchError> {
     // whatever a decoder makes of hostile bytes costs the file that has them
     let small = catch_unwind(AssertUnwindSafe(|| {
         failpoints::here("verify", &panics::owner());
@@ -128,31 +128,28 @@ fn broke() -> io::Error {
     io::Error::other(panics::take_last().unwrap_or_else(|| "a panic".to_owned()))
 }
 
-async fn read_through(file: File, size: u64) -> io::Result<Content> {
+async fn read_through(file: File, size: u64) -> Result<Content, FetchError> {
     struct StopOnDrop(Arc<AtomicBool>);
     impl Drop for StopOnDrop {
         fn drop(&mut self) {
             self.0.store(true, Ordering::Relaxed);
         }
     }
-    // never closed
-    let _turn = PROOFS.acquire().await.map_err(io::Error::other)?;
     let stop = Arc::new(AtomicBool::new(false));
     let _guard = StopOnDrop(Arc::clone(&stop));
     // the other thread works for this one, and its signs of life are ours
-    let (owner, pulse) = (panics::owner(), watchdog::own());
-    let reading = tokio::task::spawn_blocking(move || {
-        panics::own_thread(&owner);
-        failpoints::here("verify", &owner);
+    let pulse = watchdog::own();
+    let reading = run_blocking(&PROOFS, move || {
+        failpoints::here("verify", &panics::owner());
         let goes_on = || {
             pulse.iter().for_each(|pulse| pulse.beat());
             stop.load(Ordering::Relaxed)
         };
         prove(&file, size, &goes_on)
     });
-    match reading.await.map_err(io::Error::other)? {
+    match reading.await? {
         Ok(content) => Ok(content),
-        Err(Interrupted::Disk(error)) => Err(error),
-        Err(Interrupted::Stopped) => Err(io::Error::other(Interrupted::Stopped)),
+        Err(Interrupted::Disk(error)) => Err(error.into()),
+        Err(Interrupted::Stopped) => Err(io::Error::other(Interrupted::Stopped).into()),
     }
 }

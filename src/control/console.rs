@@ -4,6 +4,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 
 use super::{Command, Requests, editor};
+use crate::base::blocking;
 
 /// Longer lines are no commands.
 const MAX_LINE: u64 = 4096;
@@ -17,7 +18,7 @@ pub fn start(requests: Requests) -> std::io::Result<()> {
         }
     }
     let serve = move || serve(std::io::stdin(), std::io::stdout(), |command| requests.ask_blocking(command));
-    std::thread::Builder::new().name("console".to_owned()).spawn(serve).map(drop)
+    blocking::spawn("console", serve).map(drop)
 }
 
 /// Reads commands from `input` to its end, asks each, and writes the answers to `output`.

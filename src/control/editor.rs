@@ -21,6 +21,7 @@ use rustyline::{CompletionType, Config, Context, Editor, ExternalPrinter, Helper
 use super::command::words;
 use super::operator::{parsed, shown, stopping};
 use super::{Command, Requests};
+use crate::base::blocking;
 use crate::status::ServiceStatus;
 use crate::terminal::progress::{FirstSync, Standing};
 use crate::terminal::text::cut;
@@ -58,8 +59,8 @@ pub fn start(requests: Requests) -> anyhow::Result<()> {
     // a terminal that is gone shows nothing
     screen::open(move |text| drop(printer.print(text))).context("no hold of the terminal")?;
     let asking = requests.clone();
-    std::thread::Builder::new().name("console".to_owned()).spawn(move || serve(line, &requests))?;
-    std::thread::Builder::new().name("progress".to_owned()).spawn(move || tell_first_sync(&asking))?;
+    blocking::spawn("console", move || serve(line, &requests))?;
+    blocking::spawn("progress", move || tell_first_sync(&asking))?;
     Ok(())
 }
 

@@ -16,6 +16,7 @@ use tokio::signal::unix::{self, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::{Command, client, operator};
+use crate::base::blocking::{self, Threads, run_blocking};
 use crate::base::names::Printable;
 use crate::terminal::table::{self, Page};
 use crate::terminal::text::{Look, cut};
@@ -32,6 +33,8 @@ const CTRL_C: u8 = 3;
 const CTRL_Z: u8 = 26;
 /// Keys that wait.
 const KEYS: usize = 16;
+/// Questions under way. One that was asked is waited for before the next.
+static ASKING: Threads = Threads::new("asking", 1);
 
 /// Shows the status every `pause` until the user has seen enough.
 ///
@@ -66,11 +69,11 @@ async fn watch(socket: PathBuf, command: Command, pause: Duration, mut view: Vie
     let mut last: Option<String> = None;
     loop {
         let (asked, command) = (socket.clone(), command.clone());
-        let asking = tokio::task::spawn_blocking(move || client::ask(&asked, command));
+        let asking = run_blocking(&ASKING, move || client::ask(&asked, command));
         tokio::pin!(asking);
         let answer = loop {
             tokio::select! {
-                answer = &mut asking => break answer.context("cannot ask the service")?,
+                answer = &mut asking => break answer.unwrap_or_else(|error| Err(error.into())),
                 next = events.next() => match next {
                     Next::End => return Ok(()),
                     next => view.again(next, last.as_deref())?,
@@ -246,7 +249,7 @@ impl Events {
     fn listen(with_keys: bool) -> anyhow::Result<Self> {
         let (sender, keys) = mpsc::channel(KEYS);
         if with_keys && stdin().is_terminal() {
-            std::thread::Builder::new().name("keys".to_owned()).spawn(move || read_keys(&sender))?;
+            blocking::spawn("keys", move || read_keys(&sender))?;
         }
         let signal = |kind| signal(kind).context("cannot listen for signals");
         let ends = [

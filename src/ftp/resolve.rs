@@ -11,6 +11,8 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use tokio::sync::watch;
 
+use crate::base::blocking;
+
 /// What the resolver of the system is asked: a host name for addresses, in the order in which to try them.
 pub(crate) type LookUp = fn(&str) -> io::Result<Vec<IpAddr>>;
 
@@ -70,7 +72,7 @@ impl Resolver {
         }
         let (sender, receiver) = watch::channel(None);
         let (resolver, name) = (Arc::clone(self), host.to_owned());
-        std::thread::Builder::new().name("resolver".to_owned()).spawn(move || {
+        blocking::spawn("resolver", move || {
             let answer = (resolver.look_up)(&name).map_err(|error| (error.kind(), error.to_string()));
             // taken out first: an answer is for those who wait, and the next who asks gets a fresh one
             resolver.under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(&name);

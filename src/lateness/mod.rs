@@ -19,6 +19,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use chrono::{Local, NaiveDate, TimeZone};
 use serde::{Deserialize, Serialize};
 
+use crate::base::blocking;
 use crate::base::facts::{FileFacts, TimeSource};
 use crate::base::names::RemotePath;
 use crate::records::{RecordRow, RecordsReader};
@@ -274,7 +275,7 @@ pub fn remember(records: &Path, tell: impl Fn(&RecordRow) + Send + 'static) -> s
             Err(error) => log::warn!("cannot read the rhythm of the servers from the records: {error:#}"),
         }
     };
-    std::thread::Builder::new().name("lateness".to_owned()).spawn(read).map(drop)
+    blocking::spawn("lateness", read).map(drop)
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use tokio::sync::{mpsc, oneshot};
 
 use super::store::{DurableDirectories, Staged, StoreError, disk, link_batch, store_batch, sync_together};
-use crate::base::{failpoints, panics};
+use crate::base::{blocking, failpoints, panics};
 
 /// Most files of a round. Bounds the wait of the first one of them.
 const MAX_BATCH: usize = 256;
@@ -38,7 +38,7 @@ impl Publisher {
     /// When the system gives no thread.
     pub fn start() -> io::Result<Self> {
         let (sender, receiver) = mpsc::channel(QUEUE);
-        std::thread::Builder::new().name("publisher".to_owned()).spawn(move || run(receiver))?;
+        blocking::spawn("publisher", move || run(receiver))?;
         Ok(Self(sender))
     }
 

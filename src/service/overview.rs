@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use crate::actors::quota_warden::DiskView;
 use crate::actors::record_keeper::SharedTotals;
+use crate::base::blocking::{Threads, run_blocking};
 use crate::config::QuotaSettings;
 use crate::mirror::place::Place;
 use crate::notify::outbox_state::OutboxState;
@@ -20,6 +21,8 @@ use crate::status::{
 
 /// A file system that does not answer in this time is shown as it was measured last.
 const MEASURE_LIMIT: Duration = Duration::from_millis(500);
+/// One that hangs is not joined by a second one.
+static MEASURING: Threads = Threads::new("disk usage", 1);
 
 /// Where to look.
 pub struct Overview {
@@ -56,7 +59,7 @@ impl Overview {
     pub async fn status(&self, running: bool) -> ServiceStatus {
         crate::base::failpoints::here("status", "status");
         if let Ok(mirror) = self.place.mirror() {
-            let measuring = tokio::task::spawn_blocking(move || {
+            let measuring = run_blocking(&MEASURING, move || {
                 crate::base::failpoints::here("measure", "status");
                 measure(mirror.handle())
             });

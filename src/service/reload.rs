@@ -17,6 +17,7 @@ use crate::actors::Address;
 use crate::actors::record_keeper::RecordKeeper;
 use crate::actors::record_messages::BeginServers;
 use crate::actors::supervisor::{Change, Changed, Supervisor};
+use crate::base::blocking::{Threads, run_blocking};
 use crate::config::{self, Loaded, Settings};
 use crate::logging::RunLog;
 use crate::service::systemd;
@@ -25,6 +26,8 @@ use crate::web::{Door, Page, Parts};
 
 /// For a step that waits for the disk. Whoever asked waits no longer than 30 s.
 const STEP_LIMIT: Duration = Duration::from_secs(10);
+/// A step at a time, and those that a disk without an answer holds.
+static STEPS: Threads = Threads::new("reload", 4);
 
 /// The service, as far as it can be changed.
 pub(super) struct Reloader {
@@ -224,8 +227,7 @@ impl Reloader {
 
 /// Runs what may block on a thread beside.
 async fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
-    let task = tokio::task::spawn_blocking(work);
-    match tokio::time::timeout(STEP_LIMIT, task).await {
+    match tokio::time::timeout(STEP_LIMIT, run_blocking(&STEPS, work)).await {
         Ok(Ok(done)) => Ok(done),
         Ok(Err(error)) => Err(error.to_string()),
         Err(_) => {

@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 
+use crate::base::blocking;
+
 /// Texts that wait for the terminal: a burst of a first sync, and not the memory of a machine.
 const QUEUE: usize = 4096;
 /// Handed to the terminal in one go.
@@ -52,7 +54,7 @@ enum Message {
 pub fn open(print: impl FnMut(String) + Send + 'static) -> io::Result<()> {
     let before = tcgetattr(io::stdin())?;
     let (queue, waiting) = mpsc::sync_channel(QUEUE);
-    std::thread::Builder::new().name("screen".to_owned()).spawn(move || serve(&waiting, print))?;
+    blocking::spawn("screen", move || serve(&waiting, print))?;
     let log = io::stderr().is_terminal();
     *SCREEN.lock().unwrap_or_else(PoisonError::into_inner) = Some(Screen { queue, log, before });
     Ok(())

@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::guard::{Rules, WithToken};
 use super::{Parts, metrics};
+use crate::base::blocking::{Threads, run_blocking};
 use crate::control::Command;
 use crate::lateness::{MAX_MINUTES, Minute};
 use crate::records::{RecordsReader, newest_json};
@@ -19,6 +20,8 @@ use crate::status::ServiceStatus;
 const ALIVE_LIMIT: Duration = Duration::from_secs(3);
 /// The service answers a command within 2 s, and `status` at once.
 const COMMAND_LIMIT: Duration = Duration::from_secs(20);
+/// Readers of the records at the same time.
+static READERS: Threads = Threads::new("record reader", 2);
 /// Newest files shown.
 const NEWEST: u32 = 20;
 
@@ -107,7 +110,7 @@ async fn newest(parts: web::Data<Parts>) -> HttpResponse {
     let read = move || -> anyhow::Result<String> {
         Ok(newest_json(&mut RecordsReader::open(&parts.records)?, NEWEST)?)
     };
-    match web::block(read).await {
+    match run_blocking(&READERS, read).await {
         Ok(Ok(rows)) => HttpResponse::Ok().content_type("application/json").body(rows),
         Ok(Err(error)) => text(
             HttpResponse::ServiceUnavailable(),

@@ -22,6 +22,7 @@ use actix_web::rt::System;
 use actix_web::{App, HttpServer, web};
 use anyhow::Context;
 
+use crate::base::blocking;
 use crate::config::WebSettings;
 use crate::control::Requests;
 use crate::status::Roster;
@@ -42,8 +43,6 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 const DEAF_LIMIT: Duration = Duration::from_secs(30);
 /// For the thread to begin to listen.
 const START_LIMIT: Duration = Duration::from_secs(10);
-/// Threads that read records at the same time.
-const READERS: usize = 2;
 
 /// Whether the record keeper answers.
 pub type Alive = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = bool> + Send>> + Send + Sync>;
@@ -136,10 +135,7 @@ impl Door {
                 }
             });
         };
-        std::thread::Builder::new()
-            .name("web".to_owned())
-            .spawn(run)
-            .context("no thread for the status page")?;
+        blocking::spawn("status page", run)?;
         let server = beginning.recv_timeout(START_LIMIT).context("the status page does not begin")??;
         log::info!("the status page is at http://{address}/");
         Ok(Page { server, rules })
@@ -161,7 +157,6 @@ fn listen(listener: TcpListener, rules: web::Data<guard::Rules>, parts: Parts) -
     };
     let server = HttpServer::new(app)
         .workers(1)
-        .worker_max_blocking_threads(READERS)
         .max_connections(MAX_CONNECTIONS + MAX_CLOSING)
         .client_request_timeout(REQUEST_LIMIT)
         .keep_alive(KEEP_ALIVE)

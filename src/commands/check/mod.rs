@@ -15,6 +15,7 @@ use futures_util::StreamExt;
 use futures_util::stream::{FuturesOrdered, FuturesUnordered};
 use sysinfo::Disks;
 
+use crate::base::blocking;
 use crate::base::humanize;
 use crate::base::names::{Printable, RemotePath};
 use crate::collector::open_files;
@@ -136,7 +137,7 @@ fn in_time<T: Send + 'static>(
     let (found, looking) = mpsc::channel();
     // whoever waited may have gone
     let look = move || drop(found.send(look()));
-    std::thread::Builder::new().name("look".to_owned()).spawn(look).context("no thread to look with")?;
+    blocking::spawn("look", look)?;
     let silent = || format!("the file system does not answer within {} s", DISK_LIMIT.as_secs());
     looking.recv_timeout(DISK_LIMIT).with_context(silent)?
 }

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -16,15 +17,20 @@ use futures_util::future::LocalBoxFuture;
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use url::{Host, Url};
 
 use super::head::{self, Head, MAX_HEAD};
+use crate::base::blocking::{Threads, run_blocking};
 
 /// Read at a time while a head is awaited.
 const BLOCK: usize = 4096;
+/// Addresses of the host that are tried.
+const MAX_ADDRESSES: usize = 8;
+/// Look-ups of the host's name. The resolver of the system cannot be cancelled, and may hang for minutes.
+static LOOK_UPS: Threads = Threads::new("resolver", 64);
 
 /// Why no answer came, once there was a connection.
 #[derive(Debug, thiserror::Error)]
@@ -274,8 +280,8 @@ impl Lines {
 
     /// Each address has its part of the time, so that one that hangs leaves some to the others.
     async fn connect(&self) -> io::Result<TcpStream> {
-        let addresses: Vec<std::net::SocketAddr> = match &self.host {
-            Host::Domain(name) => lookup_host((name.as_str(), self.port)).await?.take(8).collect(),
+        let addresses: Vec<SocketAddr> = match &self.host {
+            Host::Domain(name) => look_up(name.clone(), self.port).await?,
             Host::Ipv4(address) => vec![(*address, self.port).into()],
             Host::Ipv6(address) => vec![(*address, self.port).into()],
         };
@@ -290,6 +296,12 @@ impl Lines {
         }
         Err(last)
     }
+}
+
+/// The first addresses of a host; the caller has the deadline.
+async fn look_up(name: String, port: u16) -> io::Result<Vec<SocketAddr>> {
+    let look = move || Ok((name.as_str(), port).to_socket_addrs()?.take(MAX_ADDRESSES).collect());
+    run_blocking(&LOOK_UPS, look).await.map_err(io::Error::other)?
 }
 
 impl Service<ConnectInfo<Uri>> for Lines {
