@@ -3,9 +3,10 @@
 use std::io;
 
 use super::source::Source;
-use super::unpack::CENTRAL_HEADER;
 use super::{u16_at, u32_at, u64_at};
 
+/// Begins each entry of a central directory (section 4.3.12).
+pub(super) const CENTRAL_HEADER: &[u8] = b"PK\x01\x02";
 const END: &[u8] = b"PK\x05\x06";
 const ZIP64_END: &[u8] = b"PK\x06\x06";
 const ZIP64_LOCATOR: &[u8] = b"PK\x06\x07";

@@ -10,7 +10,7 @@ use std::io::{self, BufRead, BufReader, Read};
 use zip::ZipReadOptions;
 use zip::read::read_zipfile_from_stream_with_options;
 
-use super::end::Directory;
+use super::end::{CENTRAL_HEADER, Directory};
 use super::source::Source;
 use super::{Interrupted, u16_at, u32_at, u64_at};
 
@@ -27,7 +27,6 @@ const METHODS: [u16; 4] = [0, 8, 9, 12];
 const STORED: u16 = 0;
 
 const LOCAL_HEADER: &[u8] = b"PK\x03\x04";
-pub(super) const CENTRAL_HEADER: &[u8] = b"PK\x01\x02";
 
 const LOCAL_HEADER_BYTES: usize = 30;
 const CENTRAL_HEADER_BYTES: usize = 46;

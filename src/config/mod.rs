@@ -220,7 +220,7 @@ pub struct LogSettings {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
-    /// `2026-11-23T03:00:05.123Z INFO  [mirror::scan] server=omc01 …`
+    /// `2026-11-23T03:00:05.123Z INFO  [collector::scan] server=omc01 …`
     #[default]
     Text,
     /// One JSON object.

@@ -1,6 +1,6 @@
 //! What a line of the log looks like.
 //!
-//! As text it is `2026-11-23T03:00:05.123Z INFO  [mirror::scan] message`: the time is UTC, the part in brackets is the
+//! As text it is `2026-11-23T03:00:05.123Z INFO  [collector::scan] message`: the time is UTC, the part in brackets is the
 //! module, and control characters of the message come escaped, so that no name from a server can forge a line. As JSON
 //! it is an object with the same, and with the server that the message begins with.
 
@@ -67,7 +67,7 @@ mod tests {
         let shown = line(LogFormat::Json, Level::Warn, "mrosync::collector::scan", message);
         assert!(!shown.contains(['\n', '\u{1b}', '\u{202e}']), "{shown}");
         let read: serde_json::Value = serde_json::from_str(&shown).unwrap();
-        assert_eq!((&read["level"], &read["target"]), (&"WARN".into(), &"mirror::scan".into()));
+        assert_eq!((&read["level"], &read["target"]), (&"WARN".into(), &"collector::scan".into()));
         assert_eq!((&read["server"], &read["message"]), (&"omc01".into(), &message.into()));
         let time = read["time"].as_str().unwrap();
         assert!(chrono::DateTime::parse_from_rfc3339(time).is_ok() && time.ends_with('Z'), "{time}");
