@@ -51,13 +51,13 @@ impl Globs {
 
     /// Whether any pattern fits the whole path.
     #[must_use]
-    pub fn fit(&self, path: &str) -> bool {
+    pub fn is_match(&self, path: &str) -> bool {
         self.files.is_match(path)
     }
 
     /// Whether any pattern means the directory with all that is below it.
     #[must_use]
-    pub fn fit_directory(&self, path: &str) -> bool {
+    pub fn is_match_directory(&self, path: &str) -> bool {
         self.directories.is_match(path)
     }
 }
@@ -103,7 +103,7 @@ mod tests {
             ("中*.zip", "/in/中文.zip", true),
             ("中?.zip", "/in/中文.zip", false),
         ] {
-            assert_eq!(globs(pattern).fit(path), fits, "{pattern} {path}");
+            assert_eq!(globs(pattern).is_match(path), fits, "{pattern} {path}");
         }
     }
 
@@ -112,9 +112,9 @@ mod tests {
         for (pattern, fits) in
             [("/old", true), ("/old/**", true), ("old", true), ("/old/*", false), ("/old/*.zip", false)]
         {
-            assert_eq!(globs(pattern).fit_directory("/old"), fits, "{pattern}");
+            assert_eq!(globs(pattern).is_match_directory("/old"), fits, "{pattern}");
         }
-        assert!(!globs("/**").fit("x") && globs("/**").fit_directory("/old"));
+        assert!(!globs("/**").is_match("x") && globs("/**").is_match_directory("/old"));
     }
 
     #[test]

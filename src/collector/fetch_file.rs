@@ -47,7 +47,7 @@ const PLAUSIBLE: u64 = 64 * 1024 * 1024 * 1024;
 /// in a later scan.
 pub(super) async fn obtain(scan: &Scan<'_>, session: &mut Session, job: &FileJob) -> Result<(), RemoteError> {
     let path = job.path();
-    if scan.server.is_amended() && is_on_record(scan, job).await? {
+    if scan.server.have_records_changed() && is_on_record(scan, job).await? {
         return Ok(());
     }
     let Ok(turn) = Arc::clone(&scan.publishing).acquire_owned().await else { return Ok(()) };

@@ -353,15 +353,15 @@ impl<'s, 'v> Directory<'s, 'v> {
         self.part += 1;
         let (scan, job) = (self.scan, self.job);
         let server = scan.server;
-        if zips.is_empty() || server.memory.borrow().is_settled(&job.path, part, &zips) {
+        if zips.is_empty() || server.memory.borrow().is_all_known(&job.path, part, &zips) {
             return Ok(());
         }
         let zips: Arc<[_]> = zips.into();
         let answers = server.records.look_up(&job.path, Arc::clone(&zips)).await?;
-        let is_settled = |answer: &Knowledge| matches!(answer, Knowledge::Known | Knowledge::Changed { .. });
-        let settled = answers.iter().all(is_settled);
-        server.memory.borrow_mut().settle(&job.path, part, &zips, settled);
-        self.is_quiet &= settled;
+        let is_known = |answer: &Knowledge| matches!(answer, Knowledge::Known | Knowledge::Changed { .. });
+        let all_known = answers.iter().all(is_known);
+        server.memory.borrow_mut().mark_all_known(&job.path, part, &zips, all_known);
+        self.is_quiet &= all_known;
         for ((name, facts), answer) in zips.iter().zip(answers) {
             match answer {
                 Knowledge::Known => self.known(name),

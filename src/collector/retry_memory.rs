@@ -33,7 +33,7 @@ pub struct Memory {
     no_archives: HashMap<u64, NoArchive>,
     /// See [`STAYS`].
     stays: Duration,
-    settled: HashMap<(u64, u32), u64>,
+    all_known: HashMap<(u64, u32), u64>,
     /// Directories that held something when they were listed last.
     filled: HashSet<u64>,
     said: HashSet<u64>,
@@ -87,7 +87,7 @@ impl Memory {
             seen_empty: HashMap::new(),
             no_archives: HashMap::new(),
             stays: failpoints::stays().unwrap_or(STAYS),
-            settled: HashMap::new(),
+            all_known: HashMap::new(),
             filled: HashSet::new(),
             said: HashSet::new(),
             apart: HashSet::new(),
@@ -195,30 +195,30 @@ impl Memory {
 
     /// Whether part `part` of the directory's listing holds the same files as when all of them were known.
     #[must_use]
-    pub fn is_settled(&self, directory: &RemotePath, part: u32, files: &[(RemoteName, FileFacts)]) -> bool {
-        self.settled.get(&(self.key(directory), part)) == Some(&self.keys.hash_one(files))
+    pub fn is_all_known(&self, directory: &RemotePath, part: u32, files: &[(RemoteName, FileFacts)]) -> bool {
+        self.all_known.get(&(self.key(directory), part)) == Some(&self.keys.hash_one(files))
     }
 
     /// Notes whether all files of that part are known now.
-    pub fn settle(
+    pub fn mark_all_known(
         &mut self,
         directory: &RemotePath,
         part: u32,
         files: &[(RemoteName, FileFacts)],
-        settled: bool,
+        all_known: bool,
     ) {
         let key = (self.key(directory), part);
-        if settled {
-            make_room(&mut self.settled);
-            self.settled.insert(key, self.keys.hash_one(files));
+        if all_known {
+            make_room(&mut self.all_known);
+            self.all_known.insert(key, self.keys.hash_one(files));
         } else {
-            self.settled.remove(&key);
+            self.all_known.remove(&key);
         }
     }
 
-    /// No listing is settled any more: records were changed by hand.
-    pub fn unsettle(&mut self) {
-        self.settled.clear();
+    /// Of no listing all files count as known any more: records were changed by hand.
+    pub fn forget_known(&mut self) {
+        self.all_known.clear();
     }
 
     /// Whether the directory held something when it was listed last.
@@ -354,19 +354,19 @@ mod tests {
     }
 
     #[test]
-    fn a_listing_is_settled_only_while_every_fact_stays_the_same() {
+    fn all_of_a_listing_is_known_only_while_every_fact_stays_the_same() {
         let mut memory = Memory::new(Duration::from_secs(60));
         let name = RemoteName::from_wire(b"a.zip", encoding_rs::UTF_8).unwrap();
         let (before, after) = ([(name.clone(), size(1))], [(name, size(2))]);
-        assert!(!memory.is_settled(&path(), 0, &before));
-        memory.settle(&path(), 0, &before, true);
-        assert!(memory.is_settled(&path(), 0, &before) && !memory.is_settled(&path(), 1, &before));
-        assert!(!memory.is_settled(&path(), 0, &after));
-        memory.settle(&path(), 0, &after, false);
-        assert!(!memory.is_settled(&path(), 0, &before));
-        memory.settle(&path(), 0, &after, true);
-        memory.unsettle();
-        assert!(!memory.is_settled(&path(), 0, &after));
+        assert!(!memory.is_all_known(&path(), 0, &before));
+        memory.mark_all_known(&path(), 0, &before, true);
+        assert!(memory.is_all_known(&path(), 0, &before) && !memory.is_all_known(&path(), 1, &before));
+        assert!(!memory.is_all_known(&path(), 0, &after));
+        memory.mark_all_known(&path(), 0, &after, false);
+        assert!(!memory.is_all_known(&path(), 0, &before));
+        memory.mark_all_known(&path(), 0, &after, true);
+        memory.forget_known();
+        assert!(!memory.is_all_known(&path(), 0, &after));
     }
 
     #[test]

@@ -89,7 +89,7 @@ pub(super) struct Scan<'s> {
 /// When there is no way in, or the last connection breaks and cannot be replaced. What was finished until then
 /// stays finished.
 pub async fn scan(server: &Server) -> Result<Tally, RemoteError> {
-    server.heed_amendments();
+    server.refresh_if_records_changed();
     let scan = Scan {
         server,
         jobs: Jobs::new(server.settings.order),

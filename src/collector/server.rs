@@ -160,16 +160,16 @@ impl Server {
 
     /// Forgets which directories hold nothing new, where records were changed since the last scan began. What a scan
     /// notes after that, from an answer before it, goes with the next.
-    pub(super) fn heed_amendments(&self) {
+    pub(super) fn refresh_if_records_changed(&self) {
         let amendments = self.progress.amendments();
         if self.amendments.replace(amendments) != amendments {
             self.quiet.take();
-            self.memory.borrow_mut().unsettle();
+            self.memory.borrow_mut().forget_known();
         }
     }
 
     /// Whether an operator changed records since the scan began.
-    pub(super) fn is_amended(&self) -> bool {
+    pub(super) fn have_records_changed(&self) -> bool {
         self.progress.amendments() != self.amendments.get()
     }
 

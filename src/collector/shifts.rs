@@ -61,7 +61,7 @@ impl Shifts {
         if let Err(error) = server.records.settle_shifts(files).await {
             log::debug!("server={} its times are settled by a later scan: {error:#}", server.settings.name);
             server.quiet.take();
-            server.memory.borrow_mut().unsettle();
+            server.memory.borrow_mut().forget_known();
         }
     }
 }

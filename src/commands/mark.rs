@@ -84,7 +84,7 @@ async fn find<'s>(
     servers: &'s [ServerSettings],
 ) -> anyhow::Result<Found<'s>> {
     let root = &settings.sync.root;
-    let wants = |path: &RemotePath| order.paths.is_empty() || order.paths.fit(path.text());
+    let wants = |path: &RemotePath| order.paths.is_empty() || order.paths.is_match(path.text());
     let searches = servers.iter().map(|server| async move {
         let files = match order.mark {
             Mark::Listed => listed(server, wants).await,

@@ -44,7 +44,7 @@ impl Selection {
             return true;
         }
         let path = path();
-        (self.include.is_empty() || self.include.fit(path.text())) && !self.exclude.fit(path.text())
+        (self.include.is_empty() || self.include.is_match(path.text())) && !self.exclude.is_match(path.text())
     }
 
     fn is_too_old(&self, modified: Modified) -> bool {
@@ -57,7 +57,7 @@ impl Selection {
     /// Whether the directory is looked into.
     #[must_use]
     pub fn wants_directory(&self, path: impl FnOnce() -> RemotePath) -> bool {
-        self.exclude.is_empty() || !self.exclude.fit_directory(path().text())
+        self.exclude.is_empty() || !self.exclude.is_match_directory(path().text())
     }
 }
 

@@ -35,7 +35,7 @@ impl Filter {
             && self.until.is_none_or(|until| row.downloaded_at < until)
             && is(self.evicted, row.evicted_at.is_some())
             && is(self.announced, row.notified_at.is_some())
-            && (self.paths.is_empty() || self.paths.fit(row.path.text()))
+            && (self.paths.is_empty() || self.paths.is_match(row.path.text()))
     }
 }
 
