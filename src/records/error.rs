@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use rusqlite::{Error as SqliteError, ErrorCode, ffi};
 
-use super::connect::beside;
+use super::sqlite::connect::beside;
 
 /// Why the record database could not be opened. Whatever the reason, an existing file is left as it was.
 #[derive(Debug, thiserror::Error)]
@@ -114,7 +114,7 @@ pub enum OpenError {
 
 impl OpenError {
     /// Sorts what SQLite said while `file` was opened.
-    pub(super) fn sqlite(file: &Path, error: &SqliteError) -> Self {
+    pub(in crate::records) fn sqlite(file: &Path, error: &SqliteError) -> Self {
         let (trouble, detail) = sort(file, error);
         let file = file.to_owned();
         match trouble {
@@ -127,7 +127,7 @@ impl OpenError {
     }
 
     /// Sorts what the system said while it was asked to do `attempt` for `file`.
-    pub(super) fn io(file: &Path, attempt: &str, error: &io::Error) -> Self {
+    pub(in crate::records) fn io(file: &Path, attempt: &str, error: &io::Error) -> Self {
         let (file, detail) = (file.to_owned(), format!("cannot {attempt}: {error}"));
         match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::DiskFull { file },
@@ -150,13 +150,18 @@ pub struct RecordsError {
 }
 
 impl RecordsError {
-    pub(super) fn new(attempt: &'static str, file: &Path, error: &SqliteError) -> Self {
+    pub(in crate::records) fn new(attempt: &'static str, file: &Path, error: &SqliteError) -> Self {
         let (trouble, source_text) = sort(file, error);
         Self { trouble, attempt, file: file.to_owned(), source_text }
     }
 
     /// Trouble that SQLite does not notice.
-    pub(super) fn told(attempt: &'static str, file: &Path, trouble: Trouble, source_text: String) -> Self {
+    pub(in crate::records) fn told(
+        attempt: &'static str,
+        file: &Path,
+        trouble: Trouble,
+        source_text: String,
+    ) -> Self {
         Self { trouble, attempt, file: file.to_owned(), source_text }
     }
 
@@ -214,7 +219,7 @@ impl Trouble {
         }
     }
 
-    pub(super) fn of(error: &SqliteError) -> Self {
+    pub(in crate::records) fn of(error: &SqliteError) -> Self {
         match error {
             SqliteError::SqliteFailure(failure, _) | SqliteError::SqlInputError { error: failure, .. } => {
                 Self::of_failure(*failure)

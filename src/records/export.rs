@@ -190,7 +190,7 @@ mod tests {
     use encoding_rs::GBK;
 
     use super::super::Records;
-    use super::super::fixtures::{Place, directory, download, name, record_some, server};
+    use super::super::sqlite::fixtures::{Place, directory, download, name, record_some, server};
     use super::*;
     use crate::base::facts::FileFacts;
     use crate::base::names::{RemoteName, RemotePath};
@@ -203,7 +203,7 @@ mod tests {
         let mut records = place.open();
         let mut first = download("omc_456456_mro.zip", MODIFIED * 1000 + 5123);
         (first.directory, first.size) = (Arc::new(directory("/xxx")), 123);
-        first.facts = super::super::fixtures::mlsd(123, MODIFIED);
+        first.facts = super::super::sqlite::fixtures::mlsd(123, MODIFIED);
         let mut second = download("a \"b\", c\u{1b}[2J.zip", -1);
         (second.facts, second.directory) = (FileFacts::default(), Arc::new(RemotePath::root()));
         let mut third = download("x.zip", 0);

@@ -42,7 +42,7 @@ impl Filter {
 #[cfg(test)]
 mod tests {
     use super::super::RecordsReader;
-    use super::super::fixtures::{Place, record_some};
+    use super::super::sqlite::fixtures::{Place, record_some};
     use super::*;
 
     fn shown(place: &Place, filter: &Filter) -> Vec<i64> {

@@ -182,7 +182,7 @@ impl RecordsReader {
     }
 
     /// The widest server name in the directories on record, as `width` measures it.
-    pub(super) fn widest_server(&self, width: fn(&str) -> usize) -> Result<usize, RecordsError> {
+    pub(in crate::records) fn widest_server(&self, width: fn(&str) -> usize) -> Result<usize, RecordsError> {
         let widest = || {
             let mut servers = self.connection.prepare("SELECT DISTINCT server FROM directories")?;
             let mut rows = servers.query([])?;

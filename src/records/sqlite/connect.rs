@@ -232,7 +232,7 @@ fn migrate(connection: &mut Connection, version: usize, steps: &[&str]) -> rusql
 }
 
 /// The name of a file that SQLite or we keep beside the database.
-pub(super) fn beside(file: &Path, ending: &str) -> PathBuf {
+pub(in crate::records) fn beside(file: &Path, ending: &str) -> PathBuf {
     let mut name = OsString::from(file);
     name.push(ending);
     name.into()

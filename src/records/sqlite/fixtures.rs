@@ -11,45 +11,45 @@ use crate::base::facts::{Earlier, FileFacts, Modified, TimeSource};
 use crate::base::names::{RemoteName, RemotePath, ServerName};
 
 /// A place for a database that goes with the test.
-pub(super) struct Place(TempDir);
+pub(in crate::records) struct Place(TempDir);
 
 impl Place {
-    pub(super) fn new() -> Self {
+    pub(in crate::records) fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
 
-    pub(super) fn directory(&self) -> PathBuf {
+    pub(in crate::records) fn directory(&self) -> PathBuf {
         self.0.path().canonicalize().unwrap()
     }
 
-    pub(super) fn file(&self) -> PathBuf {
+    pub(in crate::records) fn file(&self) -> PathBuf {
         self.directory().join("records.db")
     }
 
-    pub(super) fn open(&self) -> Records {
+    pub(in crate::records) fn open(&self) -> Records {
         Records::open(&self.file()).unwrap()
     }
 }
 
-pub(super) fn server(name: &str) -> ServerName {
+pub(in crate::records) fn server(name: &str) -> ServerName {
     ServerName::new(name).unwrap()
 }
 
-pub(super) fn directory(text: &str) -> RemotePath {
+pub(in crate::records) fn directory(text: &str) -> RemotePath {
     RemotePath::from_text(text, UTF_8).unwrap()
 }
 
-pub(super) fn name(wire: impl AsRef<[u8]>) -> RemoteName {
+pub(in crate::records) fn name(wire: impl AsRef<[u8]>) -> RemoteName {
     RemoteName::from_wire(wire.as_ref(), UTF_8).unwrap()
 }
 
 /// What MLSD says of a file.
-pub(super) fn mlsd(size: u64, unix_seconds: i64) -> FileFacts {
+pub(in crate::records) fn mlsd(size: u64, unix_seconds: i64) -> FileFacts {
     FileFacts { size: Some(size), modified: Some(Modified { unix_seconds, source: TimeSource::Mlsd }) }
 }
 
 /// A file of 10 bytes in `/in` of omc01, changed at second 60 and downloaded at millisecond `at`.
-pub(super) fn download(file_name: impl AsRef<[u8]>, at: i64) -> Download {
+pub(in crate::records) fn download(file_name: impl AsRef<[u8]>, at: i64) -> Download {
     Download {
         server: server("omc01"),
         directory: Arc::new(directory("/in")),
@@ -63,12 +63,12 @@ pub(super) fn download(file_name: impl AsRef<[u8]>, at: i64) -> Download {
 }
 
 /// Records `count` downloads, the first at millisecond 1, and answers their ids.
-pub(super) fn record_some(records: &mut Records, count: i64) -> Vec<i64> {
+pub(in crate::records) fn record_some(records: &mut Records, count: i64) -> Vec<i64> {
     let files: Vec<_> = (1..=count).map(|at| download(format!("{at}.zip"), at)).collect();
     records.record(&files).unwrap().into_iter().map(new_id).collect()
 }
 
-pub(super) fn new_id(recorded: Recorded) -> i64 {
+pub(in crate::records) fn new_id(recorded: Recorded) -> i64 {
     match recorded {
         Recorded::New { id } => id,
         Recorded::Already { id } => panic!("{id} was on record before"),
