@@ -48,8 +48,11 @@ imports() {
   done
   forbid 'actix is for src/actors alone' '\bactix(::| as |;)' 'src/actors/' || broken=1
   forbid 'actix_web is for src/web alone' '\bactix_web(::| as |;)' 'src/web/' || broken=1
-  forbid 'actix_rt and awc are for the actors, the notifier and the program itself' '\b(actix_rt|awc)(::| as |;)' \
-    'src/(actors|notify|service)/|src/main\.rs:' || broken=1
+  forbid 'actix_rt is for the actors, the sinks and the program itself' '\bactix_rt(::| as |;)' \
+    'src/(actors|notify/(http|conformance)|service)/|src/main\.rs:' || broken=1
+  forbid 'awc is for src/notify/http alone' '\bawc(::| as |;)' 'src/notify/http/' || broken=1
+  forbid 'src/notify/mod.rs alone knows which sinks there are' '\b(notify|super|self)::http\b|^use http::' \
+    'src/notify/(mod\.rs|http/|conformance/)' || broken=1
   forbid 'the conversations with servers are for src/remote alone' '\b(crate|super)::s?ftp\b' \
     'src/(remote|s?ftp)/' || broken=1
   return $broken

@@ -5,8 +5,6 @@
 //! database. It works from the start of the process to its end: `stop` ends the scanners, and what they recorded is
 //! announced all the same.
 
-use std::cell::RefCell;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -26,23 +24,25 @@ use crate::base::watchdog::seconds;
 use crate::config::NotifySettings;
 use crate::mirror::delete::is_present;
 use crate::mirror::place::Place;
-use crate::notify::dispatch::{Caller, Failure, Outbox, announce};
-use crate::notify::http::HttpCaller;
+use crate::notify;
+use crate::notify::dispatch::Dispatcher;
+use crate::notify::outbox::Outbox;
 use crate::notify::outbox_state::OutboxState;
+use crate::notify::sink::CallResult;
 use crate::status::Roster;
 
 /// While the files of a server are held, the outbox is looked at so often for those of the others.
 const LOOK_AGAIN_MS: i64 = 1000;
 const RESTART: Backoff = Backoff { first: Duration::from_secs(1), most: Duration::from_secs(300) };
 
-/// Hears of each call that has ended, and whether it was delivered.
-pub type Told = Arc<dyn Fn(&Notice, bool) + Send + Sync>;
+/// Hears of each call that has ended.
+pub type OnResult = Arc<dyn Fn(&Notice, &CallResult) + Send + Sync>;
 
 /// See the module.
 pub struct Notifier {
     settings: watch::Receiver<NotifySettings>,
     outbox: KeeperOutbox,
-    told: Told,
+    on_result: OnResult,
     begin: Option<Begin>,
     work: Option<AbortOnDrop<()>>,
     waking: Option<AbortOnDrop<()>>,
@@ -54,10 +54,10 @@ impl Notifier {
     pub fn new(
         settings: watch::Receiver<NotifySettings>,
         outbox: KeeperOutbox,
-        told: Told,
+        on_result: OnResult,
         begin: Begin,
     ) -> Self {
-        Self { settings, outbox, told, begin: Some(begin), work: None, waking: None }
+        Self { settings, outbox, on_result, begin: Some(begin), work: None, waking: None }
     }
 }
 
@@ -66,17 +66,16 @@ impl Actor for Notifier {
 
     fn started(&mut self, _: &mut Context<Self>) {
         let (settings, outbox) = (self.settings.clone(), self.outbox.clone());
-        let told = Arc::clone(&self.told);
+        let on_result = Arc::clone(&self.on_result);
         self.waking = Some(AbortOnDrop(actix_rt::spawn(wake(outbox.clone()))));
         let Some(Begin { exit, running }) = self.begin.take() else { return };
         let exit_of_restarts = exit.clone();
         let announcing = move || {
             let (settings, outbox, exit) = (settings.clone(), outbox.clone(), exit.clone());
-            let told = Arc::clone(&told);
+            let on_result = Arc::clone(&on_result);
             async move {
                 failpoints::hang_here("announce", "notifier").await;
-                let caller = CurrentCaller::new(settings.clone());
-                announce(&settings, &outbox, &caller, &exit, &*told).await;
+                Dispatcher::new(&settings, &outbox, &notify::open).run(&exit, &*on_result).await;
             }
         };
         self.work = Some(AbortOnDrop(actix_rt::spawn(async move {
@@ -99,41 +98,11 @@ impl Actor for Notifier {
 async fn wake(outbox: KeeperOutbox) {
     let mut holds = outbox.place.follow();
     while holds.changed().await.is_ok() {
-        outbox.outbox_state.changed();
+        outbox.outbox_state.records_changed();
     }
 }
 
-/// Calls by the settings of the moment.
-struct CurrentCaller {
-    settings: watch::Receiver<NotifySettings>,
-    made: RefCell<(NotifySettings, Rc<HttpCaller>)>,
-}
-
-impl CurrentCaller {
-    fn new(settings: watch::Receiver<NotifySettings>) -> Self {
-        let now = settings.borrow().clone();
-        let caller = Rc::new(HttpCaller::new(&now));
-        Self { settings, made: RefCell::new((now, caller)) }
-    }
-
-    /// The caller for the next call, made anew where the settings have changed.
-    fn current(&self) -> Rc<HttpCaller> {
-        let (now, mut made) = (self.settings.borrow(), self.made.borrow_mut());
-        if made.0 != *now {
-            *made = (now.clone(), Rc::new(HttpCaller::new(&now)));
-        }
-        Rc::clone(&made.1)
-    }
-}
-
-#[async_trait::async_trait(?Send)]
-impl Caller for CurrentCaller {
-    async fn call(&self, url: &str) -> Result<(), Failure> {
-        self.current().call(url).await
-    }
-}
-
-/// The keeper and the mirror, as the domain function asks them.
+/// The keeper and the mirror, as the dispatcher asks them.
 #[derive(Clone)]
 pub struct KeeperOutbox {
     keeper: Addr<RecordKeeper>,
@@ -172,7 +141,7 @@ impl Outbox for KeeperOutbox {
         let mut due = ask(&self.keeper, DueNotices { limit, except, held }).await?;
         if some_held {
             // the next one may be of a server that waits
-            due.next_at = Some(Utc::now().timestamp_millis() + LOOK_AGAIN_MS);
+            due.next_at = Some(self.now() + LOOK_AGAIN_MS);
         }
         Ok(due)
     }
@@ -190,11 +159,15 @@ impl Outbox for KeeperOutbox {
         mirror.is_ok_and(|mirror| matches!(is_present(&mirror, &notice.server, &notice.path), Ok(false)))
     }
 
-    fn outbox_state(&self) -> &OutboxState {
+    fn state(&self) -> &OutboxState {
         &self.outbox_state
     }
 
     fn is_alone(&self) -> bool {
         self.servers.all().len() <= 1
+    }
+
+    fn now(&self) -> i64 {
+        Utc::now().timestamp_millis()
     }
 }

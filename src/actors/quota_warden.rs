@@ -323,7 +323,7 @@ impl Work {
         }
         ask(&self.warden.keeper, MarkEvicted(evicted)).await?;
         // where it failed, they stay away from the notifier until a later request has marked them
-        self.warden.outbox_state.settled(ids);
+        self.warden.outbox_state.deletions_ended(ids);
         self.unmarked.borrow_mut().clear();
         self.found_gone.borrow_mut().clear();
         Ok(())
@@ -387,7 +387,7 @@ impl Evictions for Work {
         }
         let mirror = place.mirror().map_err(io::Error::other)?;
         // before, because the record says so only after
-        outbox_state.leaves(*id);
+        outbox_state.deletion_begins(*id);
         match gauge.unless_replaced(server, path, || delete(&mirror, server, path)) {
             Some(Ok(Deleted::Removed { bytes })) => Ok(Some(bytes)),
             // deleted by an eviction whose marking failed
@@ -397,7 +397,7 @@ impl Evictions for Work {
                 Ok(None)
             }
             Some(Err(error)) => {
-                outbox_state.settled([*id]);
+                outbox_state.deletions_ended([*id]);
                 Err(error)
             }
             // another content has its name now
@@ -410,7 +410,7 @@ impl Evictions for Work {
         let believed = is_gone && self.watch.believes_gone(&file.server);
         if !believed && !self.warden.place.is_held(&file.server) {
             // it stays on record, and the walk through the mirror decides
-            self.warden.outbox_state.settled([file.id]);
+            self.warden.outbox_state.deletions_ended([file.id]);
         }
         believed
     }

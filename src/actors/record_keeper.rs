@@ -197,7 +197,7 @@ impl RecordKeeper {
         }
         let both = !downloading.is_empty() && !delivering.is_empty();
         if both && self.with(Work::Record, |records| records.commit(&writes)).is_ok() {
-            self.outbox_state.grew();
+            self.outbox_state.notices_added();
             answer(downloading, &Ok(()));
             answer(delivering, &Ok(()));
         } else {
@@ -205,7 +205,7 @@ impl RecordKeeper {
             if !downloading.is_empty() {
                 let outcome = self.with(Work::Record, |records| records.record(&writes.downloads).map(drop));
                 if outcome.is_ok() {
-                    self.outbox_state.grew();
+                    self.outbox_state.notices_added();
                 }
                 answer(downloading, &outcome);
             }
@@ -227,8 +227,8 @@ impl RecordKeeper {
         if notices == 0 {
             return;
         }
-        self.outbox_state.changed();
-        self.outbox_state.cancel(notices);
+        self.outbox_state.records_changed();
+        self.outbox_state.add_cancelled(notices);
         let waits = self.untold > 0;
         self.untold += notices;
         match self.told.map(|at| at.elapsed()).filter(|since| *since < TELL_AGAIN) {
@@ -343,13 +343,13 @@ impl Handler<MarkMissing> for RecordKeeper {
         let now = Utc::now().timestamp_millis();
         let missed = self.with(Work::Evict, |records| records.mark_missing(&message.0, now))?;
         if missed.cancelled_notices > 0 {
-            self.outbox_state.cancel(missed.cancelled_notices);
+            self.outbox_state.add_cancelled(missed.cancelled_notices);
             log::warn!(
                 "{} files were deleted from the mirror before they could be announced; their calls are cancelled",
                 missed.cancelled_notices
             );
         }
-        self.outbox_state.changed();
+        self.outbox_state.records_changed();
         self.refresh_totals();
         Ok(())
     }
@@ -362,7 +362,7 @@ impl Handler<MarkFound> for RecordKeeper {
         let now = Utc::now().timestamp_millis();
         let found = self.with(Work::Evict, |records| records.mark_found(&message.0, now))?;
         self.refresh_totals();
-        self.outbox_state.changed();
+        self.outbox_state.records_changed();
         Ok(found)
     }
 }
@@ -424,9 +424,9 @@ impl Handler<Amend> for RecordKeeper {
         let now = Utc::now().timestamp_millis();
         let amended = self.with(Work::Amend, |records| records.amend(amendment, &ids, now))?;
         self.refresh_totals();
-        self.outbox_state.changed();
+        self.outbox_state.records_changed();
         if amended.cancelled_notices > 0 {
-            self.outbox_state.cancel(amended.cancelled_notices);
+            self.outbox_state.add_cancelled(amended.cancelled_notices);
             log::warn!("{} files were forgotten before they could be announced", amended.cancelled_notices);
         }
         Ok(amended.records)
@@ -441,7 +441,7 @@ impl Handler<MarkFetched> for RecordKeeper {
         files.iter_mut().for_each(|file| file.downloaded_at = now);
         let marked = self.with(Work::Amend, |records| records.mark(mark, &files))?;
         self.refresh_totals();
-        self.outbox_state.grew();
+        self.outbox_state.notices_added();
         Ok(marked)
     }
 }

@@ -226,12 +226,22 @@ pub struct Notice {
     pub id: i64,
     /// Where the file comes from.
     pub server: ServerName,
-    /// Its path on the server; the text is what the call names.
+    /// Its path on the server.
     pub path: RemotePath,
     /// Calls that failed so far.
     pub attempts: u32,
     /// When it became local, in milliseconds since 1970-01-01T00:00:00Z.
     pub downloaded_at: i64,
+    /// In bytes.
+    pub size: u64,
+}
+
+impl Notice {
+    /// Returns the file as receivers are told of it, and as it lies below the root of the mirror: `/omc01/xxx/a.zip`.
+    #[must_use]
+    pub fn file(&self) -> String {
+        format!("/{}{}", self.server, self.path.text())
+    }
 }
 
 /// The notices of which no call was made yet, and those that are to be called again.

@@ -1,6 +1,21 @@
-//! The call for each downloaded file: the outbox that is worked off until every file is announced or evicted
-//! ([`dispatch`]), what others tell of it meanwhile ([`outbox_state`]), and the calls themselves ([`http`]).
+//! The call for each downloaded file: the outbox ([`outbox`]) is worked off ([`dispatch`]) until a receiver ([`sink`])
+//! has taken every file or it is evicted. [`http`] is the receiver that there is.
 
+#[cfg(test)]
+mod conformance;
 pub mod dispatch;
-pub mod http;
+mod http;
+pub mod outbox;
 pub mod outbox_state;
+pub mod sink;
+
+use std::rc::Rc;
+
+use crate::config::NotifySettings;
+use sink::Sink;
+
+/// Opens the sink that the settings ask for. A new kind of receiver is a folder beside [`http`] and a line here.
+#[must_use]
+pub fn open(settings: &NotifySettings) -> Rc<dyn Sink> {
+    Rc::new(http::HttpSink::new(settings))
+}

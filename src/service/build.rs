@@ -14,7 +14,7 @@ use super::fleet::{Checked, Fleet, Live, begin, beginning, remember_lateness};
 use super::reload::Reloader;
 use super::signals::{Asked, Signals};
 use super::{Ended, Launch, Refused};
-use crate::actors::notifier::{KeeperOutbox, Notifier, Told};
+use crate::actors::notifier::{KeeperOutbox, Notifier, OnResult};
 use crate::actors::quota_warden::{Adopt, DiskView, QuotaWarden, Warden};
 use crate::actors::record_keeper::{RecordKeeper, SharedTotals};
 use crate::actors::record_messages::{Amend, Flush, MarkFetched, MarkFound, MarkMissing, Ping};
@@ -91,9 +91,9 @@ impl Service {
             settings.servers.iter().map(|server| Arc::new(Progress::new(&server.name))).collect();
         remember_lateness(&database, &progress);
         let roster = Arc::new(Roster::new(progress.clone()));
-        let told = count_calls(Arc::clone(&roster), Arc::clone(&failed_attempts));
+        let on_result = count_calls(Arc::clone(&roster), Arc::clone(&failed_attempts));
         let outbox = KeeperOutbox::new(&keeper, &place, &outbox_state, &roster);
-        let (notifier, notifier_exit, announcing) = start_notifier(live.notify(), outbox, told)?;
+        let (notifier, notifier_exit, announcing) = start_notifier(live.notify(), outbox, on_result)?;
         let view = Arc::new(DiskView::default());
         let warden = Warden {
             place: Arc::clone(&place),
@@ -332,19 +332,19 @@ async fn ready(requests: Requests, start_now: bool) {
 fn start_notifier(
     notify: watch::Receiver<NotifySettings>,
     outbox: KeeperOutbox,
-    told: Told,
+    on_result: OnResult,
 ) -> anyhow::Result<(Address<Notifier>, ExitFlag, mpsc::Receiver<()>)> {
     let (flag, exit) = ExitFlag::new();
     let (running, announcing) = mpsc::channel(1);
     let begin = Begin { exit, running };
-    let notifier = start_apart("notifier", move || Notifier::new(notify, outbox, told, begin))?;
+    let notifier = start_apart("notifier", move || Notifier::new(notify, outbox, on_result, begin))?;
     Ok((notifier, flag, announcing))
 }
 
 /// Counts the notifier's calls: the failed ones together, and how late the others are for each server.
-fn count_calls(servers: Arc<Roster>, failed: Arc<AtomicU64>) -> Told {
-    Arc::new(move |notice, delivered| {
-        if !delivered {
+fn count_calls(servers: Arc<Roster>, failed: Arc<AtomicU64>) -> OnResult {
+    Arc::new(move |notice, result| {
+        if result.is_err() {
             failed.fetch_add(1, Ordering::Relaxed);
         } else if let Some(progress) = servers.find(notice.server.as_str()) {
             progress.lateness().announced(notice.downloaded_at, chrono::Utc::now().timestamp_millis());

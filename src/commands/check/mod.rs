@@ -21,11 +21,12 @@ use crate::base::names::{Printable, RemotePath};
 use crate::collector::open_files;
 use crate::collector::open_files::Need;
 use crate::commands::adopt::View;
-use crate::config::{NotifySettings, QuotaSettings, Selection, ServerSettings, Settings};
+use crate::config::{QuotaSettings, Selection, ServerSettings, Settings};
 use crate::control::{Command, client, operator};
 use crate::mirror::identity::{self, marker};
 use crate::mirror::place::Reason;
 use crate::mirror::tree::apart;
+use crate::notify;
 use crate::quota::measure;
 use crate::records::RecordsReader;
 use crate::remote::{Connector, Entry, Kind, Session, Summary, Verdict};
@@ -49,7 +50,7 @@ const SERVICE_LIMIT: Duration = Duration::from_secs(3);
 /// Probes everything and prints a line for each; true when all is well. The configuration has been validated
 /// already.
 pub async fn check(settings: &Settings) -> bool {
-    let Settings { sync, quota, notify, records, servers, .. } = settings;
+    let Settings { sync, quota, records, servers, .. } = settings;
     let mut well = report("configuration", &Ok(humanize::count(servers.len(), "server")));
     well &= probe_all(&with_beginnings(servers, &records.path)).await;
     for apart in servers.iter().filter_map(|server| apart(&sync.root, &server.name)) {
@@ -62,7 +63,7 @@ pub async fn check(settings: &Settings) -> bool {
     well &= report("disk", &in_time(move || probe_disk(&root, &limits)));
     well &= probe_places(settings);
     well &= report("open files", &probe_open_files(settings));
-    well &= report("notify", &probe_notify(notify).await);
+    well &= report("notify", &notify::open(&settings.notify).probe().await);
     let host = process().host_available_memory_bytes;
     well & report("memory", &Ok(format!("{} available", ByteSize(host).display().iec())))
 }
@@ -315,18 +316,4 @@ fn mount_point(path: &Path) -> Option<String> {
     let disks = Disks::new_with_refreshed_list().ok()?;
     let mounts = disks.iter().map(sysinfo::Disk::mount_point).filter(|mount| path.starts_with(mount));
     mounts.max_by_key(|mount| mount.as_os_str().len()).map(|mount| mount.display().to_string())
-}
-
-/// Opens a connection to the notify host, and calls nothing.
-async fn probe_notify(settings: &NotifySettings) -> anyhow::Result<String> {
-    let host = settings.url.host_str().context("the URL has no host")?;
-    let port = settings.url.port_or_known_default().context("the URL has no port")?;
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    let connecting = tokio::net::TcpStream::connect((bare, port));
-    tokio::time::timeout(settings.timeout, connecting)
-        .await
-        .map_err(|_| anyhow::anyhow!("no answer in {}", humanize::duration(settings.timeout)))
-        .and_then(|connected| Ok(connected?))
-        .with_context(|| format!("connecting to {host}:{port}"))?;
-    Ok(format!("{host}:{port} takes connections"))
 }

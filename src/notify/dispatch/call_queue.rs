@@ -55,7 +55,7 @@ impl CallQueue {
         self.tried.clear();
     }
 
-    /// Takes in what the outbox gave, of which `full` says that there may be more new files behind it. Answers those
+    /// Takes in what the outbox gave, of which `full` says that there may be more new files behind it. Returns those
     /// that are to be put off, so that files of a server that fails do not hide those of others.
     pub(super) fn take_in(&mut self, due: Due, full: bool, health: &Health) -> Vec<Notice> {
         self.fresh.extend(due.fresh);
@@ -142,50 +142,50 @@ impl CallQueue {
 
 #[cfg(test)]
 mod tests {
-    use super::super::health::Fault;
     use super::*;
     use crate::base::names::RemotePath;
+    use crate::notify::sink::Fault;
 
     fn notice(server: &str, id: i64, attempts: u32) -> Notice {
         let path = RemotePath::from_text(&format!("/{id}.zip"), encoding_rs::UTF_8).unwrap();
-        Notice { id, server: ServerName::new(server).unwrap(), path, attempts, downloaded_at: 0 }
+        Notice { id, server: ServerName::new(server).unwrap(), path, attempts, downloaded_at: 0, size: 0 }
     }
 
     /// What is called when `allowed` calls may be under way and none ends.
-    fn called(desk: &mut CallQueue, health: &Health, allowed: usize) -> Vec<i64> {
+    fn called(queue: &mut CallQueue, health: &Health, allowed: usize) -> Vec<i64> {
         let mut ids = Vec::new();
-        while let Next::Call(notice) = desk.next(health, allowed, Instant::now()) {
+        while let Next::Call(notice) = queue.next(health, allowed, Instant::now()) {
             ids.push(notice.id);
         }
         ids
     }
 
-    fn desk(fresh: impl IntoIterator<Item = Notice>, tried: impl IntoIterator<Item = Notice>) -> CallQueue {
+    fn queue(fresh: impl IntoIterator<Item = Notice>, tried: impl IntoIterator<Item = Notice>) -> CallQueue {
         let due =
             Due { fresh: fresh.into_iter().collect(), tried: tried.into_iter().collect(), next_at: None };
-        let mut desk = CallQueue::default();
-        assert!(desk.take_in(due, false, &Health::default()).is_empty());
-        desk
+        let mut queue = CallQueue::default();
+        assert!(queue.take_in(due, false, &Health::default()).is_empty());
+        queue
     }
 
     #[test]
     fn new_files_come_first_and_those_that_fail_again_and_again_get_half_of_the_calls() {
         let tried = (10..20).map(|id| notice("a", id, 5));
-        let mut desk = desk([notice("a", 1, 0)], tried);
+        let mut queue = queue([notice("a", 1, 0)], tried);
         let health = Health::default();
-        assert_eq!(called(&mut desk, &health, 4), [1, 10, 11]);
-        desk.take_in(Due { fresh: vec![notice("a", 2, 0)], ..Due::default() }, false, &health);
-        assert_eq!(called(&mut desk, &health, 4), [2]);
+        assert_eq!(called(&mut queue, &health, 4), [1, 10, 11]);
+        queue.take_in(Due { fresh: vec![notice("a", 2, 0)], ..Due::default() }, false, &health);
+        assert_eq!(called(&mut queue, &health, 4), [2]);
     }
 
     #[test]
     fn a_server_whose_files_get_no_answer_leaves_half_of_the_calls_to_others() {
         let mut health = Health::default();
         health.failed(&notice("hangs", 99, 0), Fault::Unanswered, Instant::now());
-        let mut desk = desk((0..50).map(|id| notice("hangs", id, 0)), []);
-        assert_eq!(called(&mut desk, &health, 4).len(), 2);
-        desk.take_in(Due { fresh: vec![notice("good", 77, 0)], ..Due::default() }, false, &health);
-        assert_eq!(called(&mut desk, &health, 4), [77]);
+        let mut queue = queue((0..50).map(|id| notice("hangs", id, 0)), []);
+        assert_eq!(called(&mut queue, &health, 4).len(), 2);
+        queue.take_in(Due { fresh: vec![notice("good", 77, 0)], ..Due::default() }, false, &health);
+        assert_eq!(called(&mut queue, &health, 4), [77]);
     }
 
     #[test]
@@ -197,11 +197,11 @@ mod tests {
         for id in 100..120 {
             health.failed(&notice("bad", id, 0), Fault::Refused, before);
         }
-        let mut desk = desk((0..50).map(|id| notice("bad", id, 0)), []);
-        assert_eq!(called(&mut desk, &health, 4), [49]);
-        desk.ended(49);
+        let mut queue = queue((0..50).map(|id| notice("bad", id, 0)), []);
+        assert_eq!(called(&mut queue, &health, 4), [49]);
+        queue.ended(49);
         health.failed(&notice("bad", 49, 0), Fault::Refused, now);
-        assert!(matches!(desk.next(&health, 4, now), Next::At(at) if at > now));
+        assert!(matches!(queue.next(&health, 4, now), Next::At(at) if at > now));
     }
 
     #[test]
@@ -211,10 +211,10 @@ mod tests {
         for id in 100..120 {
             health.failed(&notice("bad", id, 0), Fault::Refused, Instant::now());
         }
-        let mut desk = CallQueue::default();
+        let mut queue = CallQueue::default();
         let fresh: Vec<_> = (0..40).map(|id| notice(if id == 3 { "good" } else { "bad" }, id, 0)).collect();
-        let put_off = desk.take_in(Due { fresh, ..Due::default() }, true, &health);
-        assert_eq!((put_off.len(), desk.fresh()), (39 - HELD, 1 + HELD));
+        let put_off = queue.take_in(Due { fresh, ..Due::default() }, true, &health);
+        assert_eq!((put_off.len(), queue.fresh()), (39 - HELD, 1 + HELD));
         assert!(put_off.iter().all(|notice| notice.id < 24 && notice.id != 3));
     }
 
@@ -226,12 +226,12 @@ mod tests {
             health.failed(&notice("a", id, 0), Fault::Unanswered, before);
         }
         assert!(health.is_down());
-        let mut desk = desk((0..3).map(|id| notice("a", id, 0)), (10..13).map(|id| notice("a", id, 3)));
+        let mut queue = queue((0..3).map(|id| notice("a", id, 0)), (10..13).map(|id| notice("a", id, 3)));
         let mut order = Vec::new();
         for _ in 0..4 {
-            let ids = called(&mut desk, &health, 4);
+            let ids = called(&mut queue, &health, 4);
             assert_eq!(ids.len(), 1, "a single probe");
-            desk.ended(ids[0]);
+            queue.ended(ids[0]);
             order.extend(ids);
         }
         assert_eq!(order, [2, 10, 1, 11]);

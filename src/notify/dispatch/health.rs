@@ -6,12 +6,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::base::backoff::Backoff;
-use crate::base::facts::Notice;
 use crate::base::names::ServerName;
+use crate::notify::sink::{Fault, Notice};
 
 /// So many failures in a row say that more than a file is in trouble: of calls that came to nothing, or of different
 /// files.
-pub const TROUBLE: u32 = 8;
+const TROUBLE: u32 = 8;
 /// Between two probes of a host that is down.
 const PROBE: Backoff = Backoff { first: Duration::from_millis(500), most: Duration::from_secs(15) };
 /// Between two calls for files of a server that the host refuses, while it takes those of others.
@@ -19,18 +19,9 @@ const ONE_BY_ONE: Backoff = Backoff { first: Duration::from_millis(250), most: D
 /// A server whose files were taken so lately, and none of which failed since, speaks for the host.
 const LATELY: Duration = Duration::from_secs(10 * 60);
 
-/// What a failed call is evidence of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
-    /// No connection, no TLS, or no answer: it tells of the host, whatever file was called for.
-    Unanswered,
-    /// An answer that is not 2xx: it may be for this file alone.
-    Refused,
-}
-
 /// When a call may be begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Turn {
+pub(super) enum Turn {
     /// As soon as a call may be begun at all.
     Free,
     /// In the share of the doubtful ones, and not before this.
@@ -39,7 +30,7 @@ pub enum Turn {
 
 /// What a call changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
+pub(super) enum Change {
     /// Nothing of what is thought of the host.
     None,
     /// The host is down from now on.
@@ -54,7 +45,7 @@ pub enum Change {
 
 /// What is known of the host.
 #[derive(Debug, Default)]
-pub struct Health {
+pub(super) struct Health {
     /// Failures since the last call that was delivered.
     run: Run,
     /// Servers with failures since the last delivery of one of their files.
@@ -88,56 +79,51 @@ struct Standing {
 
 impl Health {
     /// Whether the host is down: it cannot be reached, or it refuses files of different servers and takes none.
-    #[must_use]
-    pub fn is_down(&self) -> bool {
+    pub(super) fn is_down(&self) -> bool {
         self.down
     }
 
     /// Whether the host gives no answer at all.
-    #[must_use]
-    pub fn is_unreachable(&self) -> bool {
+    pub(super) fn is_unreachable(&self) -> bool {
         self.down && self.run.unanswered >= TROUBLE
     }
 
     /// Whether all files of this server fail.
-    #[must_use]
-    pub fn fails(&self, server: &ServerName) -> bool {
+    pub(super) fn fails(&self, server: &ServerName) -> bool {
         self.failing.get(server).is_some_and(|standing| standing.failures >= TROUBLE)
     }
 
     /// Whether nothing failed since the last delivery of each server's files.
-    #[must_use]
-    pub fn is_spotless(&self) -> bool {
+    pub(super) fn is_spotless(&self) -> bool {
         !self.down && self.failing.is_empty()
     }
 
     /// Forgets everything: it may be another host.
-    pub fn forget(&mut self) {
+    pub(super) fn forget(&mut self) {
         *self = Self::default();
     }
 
     /// Whether there is one server alone: what is refused of its files is all that can be known of the host.
-    pub fn set_alone(&mut self, alone: bool) {
+    pub(super) fn set_alone(&mut self, alone: bool) {
         self.alone = alone;
     }
 
     /// When a file that failed `attempts` times may be called for. A new file of a server without failures is called
     /// for at once, also while the host seems to be down: nothing tells more about it.
-    #[must_use]
-    pub fn turn(&self, server: &ServerName, attempts: u32, now: Instant) -> Turn {
+    pub(super) fn turn(&self, server: &ServerName, attempts: u32, now: Instant) -> Turn {
         let standing = self.failing.get(server);
         let trusted = match standing {
             None => true,
             Some(standing) if self.down => {
-                attempts == 0 && standing.last == Fault::Refused && standing.failures < TROUBLE
+                attempts == 0 && standing.last.is_answer() && standing.failures < TROUBLE
             }
-            Some(standing) => standing.last == Fault::Refused && standing.failures < TROUBLE,
+            Some(standing) => standing.last.is_answer() && standing.failures < TROUBLE,
         };
         let probing = self.down && attempts > 0;
         if trusted && attempts < 2 && !probing {
             return Turn::Free;
         }
-        let answers = standing.is_some_and(|standing| standing.last == Fault::Refused);
+        let answers = standing.is_some_and(|standing| standing.last.is_answer());
         // of a host that answers, a file that was never called for may be taken though others are not
         let host_at = self.probe_at.filter(|_| self.down && !(attempts == 0 && answers));
         let server_at = standing.filter(|standing| standing.failures >= TROUBLE).map(|it| it.next_at);
@@ -145,7 +131,7 @@ impl Health {
     }
 
     /// A call was delivered.
-    pub fn delivered(&mut self, server: &ServerName, now: Instant) -> Change {
+    pub(super) fn delivered(&mut self, server: &ServerName, now: Instant) -> Change {
         self.run = Run::default();
         self.taken.insert(server.clone(), now);
         let failed = self.failing.remove(server).is_some_and(|standing| standing.failures >= TROUBLE);
@@ -159,7 +145,7 @@ impl Health {
     }
 
     /// A call failed.
-    pub fn failed(&mut self, notice: &Notice, fault: Fault, now: Instant) -> Change {
+    pub(super) fn failed(&mut self, notice: &Notice, fault: Fault, now: Instant) -> Change {
         let Notice { id, server, .. } = notice;
         self.run.note(*id, server, fault);
         let standing =
@@ -197,7 +183,7 @@ impl Run {
     fn note(&mut self, id: i64, server: &ServerName, fault: Fault) {
         self.unanswered = match fault {
             Fault::Unanswered => self.unanswered.saturating_add(1),
-            Fault::Refused => 0,
+            Fault::Refused | Fault::Overloaded => 0,
         };
         if self.files.len() < TROUBLE as usize {
             self.files.insert(id);
@@ -217,7 +203,7 @@ mod tests {
 
     fn notice(name: &str, id: i64) -> Notice {
         let path = RemotePath::from_text(&format!("/{id}.zip"), encoding_rs::UTF_8).unwrap();
-        Notice { id, server: server(name), path, attempts: 0, downloaded_at: 0 }
+        Notice { id, server: server(name), path, attempts: 0, downloaded_at: 0, size: 0 }
     }
 
     fn fail(health: &mut Health, name: &str, ids: std::ops::Range<i64>, fault: Fault) -> Vec<Change> {

@@ -1,15 +1,15 @@
-//! The URL that announces a file.
+//! The URL that announces a file, and how URLs are shown and called.
 
-use url::Url;
+use ::url::Url;
 
-use crate::base::names::{RemotePath, ServerName};
+/// Characters shown of a URL, and of what an answer says.
+pub(super) const MAX_SHOWN: usize = 200;
 
-/// `{base}?file={percent-encoded /{server}{path}}`. A query that `base` has already is kept in front.
+/// Returns `{base}?file={percent-encoded file}`. A query that `base` has already is kept in front.
 ///
 /// Every byte but letters, digits and `-_.~` is encoded (RFC 3986 section 2.3), the slashes too; names that are
 /// not ASCII by the bytes of their UTF-8.
-#[must_use]
-pub fn announcement(base: &Url, server: &ServerName, path: &RemotePath) -> String {
+pub(super) fn of_file(base: &Url, file: &str) -> String {
     let mut base = base.clone();
     base.set_fragment(None);
     let separator = match base.query() {
@@ -17,8 +17,24 @@ pub fn announcement(base: &Url, server: &ServerName, path: &RemotePath) -> Strin
         Some("") => "",
         Some(_) => "&",
     };
-    let file = format!("/{server}{}", path.text());
-    format!("{base}{separator}file={}", urlencoding::encode(&file))
+    format!("{base}{separator}file={}", urlencoding::encode(file))
+}
+
+/// Returns the host as the header names it: with its port unless that is the scheme's own.
+pub(super) fn host(url: &Url) -> String {
+    let name = url.host_str().unwrap_or_default();
+    url.port().map_or_else(|| name.to_owned(), |port| format!("{name}:{port}"))
+}
+
+/// Returns a URL without what may be secret.
+pub(super) fn shown(url: &Url) -> String {
+    let shown = format!("{}://{}{}", url.scheme(), host(url), url.path());
+    shown.chars().take(MAX_SHOWN).collect()
+}
+
+/// Returns a URL as awc is to see it: TLS is a matter of the line.
+pub(super) fn plain(url: &str) -> String {
+    url.strip_prefix("https://").map_or_else(|| url.to_owned(), |rest| format!("http://{rest}"))
 }
 
 #[cfg(test)]
@@ -26,8 +42,7 @@ mod tests {
     use super::*;
 
     fn announced(base: &str, path: &str) -> String {
-        let path = RemotePath::from_text(path, encoding_rs::UTF_8).unwrap();
-        announcement(&Url::parse(base).unwrap(), &ServerName::new("omc01").unwrap(), &path)
+        of_file(&Url::parse(base).unwrap(), &format!("/omc01{path}"))
     }
 
     #[test]
@@ -46,5 +61,13 @@ mod tests {
     fn a_query_of_the_base_is_kept() {
         assert_eq!(announced("http://h/d?token=x", "/a.zip"), "http://h/d?token=x&file=%2Fomc01%2Fa.zip");
         assert_eq!(announced("http://h/d?#top", "/a.zip"), "http://h/d?file=%2Fomc01%2Fa.zip");
+    }
+
+    #[test]
+    fn a_url_is_shown_without_its_query_and_called_by_its_own_host() {
+        let url = Url::parse("https://mro.web.com:8443/dls.php?token=geheim").unwrap();
+        assert_eq!(shown(&url), "https://mro.web.com:8443/dls.php");
+        assert_eq!(host(&Url::parse("https://mro.web.com:443/").unwrap()), "mro.web.com");
+        assert_eq!(plain("https://h/d?file=https"), "http://h/d?file=https");
     }
 }

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use rusqlite::{Connection, Row, params};
 
-use super::{Due, Notice, Postponed, Records, RecordsError, remote_path, server_name};
+use super::{Due, Notice, Postponed, Records, RecordsError, remote_path, server_name, unsigned};
 use crate::base::names::ServerName;
 
 /// Retries come within 5 minutes. A notice that waits for longer than this waits because the clock was set
@@ -16,13 +16,13 @@ const LONGEST_WAIT_MS: i64 = 10 * 60 * 1000;
 /// above 0: the smaller of id and 0 ties the condition to the row at hand, or SQLite reads all directories into a Bloom
 /// filter before the first row.
 const FRESH: &str = "SELECT d.id, p.server, p.wire, p.text, d.name, d.text, d.attempts,
-        d.downloaded_at
+        d.downloaded_at, d.size
     FROM downloads d INDEXED BY outbox CROSS JOIN directories p ON p.id = d.directory
     WHERE d.evicted_at IS NULL AND d.notified_at IS NULL AND (d.attempts > 0) = 0
         AND instr(?2, '/' || p.server || '/') = min(d.id, 0)
     ORDER BY d.next_attempt_at, d.id LIMIT ?1";
 const TRIED: &str = "SELECT d.id, p.server, p.wire, p.text, d.name, d.text, d.attempts,
-        d.downloaded_at
+        d.downloaded_at, d.size
     FROM downloads d INDEXED BY outbox CROSS JOIN directories p ON p.id = d.directory
     WHERE d.evicted_at IS NULL AND d.notified_at IS NULL AND (d.attempts > 0) = 1
         AND d.next_attempt_at > ?1 AND d.next_attempt_at <= ?2
@@ -172,6 +172,7 @@ fn notice(row: &Row<'_>) -> rusqlite::Result<Notice> {
         path: remote_path(row, 2)?,
         attempts: row.get(6)?,
         downloaded_at: row.get(7)?,
+        size: unsigned(row, 8)?,
     })
 }
 
@@ -200,9 +201,9 @@ mod tests {
         let ids = record_some(&mut records, 2);
         let notices = records.due_notices(100, 9, &[]).unwrap().fresh;
         assert_eq!(notices.len(), 2);
-        let Notice { id, server, path, attempts, downloaded_at } = &notices[1];
+        let Notice { id, server, path, attempts, downloaded_at, size } = &notices[1];
         assert_eq!((*id, server.as_str(), path.text()), (ids[1], "omc01", "/in/2.zip"));
-        assert_eq!((*attempts, *downloaded_at), (0, 2));
+        assert_eq!((*attempts, *downloaded_at, *size), (0, 2, 10));
         drop(records);
         let mut records = place.open();
         assert_eq!(due_ids(&mut records, 100, 9, &[]), ids);
