@@ -25,7 +25,7 @@ forbid() {
 }
 
 # The folders of src, lowest first: each knows those before it alone.
-layers=(base archive config quota records lateness mirror ftp sftp remote notify status collector terminal control web
+layers=(base archive config quota records lateness mirror ftp sftp remote notify terminal status collector control web
   logging actors service commands cli)
 
 imports() {

@@ -23,7 +23,7 @@ use super::operator::{parsed, shown, stopping};
 use super::{Command, Requests};
 use crate::base::blocking;
 use crate::status::ServiceStatus;
-use crate::terminal::progress::{FirstSync, Standing};
+use crate::status::progress_line::{FirstSync, Standing};
 use crate::terminal::text::cut;
 use crate::terminal::{can_move, is_rich, screen, size};
 

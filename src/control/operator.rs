@@ -9,9 +9,10 @@ use chrono::Utc;
 
 use super::{Command, client};
 use crate::status::ServiceStatus;
-use crate::terminal::foot::Foot;
-use crate::terminal::table::{self, Page};
-use crate::terminal::{is_rich, progress, size};
+use crate::status::progress_line;
+use crate::status::table::{self, Page};
+use crate::terminal::status_line::Foot;
+use crate::terminal::{is_rich, size};
 
 /// Between two looks at what a stop waits for; a stop that is done before the first one shows nothing.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -71,7 +72,7 @@ pub fn stopping<T: Send>(
         });
         while waiting.recv_timeout(LOOK_EVERY) == Err(mpsc::RecvTimeoutError::Timeout) {
             if let Some(status) = status() {
-                show(progress::stopping(&status.servers));
+                show(progress_line::stopping(&status.servers));
             }
         }
         stop.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))

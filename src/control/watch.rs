@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use super::{Command, client, operator};
 use crate::base::blocking::{self, Threads, run_blocking};
 use crate::base::names::Printable;
-use crate::terminal::table::{self, Page};
+use crate::status::table::{self, Page};
 use crate::terminal::text::{Look, cut};
 use crate::terminal::{can_move, is_rich, size};
 

@@ -1,10 +1,8 @@
 //! What a person at a terminal gets beyond plain lines: a table that fits, colour, progress, and lines that do not
 //! run into each other. Programs, files and pipes get none of it, nor does anybody who set `NO_COLOR`.
 
-pub mod foot;
-pub mod progress;
 pub mod screen;
-pub mod table;
+pub mod status_line;
 pub mod text;
 
 use std::io::IsTerminal;

@@ -8,13 +8,14 @@ use actix_web::{HttpMessage, HttpRequest, HttpResponse, web};
 use chrono::Utc;
 use serde_json::json;
 
+use super::Parts;
 use super::guard::{Rules, WithToken};
-use super::{Parts, metrics};
 use crate::base::blocking::{Threads, run_blocking};
 use crate::control::Command;
 use crate::lateness::{MAX_MINUTES, Minute};
 use crate::records::{RecordsReader, newest_json};
 use crate::status::ServiceStatus;
+use crate::status::metrics;
 
 /// A keeper that does not answer in this time hangs.
 const ALIVE_LIMIT: Duration = Duration::from_secs(3);

@@ -7,7 +7,6 @@ mod answers;
 mod assets;
 mod clients;
 mod guard;
-pub mod metrics;
 
 use std::future::Future;
 use std::net::{SocketAddr, TcpListener};

@@ -5,8 +5,8 @@ use std::fs;
 use std::path::Path;
 
 use mrosync::lateness::LatenessStatus;
+use mrosync::status::metrics;
 use mrosync::status::{DiskStatus, ServerStatus, ServiceStatus};
-use mrosync::web::metrics;
 
 /// Where the tests of `module` may stand: `connections` here, `ftp::listing` beside its code.
 fn sources(module: &str) -> String {

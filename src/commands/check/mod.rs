@@ -31,8 +31,8 @@ use crate::quota::measure;
 use crate::records::RecordsReader;
 use crate::remote::{Connector, Entry, Kind, Session, Summary, Verdict};
 use crate::service::overview::process;
-use crate::terminal::foot::Foot;
-use crate::terminal::progress;
+use crate::status::progress_line;
+use crate::terminal::status_line::Foot;
 
 /// Ways of listing that a directory is tried in, one after the other.
 const MAX_WAYS: usize = 5;
@@ -80,13 +80,13 @@ async fn probe_all(servers: &[ServerSettings]) -> bool {
     };
     let mut left: Vec<&str> = servers.iter().map(|server| server.name.as_str()).collect();
     let mut well = true;
-    foot.show(&progress::checking(&left, servers.len()));
+    foot.show(&progress_line::checking(&left, servers.len()));
     while let Some((server, outcome)) = answers.next().await {
         left.retain(|name| *name != server.name.as_str());
         foot.clear();
         well &= report(&format!("server {}", server.name), &outcome);
         if !left.is_empty() {
-            foot.show(&progress::checking(&left, servers.len()));
+            foot.show(&progress_line::checking(&left, servers.len()));
         }
     }
     well

@@ -5,10 +5,10 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use chrono::{DateTime, Utc};
 
-use super::text::{Look, cut, width, wrap};
 use crate::base::humanize;
 use crate::base::names::Printable;
 use crate::status::{ServerState, ServerStatus, ServiceStatus};
+use crate::terminal::text::{Look, cut, width, wrap};
 
 /// Between two columns.
 const GAP: usize = 2;

@@ -1,5 +1,9 @@
 //! What `status` shows: counters that each part keeps for itself, so that asking never waits for a part that hangs.
 
+pub mod metrics;
+pub mod progress_line;
+pub mod table;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
