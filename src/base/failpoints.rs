@@ -2,8 +2,9 @@
 //!
 //! `MROSYNC_FAULT=place=kind,place:who=kind*2` names places (the calls of [`here`] and [`hang_here`]), what happens
 //! there, and how often, if not each time: `panic` panics, `block` never lets the thread go on, `hang` lets the one
-//! future wait for ever, `pass` lets it pass. Of several for one place each has its turn once the one before is used
-//! up. Builds without debug assertions, released ones among them, have none of this.
+//! future wait for ever, `refuse` makes a call of the system fail (see [`refuses`]), `pass` lets it pass. Of several for
+//! one place each has its turn once the one before is used up. Builds without debug assertions, released ones among
+//! them, have none of this.
 
 use std::future::Future;
 use std::sync::OnceLock;
@@ -25,7 +26,7 @@ const STAYS: &str = "MROSYNC_STAYS_MS";
 #[track_caller]
 pub fn here(place: &str, who: &str) {
     match wanted(place, who) {
-        None | Some(Kind::Pass) => {}
+        None | Some(Kind::Pass | Kind::Refuse) => {}
         Some(Kind::Panic) => panic!("a fault on purpose at {place}"),
         Some(Kind::Block | Kind::Hang) => block(),
     }
@@ -39,7 +40,7 @@ pub fn here(place: &str, who: &str) {
 #[track_caller]
 pub fn hang_here(place: &str, who: &str) -> impl Future<Output = ()> + use<> {
     let hangs = match wanted(place, who) {
-        None | Some(Kind::Pass) => false,
+        None | Some(Kind::Pass | Kind::Refuse) => false,
         Some(Kind::Panic) => panic!("a fault on purpose at {place}"),
         Some(Kind::Block) => block(),
         Some(Kind::Hang) => true,
@@ -49,6 +50,12 @@ pub fn hang_here(place: &str, who: &str) -> impl Future<Output = ()> + use<> {
             std::future::pending().await
         }
     }
+}
+
+/// Whether a call of the system at `place` is to fail, as on a machine that lacks what it asks for.
+#[must_use]
+pub fn refuses(place: &str, who: &str) -> bool {
+    wanted(place, who) == Some(Kind::Refuse)
 }
 
 /// The limit of silence that a test wants.
@@ -74,6 +81,7 @@ enum Kind {
     Panic,
     Block,
     Hang,
+    Refuse,
     Pass,
 }
 
@@ -112,6 +120,7 @@ fn parse(faults: &str) -> Vec<Fault> {
             "panic" => Kind::Panic,
             "block" => Kind::Block,
             "hang" => Kind::Hang,
+            "refuse" => Kind::Refuse,
             "pass" => Kind::Pass,
             _ => return None,
         };

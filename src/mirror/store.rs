@@ -31,6 +31,7 @@ use super::intent;
 use super::partial::{PartialName, remove, stat};
 use super::syncfs::{WholeSync, beside_each_other};
 use super::tree::{ServerMirror, make_and_open, open_directory};
+use crate::base::failpoints;
 use crate::base::names::{RemoteName, RemotePath};
 use crate::base::watchdog::Pulse;
 
@@ -263,7 +264,7 @@ fn link(
         return rename(staged, home).map(|()| place);
     }
     let partial_name = partial.to_string();
-    match rustix::fs::linkat(mirror.partial(), &partial_name, home, name.text(), AtFlags::empty()) {
+    match hard_link(mirror.partial(), &partial_name, home, name.text()) {
         Ok(()) => Ok(place),
         Err(Errno::EXIST) if is_same_file(mirror, *partial, home.as_fd(), name.text()) => Ok(place),
         // the partial name stays, and says that this content is not on record yet
@@ -272,7 +273,7 @@ fn link(
             remove(mirror, spare).context("replacing")?;
             let spare = spare.to_string();
             let at = mirror.partial();
-            match rustix::fs::linkat(at, &partial_name, at, &spare, AtFlags::empty()) {
+            match hard_link(at, &partial_name, at, &spare) {
                 Ok(()) => rustix::fs::renameat(at, &spare, home, name.text())
                     .map_err(|error| disk(error, "replacing"))?,
                 Err(error) if is_for_want_of_links(error) => rename(staged, home)?,
@@ -298,6 +299,13 @@ fn link(
         }
         Err(error) => Err(disk(error, "linking")),
     }
+}
+
+fn hard_link(from: impl AsFd, name: &str, to: impl AsFd, new_name: &str) -> Result<(), Errno> {
+    if failpoints::refuses("link", "mirror") {
+        return Err(Errno::PERM);
+    }
+    rustix::fs::linkat(from, name, to, new_name, AtFlags::empty())
 }
 
 fn is_regular(home: impl AsFd, name: &str) -> bool {

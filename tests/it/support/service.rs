@@ -127,6 +127,12 @@ impl Service {
         self.child.try_wait().is_ok_and(|status| status.is_none())
     }
 
+    /// Starts it with this environment variable from the next time on.
+    pub fn set_env(&mut self, name: &str, value: &str) {
+        self.forget_env(name);
+        self.environment.push((name.to_owned(), value.to_owned()));
+    }
+
     /// Starts it without this environment variable from the next time on.
     pub fn forget_env(&mut self, name: &str) {
         self.environment.retain(|(other, _)| other != name);
