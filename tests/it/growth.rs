@@ -67,6 +67,25 @@ fn a_file_that_outgrows_its_listing_displaces_no_finished_zip_and_holds_nobody()
     });
 }
 
+#[test]
+fn a_transfer_that_outgrew_its_listing_is_cut_for_the_files_of_others() {
+    let (good, liar, notify) = (ScriptedServer::start(), ScriptedServer::start(), NotifyStub::start());
+    (0..2).for_each(|n| good.put(format!("/{n}.zip"), File::new(zip(n, MIB as usize))));
+    let service = run(two(&good, Server::scripted("liar", &liar), &notify, "8MiB"));
+    recorded(&service, 2);
+    // it is far from its end, and sends nothing for now
+    liar.rule(Rule::on("RETR").stall(5 * MIB));
+    liar.put("/0.zip", File::repeating(&b"more and more "[..], 60 * MIB).showing(5000));
+    let received = |service: &Service| service.partial().values().sum::<u64>();
+    service.wait_for(SOON, "it takes much of the room", |service| received(service) == 5 * MIB);
+    (2..5).for_each(|n| good.put(format!("/{n}.zip"), File::new(zip(n, MIB as usize))));
+    recorded(&service, 5);
+    assert_eq!((evicted(&service), service.status()["disk"]["held"].as_bool()), (0, Some(false)));
+    service.wait_line(Stream::Stderr, SOON, "it says why", |line| {
+        line.contains("/0.zip: cut to make room for other files: the server sends more than the 5000 bytes")
+    });
+}
+
 /// Waits until `count` files of the server wait with these words.
 #[track_caller]
 fn wait_with(service: &Service, words: &str, count: usize) {

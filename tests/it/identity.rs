@@ -118,7 +118,8 @@ fn a_mirror_that_is_not_mounted_holds_everything_and_all_goes_on_once_it_is_back
     assert_eq!((said(&service, " ERROR "), said(&service, "everything goes on")), (1, 1));
     service.restart();
     ready(&service);
-    assert!(holds(&service).is_empty(), "the marker is known");
+    assert!(holds(&service).is_empty());
+    says(&service.mrosync(&["check"], &[]), 0, "is the right one");
 }
 
 #[test]
@@ -137,6 +138,7 @@ fn a_mirror_that_vanishes_while_the_service_runs_is_noticed_and_nothing_is_made_
     eventually(SOON, "some time goes by", || begun.elapsed() > Duration::from_secs(4));
     assert!(status() <= scans + 1 && entries(&service.root()) == 0);
     assert_eq!((count(&service, "evicted_at"), ftp.count("RETR")), (0, 3));
+    assert_eq!(said(&service, " ERROR "), 1, "once, and not at each look");
     mount(&disk, &service.root());
     recorded(&service, 5, 5);
     assert_eq!(service.mirrored().len(), 5);
@@ -219,6 +221,7 @@ fn a_mirror_that_was_restored_is_adopted_by_its_number_beside_a_service_and_with
         says(&adopt(&service, &["--confirm", "3"]), 2, "that is not the number, which is 1");
         assert_eq!(count(&service, "evicted_at"), 0);
         says(&adopt(&service, &["--confirm", "1"]), 0, "1 count as evicted, 0 as present again");
+        assert_eq!(count(&service, "evicted_at"), 1, "at once, and not when the files are looked at next");
         if !beside {
             service.restart();
         }

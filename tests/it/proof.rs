@@ -44,7 +44,8 @@ fn room_that_was_reserved_and_middles_that_come_last_are_never_taken_for_the_fil
         ssh.put(&format!("/{n}.zip"), half.clone());
     }
     let setup = one(&ftp).server(ssh.server("omc02")).notify(&notify.url());
-    let service = setup.started().run();
+    // nor when they stay as they are for long
+    let service = setup.env("MROSYNC_STAYS_MS", "0").started().run();
     ready(&service);
     let tried = |service: &Service| {
         let tries = |server: &str| service.server_status(server)["incomplete_files"].as_u64();

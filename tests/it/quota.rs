@@ -229,11 +229,8 @@ fn a_service_that_is_killed_amid_evictions_goes_on_with_the_next_start() {
     service.wait_for(SOON, "all are there", |service| service.records().len() == 100);
     announced(&service);
     ftp.put("/large.zip", File::new(zip(999, 800_000)));
-    let left = std::cell::Cell::new(100);
-    service.wait_for(SOON, "some are deleted, and no more for now", |service| {
-        let before = left.replace(service.mirrored().len());
-        before < 100 && before == left.get()
-    });
+    let deleted = |line: &str| line.contains("evicted to keep the disk below its limit");
+    service.wait_line(Stream::Stderr, SOON, "some are deleted, and are to be marked", deleted);
     service.forget_env("MROSYNC_FAULT");
     service.restart();
     ready(&service);
