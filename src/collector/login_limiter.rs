@@ -1,15 +1,14 @@
 //! How many connections a server gets, and when the next login may begin. Knows nothing of sockets: it is told what
 //! happened, and what time it is.
 //!
-//! Three numbers bound each other: the configured ceiling, what the server grants, and what is fastest
-//! ([`super::fastest`]). A refused login puts the grant at what is held; after a while one more login is tried, and
-//! each that succeeds raises it by one. A refusal lengthens the wait, so that a server is never pressed.
+//! Two numbers bound each other: the configured ceiling, and what the server grants. A refused login puts the grant at
+//! what is held; after a while one more login is tried, and each that succeeds raises it by one. A refusal lengthens the
+//! wait, so that a server is never pressed.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::concurrency_tuner::{Fastest, Sample};
 use crate::base::backoff::Backoff;
 
 /// Between the beginnings of two logins. Firewalls ban addresses that log in too fast; four logins of a cold start
@@ -53,7 +52,6 @@ pub(super) struct Budget {
     /// No login begins before.
     next_login: Option<Instant>,
     after_password: Backoff,
-    fastest: Fastest,
 }
 
 impl Budget {
@@ -68,7 +66,6 @@ impl Budget {
             failed_logins: 0,
             next_login: None,
             after_password: after_password(interval),
-            fastest: Fastest::default(),
         }
     }
 
@@ -80,8 +77,7 @@ impl Budget {
     /// How many connections to use now: one at least, and one more than granted where that is due.
     pub(super) fn lanes(&self, now: Instant) -> usize {
         let probe = usize::from(self.probe_at.is_some_and(|at| at <= now));
-        let most = (self.granted + probe).clamp(1, self.ceiling);
-        self.fastest.number(now, most)
+        (self.granted + probe).clamp(1, self.ceiling)
     }
 
     /// When [`Self::lanes`] may grow by itself.
@@ -132,14 +128,6 @@ impl Budget {
         let at = self.probe_at.map_or(at, |before| before.max(at));
         self.probe_at = Some(at);
         at - now
-    }
-
-    /// Takes what was done until `sample.at` into account for the fastest number; true when [`Self::lanes`] changed.
-    pub(super) fn observe(&mut self, sample: Sample) -> bool {
-        let most = self.granted.clamp(1, self.ceiling);
-        let before = self.fastest.number(sample.at, most);
-        self.fastest.observe(sample, most);
-        self.fastest.number(sample.at, most) != before
     }
 }
 

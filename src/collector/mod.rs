@@ -12,7 +12,6 @@
 mod admission;
 pub mod collect;
 mod complaints;
-mod concurrency_tuner;
 pub mod fetch;
 pub mod fetch_file;
 pub mod list_all;

@@ -279,13 +279,6 @@ impl Jobs {
         state.files.len() as u64 + state.unfetched
     }
 
-    /// Whether anything waits for a connection.
-    #[must_use]
-    pub fn are_waiting(&self) -> bool {
-        let state = self.state.borrow();
-        !state.files.is_empty() || !state.directories.is_empty()
-    }
-
     /// Whether there were more new files than fit, so that the next scan should follow at once.
     #[must_use]
     pub fn overflowed(&self) -> bool {

@@ -11,7 +11,6 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, sleep_until};
 
-use super::concurrency_tuner::Sample;
 use super::fetch_file::obtain;
 use super::list_directory::explore;
 use super::login_limiter::Refusal;
@@ -23,17 +22,12 @@ use crate::base::names::RemotePath;
 use crate::base::watchdog;
 use crate::remote::{Blame, RemoteError, Session};
 
-/// What a job weighs beside its bytes, for the rate of work: so many bytes come in the time that its commands take.
-const JOB_BYTES: u64 = 64 * 1024;
-
 /// The state that all lanes of a scan share.
 pub(super) struct Lanes {
     /// Lanes there are.
     running: Cell<usize>,
     /// Sessions in use or being made.
     sessions: Cell<usize>,
-    /// Jobs done.
-    jobs: Cell<u64>,
     /// One login at a time while the last one of this scan has not succeeded: a refused password is tried once a
     /// scan, not four times.
     login: Semaphore,
@@ -51,7 +45,6 @@ impl Default for Lanes {
         Self {
             running: Cell::default(),
             sessions: Cell::default(),
-            jobs: Cell::default(),
             login: Semaphore::new(1),
             password_holds: Cell::default(),
             password_is_right: Cell::default(),
@@ -141,7 +134,6 @@ impl Scan<'_> {
             self.jobs.finished(listed);
             drop(under_way);
             self.update_progress();
-            self.observe();
             if !go_on {
                 break;
             }
@@ -294,18 +286,5 @@ impl Scan<'_> {
 
     fn count_session(&self, change: isize) {
         self.lanes.sessions.set(self.lanes.sessions.get().saturating_add_signed(change));
-    }
-
-    /// Tells the budget what was done so far.
-    fn observe(&self) {
-        self.lanes.jobs.set(self.lanes.jobs.get() + 1);
-        let work = self.lanes.jobs.get() * JOB_BYTES + self.server.connector.received();
-        let (lanes, busy) = (self.lanes.running.get(), self.jobs.are_waiting());
-        let sample = Sample { at: Instant::now(), work, lanes, busy };
-        if self.server.budget.borrow_mut().observe(sample) {
-            let number = self.server.lanes(sample.at);
-            log::debug!("server={} works with {number} connections now", self.server.settings.name);
-            self.lanes.changed.notify_one();
-        }
     }
 }

@@ -193,7 +193,7 @@ pub struct IncompleteFile {
 pub struct ConnectionStatus {
     /// Held now, at work or idle between two scans.
     pub in_use: u64,
-    /// How many are used at most: as configured, or fewer where the server grants fewer or fewer are faster.
+    /// How many are used at most: as configured, or fewer where the server grants fewer.
     pub granted: u64,
 }
 
