@@ -15,7 +15,7 @@ const OURS: [&str; 5] = ["connection", "content-length", "host", "te", "transfer
 
 /// The headers with a value that can be sent; none after a fault.
 pub(super) fn read_headers(
-    section: &mut Section,
+    section: &mut Section<'_>,
     (environment, warnings): (&Environment, &mut Vec<String>),
 ) -> Vec<(String, Password)> {
     let headers = section.read("headers", |value| {

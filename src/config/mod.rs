@@ -1,7 +1,7 @@
 //! The configuration: what an operator writes, checked and ready to use.
 //!
-//! Three stages: files and variables are merged key by key (`sources`), every key is read and every fault
-//! collected (`validate`), and the rest of the program sees [`Settings`] only.
+//! Three stages: files and variables are merged key by key (`sources`), every key is read as its row in [`keys`] says
+//! and every fault collected (`validate`), and the rest of the program sees [`Settings`] only.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -16,7 +16,11 @@ use url::Url;
 
 use crate::base::names::{RemotePath, ServerName};
 
+mod certificates;
+#[cfg(test)]
+mod fixtures;
 mod headers;
+pub mod keys;
 mod known_hosts;
 mod network;
 mod reader;

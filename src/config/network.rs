@@ -1,5 +1,5 @@
 //! Reads how a server is reached: who opens data connections, through which proxy, with which versions of TLS, at which
-//! times and how fast. Keys of `[defaults]`, each of which a server may say for itself.
+//! times and how fast.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -45,23 +45,6 @@ pub struct NetworkSettings {
     pub tls_max: TlsVersion,
     /// Through which the server is reached.
     pub proxy: Option<Proxy>,
-}
-
-impl Default for NetworkSettings {
-    fn default() -> Self {
-        Self {
-            mode: TransferMode::Passive,
-            active_ports: None,
-            active_address: None,
-            passive: PassiveCommand::Auto,
-            windows: Windows::default(),
-            max_rate: None,
-            fleet_max_rate: None,
-            tls_min: TlsVersion::Tls12,
-            tls_max: TlsVersion::Tls13,
-            proxy: None,
-        }
-    }
 }
 
 /// Who opens the data connections.
@@ -118,41 +101,37 @@ impl fmt::Display for Proxy {
 }
 
 impl NetworkSettings {
-    /// What `section` says, and `self` where it says nothing.
-    pub(super) fn overridden_by(&self, section: &mut Section) -> Self {
+    pub(super) fn read(section: &mut Section<'_>) -> Option<Self> {
+        let mode = section.read("mode", values::word);
+        let active_ports = section.read("active_ports", ports);
+        let active_address = section.read("active_address", address);
+        let passive = section.read("passive", values::word);
+        let windows = section.read("windows", windows);
+        let max_rate = section.read("max_rate", rate);
+        let tls_min = section.read("tls_min", values::word);
+        let tls_max = section.read("tls_max", values::word);
+        let proxy = section.read("proxy", proxy);
         let network = Self {
-            mode: section.read("mode", values::word).unwrap_or(self.mode),
-            active_ports: section.read("active_ports", ports).or_else(|| self.active_ports.clone()),
-            active_address: section.read("active_address", address).or(self.active_address),
-            passive: section.read("passive", values::word).unwrap_or(self.passive),
-            windows: section.read("windows", windows).unwrap_or_else(|| self.windows.clone()),
-            max_rate: section.read("max_rate", rate).unwrap_or(self.max_rate),
-            fleet_max_rate: self.fleet_max_rate,
-            tls_min: section.read("tls_min", values::word).unwrap_or(self.tls_min),
-            tls_max: section.read("tls_max", values::word).unwrap_or(self.tls_max),
-            proxy: section.read("proxy", proxy).unwrap_or_else(|| self.proxy.clone()),
+            mode: mode?,
+            active_ports,
+            active_address,
+            passive: passive?,
+            windows: windows?,
+            max_rate: max_rate?,
+            fleet_max_rate: None,
+            tls_min: tls_min?,
+            tls_max: tls_max?,
+            proxy: proxy?,
         };
-        // told where it first comes about, and once
-        let faults = [
-            (
-                Self::is_active_through_a_proxy as fn(&Self) -> bool,
-                "mode",
-                "must be \"passive\" where there is a proxy: SOCKS5 servers hardly ever listen for others",
-            ),
-            (|network: &Self| network.tls_min > network.tls_max, "tls_max", "must not be below tls_min"),
-        ];
-        for (is_wrong, key, fault) in faults {
-            if is_wrong(&network) && !is_wrong(self) {
-                section.fault(key, fault);
-            }
+        if network.is_active_through_a_proxy() {
+            let fault =
+                "must be \"passive\" where there is a proxy: SOCKS5 servers hardly ever listen for others";
+            section.conflict("mode", fault);
         }
-        network
-    }
-
-    /// Without what is about data connections and TLS, which SFTP has none of.
-    pub(super) fn for_sftp(&self) -> Self {
-        let Self { windows, max_rate, fleet_max_rate, proxy, .. } = self.clone();
-        Self { windows, max_rate, fleet_max_rate, proxy, ..Self::default() }
+        if network.tls_min > network.tls_max {
+            section.conflict("tls_max", "must not be below tls_min");
+        }
+        Some(network)
     }
 
     fn is_active_through_a_proxy(&self) -> bool {
@@ -260,29 +239,30 @@ fn login(url: &Url) -> Result<Option<(String, Password)>, String> {
 }
 
 #[cfg(test)]
+impl Default for NetworkSettings {
+    fn default() -> Self {
+        Self {
+            mode: TransferMode::Passive,
+            active_ports: None,
+            active_address: None,
+            passive: PassiveCommand::Auto,
+            windows: Windows::default(),
+            max_rate: None,
+            fleet_max_rate: None,
+            tls_min: TlsVersion::Tls12,
+            tls_max: TlsVersion::Tls13,
+            proxy: None,
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{ServerSettings, load_from};
-    use std::fs;
-
-    const NAMED: &str = "[[servers]]\nname = 'omc01'\nhost = 'h'\n";
-
-    fn load(toml: &str) -> Result<Vec<ServerSettings>, Vec<String>> {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("a.toml");
-        fs::write(&path, toml).unwrap();
-        let origin = format!(" (in {})", path.display());
-        load_from(&[path], &Default::default())
-            .map(|loaded| loaded.settings.servers)
-            .map_err(|faults| faults.faults().iter().map(|fault| fault.replace(&origin, "")).collect())
-    }
+    use crate::config::fixtures::{SERVER, faults, load, server};
 
     fn network(keys: &str) -> NetworkSettings {
-        load(&format!("{NAMED}{keys}\n")).unwrap().remove(0).network
-    }
-
-    fn faults(keys: &str) -> Vec<String> {
-        load(&format!("{NAMED}{keys}\n")).expect_err(keys)
+        server(keys).network
     }
 
     #[test]
@@ -297,7 +277,7 @@ mod tests {
         let keys = "mode = 'active'\nactive_ports = '50000-50100'\nactive_address = '203.0.113.7'\n\
                     passive = 'epsv'\nwindows = ['22:00-06:00']\nmax_rate = '10MB/s'\n\
                     tls_min = '1.2'\ntls_max = '1.2'\n";
-        let from_defaults = load(&format!("[defaults]\n{keys}{NAMED}")).unwrap().remove(0).network;
+        let from_defaults = load(&format!("[defaults]\n{keys}{SERVER}")).unwrap().remove(0).network;
         let network = network(keys);
         assert_eq!(from_defaults, network);
         assert_eq!((network.mode, network.active_ports), (TransferMode::Active, Some(50_000..=50_100)));
@@ -311,17 +291,17 @@ mod tests {
     fn a_server_takes_back_what_the_defaults_say() {
         let defaults = "[defaults]\nproxy = 'socks5://p'\nmax_rate = '1MB'\nwindows = ['22:00-06:00']\n";
         let keys = "proxy = 'off'\nmax_rate = '0'\nwindows = []\nmode = 'active'\n";
-        let servers = load(&format!("{defaults}{NAMED}{keys}")).unwrap();
+        let servers = load(&format!("{defaults}{SERVER}{keys}")).unwrap();
         let expected = NetworkSettings { mode: TransferMode::Active, ..NetworkSettings::default() };
         assert_eq!(servers[0].network, expected);
     }
 
     #[test]
     fn the_fleets_limit_reaches_every_server() {
-        let servers = load(&format!("[sync]\nmax_rate = '2MiB/s'\n{NAMED}max_rate = '1MiB'\n")).unwrap();
+        let servers = load(&format!("[sync]\nmax_rate = '2MiB/s'\n{SERVER}max_rate = '1MiB'\n")).unwrap();
         let NetworkSettings { max_rate, fleet_max_rate, .. } = servers[0].network;
         assert_eq!((max_rate, fleet_max_rate), (Some(1 << 20), Some(2 << 20)));
-        let faults = load(&format!("[sync]\nmax_rate = 'fast'\n{NAMED}")).unwrap_err();
+        let faults = load(&format!("[sync]\nmax_rate = 'fast'\n{SERVER}")).unwrap_err();
         assert!(faults.len() == 1 && faults[0].starts_with("sync.max_rate: must be 0"), "{faults:?}");
     }
 
@@ -360,11 +340,11 @@ mod tests {
     #[test]
     fn values_that_do_not_fit_each_other_are_told_where_they_meet_and_once() {
         let both = "mode = 'active'\nproxy = 'socks5://h'\n";
-        let two = format!("[defaults]\n{both}{NAMED}[[servers]]\nname = 'b'\nhost = 'h'\n");
+        let two = format!("[defaults]\n{both}{SERVER}[[servers]]\nname = 'b'\nhost = 'h'\n");
         let faults = load(&two).unwrap_err();
         assert!(faults.len() == 1 && faults[0].starts_with("defaults.mode: "), "{faults:?}");
         let faults =
-            load(&format!("[defaults]\nmode = 'active'\n{NAMED}proxy = 'socks5://h'\n")).unwrap_err();
+            load(&format!("[defaults]\nmode = 'active'\n{SERVER}proxy = 'socks5://h'\n")).unwrap_err();
         assert!(faults.len() == 1 && faults[0].starts_with("servers[0] (omc01).mode: "), "{faults:?}");
     }
 

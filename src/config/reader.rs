@@ -1,13 +1,19 @@
-//! Takes a merged table apart key by key and collects what is wrong with it, for `validate` and `servers`.
+//! Reads a merged table key by key, as the rows of `keys` say, and collects what is wrong with it.
 //!
 //! A fault never stops the reading: the caller goes on with a stand-in value, and the settings are thrown away
 //! at the end if there was any. Values are shown in faults by the value readers that know them to be harmless,
 //! never here. Runs on the main thread, before anything else is started.
 
+use std::any::Any;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
+use std::time::Duration;
 
 use config::{Map, Value, ValueKind};
 
+use super::keys::{self, Fallback, Key, Kind, Place, ProtocolName};
+use super::sources::Environment;
+use super::values;
 use crate::base::names::Printable;
 
 /// A TOML table as the `config` crate keeps it.
@@ -62,20 +68,60 @@ pub(super) struct Unknown<'a> {
     pub(super) known: &'a [&'static str],
 }
 
-/// One table while it is read: every key asked for is taken out, so that what stays is unknown.
-#[derive(Debug)]
-pub(super) struct Section {
+/// What reading needs and leaves behind beside the settings.
+pub(super) struct ReadContext<'a> {
+    /// Where variables that hold secrets are looked up.
+    pub(super) environment: &'a Environment,
+    pub(super) faults: &'a mut ConfigFaults,
+    pub(super) warnings: &'a mut Vec<String>,
+}
+
+/// What `[defaults]` said, as it was read, for each server that does not say it itself.
+#[derive(Default)]
+pub(super) struct Inherited {
+    values: HashMap<&'static str, Box<dyn Any>>,
+    /// Keys whose values do not fit others, which was told.
+    conflicts: BTreeSet<&'static str>,
+}
+
+/// One table while it is read. A key that has no row in `keys` is unknown.
+pub(super) struct Section<'a> {
     /// How faults name the table: `sync`, `servers[2] (omc03)`.
     label: String,
+    /// Whose rows apply.
+    places: Vec<Place>,
     table: Table,
-    known: Vec<&'static str>,
+    read: BTreeSet<&'static str>,
+    inherited: Option<&'a Inherited>,
+    protocol: Option<ProtocolName>,
+    to_inherit: Inherited,
     faults: ConfigFaults,
 }
 
-impl Section {
-    /// A table to be read; `label` begins each of its faults.
-    pub(super) fn new(label: impl Into<String>, table: Table) -> Self {
-        Self { label: label.into(), table, known: Vec::new(), faults: ConfigFaults::default() }
+impl Section<'static> {
+    /// The table of a place, or what is written in it.
+    pub(super) fn new(place: Place, table: Table) -> Self {
+        Self::over(None, place.name().to_owned(), vec![place], table)
+    }
+}
+
+impl<'a> Section<'a> {
+    /// The table of a server, which faults call `label`, over what `[defaults]` said.
+    pub(super) fn of_server(label: String, table: Table, defaults: &'a Inherited) -> Self {
+        Self::over(Some(defaults), label, vec![Place::Servers, Place::Defaults], table)
+    }
+
+    fn over(inherited: Option<&'a Inherited>, label: String, places: Vec<Place>, table: Table) -> Self {
+        Self {
+            label,
+            places,
+            table,
+            read: BTreeSet::new(),
+            inherited,
+            protocol: None,
+            to_inherit: Inherited::default(),
+            faults: ConfigFaults::default(),
+        }
     }
 
     /// How faults name the table.
@@ -83,41 +129,73 @@ impl Section {
         &self.label
     }
 
-    /// Whether `key` is in the table and was not read yet.
+    /// Whether `key` is in the table itself.
     pub(super) fn holds(&self, key: &str) -> bool {
         self.table.contains_key(key)
     }
 
-    /// Takes `value` where `key` is left out.
-    pub(super) fn set_default(&mut self, key: &str, value: &str) {
-        self.table.entry(key.to_owned()).or_insert_with(|| Value::new(None, value));
-    }
-
-    /// The value of `key` as `read` understands it; `None` where it is left out, or a fault was recorded.
-    pub(super) fn read<T>(
+    /// The value of `key` as `read` understands it: the table's own, else the one inherited, else the default. A fault
+    /// of the own one is recorded, and a required one that is missing is a fault.
+    pub(super) fn read<T: Clone + 'static>(
         &mut self,
         key: &'static str,
-        read: impl FnOnce(&Value) -> Result<T, String>,
+        mut read: impl FnMut(&Value) -> Result<T, String>,
     ) -> Option<T> {
-        self.known.push(key);
-        let value = self.table.remove(key)?;
-        match read(&value) {
-            Ok(read) => Some(read),
-            Err(fault) => {
-                self.fault(key, &format!("{fault}{}", shown_origin(&value)));
-                None
+        self.read_by_kind(key, |value, _| read(value))
+    }
+
+    /// A time, in the range of the row.
+    pub(super) fn duration(&mut self, key: &'static str) -> Option<Duration> {
+        self.read_by_kind(key, |value, kind| values::duration(value, &kind.times()))
+    }
+
+    /// A whole number, in the range of the row.
+    pub(super) fn whole(&mut self, key: &'static str) -> Option<u16> {
+        self.read_by_kind(key, |value, kind| values::whole(value, &kind.wholes()))
+    }
+
+    /// [`Section::read`] with what the row says of values.
+    pub(super) fn read_by_kind<T: Clone + 'static>(
+        &mut self,
+        name: &'static str,
+        mut read: impl FnMut(&Value, &Kind) -> Result<T, String>,
+    ) -> Option<T> {
+        let key = self.key(name)?;
+        self.read.insert(name);
+        match self
+            .table
+            .get(name)
+            .map(|value| read(value, &key.kind).map_err(|fault| (fault, shown_origin(value))))
+        {
+            Some(Ok(value)) => {
+                // of a server nobody inherits
+                if self.inherited.is_none() {
+                    self.to_inherit.values.insert(name, Box::new(value.clone()));
+                }
+                return Some(value);
+            }
+            Some(Err((fault, origin))) => self.fault(name, &format!("{fault}{origin}")),
+            None if key.default == Fallback::Required => self.fault(name, "is missing"),
+            None => {}
+        }
+        self.inherited_value(key).or_else(|| read(&key.default.value()?, &key.kind).ok())
+    }
+
+    fn inherited_value<T: Clone + 'static>(&self, key: &Key) -> Option<T> {
+        if self.protocol.is_some_and(|protocol| !key.is_for(protocol)) {
+            return None;
+        }
+        self.inherited?.values.get(key.name)?.downcast_ref::<T>().cloned()
+    }
+
+    /// Refuses the own keys that are for another protocol than this one, and inherits none of them.
+    pub(super) fn speak(&mut self, protocol: ProtocolName) {
+        self.protocol = Some(protocol);
+        for key in self.rows().filter(|key| !key.is_for(protocol)) {
+            if self.table.remove(key.name).is_some() {
+                self.fault(key.name, &format!("has no meaning with protocol = \"{}\"", protocol.as_str()));
             }
         }
-    }
-
-    /// The value of `key`, which stays to be read.
-    pub(super) fn peek(&self, key: &str) -> Option<&Value> {
-        self.table.get(key)
-    }
-
-    /// Takes `key` out unread; whether it was there.
-    pub(super) fn discard(&mut self, key: &str) -> bool {
-        self.table.remove(key).is_some()
     }
 
     /// Records a fault of `key`.
@@ -125,10 +203,22 @@ impl Section {
         self.faults.push(&format!("{}.{key}", self.label), fault);
     }
 
-    /// Ends the reading: hands over the faults, and one for each key that nothing asked for.
-    pub(super) fn finish(mut self, faults: &mut ConfigFaults) {
-        for (name, value) in sorted(&self.table) {
-            let unknown = Unknown { what: "key", name, value, known: &self.known };
+    /// Records that the value of `key` does not fit another, unless that was inherited as it is and told there.
+    pub(super) fn conflict(&mut self, key: &'static str, fault: &str) {
+        self.to_inherit.conflicts.insert(key);
+        if self.inherited.is_none_or(|inherited| !inherited.conflicts.contains(key)) {
+            self.fault(key, fault);
+        }
+    }
+
+    /// Ends the reading: hands over the faults, and one for each key that has no row, or that nothing asked for.
+    pub(super) fn finish(mut self, faults: &mut ConfigFaults) -> Inherited {
+        let is_of_use = |key: &&Key| self.protocol.is_none_or(|protocol| key.is_for(protocol));
+        let known: Vec<_> = self.rows().filter(is_of_use).map(|key| key.name).collect();
+        for (name, value) in
+            sorted(&self.table).into_iter().filter(|(name, _)| !self.read.contains(name.as_str()))
+        {
+            let unknown = Unknown { what: "key", name, value, known: &known };
             self.faults.push_unknown(&format!("{}.{name}", self.label), &unknown);
         }
         for fault in self.faults.faults {
@@ -136,6 +226,15 @@ impl Section {
                 faults.faults.push(fault);
             }
         }
+        self.to_inherit
+    }
+
+    fn key(&self, name: &str) -> Option<&'static Key> {
+        self.places.iter().find_map(|place| keys::find(*place, name))
+    }
+
+    fn rows(&self) -> impl Iterator<Item = &'static Key> + use<> {
+        self.places.clone().into_iter().flat_map(Place::keys)
     }
 }
 
@@ -158,28 +257,10 @@ fn shown_origin(value: &Value) -> String {
 
 /// The name of `known` that differs least from `name`, if by little; the first of several.
 fn nearest(name: &str, known: &[&'static str]) -> Option<&'static str> {
-    let near = known.iter().map(|candidate| (edits(name, candidate), *candidate));
+    let near = known.iter().map(|candidate| (strsim::levenshtein(name, candidate), *candidate));
     // as many edits as letters would turn anything into anything
     let near = near.filter(|(edits, candidate)| *edits <= NEAR_EDITS && *edits < candidate.len());
     near.min_by_key(|(edits, _)| *edits).map(|(_, candidate)| candidate)
-}
-
-/// The Levenshtein distance: insertions, removals and replacements of characters that turn `a` into `b`.
-fn edits(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
-    for (above, from) in a.chars().enumerate() {
-        let mut diagonal = above;
-        let mut left = above + 1;
-        let mut next = vec![left];
-        for (to, up) in b.chars().zip(row.iter().skip(1)) {
-            let replaced = diagonal + usize::from(from != to);
-            left = replaced.min(up + 1).min(left + 1);
-            diagonal = *up;
-            next.push(left);
-        }
-        row = next;
-    }
-    row.last().copied().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -192,19 +273,6 @@ mod tests {
     }
 
     #[test]
-    fn edits_are_counted() {
-        for (a, b, count) in [
-            ("", "abc", 3),
-            ("abc", "", 3),
-            ("port", "port", 0),
-            ("prot", "port", 2),
-            ("kitten", "sitting", 3),
-        ] {
-            assert_eq!(edits(a, b), count, "{a} {b}");
-        }
-    }
-
-    #[test]
     fn only_a_near_miss_is_offered() {
         assert_eq!(nearest("pasword", &["password", "user"]), Some("password"));
         assert_eq!(nearest("intervall", &["root", "interval"]), Some("interval"));
@@ -214,8 +282,9 @@ mod tests {
 
     #[test]
     fn a_key_that_nothing_asked_for_is_a_fault_with_its_origin() {
-        let mut section = Section::new("sync", table(&[("rot", "/x"), ("zzz", "1"), ("interval", "60s")]));
-        assert_eq!(section.read("root", |_| Ok(())), None);
+        let mut section =
+            Section::new(Place::Sync, table(&[("rot", "/x"), ("zzz", "1"), ("interval", "60s")]));
+        assert_eq!(section.read("root", |_| Ok(())), Some(()));
         assert_eq!(section.read("interval", |_| Ok(1)), Some(1));
         let mut faults = ConfigFaults::default();
         section.finish(&mut faults);
@@ -232,7 +301,7 @@ mod tests {
     fn a_refused_value_is_a_fault_with_its_key_and_origin_and_once() {
         let mut faults = ConfigFaults::default();
         for _ in 0..2 {
-            let mut section = Section::new("sync", table(&[("interval", "x")]));
+            let mut section = Section::new(Place::Sync, table(&[("interval", "x")]));
             assert_eq!(section.read::<()>("interval", |_| Err("is\nno duration".to_owned())), None);
             section.finish(&mut faults);
         }

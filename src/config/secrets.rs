@@ -7,10 +7,11 @@ use std::path::Path;
 
 use super::Password;
 use super::reader::Section;
-use super::servers::ANONYMOUS;
 use super::sources::{Environment, open_to_others, read_text};
 use super::values;
 
+/// The user of public servers (RFC 1635).
+const ANONYMOUS: &str = "anonymous";
 /// What a server without a password is sent: public servers ask for something like an address (RFC 1635).
 const ANONYMOUS_PASSWORD: &str = "mrosync@";
 
@@ -30,7 +31,7 @@ pub(super) enum Secret {
 
 /// The password, from whichever key gives it; after a fault, or where there is none, a stand-in.
 pub(super) fn read_password(
-    section: &mut Section,
+    section: &mut Section<'_>,
     user: Option<&str>,
     environment: &Environment,
     warnings: &mut Vec<String>,
@@ -53,7 +54,7 @@ pub(super) fn read_password(
 ///
 /// Faults show neither the file nor the variable: a password written under the wrong key would be in them.
 pub(super) fn read_secret(
-    section: &mut Section,
+    section: &mut Section<'_>,
     keys: [&'static str; 3],
     environment: &Environment,
     warnings: &mut Vec<String>,
@@ -115,33 +116,16 @@ fn usable_secret(secret: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Loaded, load_from};
+    use crate::config::fixtures::{SERVER, faults, load_with, server};
     use std::ffi::OsString;
     use std::fs;
     use std::os::unix::ffi::OsStringExt;
     use std::os::unix::fs::PermissionsExt;
     use tempfile::TempDir;
 
-    const NAMED: &str = "[[servers]]\nname = 'omc01'\nhost = 'h'\n";
-
-    fn load(toml: &str, environment: &Environment) -> Result<Loaded, Vec<String>> {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("a.toml");
-        fs::write(&path, toml).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-        let origin = format!(" (in {})", path.display());
-        load_from(&[path], environment)
-            .map_err(|faults| faults.faults().iter().map(|fault| fault.replace(&origin, "")).collect())
-    }
-
     /// The password of the only server, with these keys beside name and host.
     fn secret(keys: &str) -> String {
-        let loaded = load(&format!("{NAMED}{keys}\n"), &Environment::new()).unwrap();
-        loaded.settings.servers[0].password.reveal().to_owned()
-    }
-
-    fn faults(keys: &str) -> Vec<String> {
-        load(&format!("{NAMED}{keys}\n"), &Environment::new()).unwrap_err()
+        server(keys).password.reveal().to_owned()
     }
 
     fn secret_file(content: &[u8]) -> (TempDir, String) {
@@ -158,7 +142,7 @@ mod tests {
         assert_eq!(secret("password = ' ge heim '"), " ge heim ");
         assert_eq!(secret("password = ''"), "");
         let environment = Environment::from([("PW".into(), "007".into())]);
-        let loaded = load(&format!("{NAMED}password_env = 'PW'\n"), &environment).unwrap();
+        let loaded = load_with(&format!("{SERVER}password_env = 'PW'\n"), &environment).unwrap();
         assert_eq!(loaded.settings.servers[0].password.reveal(), "007");
     }
 
@@ -185,7 +169,7 @@ mod tests {
             let faults = faults(&key);
             assert_eq!(faults, ["servers[0] (omc01).password_file: must not hold a line break or NUL"]);
             let environment = Environment::from([("PW".into(), content.into())]);
-            let faults = load(&format!("{NAMED}password_env = 'PW'\n"), &environment).unwrap_err();
+            let faults = load_with(&format!("{SERVER}password_env = 'PW'\n"), &environment).unwrap_err();
             assert_eq!(faults, ["servers[0] (omc01).password_env: must not hold a line break or NUL"]);
         }
         let faults = faults("password = \"geheim\\r\\nDELE x\"");
@@ -218,7 +202,7 @@ mod tests {
             ("password_env = 'EMPTY'", "password_env: holds nothing"),
             ("password_env = 'LATIN'", "password_env: the variable is not UTF-8"),
         ] {
-            let faults = load(&format!("{NAMED}{key}\n"), &environment).unwrap_err();
+            let faults = load_with(&format!("{SERVER}{key}\n"), &environment).unwrap_err();
             assert_eq!(faults.len(), 1, "{faults:?}");
             assert!(faults[0].starts_with(&format!("servers[0] (omc01).{fault}")), "{faults:?}");
             assert!(!faults[0].contains("geheim"), "{faults:?}");
@@ -243,7 +227,8 @@ mod tests {
 
     #[test]
     fn a_user_without_a_password_is_warned_of() {
-        let warnings = |keys: &str| load(&format!("{NAMED}{keys}\n"), &Environment::new()).unwrap().warnings;
+        let warnings =
+            |keys: &str| load_with(&format!("{SERVER}{keys}\n"), &Environment::new()).unwrap().warnings;
         let warned = warnings("user = 'mro'");
         assert!(warned.len() == 1 && warned[0].starts_with("servers[0] (omc01).password: "), "{warned:?}");
         for silent in ["", "user = 'anonymous'", "user = 'mro'\npassword = ''"] {
@@ -255,10 +240,10 @@ mod tests {
     fn a_password_file_that_others_can_read_is_warned_of_once() {
         let (directory, key) = secret_file(b"geheim\n");
         let path = directory.path().join("secret");
-        let toml = format!("{NAMED}{key}\n[[servers]]\nname = 'b'\nhost = 'h'\n{key}\n");
-        assert_eq!(load(&toml, &Environment::new()).unwrap().warnings, [""; 0]);
+        let toml = format!("{SERVER}{key}\n[[servers]]\nname = 'b'\nhost = 'h'\n{key}\n");
+        assert_eq!(load_with(&toml, &Environment::new()).unwrap().warnings, [""; 0]);
         fs::set_permissions(&path, fs::Permissions::from_mode(0o604)).unwrap();
-        let warnings = load(&toml, &Environment::new()).unwrap().warnings;
+        let warnings = load_with(&toml, &Environment::new()).unwrap().warnings;
         assert_eq!(warnings.len(), 1, "{warnings:?}");
         assert!(
             warnings[0].starts_with(&path.display().to_string()) && warnings[0].contains("0604"),

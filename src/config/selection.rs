@@ -1,5 +1,7 @@
 //! Which of a server's zips are wanted, and which of them first.
 
+use super::reader::Section;
+use super::values;
 use crate::base::facts::{FileFacts, Modified, TimeSource};
 use crate::base::globs::Globs;
 use crate::base::names::RemotePath;
@@ -34,6 +36,18 @@ pub struct Selection {
 }
 
 impl Selection {
+    pub(super) fn read(section: &mut Section<'_>) -> Option<Self> {
+        let since = section.read("since", values::since);
+        let include = section.read("include", values::globs);
+        let exclude = section.read("exclude", values::globs);
+        Some(Self {
+            since: since.flatten(),
+            from_now: since == Some(None),
+            include: include?,
+            exclude: exclude?,
+        })
+    }
+
     /// Whether the zip at the path that `path` puts together is wanted. One whose time is not known is not too old.
     #[must_use]
     pub fn wants(&self, facts: &FileFacts, path: impl FnOnce() -> RemotePath) -> bool {

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use config::{Config, ConfigError, FileFormat, Format, Source, Value, ValueKind};
 
 use super::DEFAULT_FILE;
+use super::keys::{self, Key, Place, Secrecy};
 use super::reader::{ConfigFaults, Table};
 use super::values::FROM_ENVIRONMENT;
 
@@ -143,7 +144,7 @@ fn read_layer(path: &Path, merged: &mut Merged) -> Result<Layer, String> {
         }
         plain
     });
-    if holds_password(&table) {
+    if holds_secret(&table) {
         merged.warnings.extend(open_to_others(path, &metadata));
     }
     Ok(Layer(table))
@@ -172,29 +173,35 @@ fn toml_fault(error: &(dyn Error + Send + Sync + 'static)) -> String {
     }
 }
 
-/// Whether the file has a secret in it: a server's password, or one for its proxy or for the notify host.
-fn holds_password(table: &Table) -> bool {
-    let section = |name: &str| match table.get(name).map(|section| &section.kind) {
-        Some(ValueKind::Table(section)) => Some(section),
-        _ => None,
+/// Whether the file has a secret in it, by the rows of its keys.
+fn holds_secret(table: &Table) -> bool {
+    let is_secret =
+        |key: &Key, table: &Table| match (key.secrecy, table.get(key.name).map(|value| &value.kind)) {
+            (Secrecy::Secret, Some(_)) => true,
+            (Secrecy::InUrl, Some(ValueKind::String(url))) => url.contains('@'),
+            _ => false,
+        };
+    keys::all().any(|key| tables_of(key.place, table).into_iter().any(|table| is_secret(key, table)))
+}
+
+/// The tables of a file in which keys of that place may stand.
+fn tables_of(place: Place, table: &Table) -> Vec<&Table> {
+    let inner = |name: &str| match table.get(name).map(|value| &value.kind) {
+        Some(ValueKind::Table(table)) => vec![table],
+        Some(ValueKind::Array(list)) => list
+            .iter()
+            .filter_map(|value| match &value.kind {
+                ValueKind::Table(table) => Some(table),
+                _ => None,
+            })
+            .collect(),
+        _ => Vec::new(),
     };
-    let in_proxy = |table: &Table| match table.get("proxy").map(|proxy| &proxy.kind) {
-        Some(ValueKind::String(proxy)) => proxy.contains('@'),
-        _ => false,
-    };
-    let in_headers = section("notify").is_some_and(|notify| notify.contains_key("headers"));
-    if in_headers || section("defaults").is_some_and(in_proxy) {
-        return true;
+    let mut tables = inner(place.name());
+    if place == Place::Defaults {
+        tables.extend(inner(Place::Servers.name()));
     }
-    let Some(ValueKind::Array(servers)) = table.get("servers").map(|servers| &servers.kind) else {
-        return false;
-    };
-    servers.iter().any(|server| match &server.kind {
-        ValueKind::Table(server) => {
-            ["password", "passphrase"].iter().any(|key| server.contains_key(*key)) || in_proxy(server)
-        }
-        _ => false,
-    })
+    tables
 }
 
 /// `MROSYNC_SYNC__ROOT=/data` as `sync.root = "/data"`. Values stay strings: a name like `007` is not a number.

@@ -3,7 +3,7 @@
 //! Runs on the main thread; reads the key files that the keys name. Nothing here ever shows a secret.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -11,9 +11,8 @@ use config::{Value, ValueKind};
 use russh::keys::ssh_key::Fingerprint;
 use russh::keys::{Algorithm, Error, HashAlg, PrivateKey, PublicKey, decode_secret_key};
 
-use super::reader::Section;
+use super::reader::{ReadContext, Section};
 use super::secrets::{Secret, read_secret};
-use super::servers::ReadContext;
 use super::sources::{open_to_others, read_text};
 use super::values;
 use super::{HostKey, LoginKey, SftpSettings};
@@ -21,65 +20,35 @@ use super::{HostKey, LoginKey, SftpSettings};
 /// Largest private key file in bytes.
 const MAX_KEY_BYTES: u64 = 64 << 10;
 
-/// Keys that mean nothing to a server that speaks SFTP. They may stand in `[defaults]`, for the others.
-const FOR_FTP: [&str; 9] = [
-    "tls",
-    "tls_ca_file",
-    "listing",
-    "mode",
-    "active_ports",
-    "active_address",
-    "passive",
-    "tls_min",
-    "tls_max",
-];
-/// Keys that mean nothing to one that speaks FTP.
-const FOR_SFTP: [&str; 7] = [
-    "host_key",
-    "known_hosts_file",
-    "old_algorithms",
-    "private_key_file",
-    "passphrase",
-    "passphrase_file",
-    "passphrase_env",
-];
-
-/// Refuses the keys of a server that its protocol has no use for.
-pub(super) fn refuse_foreign_keys(section: &mut Section, is_sftp: bool) {
-    let (foreign, protocol) = if is_sftp { (&FOR_FTP[..], "sftp") } else { (&FOR_SFTP[..], "ftp") };
-    for key in foreign {
-        if section.discard(key) {
-            section.fault(key, &format!("has no meaning with protocol = \"{protocol}\""));
-        }
-    }
-}
-
-/// What `section` says of SSH, completed by `shared`. `password` is whether one is given.
+/// What a server says of SSH. `sends_password` is whether it has a password.
 pub(super) fn read_ssh(
-    section: &mut Section,
-    shared: SftpSettings,
+    section: &mut Section<'_>,
     sends_password: bool,
     context: &mut ReadContext<'_>,
-) -> SftpSettings {
-    let has_own_file = section.holds("known_hosts_file");
+) -> Option<SftpSettings> {
     let host_keys = section.read("host_key", host_keys).unwrap_or_default();
-    let known_hosts_file = section.read("known_hosts_file", values::path).or(shared.known_hosts_file);
-    let old_algorithms = section.read("old_algorithms", values::flag).unwrap_or(shared.old_algorithms);
+    let (known_hosts_file, old_algorithms) = read_shared_ssh(section);
     if let Some(path) = &known_hosts_file
         && let Err(error) = std::fs::File::open(path)
     {
         let fault = format!("cannot read {}: {error}", path.display());
-        if has_own_file {
+        if section.holds("known_hosts_file") {
             section.fault("known_hosts_file", &fault);
         } else {
             context.faults.push("defaults.known_hosts_file", &fault);
         }
     }
     let private_key = read_private_key(section, context);
-    SftpSettings { host_keys, known_hosts_file, old_algorithms, private_key, sends_password }
+    let old_algorithms = old_algorithms?;
+    Some(SftpSettings { host_keys, known_hosts_file, old_algorithms, private_key, sends_password })
 }
 
-fn read_private_key(section: &mut Section, context: &mut ReadContext<'_>) -> Option<LoginKey> {
+/// `known_hosts_file` and `old_algorithms`, which may stand in `[defaults]` too.
+pub(super) fn read_shared_ssh(section: &mut Section<'_>) -> (Option<PathBuf>, Option<bool>) {
+    (section.read("known_hosts_file", values::path), section.read("old_algorithms", values::flag))
+}
+
+fn read_private_key(section: &mut Section<'_>, context: &mut ReadContext<'_>) -> Option<LoginKey> {
     let given = section.holds("private_key_file");
     let path = section.read("private_key_file", values::path);
     let keys = ["passphrase", "passphrase_file", "passphrase_env"];
@@ -170,45 +139,30 @@ impl fmt::Debug for LoginKey {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Loaded, Protocol, ServerSettings, load_from};
+    use crate::config::fixtures::{SERVER, faults, load, load_with};
+    use crate::config::{Protocol, ServerSettings};
     use std::fs;
-    use std::os::unix::fs::PermissionsExt;
 
-    const NAMED: &str = "[[servers]]\nname = 'omc01'\nhost = 'h'\n";
     const WHOLE: &str = "protocol = 'sftp'\nuser = 'mro'\npassword = 'x'\ndirectories = ['/mr']\n";
     const FINGERPRINT: &str = "SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
     const PUBLIC: &str =
         "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti foo@bar.com";
 
-    fn load(toml: &str) -> Result<Loaded, Vec<String>> {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("a.toml");
-        fs::write(&path, toml).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-        let origin = format!(" (in {})", path.display());
-        load_from(&[path], &Default::default())
-            .map_err(|faults| faults.faults().iter().map(|fault| fault.replace(&origin, "")).collect())
-    }
-
     fn server(toml: &str) -> (ServerSettings, SftpSettings) {
-        let server = load(toml).unwrap().settings.servers.remove(0);
+        let server = load(toml).unwrap().remove(0);
         let Protocol::Sftp(sftp) = server.protocol.clone() else { panic!("{server:?}") };
         (server, *sftp)
     }
 
-    fn faults(keys: &str) -> Vec<String> {
-        load(&format!("{NAMED}{keys}")).unwrap_err()
-    }
-
     #[test]
     fn sftp_has_its_port_and_asks_for_user_directories_and_something_to_log_in_with() {
-        let (server, sftp) = server(&format!("{NAMED}{WHOLE}"));
+        let (server, sftp) = server(&format!("{SERVER}{WHOLE}"));
         assert_eq!((server.port, server.password.reveal(), sftp.sends_password), (22, "x", true));
         assert_eq!((sftp.host_keys, sftp.old_algorithms, sftp.private_key.is_some()), (vec![], false, false));
         let faults = faults("protocol = 'sftp'\n");
         let keys: Vec<_> = faults.iter().map(|fault| fault.split_once(": ").unwrap().0).collect();
         assert_eq!(keys, ["user", "password", "directories"].map(|key| format!("servers[0] (omc01).{key}")));
-        assert!(load(&format!("{NAMED}{WHOLE}")).unwrap().warnings.is_empty());
+        assert!(load_with(&format!("{SERVER}{WHOLE}"), &Default::default()).unwrap().warnings.is_empty());
     }
 
     #[test]
@@ -242,12 +196,12 @@ mod tests {
     fn defaults_hold_for_servers_of_their_protocol() {
         let defaults = "[defaults]\nprotocol = 'sftp'\ntls = 'explicit'\ntls_ca_file = '/nonexistent'\n\
                         old_algorithms = true\n";
-        let (_, sftp) = server(&format!("{defaults}{NAMED}{}", WHOLE.replace("protocol = 'sftp'\n", "")));
+        let (_, sftp) = server(&format!("{defaults}{SERVER}{}", WHOLE.replace("protocol = 'sftp'\n", "")));
         assert!(sftp.old_algorithms);
         let own = "protocol = 'ftp'\ntls = 'off'\n";
-        let loaded = load(&format!("{defaults}{NAMED}{own}")).unwrap();
-        assert!(matches!(loaded.settings.servers[0].protocol, Protocol::Ftp));
-        assert_eq!(loaded.settings.servers[0].port, 21);
+        let servers = load(&format!("{defaults}{SERVER}{own}")).unwrap();
+        assert!(matches!(servers[0].protocol, Protocol::Ftp));
+        assert_eq!(servers[0].port, 21);
     }
 
     #[test]
@@ -256,8 +210,8 @@ mod tests {
         let for_ftp = "mode = 'active'\nactive_ports = '50000-50100'\nactive_address = '203.0.113.7'\n\
                        passive = 'epsv'\ntls = 'explicit'\ntls_max = '1.2'\nlisting = 'mlsd'\n";
         let own = "proxy = 'socks5://p'\n";
-        let (plain, _) = server(&format!("[defaults]\n{for_both}{NAMED}{WHOLE}{own}"));
-        let (server, _) = server(&format!("[defaults]\n{for_both}{for_ftp}{NAMED}{WHOLE}{own}"));
+        let (plain, _) = server(&format!("[defaults]\n{for_both}{SERVER}{WHOLE}{own}"));
+        let (server, _) = server(&format!("[defaults]\n{for_both}{for_ftp}{SERVER}{WHOLE}{own}"));
         assert_eq!(server, plain);
         assert_eq!(server.network.max_rate, Some(1_000_000));
         let words = server.network.describe(server.tls);
@@ -266,7 +220,7 @@ mod tests {
 
     #[test]
     fn host_keys_are_fingerprints_or_public_keys_one_or_several() {
-        let keys = |value: &str| server(&format!("{NAMED}{WHOLE}host_key = {value}\n")).1.host_keys;
+        let keys = |value: &str| server(&format!("{SERVER}{WHOLE}host_key = {value}\n")).1.host_keys;
         assert_eq!(keys(&format!("'{FINGERPRINT}'"))[0].fingerprint.to_string(), FINGERPRINT);
         let both = keys(&format!("['{FINGERPRINT}', '{PUBLIC}']"));
         let kinds: Vec<_> = both.into_iter().map(|key| key.kind).collect();
@@ -286,7 +240,7 @@ mod tests {
         assert!(
             found[0].starts_with("servers[0] (omc01).known_hosts_file: cannot read /nonexistent/known: ")
         );
-        let found = load(&format!("[defaults]\n{file}{NAMED}{WHOLE}")).unwrap_err();
+        let found = load(&format!("[defaults]\n{file}{SERVER}{WHOLE}")).unwrap_err();
         assert!(found.len() == 1 && found[0].starts_with("defaults.known_hosts_file: "), "{found:?}");
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("key");

@@ -1,18 +1,16 @@
 //! Turns the merged table into [`Settings`], or into the list of everything that is wrong with it.
 //!
-//! Keys, defaults and their meaning are those of the shipped `config/mrosync.toml`. Runs on the main thread.
+//! Runs on the main thread.
 
-use std::ops::RangeInclusive;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use config::{Value, ValueKind};
-use log::LevelFilter;
 
 use super::headers::read_headers;
+use super::keys::{Kind, Place};
 use super::network::rate;
-use super::reader::{ConfigFaults, Section, Table, Unknown, sorted};
-use super::servers::{ReadContext, Shared, read_servers};
+use super::reader::{ConfigFaults, ReadContext, Section, Table, Unknown, sorted};
+use super::servers::{read_defaults, read_servers};
 use super::sources::{Environment, Merged};
 use super::values;
 use super::web::read_web;
@@ -22,41 +20,16 @@ use super::{
 };
 use super::{Loaded, Settings};
 
-/// The sections of a configuration, in their order.
-const SECTIONS: [&str; 9] =
-    ["sync", "quota", "notify", "records", "control", "log", "web", "defaults", "servers"];
-
-/// The requirement's address.
-const NOTIFY_URL: &str = "http://mro.web.com/dls.php";
-
-const INTERVAL: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_hours(7 * 24);
-const NOTIFY_TIMEOUT: RangeInclusive<Duration> = Duration::from_nanos(1)..=Duration::from_hours(1);
-const NOTIFY_CONCURRENCY: RangeInclusive<u16> = 1..=256;
-
 /// Reads every key, and gives either settings without a fault or all faults.
 pub(super) fn validate(merged: Merged, environment: &Environment) -> Result<Loaded, ConfigFaults> {
     let Merged { mut table, mut faults, mut warnings, complete } = merged;
-    let (sync, fleet_max_rate) = read_sync(&mut table, &mut faults);
-    let quota = read_quota(&mut table, &mut faults);
-    let secrets = (environment, &mut warnings);
-    let notify = read_notify(take_section(&mut table, "notify", &mut faults), &mut faults, secrets);
-    let records = read_records(&mut table, &mut faults);
-    let control = read_control(&mut table, &mut faults);
-    let log = read_log(&mut table, &mut faults);
-    let web = read_web(take_section(&mut table, "web", &mut faults), &mut faults, &mut warnings);
-    let mut defaults = read_defaults(&mut table, &mut faults);
-    defaults.network.fleet_max_rate = fleet_max_rate;
-    let list = take_servers(&mut table, complete, &mut faults);
-    let mut context = ReadContext { environment, faults: &mut faults, warnings: &mut warnings };
-    let servers = read_servers(list, &defaults, &mut context);
-    for (name, value) in sorted(&table) {
-        faults.push_unknown(name, &Unknown { what: "section", name, value, known: &SECTIONS });
-    }
-    match notify {
-        Some(notify) if faults.faults().is_empty() => {
-            let settings = Settings { sync, quota, notify, records, control, log, web, servers };
-            Ok(Loaded { settings, warnings })
-        }
+    let settings = read(
+        &mut table,
+        complete,
+        &mut ReadContext { environment, faults: &mut faults, warnings: &mut warnings },
+    );
+    match settings {
+        Some(settings) if faults.faults().is_empty() => Ok(Loaded { settings, warnings }),
         _ => Err(faults),
     }
 }
@@ -65,97 +38,104 @@ pub(super) fn validate(merged: Merged, environment: &Environment) -> Result<Load
 pub(super) fn control_socket(merged: Merged) -> Option<PathBuf> {
     let Merged { mut table, complete, .. } = merged;
     let mut faults = ConfigFaults::default();
-    let control = read_control(&mut table, &mut faults);
+    let control = read_control(&mut table, &mut faults)?;
     (complete && faults.faults().is_empty()).then_some(control.socket)
 }
 
-/// And the bandwidth that all servers share.
-fn read_sync(table: &mut Table, faults: &mut ConfigFaults) -> (SyncSettings, Option<u64>) {
-    let mut section = take_section(table, "sync", faults);
-    let root = section.read("root", values::path);
-    let interval = section.read("interval", |value| values::duration(value, &INTERVAL));
-    let quiet_directories = section.read("quiet_directories", |value| values::duration(value, &INTERVAL));
-    let max_rate = section.read("max_rate", rate).flatten();
-    section.finish(faults);
-    let sync = SyncSettings {
-        quiet_directories,
-        root: root.unwrap_or_else(|| PathBuf::from("/sync")),
-        interval: interval.unwrap_or(Duration::from_mins(1)),
-    };
-    (sync, max_rate)
-}
-
-fn read_quota(table: &mut Table, faults: &mut ConfigFaults) -> QuotaSettings {
-    let mut section = take_section(table, "quota", faults);
-    let max_used_percent = section.read("max_used_percent", values::percent);
-    let max_bytes = section.read("max_bytes", values::bytes);
-    section.finish(faults);
-    QuotaSettings { max_used_percent: max_used_percent.unwrap_or(60.0), max_bytes }
-}
-
-/// `None` after a fault of the URL, which has no stand-in.
-fn read_notify(
-    mut section: Section,
-    faults: &mut ConfigFaults,
-    secrets: (&Environment, &mut Vec<String>),
-) -> Option<NotifySettings> {
-    section.set_default("url", NOTIFY_URL);
-    let url = section.read("url", values::http_url);
-    let timeout = section.read("timeout", |value| values::duration(value, &NOTIFY_TIMEOUT));
-    let concurrency = section.read("concurrency", read_concurrency);
-    let method = section.read("method", values::word);
-    let headers = read_headers(&mut section, secrets);
-    section.finish(faults);
-    Some(NotifySettings {
-        url: url?,
-        method: method.unwrap_or_default(),
-        headers,
-        timeout: timeout.unwrap_or(Duration::from_secs(10)),
-        concurrency: concurrency.unwrap_or_default(),
+/// `None` only after a fault.
+fn read(table: &mut Table, complete: bool, context: &mut ReadContext<'_>) -> Option<Settings> {
+    let sync = read_sync(table, context.faults);
+    let quota = read_quota(table, context.faults);
+    let notify = read_notify(table, context);
+    let records = read_records(table, context.faults);
+    let control = read_control(table, context.faults);
+    let log = read_log(table, context.faults);
+    let web = read_web(take_section(table, Place::Web, context.faults), context.faults, context.warnings);
+    let defaults = read_defaults(take_section(table, Place::Defaults, context.faults), context.faults);
+    let list = take_servers(table, complete, context.faults);
+    let mut servers = read_servers(list, &defaults, context);
+    for (name, value) in sorted(table) {
+        let known = Place::ALL.map(Place::name);
+        context.faults.push_unknown(name, &Unknown { what: "section", name, value, known: &known });
+    }
+    let (sync, fleet_max_rate) = sync?;
+    servers.iter_mut().for_each(|server| server.network.fleet_max_rate = fleet_max_rate);
+    Some(Settings {
+        sync,
+        quota: quota?,
+        notify: notify?,
+        records: records?,
+        control: control?,
+        log: log?,
+        web,
+        servers,
     })
 }
 
-fn read_concurrency(value: &Value) -> Result<NotifyConcurrency, String> {
+/// And the bandwidth that all servers share.
+fn read_sync(table: &mut Table, faults: &mut ConfigFaults) -> Option<(SyncSettings, Option<u64>)> {
+    let mut section = take_section(table, Place::Sync, faults);
+    let root = section.read("root", values::path);
+    let interval = section.duration("interval");
+    let quiet_directories = section.duration("quiet_directories");
+    let max_rate = section.read("max_rate", rate);
+    section.finish(faults);
+    Some((SyncSettings { root: root?, interval: interval?, quiet_directories }, max_rate?))
+}
+
+fn read_quota(table: &mut Table, faults: &mut ConfigFaults) -> Option<QuotaSettings> {
+    let mut section = take_section(table, Place::Quota, faults);
+    let max_used_percent = section.read("max_used_percent", values::percent);
+    let max_bytes = section.read("max_bytes", values::bytes);
+    section.finish(faults);
+    Some(QuotaSettings { max_used_percent: max_used_percent?, max_bytes })
+}
+
+fn read_notify(table: &mut Table, context: &mut ReadContext<'_>) -> Option<NotifySettings> {
+    let mut section = take_section(table, Place::Notify, context.faults);
+    let url = section.read("url", values::http_url);
+    let timeout = section.duration("timeout");
+    let concurrency = section.read_by_kind("concurrency", concurrency);
+    let method = section.read("method", values::word);
+    let headers = read_headers(&mut section, (context.environment, context.warnings));
+    section.finish(context.faults);
+    Some(NotifySettings { url: url?, method: method?, headers, timeout: timeout?, concurrency: concurrency? })
+}
+
+fn concurrency(value: &Value, kind: &Kind) -> Result<NotifyConcurrency, String> {
     if values::word::<String>(value).is_ok_and(|word| word == "auto") {
         return Ok(NotifyConcurrency::Auto);
     }
-    let number =
-        values::whole(value, &NOTIFY_CONCURRENCY).map_err(|fault| format!("{fault}, or \"auto\""))?;
+    let number = values::whole(value, &kind.wholes()).map_err(|fault| format!("{fault}, or \"auto\""))?;
     Ok(NotifyConcurrency::AtMost(usize::from(number)))
 }
 
-fn read_records(table: &mut Table, faults: &mut ConfigFaults) -> RecordsSettings {
-    let mut section = take_section(table, "records", faults);
+fn read_records(table: &mut Table, faults: &mut ConfigFaults) -> Option<RecordsSettings> {
+    let mut section = take_section(table, Place::Records, faults);
     let path = section.read("path", values::path);
     section.finish(faults);
-    RecordsSettings { path: path.unwrap_or_else(|| PathBuf::from("/var/lib/mrosync/records.db")) }
+    Some(RecordsSettings { path: path? })
 }
 
-fn read_control(table: &mut Table, faults: &mut ConfigFaults) -> ControlSettings {
-    let mut section = take_section(table, "control", faults);
+fn read_control(table: &mut Table, faults: &mut ConfigFaults) -> Option<ControlSettings> {
+    let mut section = take_section(table, Place::Control, faults);
     let socket = section.read("socket", values::socket_path);
     section.finish(faults);
-    ControlSettings { socket: socket.unwrap_or_else(|| PathBuf::from("/run/mrosync/control.sock")) }
+    Some(ControlSettings { socket: socket? })
 }
 
-fn read_log(table: &mut Table, faults: &mut ConfigFaults) -> LogSettings {
-    let mut section = take_section(table, "log", faults);
+fn read_log(table: &mut Table, faults: &mut ConfigFaults) -> Option<LogSettings> {
+    let mut section = take_section(table, Place::Log, faults);
     let level = section.read("level", values::level);
     let file = section.read("file", values::path);
     let format = section.read("format", values::word);
     section.finish(faults);
-    LogSettings { level: level.unwrap_or(LevelFilter::Info), file, format: format.unwrap_or_default() }
-}
-
-fn read_defaults(table: &mut Table, faults: &mut ConfigFaults) -> Shared {
-    let mut section = take_section(table, "defaults", faults);
-    let defaults = Shared::default().overridden_by(&mut section).with_sftp(&mut section);
-    section.finish(faults);
-    defaults
+    Some(LogSettings { level: level?, file, format: format? })
 }
 
 /// Takes a section out of the whole; one that is left out is an empty one.
-fn take_section(table: &mut Table, name: &'static str, faults: &mut ConfigFaults) -> Section {
+fn take_section(table: &mut Table, place: Place, faults: &mut ConfigFaults) -> Section<'static> {
+    let name = place.name();
     let entries = match table.remove(name).map(|value| value.kind) {
         Some(ValueKind::Table(entries)) => entries,
         Some(_) => {
@@ -164,7 +144,7 @@ fn take_section(table: &mut Table, name: &'static str, faults: &mut ConfigFaults
         }
         None => Table::new(),
     };
-    Section::new(name, entries)
+    Section::new(place, entries)
 }
 
 /// Takes the list of servers out of the whole. Where a file is missing nobody knows whether it has some.
@@ -182,28 +162,25 @@ fn take_servers(table: &mut Table, complete: bool, faults: &mut ConfigFaults) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
+
+    use log::LevelFilter;
+
+    use crate::config::fixtures::{self, SERVER};
     use crate::config::load_from;
     use std::fs;
 
-    /// The smallest list of servers, for tests of other sections.
-    const SERVERS: &str = "[[servers]]\nname = 'omc01'\nhost = '10.0.0.1'\n";
-
     fn load_with(toml: &str, variables: &[(&str, &str)]) -> Result<Loaded, Vec<String>> {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("a.toml");
-        fs::write(&path, toml).unwrap();
         let environment = variables.iter().map(|(name, value)| (name.into(), value.into())).collect();
-        let origin = format!(" (in {})", path.display());
-        load_from(&[path], &environment)
-            .map_err(|faults| faults.faults().iter().map(|fault| fault.replace(&origin, "")).collect())
+        fixtures::load_with(toml, &environment)
     }
 
     fn settings(toml: &str) -> Settings {
-        load_with(&format!("{toml}\n{SERVERS}"), &[]).unwrap().settings
+        load_with(&format!("{toml}\n{SERVER}"), &[]).unwrap().settings
     }
 
     fn faults(toml: &str) -> Vec<String> {
-        load_with(&format!("{toml}\n{SERVERS}"), &[]).unwrap_err()
+        load_with(&format!("{toml}\n{SERVER}"), &[]).unwrap_err()
     }
 
     #[test]
@@ -312,7 +289,7 @@ mod tests {
     fn a_fault_names_the_file_that_it_is_in() {
         let directory = tempfile::tempdir().unwrap();
         let files = ["a.toml", "b.toml"].map(|name| directory.path().join(name));
-        fs::write(&files[0], format!("[sync]\nroot = 1\ninterval = '1s'\n{SERVERS}")).unwrap();
+        fs::write(&files[0], format!("[sync]\nroot = 1\ninterval = '1s'\n{SERVER}")).unwrap();
         fs::write(&files[1], "[sync]\ninterval = 1\n").unwrap();
         let faults = load_from(&files, &Environment::new()).unwrap_err();
         let ends: Vec<String> = files.iter().map(|file| format!("(in {})", file.display())).collect();
@@ -364,7 +341,7 @@ mod tests {
             ("MROSYNC_SYNC__INTERVAL", "5s"),
             ("MROSYNC_SYNC__ROOT", "007"),
         ];
-        let settings = load_with(SERVERS, &variables).unwrap().settings;
+        let settings = load_with(SERVER, &variables).unwrap().settings;
         assert_eq!(settings.servers[0].connections, 2);
         assert_eq!((settings.quota.max_used_percent, settings.quota.max_bytes), (70.5, Some(1000)));
         assert_eq!((settings.sync.interval, settings.sync.root), (Duration::from_secs(5), "007".into()));
@@ -437,22 +414,5 @@ mod tests {
         let mut left_out = load_with(servers, &[]).unwrap().settings;
         left_out.log.file.clone_from(&said.log.file);
         assert_eq!(format!("{said:#?}"), format!("{left_out:#?}"));
-    }
-
-    #[test]
-    fn the_shipped_configuration_shows_every_key() {
-        // a key in a comment counts: it is an example of one that has no default
-        let shown: Vec<&str> = include_str!("../../config/mrosync.toml")
-            .lines()
-            .filter_map(|line| line.trim_start_matches(['#', ' ']).split_once(" = ").map(|(key, _)| key))
-            .collect();
-        for key in "root interval quiet_directories max_used_percent max_bytes url timeout concurrency path socket level format file \
-                    connections tls tls_ca_file encoding listing verify name host port user password \
-                    password_file password_env directories max_rate method headers mode active_ports \
-                    active_address passive windows tls_min tls_max proxy"
-            .split_whitespace()
-        {
-            assert!(shown.contains(&key), "{key} is not shown");
-        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use config::Value;
+use config::{Value, ValueKind};
 
 use super::reader::{ConfigFaults, Section};
 use super::secrets::password_of_file;
@@ -13,7 +13,7 @@ const FEWEST_CHARACTERS: usize = 16;
 
 /// `None` where the page is off, or after a fault.
 pub(super) fn read_web(
-    mut section: Section,
+    mut section: Section<'_>,
     faults: &mut ConfigFaults,
     warnings: &mut Vec<String>,
 ) -> Option<WebSettings> {
@@ -48,9 +48,12 @@ fn usable_token(token: String) -> Result<String, String> {
 }
 
 fn hosts(value: &Value) -> Result<Vec<String>, String> {
-    values::texts(value)?;
-    let names = value.clone().into_array().map_err(|error| error.to_string())?;
-    names.iter().map(|name| values::host(name).map(|name| name.to_lowercase())).collect()
+    let names = match &value.kind {
+        ValueKind::Array(list) if list.is_empty() => Vec::new(),
+        _ => values::texts(value)?,
+    };
+    let host = |name: &str| values::host(&Value::new(None, name)).map(|name| name.to_lowercase());
+    names.into_iter().map(host).collect()
 }
 
 #[cfg(test)]
@@ -119,7 +122,9 @@ mod tests {
     }
 
     #[test]
-    fn host_names_do_not_mind_their_case() {
+    fn host_names_do_not_mind_their_case_and_may_be_none() {
+        let web = load("listen = '127.0.0.1:1'\nhosts = []", "").unwrap().settings.web;
+        assert!(web.unwrap().hosts.is_empty());
         let web =
             load("listen = '127.0.0.1:1'\nhosts = ['Omc.Example', '10.0.0.1']", "").unwrap().settings.web;
         assert_eq!(web.unwrap().hosts, ["omc.example", "10.0.0.1"]);
