@@ -253,7 +253,8 @@ async fn ask_size(
     let shown = match end.size_after {
         Some(size) => Some(size),
         None if listed == Some(received) && !resumed => listed,
-        None => session.size(wanted.path).await?.or(listed),
+        // a size of nothing, of which bytes came, is none
+        None => session.size(wanted.path).await?.filter(|size| *size > 0 || received == 0).or(listed),
     };
     Ok(match shown {
         Some(shown) if shown == received => Shown::Same,

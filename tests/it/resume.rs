@@ -122,6 +122,20 @@ fn a_server_that_refuses_or_ignores_rest_gives_the_whole_file_all_the_same() {
 }
 
 #[test]
+fn a_size_of_nothing_counts_for_nothing_where_as_many_bytes_came_as_are_listed() {
+    let whole = zip(1, 400_000);
+    let ftp = half(whole.clone());
+    ftp.rule(Rule::on("SIZE").reply("213 0\r\n"));
+    let mut service = with(&ftp, &[("verify", "'size'")]).started().run();
+    has_half(&service);
+    service.restart();
+    recorded(&service, 1);
+    assert_eq!(content(&service, "omc01/1.zip"), whole);
+    assert!(ftp.count("SIZE") > 0);
+    assert_eq!(retrs(&ftp).iter().filter(|retr| retr.offset == 0).count(), 1, "{:?}", retrs(&ftp));
+}
+
+#[test]
 fn a_connection_that_breaks_is_resumed_by_the_same_scan_or_the_next() {
     for ending in [Ending::Close, Ending::Aborted, Ending::AbortedThenSuccess] {
         let whole = sized(1, 400_000);
