@@ -247,19 +247,19 @@ fn an_idle_connection_that_died_is_replaced_at_once_and_a_new_one_is_not() {
     for method in ["GET", "POST"] {
         let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
         let service = run(to(&ftp, &notify).toml(&format!("[notify]\nmethod = '{method}'\nconcurrency = 1")));
+        notify.answer_next([Answer::Close]);
         ftp.put("/first.zip", File::new(zip(1, 2000)));
         counted(&service, "delivered", 1);
+        let failed = |service: &Service| service.status()["notify"]["failed_attempts"].as_u64();
+        assert_eq!((failed(&service), complaints(&service).len()), (Some(1), 1), "the new one");
         notify.answer_next([Answer::Close]);
         ftp.put("/second.zip", File::new(zip(2, 2000)));
         counted(&service, "delivered", 2);
         let connections: Vec<u64> = notify.calls().iter().map(|call| call.connection).collect();
-        // a slow machine lets the first connection pass its time
-        if connections[1] == 1 {
-            assert_eq!(
-                (connections, service.status()["notify"]["failed_attempts"].as_u64()),
-                (vec![1, 1, 2], Some(0))
-            );
-            assert_eq!(complaints(&service), Vec::<String>::new());
+        // a slow machine lets the second connection pass its time
+        if connections[2] == 2 {
+            assert_eq!((connections, failed(&service)), (vec![1, 2, 2, 3], Some(1)));
+            assert_eq!(complaints(&service).len(), 1, "{:?}", complaints(&service));
         }
     }
 }
@@ -317,6 +317,12 @@ fn refused_files_of_one_server_hold_up_no_file_of_another() {
     assert!(!complaints(&service).iter().any(|line| line.contains("the notify host fails")));
 }
 
+/// The files that were not evicted.
+fn left(service: &Service) -> Vec<String> {
+    let records = service.records().into_iter().filter(|record| record["evicted_at"].is_null());
+    records.map(|record| format!("/omc01{}", record["path"].as_str().unwrap_or_default())).collect()
+}
+
 #[test]
 fn files_that_go_while_the_host_is_down_are_never_called_for() {
     let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
@@ -330,10 +336,6 @@ fn files_that_go_while_the_host_is_down_are_never_called_for() {
     // evicted, and deleted by hand
     ftp.put("/new.zip", File::new(zip(99, 20_000)));
     recorded(&service, 13);
-    let left = |service: &Service| -> Vec<String> {
-        let records = service.records().into_iter().filter(|record| record["evicted_at"].is_null());
-        records.map(|record| format!("/omc01{}", record["path"].as_str().unwrap_or_default())).collect()
-    };
     let deleted = left(&service).into_iter().find(|file| !file.contains("new")).expect("a file that is left");
     std::fs::remove_file(service.root().join(deleted.trim_start_matches('/'))).unwrap();
     service.wait_for(SOON, "it counts as evicted", |service| !left(service).contains(&deleted));
@@ -344,6 +346,34 @@ fn files_that_go_while_the_host_is_down_are_never_called_for() {
     let called = files(&notify);
     assert!(called.iter().all(|file| wanted.contains(file)), "{called:?}, but {wanted:?} are left");
     assert!(complaints(&service).iter().any(|line| line.contains("evicted before they could be announced")));
+}
+
+#[test]
+fn files_that_go_while_they_wait_for_their_turn_are_never_called_for() {
+    let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
+    notify.answer(Answer::Hang);
+    put(&ftp, 12);
+    let settings = "[notify]\ntimeout = '300s'\nconcurrency = 1\n[quota]\nmax_bytes = '30kB'";
+    let service = run(to(&ftp, &notify).toml(settings));
+    recorded(&service, 12);
+    called(&notify, 1);
+    // all others are at hand, and some of their files make room for another
+    ftp.put("/new.zip", File::new(zip(99, 20_000)));
+    recorded(&service, 13);
+    let evicted = |service: &Service| -> usize {
+        service.records().iter().filter(|record| !record["evicted_at"].is_null()).count()
+    };
+    service.wait_for(SOON, "evictions", |service| {
+        evicted(service) > 3 && service.status()["notify"]["cancelled"].as_u64() >= Some(3)
+    });
+    let left = left(&service);
+    notify.answer(Answer::Status(200));
+    notify.release();
+    called(&notify, left.len());
+    service.wait_for(SOON, "nothing waits", |service| service.status()["notify"]["pending"] == 0);
+    // the first one was under way
+    let called: Vec<String> = notify.files().split_off(1);
+    assert!(called.iter().all(|file| left.contains(file)), "{called:?}, but {left:?} are left");
 }
 
 #[test]
@@ -471,14 +501,17 @@ fn there_are_more_calls_at_a_time_while_files_wait_and_the_host_answers_no_slowe
     put(&ftp, 300);
     notify.answer(Answer::Late(Duration::from_millis(100), 200));
     let service = run(to(&ftp, &notify));
+    let allowed = |service: &Service| service.status()["notify"]["concurrency"].as_u64();
+    service.wait_for(SOON, "more at a time", |service| allowed(service) > Some(4));
     counted(&service, "delivered", 300);
     let most = notify.max_under_way();
     assert!((5..=32).contains(&most), "{most}");
-    assert!(service.status()["notify"]["concurrency"].as_u64() > Some(4), "{}", service.status()["notify"]);
+    // a slow machine is a slow host, and has had fewer calls by now
+    let before = allowed(&service);
     notify.answer(Answer::Status(503));
     ftp.put("/another.zip", File::new(zip(1000, 2000)));
     service.wait_for(SOON, "fewer, because the host says that it is too much", |service| {
-        service.status()["notify"]["concurrency"].as_u64() < Some(32)
+        allowed(service) < before || before == Some(4)
     });
 }
 
