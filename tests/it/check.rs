@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use crate::support::notify::NotifyStub;
 use crate::support::scripted::{CONNECT, File, Rule, ScriptedServer};
-use crate::support::service::{Server, Setup, Stream};
+use crate::support::service::{Server, Setup};
 use crate::support::unftp::Unftp;
 use crate::support::zips::zip;
+use crate::web::page;
 
 /// For what takes a moment: the machine may be slow, and everything else runs beside it.
 const SOON: Duration = Duration::from_secs(30);
@@ -252,8 +253,10 @@ fn beside_a_running_service_its_places_are_no_fault() {
         .notify(&notify.url())
         .toml("[web]\nlisten = '127.0.0.1:0'\n");
     let service = setup.run();
-    service.wait_line(Stream::Stderr, SOON, "it is ready", |line| line.contains("is ready"));
-    let output = service.mrosync(&["check"], &[]);
+    // as if the configuration named the port that the page has
+    let taken = service.root().with_file_name("page.toml");
+    std::fs::write(&taken, format!("[web]\nlisten = '{}'\n", page(&service))).unwrap();
+    let output = service.mrosync(&["check"], &["--config", &taken.display().to_string()]);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     assert!(line(&output, "places").contains("a service is running"), "{output:?}");
 }
