@@ -1,9 +1,10 @@
 //! Clocks and zones of servers: what becomes of a file whose time is shown otherwise, and has not changed.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Datelike, TimeDelta, Utc};
 
-use crate::steps::{SOON, faultless, logged, one, put, recorded, rescanned, shown, with};
+use crate::steps::{SOON, faultless, logged, one, recorded, rescanned, shown, with};
 use crate::support::scripted::{File, Rule, ScriptedServer};
+use crate::support::service::Service;
 use crate::support::zips::zip;
 
 /// Three days ago, to the minute, so that LIST shows the time of day.
@@ -51,26 +52,39 @@ fn a_change_of_the_servers_zone_is_one_line_and_no_change_of_its_files() {
 fn a_server_whose_clock_is_ahead_lists_files_of_this_year() {
     let ftp = ScriptedServer::start();
     ftp.manner(|manner| manner.mlsd_in_feat = false);
-    put(&ftp, "/a.zip", zip(1, 2000));
     let size = zip(1, 2000).len();
-    let list = |ahead: DateTime<Utc>, format| {
-        let line = format!("-rw-r--r-- 1 u g {size} {} a.zip\r\n", ahead.format(format));
+    let list = |shown: DateTime<Utc>, format| {
+        let line = format!("-rw-r--r-- 1 u g {size} {} a.zip\r\n", shown.format(format));
+        // what is listed in between is no other time
+        ftp.put("/a.zip", File::new(zip(1, 2000)).modified(shown.timestamp()));
         ftp.behave();
         ftp.rule(Rule::on("LIST").about("/").content(line));
+    };
+    let year = |service: &Service| {
+        let modified = service.records()[0]["modified"].as_str().unwrap()[..4].to_owned();
+        modified.parse::<i32>().unwrap()
     };
     let ahead = Utc::now() + TimeDelta::days(3);
     list(ahead, "%b %e %H:%M");
     let since = (Utc::now() - TimeDelta::days(30)).format("'%Y-%m-%dT%H:%M'").to_string();
     let service = with(&ftp, &[("since", &since)]).started().run();
     recorded(&service, 1);
-    let year = |service: &crate::support::service::Service| {
-        service.records()[0]["modified"].as_str().unwrap()[..4].to_owned()
-    };
-    assert_eq!(year(&service), ahead.format("%Y").to_string());
-    // half a year later, with the year in place of the time; and one that was guessed wrong
-    for (shown_at, format) in [(ahead, "%b %e  %Y"), (ahead, "%b %e %H:%M")] {
-        list(shown_at, format);
+    assert_eq!(year(&service), ahead.year());
+    // half a year later, with the year in place of the time
+    for format in ["%b %e  %Y", "%b %e %H:%M"] {
+        list(ahead, format);
         rescanned(&ftp, 2);
     }
     assert_eq!((shown(&service, "changed_files"), ftp.count("RETR")), (0.into(), 1));
+    drop(service);
+    // further ahead the year is guessed wrong, until it is shown; a leap day would be years away
+    let mut days = (10..12).map(|days| Utc::now() + TimeDelta::days(days));
+    let further = days.find(|day| (day.month(), day.day()) != (2, 29)).unwrap();
+    list(further, "%b %e %H:%M");
+    let service = one(&ftp).started().run();
+    recorded(&service, 1);
+    assert_eq!(year(&service), further.year() - 1);
+    list(further, "%b %e  %Y");
+    rescanned(&ftp, 2);
+    assert_eq!((shown(&service, "changed_files"), ftp.count("RETR")), (0.into(), 2));
 }
