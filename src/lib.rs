@@ -10,7 +10,8 @@
 //! - [`actors`]: who runs on which thread and asks whom; the only module that knows Actix
 //! - [`collector`]: one server, scan after scan
 //! - [`mirror`], [`archive`], [`records`], [`quota`], [`notify`]: what is done with a file
-//! - [`remote`]: what a scan needs of a server; [`ftp`] and [`sftp`]: conversations with servers
+//! - [`remote`]: what a scan needs of a server; [`ftp`] and [`sftp`]: conversations with servers;
+//!   [`net`]: the network below them
 //! - [`lateness`], [`status`]: whether files come in time, and what `status` shows
 //! - [`base`]: words and tools that all share
 
@@ -26,6 +27,7 @@ pub mod ftp;
 pub mod lateness;
 pub mod logging;
 pub mod mirror;
+pub mod net;
 pub mod notify;
 pub mod quota;
 pub mod records;

@@ -13,9 +13,9 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::error::FtpError;
-use super::route::Route;
 use super::session::Session;
 use crate::config::{NetworkSettings, TransferMode};
+use crate::net::route::Route;
 
 /// Connections that wait to be looked at: the server's, and a few of others.
 const BACKLOG: u32 = 8;

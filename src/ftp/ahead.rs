@@ -17,8 +17,8 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
 use super::error::FtpError;
-use super::route::Route;
 use super::session::within;
+use crate::net::route::Route;
 
 /// A port that is not used for so long is not used any more: the server may have closed it.
 const KEPT: Duration = Duration::from_secs(5);

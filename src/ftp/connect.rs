@@ -17,16 +17,16 @@ use super::address::Addressing;
 use super::ahead::Bearing;
 use super::error::{FtpError, refused_login};
 use super::list::FingerprintKey;
-use super::pace::Speed;
-use super::rate::Limit;
 use super::reply::{Features, Reply};
-use super::resolve::Resolver;
-use super::route::{Route, Way, routes};
 use super::session::{Session, WireEncoding, reply_of, within};
-use super::tls::Trust;
 use super::transport::{ControlConnector, ControlStream, Outbox, Tls};
 use super::ways::Ways;
 use crate::config::{ServerSettings, TlsMode};
+use crate::net::pace::Speed;
+use crate::net::rate::Limit;
+use crate::net::resolve::Resolver;
+use crate::net::route::{Route, Way, routes};
+use crate::net::tls::Trust;
 
 /// For logging out again where logging in did not come to its end.
 const QUIT_LIMIT: Duration = Duration::from_secs(1);

@@ -3,9 +3,9 @@
 use tokio::time::Instant;
 
 use super::error::FtpError;
-use super::pace::Pace;
 use super::session::Session;
 use crate::base::names::RemotePath;
+use crate::net::pace::Pace;
 
 /// One buffer for each session, kept across files. Measured: 256 KiB reads cost half the CPU of 64 KiB ones.
 const BUFFER: usize = 256 * 1024;

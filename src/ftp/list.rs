@@ -11,11 +11,11 @@ use tokio::time::Instant;
 use super::data::Data;
 use super::error::FtpError;
 use super::listing::{Entry, ListingParser, Summary};
-use super::pace::Pace;
 use super::reply::Reply;
 use super::session::Session;
 use super::ways::{Choice, Way, says_empty, says_forbidden, says_nothing_found};
 use crate::base::names::RemotePath;
+use crate::net::pace::Pace;
 
 /// Bytes of NLST that are looked at: whether there is any name is all that is asked.
 const MOST_NAMES: usize = 64 * 1024;

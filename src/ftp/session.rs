@@ -22,12 +22,12 @@ use super::ahead::EarlyPort;
 use super::answers::{belongs, denies_data};
 use super::connect::Learned;
 use super::error::FtpError;
-use super::pace::Speed;
 use super::reply::Reply;
-use super::route::Route;
 use super::transport::{ControlStream, Outbox, Tls};
 use super::ways::Way;
 use crate::config::{ListingMode, PassiveCommand};
+use crate::net::pace::Speed;
+use crate::net::route::Route;
 
 /// Replies that announce another one, in a row: more is no answer.
 const MAX_ANNOUNCED: usize = 10;

@@ -19,8 +19,8 @@ use tokio_rustls::client::TlsStream;
 
 use super::error::{FtpError, refused_login};
 use super::reply::{Reply, ReplyRepair};
-use super::route::{Route, Way, WayState};
 use crate::config::TlsMode;
+use crate::net::route::{Route, Way, WayState};
 
 /// Bytes read from the control connection at a time.
 const READ_SIZE: usize = 2048;

@@ -16,11 +16,11 @@ use super::socket::Socket;
 use super::words::Words;
 use crate::config::{ServerSettings, SftpSettings};
 use crate::ftp::FtpError;
-use crate::ftp::pace::Speed;
-use crate::ftp::rate::Limit;
-use crate::ftp::resolve::Resolver;
-use crate::ftp::route::{Route, routes};
 use crate::ftp::session::within;
+use crate::net::pace::Speed;
+use crate::net::rate::Limit;
+use crate::net::resolve::Resolver;
+use crate::net::route::{Route, routes};
 
 /// Bytes on their way to us before the server has to wait: twice what one transfer asks for at a time.
 const WINDOW: u32 = 4 << 20;

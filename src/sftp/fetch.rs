@@ -11,8 +11,8 @@ use super::packet::{Reply, Request, status};
 use super::session::{Session, file_only, unexpected};
 use crate::base::names::RemotePath;
 use crate::ftp::FtpError;
-use crate::ftp::pace::Pace;
-use crate::ftp::rate::Limit;
+use crate::net::pace::Pace;
+use crate::net::rate::Limit;
 
 /// Bytes that one request asks for: every server takes this many, and answers more with fewer.
 const PIECE: usize = 32 * 1024;

@@ -16,7 +16,7 @@ use crate::base::names::RemotePath;
 use crate::ftp::FtpError;
 use crate::ftp::list::Fingerprint;
 use crate::ftp::listing::{Entry, Kind, ListingParser, Summary};
-use crate::ftp::pace::Pace;
+use crate::net::pace::Pace;
 
 /// Requests for names that are under way at first. The second one mostly learns that there is nothing more, and saves
 /// a round trip so.

@@ -22,8 +22,8 @@ use super::socket::Scissors;
 use super::words::Words;
 use crate::base::names::RemotePath;
 use crate::ftp::FtpError;
-use crate::ftp::pace::{Pace, Speed};
 use crate::ftp::session::within;
+use crate::net::pace::{Pace, Speed};
 
 /// Answers to requests that nobody waits for any more, such as CLOSE, before they are asked for.
 const MAX_UNWANTED: usize = 64;

@@ -75,7 +75,7 @@ fn a_panic_anywhere_costs_that_piece_of_work_and_is_logged_with_its_owner_and_pl
     // what panics, whose log line it is, and where
     let rows = [
         ("scan:omc01=panic*1", "server=omc01 ", "src/collector/collect.rs:"),
-        ("resolve:omc02=panic*1", "server=omc02 ", "src/ftp/route.rs:"),
+        ("resolve:omc02=panic*1", "server=omc02 ", "src/net/route.rs:"),
         ("fetch:omc03=panic*1", "server=omc03 ", "src/collector/fetch_file.rs:"),
         ("record:omc04=panic*1", "server=omc04 ", "src/collector/fetch_file.rs:"),
         ("verify:server=omc05=panic*1", "server=omc05 ", "src/collector/proof.rs:"),

@@ -4,8 +4,8 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::error::FtpError;
 use super::rate::Limit;
+use crate::ftp::error::FtpError;
 
 /// The speed is averaged over so many times the timeout: a pause that the timeout allows leaves half of the time to
 /// make up for it.

@@ -10,10 +10,10 @@ use tokio::net::TcpStream;
 use tokio_socks::tcp::Socks5Stream;
 use tokio_socks::{Error as SocksError, TargetAddr};
 
-use super::error::FtpError;
 use super::resolve::Resolver;
-use super::session::within;
 use crate::config::{Password, Proxy, ServerSettings};
+use crate::ftp::error::FtpError;
+use crate::ftp::session::within;
 
 /// Ways to one server that are tried; each may take the whole timeout.
 const MAX_ROUTES: usize = 8;
@@ -31,11 +31,11 @@ pub enum Route {
 #[derive(Debug)]
 pub struct ProxyRoute {
     /// Where the proxy is.
-    pub(super) proxy: SocketAddr,
+    pub(crate) proxy: SocketAddr,
     /// User and password for it.
-    pub(super) login: Option<(String, Password)>,
+    pub(crate) login: Option<(String, Password)>,
     /// The server, as the proxy is told.
-    pub(super) server: Destination,
+    pub(crate) server: Destination,
 }
 
 /// The server from the proxy's point of view.
@@ -124,7 +124,7 @@ impl Route {
     }
 
     /// Where the TCP connection goes that leads to `port` of the server.
-    pub(super) fn first_hop(&self, port: u16) -> SocketAddr {
+    pub(crate) fn first_hop(&self, port: u16) -> SocketAddr {
         match self {
             Self::Straight(address) => SocketAddr::new(*address, port),
             Self::Proxied(route) => route.proxy,
@@ -132,7 +132,7 @@ impl Route {
     }
 
     /// Whether the server is known to be reached by IPv6.
-    pub(super) fn is_ipv6(&self) -> bool {
+    pub(crate) fn is_ipv6(&self) -> bool {
         match self {
             Self::Straight(address) => address.is_ipv6(),
             Self::Proxied(route) => {
@@ -162,7 +162,7 @@ impl Route {
     /// # Errors
     ///
     /// What the proxy answered, in words.
-    pub(super) async fn go_on(&self, stream: TcpStream, port: u16) -> io::Result<TcpStream> {
+    pub(crate) async fn go_on(&self, stream: TcpStream, port: u16) -> io::Result<TcpStream> {
         let Self::Proxied(route) = self else { return Ok(stream) };
         let target = match &route.server {
             Destination::Address(address) => TargetAddr::Ip(SocketAddr::new(*address, port)),
@@ -183,7 +183,7 @@ impl Route {
 
 impl Destination {
     /// With its port, as errors show it.
-    pub(super) fn with_port(&self, port: u16) -> String {
+    pub(crate) fn with_port(&self, port: u16) -> String {
         match self {
             Self::Address(address) => SocketAddr::new(*address, port).to_string(),
             Self::Name(name) => format!("{name}:{port}"),
@@ -205,7 +205,7 @@ impl fmt::Display for Route {
 pub struct Way(Arc<Mutex<WayState>>);
 
 #[derive(Debug, Default)]
-pub(super) enum WayState {
+pub(crate) enum WayState {
     /// Not at the server yet.
     #[default]
     Ahead,
@@ -217,12 +217,12 @@ pub(super) enum WayState {
 
 impl Way {
     /// Notes how far it has come.
-    pub(super) fn set(&self, state: WayState) {
+    pub(crate) fn set(&self, state: WayState) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = state;
     }
 
     /// Our end of a connection that has reached the server; or why it has not, as far as that is known.
-    pub(super) fn end(&self) -> Result<IpAddr, Option<io::Error>> {
+    pub(crate) fn end(&self) -> Result<IpAddr, Option<io::Error>> {
         match std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner)) {
             WayState::Through(local) => Ok(local),
             WayState::Blocked(error) => Err(Some(error)),

@@ -1,0 +1,13 @@
+//! The network below every protocol: host names, the way to a server, trust in TLS, speed. Nothing here knows what is
+//! spoken on a connection.
+//!
+//! - `resolve`: host names to addresses, with a deadline
+//! - [`route`]: straight to the server, or through a SOCKS5 proxy
+//! - [`tls`]: whom to trust
+//! - `pace` and `rate`: the lowest useful speed, and the highest one that is allowed
+
+pub(crate) mod pace;
+pub(crate) mod rate;
+pub(crate) mod resolve;
+pub mod route;
+pub mod tls;
