@@ -10,8 +10,8 @@
 //! - [`actors`]: who runs on which thread and asks whom; the only module that knows Actix
 //! - [`collector`]: one server, scan after scan
 //! - [`mirror`], [`archive`], [`records`], [`quota`], [`notify`]: what is done with a file
-//! - [`remote`]: what a scan needs of a server; [`ftp`] and [`sftp`]: conversations with servers;
-//!   [`net`]: the network below them
+//! - [`protocol`]: what a scan needs of a server; [`ftp`] and [`sftp`] keep it, [`connectors`] chooses; [`net`]: the
+//!   network below them
 //! - [`lateness`], [`status`]: whether files come in time, and what `status` shows
 //! - [`base`]: words and tools that all share
 
@@ -22,6 +22,7 @@ pub mod cli;
 pub mod collector;
 pub mod commands;
 pub mod config;
+pub mod connectors;
 pub mod control;
 pub mod ftp;
 pub mod lateness;
@@ -29,9 +30,9 @@ pub mod logging;
 pub mod mirror;
 pub mod net;
 pub mod notify;
+pub mod protocol;
 pub mod quota;
 pub mod records;
-pub mod remote;
 pub mod service;
 pub mod sftp;
 pub mod status;

@@ -1,7 +1,8 @@
 //! Listings: a byte for the format and encoding, a byte for the cuts, then what came on the data connection.
 
 use chrono::{DateTime, Utc};
-use mrosync::ftp::listing::{Entry, ListingParser, Summary};
+use mrosync::ftp::listing::ListingParser;
+use mrosync::protocol::{Entry, Summary};
 
 use super::{choice, encoding, pieces};
 

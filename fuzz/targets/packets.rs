@@ -1,7 +1,7 @@
 //! What an SFTP server sends on its channel, however it is cut.
 
 use bytes::BytesMut;
-use mrosync::ftp::listing::Kind;
+use mrosync::protocol::Kind;
 use mrosync::sftp::packet::{Packet, Reply, Seen, take_packet};
 
 /// Cuts change nothing, no answer holds more than came, what is said can be shown, and a link has no size.

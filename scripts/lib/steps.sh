@@ -25,8 +25,8 @@ forbid() {
 }
 
 # The folders of src, lowest first: each knows those before it alone.
-layers=(base archive config quota records lateness mirror ftp sftp remote notify terminal status collector control web
-  logging actors service commands cli)
+layers=(base protocol config net ftp sftp connectors archive quota records lateness mirror notify terminal status
+  collector control web logging actors service commands cli)
 
 imports() {
   local broken=0 below='' layer
@@ -53,7 +53,7 @@ imports() {
   forbid 'awc is for src/notify/http alone' '\bawc(::| as |;)' 'src/notify/http/' || broken=1
   forbid 'src/notify/mod.rs alone knows which sinks there are' '\b(notify|super|self)::http\b|^use http::' \
     'src/notify/(mod\.rs|http/|conformance/)' || broken=1
-  forbid 'the conversations with servers are for src/remote alone' '\b(crate|super)::s?ftp\b' \
-    'src/(remote|s?ftp)/' || broken=1
+  forbid 'a protocol is known to itself and to src/connectors.rs alone' '\b(crate|super)::s?ftp\b' \
+    'src/(connectors\.rs:|s?ftp/)' || broken=1
   return $broken
 }

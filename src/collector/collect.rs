@@ -15,7 +15,7 @@ use crate::base::backoff::Backoff;
 use crate::base::exit_flag::{ExitWatch, Stopped};
 use crate::base::names::RemotePath;
 use crate::base::{failpoints, humanize, watchdog};
-use crate::remote::{Blame, RemoteError};
+use crate::protocol::{ErrorScope, ProtocolError};
 use crate::status::ServerState;
 
 /// Stored files may take so long to be recorded when the exit flag is raised; `stop` answers within 2 s.
@@ -103,7 +103,7 @@ fn warn_of_gaps(server: &Server, well: bool) {
     }
 }
 
-async fn one_scan(server: &Server) -> Result<Tally, RemoteError> {
+async fn one_scan(server: &Server) -> Result<Tally, ProtocolError> {
     let _under_way = watchdog::task(|| "a scan".to_owned());
     if let Err(error) = server.guard.sweep().await {
         let text = format!("cannot check the disk before the scan: {}", humanize::why(&error));
@@ -130,7 +130,12 @@ async fn one_scan(server: &Server) -> Result<Tally, RemoteError> {
 }
 
 /// Waits for the time of the next scan, which moves with the interval.
-async fn until_next(server: &Server, started: Instant, outcome: &Result<Tally, RemoteError>, failures: u32) {
+async fn until_next(
+    server: &Server,
+    started: Instant,
+    outcome: &Result<Tally, ProtocolError>,
+    failures: u32,
+) {
     let mut sync = server.sync.clone();
     sync.mark_unchanged();
     loop {
@@ -150,12 +155,12 @@ async fn until_next(server: &Server, started: Instant, outcome: &Result<Tally, R
 }
 
 /// From the start of this scan to the start of the next.
-fn pause(server: &Server, outcome: &Result<Tally, RemoteError>, failures: u32) -> Duration {
+fn pause(server: &Server, outcome: &Result<Tally, ProtocolError>, failures: u32) -> Duration {
     let interval = server.interval();
     let longest = match outcome {
         Ok(tally) if tally.overflowed && tally.fetched > 0 => return Duration::ZERO,
         Ok(_) => return interval,
-        Err(error) if error.blame() == Blame::Login => LONGEST_LOGIN_WAIT,
+        Err(error) if error.scope() == ErrorScope::Login => LONGEST_LOGIN_WAIT,
         Err(_) => LONGEST_CONNECT_WAIT,
     };
     Backoff { first: interval, most: longest.max(interval) }.after(failures)
@@ -178,7 +183,7 @@ fn note(server: &Server, tally: &Tally) {
 /// Says what a scan brought. A fault that stays the same is said once, and its end is said too.
 fn report(
     server: &Server,
-    outcome: &Result<Tally, RemoteError>,
+    outcome: &Result<Tally, ProtocolError>,
     took: Duration,
     wait: Duration,
     (before, failures): (Option<&str>, u32),
@@ -203,10 +208,10 @@ fn report(
         }
         Err(error) => {
             let text = error.to_string();
-            let level = match error.blame() {
-                Blame::TooManyLogins if failures == 1 => log::Level::Info,
-                Blame::TooManyLogins if failures == QUIET_REFUSALS => log::Level::Warn,
-                Blame::TooManyLogins => log::Level::Debug,
+            let level = match error.scope() {
+                ErrorScope::TooManyLogins if failures == 1 => log::Level::Info,
+                ErrorScope::TooManyLogins if failures == QUIET_REFUSALS => log::Level::Warn,
+                ErrorScope::TooManyLogins => log::Level::Debug,
                 _ if before == Some(text.as_str()) => log::Level::Debug,
                 _ => log::Level::Warn,
             };

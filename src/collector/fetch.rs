@@ -7,13 +7,14 @@ use std::fs::File;
 use std::io;
 
 use anyhow::Context;
+use async_trait::async_trait;
 
 use crate::base::blocking::BlockingError;
 use crate::base::facts::FileFacts;
 use crate::base::names::RemotePath;
 use crate::config::Verify;
+use crate::protocol::{FileReceiver, FileRequest, ProtocolError, Received, Session};
 use crate::quota::Gauge;
-use crate::remote::{Received, RemoteError, Session};
 
 use super::admission::Filling;
 use super::proof::{Found, Shown, decide};
@@ -33,7 +34,7 @@ const MAX_NEW_STARTS: u32 = 2;
 pub enum FetchError {
     /// The way to the server, or the server's answer.
     #[error(transparent)]
-    Remote(#[from] RemoteError),
+    Remote(#[from] ProtocolError),
     /// What came is not what the server shows.
     #[error("received {received} bytes, but the server shows {shown}")]
     WrongSize {
@@ -147,7 +148,7 @@ pub struct Wanted<'a> {
 /// As [`FetchError`] says. After a broken transfer the partial file stays for the next try; after a failed proof it
 /// goes. Cancelled, it stays, and the session is not reusable.
 pub async fn fetch(
-    session: &mut Session,
+    session: &mut dyn Session,
     mirror: &ServerMirror,
     wanted: Wanted<'_>,
     filling: &mut Filling<'_>,
@@ -160,7 +161,7 @@ pub async fn fetch(
     filling.has(partial.dropped() + partial.there());
     filling.settle(partial.there());
     let end = match transfer_some_way(session, wanted, &mut partial, filling).await {
-        Err(FetchError::Remote(RemoteError::Local(error))) if error.is::<Outgrown>() => {
+        Err(FetchError::Remote(ProtocolError::Local(error))) if error.is::<Outgrown>() => {
             // it is never resumed, and must not fill the disk meanwhile
             remove(mirror, name).with_context(|| format!("cannot remove the partial file {name}"))?;
             filling.settle(0);
@@ -198,7 +199,7 @@ pub async fn fetch(
 /// Transfers the rest of the file. From the start on the same session, where the server does not resume, or not here,
 /// or broke off and is asked in another way then.
 async fn transfer_some_way(
-    session: &mut Session,
+    session: &mut dyn Session,
     wanted: Wanted<'_>,
     partial: &mut Partial,
     filling: &mut Filling<'_>,
@@ -220,30 +221,47 @@ async fn transfer_some_way(
 }
 
 async fn transfer(
-    session: &mut Session,
+    session: &mut dyn Session,
     wanted: Wanted<'_>,
     partial: &mut Partial,
     filling: &mut Filling<'_>,
-) -> Result<Received, RemoteError> {
+) -> Result<Received, ProtocolError> {
     let offset = partial.length();
     let cut = filling.cut();
-    let take = async |bytes: &[u8]| {
-        let (before, adds) = (partial.there(), partial.adds(bytes));
-        filling.make(adds, before).await?;
-        partial.append(bytes)?;
-        filling.written(before, before + adds);
-        Ok(())
-    };
+    let request = FileRequest { path: wanted.path, offset, expected_size: wanted.facts.size };
+    let mut receiver = IntoPartial { partial, filling, another: wanted.another };
     tokio::select! {
-        received = session.fetch(wanted.path, offset, wanted.facts.size, take, wanted.another) => received,
-        outgrown = cut => Err(RemoteError::Local(outgrown.into())),
+        received = session.fetch(request, &mut receiver) => received,
+        outgrown = cut => Err(ProtocolError::Local(outgrown.into())),
+    }
+}
+
+/// Writes what comes into a partial file, as far as there is room.
+struct IntoPartial<'p, 'f> {
+    partial: &'p mut Partial,
+    filling: &'p mut Filling<'f>,
+    another: &'p dyn Fn() -> bool,
+}
+
+#[async_trait(?Send)]
+impl FileReceiver for IntoPartial<'_, '_> {
+    async fn receive(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
+        let (before, adds) = (self.partial.there(), self.partial.adds(bytes));
+        self.filling.make(adds, before).await?;
+        self.partial.append(bytes)?;
+        self.filling.written(before, before + adds);
+        Ok(())
+    }
+
+    fn is_another_next(&self) -> bool {
+        (self.another)()
     }
 }
 
 /// What the server shows of the size: in the listing, or asked now where that differs, was missing, or the file was put
 /// together from two transfers.
 async fn ask_size(
-    session: &mut Session,
+    session: &mut dyn Session,
     wanted: &Wanted<'_>,
     received: u64,
     end: Received,

@@ -32,8 +32,8 @@ use crate::mirror::partial::{Leftovers, PartialName, remove, stat};
 use crate::mirror::publisher::Publisher;
 use crate::mirror::store::{Staged, StoreError, same_content};
 use crate::mirror::tree::{ServerMirror, are_apart, open_directory, size_of_stat};
+use crate::protocol::{ErrorScope, ProtocolError, Session};
 use crate::quota::{Busy, Gauge, Hold};
-use crate::remote::{Blame, RemoteError, Session};
 use crate::status::Progress;
 
 /// A size that is believed without another look.
@@ -45,7 +45,11 @@ const PLAUSIBLE: u64 = 64 * 1024 * 1024 * 1024;
 ///
 /// Only such as another connection could help against; all others are noted with the file, which is tried again
 /// in a later scan.
-pub(super) async fn obtain(scan: &Scan<'_>, session: &mut Session, job: &FileJob) -> Result<(), RemoteError> {
+pub(super) async fn obtain(
+    scan: &Scan<'_>,
+    session: &mut dyn Session,
+    job: &FileJob,
+) -> Result<(), ProtocolError> {
     let path = job.path();
     if scan.server.have_records_changed() && is_on_record(scan, job).await? {
         return Ok(());
@@ -117,7 +121,7 @@ fn is_plausible(server: &Server, size: u64) -> bool {
 }
 
 /// Whether the file was put on record since it was found to be new.
-async fn is_on_record(scan: &Scan<'_>, job: &FileJob) -> Result<bool, RemoteError> {
+async fn is_on_record(scan: &Scan<'_>, job: &FileJob) -> Result<bool, ProtocolError> {
     let file: Arc<[_]> = Arc::new([(job.name.clone(), job.facts)]);
     let known = scan.server.records.look_up(&job.directory, file).await?;
     Ok(known.first().is_some_and(|known| matches!(known, Knowledge::Known | Knowledge::Changed { .. })))
@@ -275,7 +279,7 @@ fn adopt(
     job: &FileJob,
     Finished { partial, size, moved }: Finished,
     turn: OwnedSemaphorePermit,
-) -> Result<(), RemoteError> {
+) -> Result<(), ProtocolError> {
     let server = scan.server;
     let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::CLOEXEC;
     let open =
@@ -283,7 +287,7 @@ fn adopt(
     let opened = moved.map_or_else(|| open().map(std::fs::File::from), Ok);
     let file = opened.map_err(|error| {
         let error = anyhow::Error::new(std::io::Error::from(error));
-        RemoteError::Local(error.context(format!("cannot open the partial file {partial}")))
+        ProtocolError::Local(error.context(format!("cannot open the partial file {partial}")))
     })?;
     // it was proved before; what it is, is only for the case that it changes
     let no_archive = !begins_as_archive(&file, size).unwrap_or(true);
@@ -478,13 +482,13 @@ impl Drop for UnderWay {
 
 impl Scan<'_> {
     /// Sorts out why a file was not fetched. Gives back what another connection could help against.
-    fn not_fetched(&self, job: &FileJob, error: FetchError) -> Result<(), RemoteError> {
+    fn not_fetched(&self, job: &FileJob, error: FetchError) -> Result<(), ProtocolError> {
         let text = match error {
             FetchError::Unchecked(_) => {
                 self.file_waits(&job.path(), &error);
                 return Ok(());
             }
-            FetchError::Remote(RemoteError::Local(error)) | FetchError::Local(error) => {
+            FetchError::Remote(ProtocolError::Local(error)) | FetchError::Local(error) => {
                 if takes_nothing(&error) {
                     // each further one would fail the same way
                     self.jobs.hold();
@@ -492,8 +496,8 @@ impl Scan<'_> {
                 self.file_waits(&job.path(), &humanize::why(&error));
                 return Ok(());
             }
-            FetchError::Remote(error) => match error.blame() {
-                Blame::Entry => error.to_string(),
+            FetchError::Remote(error) => match error.scope() {
+                ErrorScope::Entry => error.to_string(),
                 _ => return Err(error),
             },
             FetchError::NoArchive => {

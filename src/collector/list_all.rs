@@ -12,8 +12,9 @@ use super::queue::{DirectoryJob, Lineage};
 use crate::base::facts::FileFacts;
 use crate::base::names::{RemoteName, RemotePath};
 use crate::config::ServerSettings;
+use crate::connectors;
 use crate::mirror::tree::MAX_DEPTH;
-use crate::remote::{Blame, Connector, Entry, Kind, RemoteError, Session, Verdict};
+use crate::protocol::{Confirmation, Entry, ErrorScope, Kind, ProtocolError, Session};
 
 /// Most zips and directories of a server that are kept in memory.
 const MAX_FILES: usize = 5_000_000;
@@ -42,7 +43,7 @@ pub async fn survey(
     settings: &ServerSettings,
     wants: impl Fn(&RemotePath) -> bool,
 ) -> anyhow::Result<Surveyed> {
-    let connector = Connector::new(settings.clone())?;
+    let connector = connectors::connector(settings.clone())?;
     let root = |path: &RemotePath| DirectoryJob {
         path: Arc::new(path.clone()),
         depth: 0,
@@ -51,13 +52,13 @@ pub async fn survey(
         tries: 0,
     };
     let mut waiting: Vec<DirectoryJob> = settings.directories.iter().map(root).collect();
-    let (mut surveyed, mut idle): (Surveyed, Option<Session>) = Default::default();
+    let (mut surveyed, mut idle): (Surveyed, Option<Box<dyn Session>>) = Default::default();
     while let Some(mut job) = waiting.pop() {
         let mut session = match idle.take() {
             Some(session) => session,
             None => connector.connect().await.context("logging in")?,
         };
-        let listed = list(&mut session, settings, &job).await;
+        let listed = list(session.as_mut(), settings, &job).await;
         idle = session.is_reusable().then_some(session);
         match listed {
             Ok(Listed { directories, files }) => {
@@ -66,11 +67,11 @@ pub async fn survey(
                 let files = files.into_iter().filter(wanted);
                 surveyed.files.extend(files.map(|(name, facts)| (Arc::clone(&job.path), name, facts)));
             }
-            Err(error) if error.blame() == Blame::Connection && job.tries + 1 < MAX_TRIES => {
+            Err(error) if error.scope() == ErrorScope::Connection && job.tries + 1 < MAX_TRIES => {
                 job.tries += 1;
                 waiting.push(job);
             }
-            Err(error) if error.blame() == Blame::Entry && job.depth > 0 => {
+            Err(error) if error.scope() == ErrorScope::Entry && job.depth > 0 => {
                 surveyed.refused.push(format!("{}: {error}", job.path));
             }
             Err(error) => return Err(error).with_context(|| format!("listing {}", job.path)),
@@ -93,10 +94,10 @@ struct Listed {
 }
 
 async fn list(
-    session: &mut Session,
+    session: &mut dyn Session,
     settings: &ServerSettings,
     job: &DirectoryJob,
-) -> Result<Listed, RemoteError> {
+) -> Result<Listed, ProtocolError> {
     let mut tries = 0;
     loop {
         let (mut subdirectories, mut files) = (Vec::new(), Vec::new());
@@ -123,15 +124,17 @@ async fn list(
         }
         let summary = listing.finish(&mut entries).await?;
         take(&mut entries);
-        if let Verdict::Again(_) = session.settle(&job.path, &summary, job.depth == 0).await? {
+        if let Confirmation::ListAgain(_) =
+            session.confirm_listing(&job.path, &summary, job.depth == 0).await?
+        {
             tries += 1;
             if tries < MAX_WAYS {
                 continue;
             }
-            return Err(RemoteError::listing_cut("each way of listing it contradicts the others"));
+            return Err(ProtocolError::listing_cut("each way of listing it contradicts the others"));
         }
         if job.is_another(summary.own_unique) {
-            return Err(RemoteError::listing_of_another());
+            return Err(ProtocolError::listing_of_another());
         }
         let fingerprint = summary.is_telling.then_some(summary.fingerprint);
         if let Some(fingerprint) = fingerprint

@@ -15,7 +15,7 @@ use super::server::Server;
 use crate::base::facts::{FileFacts, Knowledge, Shifted};
 use crate::base::names::{RemoteName, RemotePath};
 use crate::mirror::tree::{MAX_DEPTH, make_component};
-use crate::remote::{Entry, Fingerprint, Kind, RemoteError, Session, Summary, Verdict};
+use crate::protocol::{Confirmation, Entry, Fingerprint, Kind, ProtocolError, Session, Summary};
 
 /// Ways of listing that a directory is tried in, one after the other.
 pub(super) const MAX_WAYS: usize = 5;
@@ -58,9 +58,9 @@ struct Directory<'s, 'v> {
 /// When the listing is incomplete; what came of it is queued all the same.
 pub(super) async fn explore(
     scan: &Scan<'_>,
-    session: &mut Session,
+    session: &mut dyn Session,
     job: &DirectoryJob,
-) -> Result<(), RemoteError> {
+) -> Result<(), ProtocolError> {
     let server = scan.server;
     let key = server.memory.borrow().key(&job.path);
     if let Some(every) = server.quiet_directories()
@@ -121,10 +121,10 @@ enum Walk {
 /// Lists the directory, and again as long as the way in which it is listed changes.
 async fn list_until_settled(
     scan: &Scan<'_>,
-    session: &mut Session,
+    session: &mut dyn Session,
     job: &DirectoryJob,
     key: u64,
-) -> Result<Walk, RemoteError> {
+) -> Result<Walk, ProtocolError> {
     for _ in 0..MAX_WAYS {
         match walk(scan, session, job, key).await? {
             Walk::Again => {}
@@ -132,20 +132,20 @@ async fn list_until_settled(
         }
     }
     let text = "each way of listing it contradicts the others";
-    Err(RemoteError::listing_cut(text))
+    Err(ProtocolError::listing_cut(text))
 }
 
 /// Lists the directory once.
 async fn walk(
     scan: &Scan<'_>,
-    session: &mut Session,
+    session: &mut dyn Session,
     job: &DirectoryJob,
     key: u64,
-) -> Result<Walk, RemoteError> {
+) -> Result<Walk, ProtocolError> {
     let mut listing = session.list(&job.path).await?;
     let before = scan.server.quiet.borrow().listing(key);
     if let Some(before) = before
-        && listing.is_still(before).await
+        && listing.is_unchanged(before).await
     {
         if job.depth == 0 {
             // any other is made when the one above it is listed
@@ -156,7 +156,7 @@ async fn walk(
     }
     scan.server.quiet.borrow_mut().forget(key);
     let mut directory = Directory::of(scan, job)?;
-    directory.on_trial = listing.is_on_trial().then(Vec::new);
+    directory.on_trial = listing.is_tentative().then(Vec::new);
     let mut entries = Vec::new();
     loop {
         let more = listing.next(&mut entries).await;
@@ -179,10 +179,10 @@ async fn walk(
         return verdict.map(|_| Walk::Again);
     };
     if directory.is_another() {
-        return Err(RemoteError::listing_of_another());
+        return Err(ProtocolError::listing_of_another());
     }
     let expected = job.depth == 0 || scan.server.memory.borrow().was_filled(&job.path);
-    if let Verdict::Again(told) = session.settle(&job.path, summary, expected).await? {
+    if let Confirmation::ListAgain(told) = session.confirm_listing(&job.path, summary, expected).await? {
         if let Some(told) = told {
             log::warn!("server={} path={}: {told}", scan.server.settings.name, job.path);
         }
@@ -204,9 +204,9 @@ async fn walk(
 }
 
 /// The directory in the mirror, made where it is missing.
-fn home(scan: &Scan<'_>, job: &DirectoryJob) -> Result<OwnedFd, RemoteError> {
+fn home(scan: &Scan<'_>, job: &DirectoryJob) -> Result<OwnedFd, ProtocolError> {
     scan.server.mirror.make_directory(&job.path).map_err(|error| {
-        RemoteError::Local(anyhow::Error::new(error).context("cannot make the directory in the mirror"))
+        ProtocolError::Local(anyhow::Error::new(error).context("cannot make the directory in the mirror"))
     })
 }
 
@@ -221,7 +221,7 @@ impl Scan<'_> {
 
 impl<'s, 'v> Directory<'s, 'v> {
     /// Nothing of it yet; it is made in the mirror.
-    fn of(scan: &'s Scan<'v>, job: &'s DirectoryJob) -> Result<Self, RemoteError> {
+    fn of(scan: &'s Scan<'v>, job: &'s DirectoryJob) -> Result<Self, ProtocolError> {
         let (home, subdirectories, zips) = (home(scan, job)?, Vec::new(), Vec::new());
         Ok(Self {
             scan,
@@ -243,7 +243,7 @@ impl<'s, 'v> Directory<'s, 'v> {
     }
 
     /// Takes entries as they come; those on trial are kept, as far as their number allows.
-    async fn take(&mut self, entries: &mut Vec<Entry>) -> Result<(), RemoteError> {
+    async fn take(&mut self, entries: &mut Vec<Entry>) -> Result<(), ProtocolError> {
         if self.is_another() {
             entries.clear();
             return Ok(());
@@ -260,13 +260,13 @@ impl<'s, 'v> Directory<'s, 'v> {
     }
 
     /// What was on trial is used.
-    async fn stands(&mut self) -> Result<(), RemoteError> {
+    async fn stands(&mut self) -> Result<(), ProtocolError> {
         let mut kept = self.on_trial.take().unwrap_or_default();
         self.sort(&mut kept).await
     }
 
     /// A listing broke off: what came is true, and used, unless it may be of another directory.
-    async fn use_what_came(&mut self) -> Result<(), RemoteError> {
+    async fn use_what_came(&mut self) -> Result<(), ProtocolError> {
         if self.is_another() {
             return Ok(());
         }
@@ -279,7 +279,7 @@ impl<'s, 'v> Directory<'s, 'v> {
         self.use_all(None).await
     }
 
-    async fn sort(&mut self, entries: &mut Vec<Entry>) -> Result<(), RemoteError> {
+    async fn sort(&mut self, entries: &mut Vec<Entry>) -> Result<(), ProtocolError> {
         for entry in entries.drain(..) {
             match entry.kind {
                 Kind::Directory if !self.wants_directory(&entry.name) => {}
@@ -316,7 +316,7 @@ impl<'s, 'v> Directory<'s, 'v> {
     }
 
     /// Queues what was taken; `listing` is its fingerprint where it is complete and tells anything.
-    async fn use_all(&mut self, listing: Option<u64>) -> Result<(), RemoteError> {
+    async fn use_all(&mut self, listing: Option<u64>) -> Result<(), ProtocolError> {
         let Self { job, .. } = self;
         let lineage = Rc::new(Lineage { unique: job.unique.or(self.own), listing, above: job.above.clone() });
         for (name, unique) in std::mem::take(&mut self.subdirectories) {
@@ -347,7 +347,7 @@ impl<'s, 'v> Directory<'s, 'v> {
     }
 
     /// Asks the records for the zips collected so far, unless they are what they were when all of them were known.
-    async fn look_up(&mut self) -> Result<(), RemoteError> {
+    async fn look_up(&mut self) -> Result<(), ProtocolError> {
         let zips = std::mem::take(&mut self.zips);
         let part = self.part;
         self.part += 1;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::remote::Fingerprint;
+use crate::protocol::Fingerprint;
 
 /// Most directories that are remembered of a server, some fifty bytes each. Further ones are taken apart each time.
 const MAX_DIRECTORIES: usize = 200_000;

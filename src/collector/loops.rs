@@ -9,7 +9,7 @@ use encoding_rs::Encoding;
 
 use super::queue::{DirectoryJob, Lineage};
 use crate::base::names::{RemoteName, RemotePath};
-use crate::remote::{Blame, RemoteError, Session};
+use crate::protocol::{ErrorScope, ProtocolError, Session};
 
 /// How many times more the way is gone. Systems follow 40 links in a path and no more.
 const ROUNDS: usize = 4;
@@ -22,11 +22,11 @@ const MAX_PATH_BYTES: usize = 4000;
 ///
 /// When the connection breaks. A refusal is an answer: no loop.
 pub(super) async fn is_loop(
-    session: &mut Session,
+    session: &mut dyn Session,
     encoding: &'static Encoding,
     job: &DirectoryJob,
     fingerprint: u64,
-) -> Result<bool, RemoteError> {
+) -> Result<bool, ProtocolError> {
     let mut above = Lineage::upwards(job.above.as_ref());
     let Some(levels) = above.position(|directory| directory.listing == Some(fingerprint)) else {
         return Ok(false);
@@ -42,7 +42,7 @@ pub(super) async fn is_loop(
     };
     match outcome.await {
         Ok(summary) => Ok(summary.fingerprint == fingerprint),
-        Err(error) if error.blame() == Blame::Entry => Ok(false),
+        Err(error) if error.scope() == ErrorScope::Entry => Ok(false),
         Err(error) => Err(error),
     }
 }

@@ -39,7 +39,7 @@ pub struct DirectoryJob {
     pub path: Arc<RemotePath>,
     /// Directories between it and the configured one.
     pub depth: usize,
-    /// What the server calls it, where it tells; see [`crate::remote::Entry::unique`].
+    /// What the server calls it, where it tells; see [`crate::protocol::Entry::unique`].
     pub unique: Option<u64>,
     /// The directories above it, as far as this scan went through them.
     pub above: Option<Rc<Lineage>>,

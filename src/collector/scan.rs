@@ -23,7 +23,7 @@ use crate::base::facts::FileFacts;
 use crate::base::humanize;
 use crate::base::names::RemotePath;
 use crate::mirror::partial::Leftovers;
-use crate::remote::{Blame, RemoteError};
+use crate::protocol::{ErrorScope, ProtocolError};
 use crate::status::{IncompleteFile, ServerState, rfc3339};
 
 /// A job is given to another connection this often, when the one it was on breaks.
@@ -88,7 +88,7 @@ pub(super) struct Scan<'s> {
 ///
 /// When there is no way in, or the last connection breaks and cannot be replaced. What was finished until then
 /// stays finished.
-pub async fn scan(server: &Server) -> Result<Tally, RemoteError> {
+pub async fn scan(server: &Server) -> Result<Tally, ProtocolError> {
     server.refresh_if_records_changed();
     let scan = Scan {
         server,
@@ -112,7 +112,7 @@ pub async fn scan(server: &Server) -> Result<Tally, RemoteError> {
     scan.run_lanes().await;
     server.log_out_superfluous().await;
     server.show_connections(0);
-    let listing = server.connector.listing_in_words();
+    let listing = server.connector.describe_listing();
     server.progress.update(|status| status.listing = listing);
     let Scan { jobs, tally, lanes, unclaimed, incomplete, waiting_for, shifts, .. } = scan;
     shifts.settle(server).await;
@@ -139,12 +139,12 @@ pub async fn scan(server: &Server) -> Result<Tally, RemoteError> {
 
 impl Scan<'_> {
     /// A job failed: another connection may help, or it is left for the next scan.
-    pub(super) fn failed(&self, mut job: Job, error: RemoteError, stale: bool) {
+    pub(super) fn failed(&self, mut job: Job, error: ProtocolError, stale: bool) {
         let (path, tries) = match &mut job {
             Job::List(directory) => ((*directory.path).clone(), &mut directory.tries),
             Job::Fetch(file) => (file.path(), &mut file.tries),
         };
-        if error.blame() == Blame::Connection && (stale || *tries + 1 < MAX_TRIES) {
+        if error.scope() == ErrorScope::Connection && (stale || *tries + 1 < MAX_TRIES) {
             *tries += u32::from(!stale);
             log::debug!("server={} path={path}: {error}; trying again", self.server.settings.name);
             self.jobs.give_back(job);
@@ -157,7 +157,7 @@ impl Scan<'_> {
                 tally.failed_directories += 1;
                 tally.cut_listings += u64::from(cut);
                 drop(tally);
-                let (text, is_ours) = (error.to_string(), error.blame() == Blame::Local);
+                let (text, is_ours) = (error.to_string(), error.scope() == ErrorScope::Local);
                 self.server.complain(&path, &text, "the next scan tries again", Level::Warn, is_ours);
             }
             Job::Fetch(file) => self.file_failed(&path, file.facts, &error),

@@ -22,11 +22,12 @@ use super::retry_memory::Memory;
 use crate::base::names::RemotePath;
 use crate::collector::open_files::OpenFiles;
 use crate::config::{ServerSettings, SyncSettings};
+use crate::connectors;
 use crate::mirror::partial::Leftovers;
 use crate::mirror::publisher::Publisher;
 use crate::mirror::tree::{Mirror, ServerMirror};
+use crate::protocol::{Connector, Session};
 use crate::quota::{Allowance, Gauge};
-use crate::remote::{Connector, Session};
 use crate::status::{ConnectionStatus, Progress};
 
 /// For logging out of idle sessions.
@@ -47,7 +48,7 @@ pub struct Server {
     pub(super) records: Rc<dyn Records>,
     pub(super) guard: Rc<dyn DiskGuard>,
     pub(super) publisher: Publisher,
-    pub(super) connector: Connector,
+    pub(super) connector: Box<dyn Connector>,
     /// Where there was nothing to do.
     pub(super) quiet: RefCell<QuietDirectories>,
     /// Shifts of its times that were found to be its own.
@@ -65,7 +66,7 @@ pub struct Server {
     open_files: OpenFiles,
     /// Why a file waits for its next try, as of the last scan.
     pub(super) waiting_for: RefCell<Option<String>>,
-    idle: RefCell<Vec<Session>>,
+    idle: RefCell<Vec<Box<dyn Session>>>,
     /// Changes of the records by an operator, as far as they are heeded.
     amendments: Cell<u64>,
 }
@@ -102,7 +103,7 @@ impl Server {
         let Neighbours { records, guard, publisher, gauge, open_files } = neighbours;
         let interval = sync.borrow().interval;
         Ok(Self {
-            connector: Connector::new((*settings).clone())?,
+            connector: connectors::connector((*settings).clone())?,
             leftovers: Rc::new(RefCell::new(
                 Leftovers::read(&own).with_context(|| format!("cannot read .partial/{}", settings.name))?,
             )),
@@ -147,12 +148,12 @@ impl Server {
     }
 
     /// A connection that an earlier scan left logged in; the server may have dropped it since.
-    pub(super) fn take_idle(&self) -> Option<Session> {
+    pub(super) fn take_idle(&self) -> Option<Box<dyn Session>> {
         self.idle.borrow_mut().pop()
     }
 
     /// Keeps a connection for the next scan, if it is in order.
-    pub(super) fn keep(&self, session: Session) {
+    pub(super) fn keep(&self, session: Box<dyn Session>) {
         if session.is_reusable() {
             self.idle.borrow_mut().push(session);
         }
@@ -260,6 +261,6 @@ impl Server {
     }
 }
 
-async fn log_out(sessions: Vec<Session>) {
+async fn log_out(sessions: Vec<Box<dyn Session>>) {
     futures_util::future::join_all(sessions.into_iter().map(|session| session.quit(QUIT_LIMIT))).await;
 }

@@ -20,7 +20,7 @@ use super::server::Server;
 use crate::base::humanize;
 use crate::base::names::RemotePath;
 use crate::base::watchdog;
-use crate::remote::{Blame, RemoteError, Session};
+use crate::protocol::{ErrorScope, ProtocolError, Session};
 
 /// The state that all lanes of a scan share.
 pub(super) struct Lanes {
@@ -37,7 +37,7 @@ pub(super) struct Lanes {
     /// There is reason to look again how many lanes there should be.
     changed: Notify,
     /// Why the scan is over before its work is done.
-    pub(super) fatal: RefCell<Option<RemoteError>>,
+    pub(super) fatal: RefCell<Option<ProtocolError>>,
 }
 
 impl Default for Lanes {
@@ -63,7 +63,7 @@ impl Lanes {
 
 /// A lane's session. Sessions from an earlier scan may be dead without anybody's fault.
 struct Held<'s> {
-    session: Option<Session>,
+    session: Option<Box<dyn Session>>,
     /// Made in this scan, or proved alive in it.
     fresh: bool,
     server: &'s Server,
@@ -161,10 +161,10 @@ impl Scan<'_> {
         }
         let Some(session) = held.session.as_mut() else { return false };
         let outcome = match &job {
-            Job::List(directory) => explore(self, session, directory).await,
+            Job::List(directory) => explore(self, session.as_mut(), directory).await,
             Job::Fetch(file) => {
                 self.transferring(1);
-                let outcome = obtain(self, session, file).await;
+                let outcome = obtain(self, session.as_mut(), file).await;
                 self.transferring(-1);
                 outcome
             }
@@ -177,7 +177,7 @@ impl Scan<'_> {
         let stale = !std::mem::replace(&mut held.fresh, reusable);
         match outcome {
             Ok(()) => self.reached(),
-            Err(error) if error.blame() == Blame::TooManyLogins && self.are_others(held) => {
+            Err(error) if error.scope() == ErrorScope::TooManyLogins && self.are_others(held) => {
                 self.jobs.give_back(job);
                 self.retire(error);
                 return false;
@@ -188,7 +188,7 @@ impl Scan<'_> {
     }
 
     /// Sees to it that there is a session: the one there is, an idle one, or a new login.
-    async fn connect(&self, held: &mut Held<'_>) -> Result<Admission, RemoteError> {
+    async fn connect(&self, held: &mut Held<'_>) -> Result<Admission, ProtocolError> {
         if held.session.is_some() {
             return Ok(Admission::Held);
         }
@@ -244,14 +244,14 @@ impl Scan<'_> {
     }
 
     /// A lane gets no connection. Others go on with its work; without any other the scan is over.
-    fn retire(&self, error: RemoteError) {
+    fn retire(&self, error: ProtocolError) {
         let others = self.lanes.sessions.get();
         let name = &self.server.settings.name;
-        let why = match error.blame() {
-            Blame::TooManyLogins => Refusal::Limit,
+        let why = match error.scope() {
+            ErrorScope::TooManyLogins => Refusal::Limit,
             // the words are the operator's choice in many servers: "only 2 may be logged in"
-            Blame::Login if self.lanes.password_is_right.get() => Refusal::Limit,
-            Blame::Login => Refusal::Password,
+            ErrorScope::Login if self.lanes.password_is_right.get() => Refusal::Limit,
+            ErrorScope::Login => Refusal::Password,
             _ => Refusal::Fault,
         };
         let wait = self.server.budget.borrow_mut().refused(why, others, Instant::now());

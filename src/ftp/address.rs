@@ -55,7 +55,7 @@ impl Session {
     /// # Errors
     ///
     /// When the connection breaks.
-    pub async fn size(&mut self, path: &[u8]) -> Result<Option<u64>, FtpError> {
+    pub(super) async fn size(&mut self, path: &[u8]) -> Result<Option<u64>, FtpError> {
         self.set_type(false).await?;
         let learned = Rc::clone(&self.learned);
         if learned.sized.bare.get() || learned.fetched.bare.get() {

@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
 use super::error::FtpError;
-use super::session::within;
+use crate::net::deadline::within;
 use crate::net::route::Route;
 
 /// A port that is not used for so long is not used any more: the server may have closed it.

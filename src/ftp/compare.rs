@@ -11,11 +11,11 @@ use std::rc::Rc;
 
 use super::error::FtpError;
 use super::list::{Listing, Role};
-use super::listing::Summary;
 use super::session::Session;
 use super::ways::Way;
 use crate::base::names::RemotePath;
 use crate::config::ListingMode;
+use crate::protocol::{Confirmation, Summary};
 
 /// A listing of this many names settles the matter: faults are known that show up at the 17th.
 const TELLING: usize = 20;
@@ -55,18 +55,9 @@ impl Compared {
     }
 }
 
-/// What becomes of a listing.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
-    /// It is what the directory holds, as far as can be told.
-    Stands,
-    /// Another way is used from now on, and the directory is to be listed again. In words, where this listing told.
-    Again(Option<String>),
-}
-
 impl Session {
-    /// Whether a listing by this way is not to be used before it is settled.
-    pub(super) fn is_on_trial(&self, way: Way) -> bool {
+    /// Whether a listing by this way is not to be used before it is confirmed.
+    pub(super) fn is_tentative(&self, way: Way) -> bool {
         !self.learned.ways.honours_path.get() || self.may_compare(way)
     }
 
@@ -82,26 +73,26 @@ impl Session {
     ///
     /// [`FtpError::Refused`] where a directory that seems to have become empty cannot be entered. What cannot be
     /// compared is believed. Cancelled, the session is not reusable.
-    pub async fn settle(
+    pub(super) async fn confirm(
         &mut self,
         path: &RemotePath,
         summary: &Summary,
         expected: bool,
-    ) -> Result<Verdict, FtpError> {
-        let Some(way) = self.listed_by.take() else { return Ok(Verdict::Stands) };
+    ) -> Result<Confirmation, FtpError> {
+        let Some(way) = self.listed_by.take() else { return Ok(Confirmation::Confirmed) };
         if expected && summary.is_empty() && self.shows_more_as_text(path, way).await? {
-            return Ok(Verdict::Again(Some(AS_TEXT.to_owned())));
+            return Ok(Confirmation::ListAgain(Some(AS_TEXT.to_owned())));
         }
         let seems_empty = summary.is_empty() && way.is_mlsd();
         let doubtful = seems_empty && (expected || self.doubts_emptiness(expected));
-        if !self.is_on_trial(way) && !doubtful {
-            return Ok(Verdict::Stands);
+        if !self.is_tentative(way) && !doubtful {
+            return Ok(Confirmation::Confirmed);
         }
         // one at a time: what the first learns, the others need not ask for
         let learned = Rc::clone(&self.learned);
         let _one_at_a_time = learned.trial.lock().await;
         if self.preferred_way() != way {
-            return Ok(Verdict::Again(None));
+            return Ok(Confirmation::ListAgain(None));
         }
         let found = self.better_way(path, way, summary, expected).await;
         let (better, was_entered) = found.unwrap_or_else(|error| {
@@ -110,7 +101,7 @@ impl Session {
         });
         if let Some(better) = better {
             self.learned.ways.choose(better);
-            return Ok(Verdict::Again(Some(reason(way, better))));
+            return Ok(Confirmation::ListAgain(Some(reason(way, better))));
         }
         if !summary.is_empty() && !summary.shows_itself && !path.is_root() {
             self.learned.ways.honours_path.set(true);
@@ -118,7 +109,7 @@ impl Session {
         if seems_empty && expected && !was_entered && self.is_reusable() {
             self.confirm_empty(path).await?;
         }
-        Ok(Verdict::Stands)
+        Ok(Confirmation::Confirmed)
     }
 
     /// Whether a directory of which LIST shows nothing is listed under TYPE A, as RFC 959 has it (section 4.1.3). Looked at

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
+use async_trait::async_trait;
 use encoding_rs::Encoding;
 use rustls_pki_types::ServerName as TlsName;
 use suppaftp::FtpError as SuppaError;
@@ -16,17 +17,19 @@ use super::active::Active;
 use super::address::Addressing;
 use super::ahead::Bearing;
 use super::error::{FtpError, refused_login};
-use super::list::FingerprintKey;
 use super::reply::{Features, Reply};
-use super::session::{Session, WireEncoding, reply_of, within};
+use super::session::{Session, WireEncoding, reply_of};
 use super::transport::{ControlConnector, ControlStream, Outbox, Tls};
 use super::ways::Ways;
 use crate::config::{ServerSettings, TlsMode};
+use crate::net::deadline::within;
+use crate::net::error::NetError;
 use crate::net::pace::Speed;
 use crate::net::rate::Limit;
 use crate::net::resolve::Resolver;
 use crate::net::route::{Route, Way, routes};
 use crate::net::tls::Trust;
+use crate::protocol::{FingerprintKey, ProtocolError};
 
 /// For logging out again where logging in did not come to its end.
 const QUIT_LIMIT: Duration = Duration::from_secs(1);
@@ -81,24 +84,8 @@ impl Connector {
         Ok(Self { settings, trust, resolver: Resolver::system(), speed, learned: Rc::default() })
     }
 
-    /// Bytes that came on data connections of all sessions so far.
-    #[must_use]
-    pub fn received(&self) -> u64 {
-        self.speed.received.get()
-    }
-
-    /// How directories are listed, in words; `None` before one was.
-    #[must_use]
-    pub fn listing_in_words(&self) -> Option<String> {
-        self.learned.ways.in_words()
-    }
-
     /// Connects and logs in, in binary mode. All addresses of the host are tried in turn.
-    ///
-    /// # Errors
-    ///
-    /// Each step has the configured timeout. Cancelled, nothing is left but a closed connection.
-    pub async fn connect(&self) -> Result<Session, FtpError> {
+    async fn connect(&self) -> Result<Session, FtpError> {
         let mut last = None;
         for route in routes(&self.settings, &self.resolver).await? {
             match self.connect_by(route).await {
@@ -112,7 +99,7 @@ impl Connector {
             }
         }
         let cause = io::ErrorKind::NotFound.into();
-        Err(last.unwrap_or(FtpError::Resolve { host: self.settings.host.clone(), cause }))
+        Err(last.unwrap_or(FtpError::Net(NetError::Resolve { host: self.settings.host.clone(), cause })))
     }
 
     async fn connect_by(&self, route: Route) -> Result<Session, FtpError> {
@@ -129,7 +116,7 @@ impl Connector {
         let address = route.first_hop(settings.port);
         let connecting =
             ImplAsyncFtpStream::<ControlStream>::connect_secure_implicit(address, connector, &settings.host);
-        let connected = within("greeting", settings.timeout, connecting).await;
+        let connected = within("greeting", settings.timeout, connecting).await.map_err(FtpError::from);
         let (client, local) = match (connected, way.end()) {
             (Ok(Ok(client)), Ok(local)) => (client, local),
             (Err(error), Ok(_)) => return Err(error),
@@ -180,6 +167,21 @@ impl Connector {
         let name = TlsName::try_from(self.settings.host.clone()).context("the host is no name for TLS")?;
         let network = &self.settings.network;
         Ok(Some(Tls::new(trust.client_config(network.tls_min..=network.tls_max)?, name)))
+    }
+}
+
+#[async_trait(?Send)]
+impl crate::protocol::Connector for Connector {
+    async fn connect(&self) -> Result<Box<dyn crate::protocol::Session>, ProtocolError> {
+        Ok(Box::new(Connector::connect(self).await?))
+    }
+
+    fn received(&self) -> u64 {
+        self.speed.received.get()
+    }
+
+    fn describe_listing(&self) -> Option<String> {
+        self.learned.ways.in_words()
     }
 }
 
@@ -267,14 +269,16 @@ fn way_error(
 ) -> FtpError {
     let address = route.reached(port);
     match (blocked, connected, route) {
-        (Some(cause), ..) => FtpError::Connect { address, cause },
-        (None, Err(FtpError::Timeout { after, .. }), Route::Proxied(_)) => {
-            FtpError::Timeout { step: route.step(), after }
+        (Some(cause), ..) => FtpError::Net(NetError::Connect { address, cause }),
+        (None, Err(FtpError::Net(NetError::Timeout { after, .. })), Route::Proxied(_)) => {
+            FtpError::Net(NetError::Timeout { step: route.step(), after })
         }
         (None, Err(error), _) => error,
         (None, Ok(Some(error)), Route::Proxied(_)) => greeting_error(&route.to_string(), error),
         (None, Ok(Some(error)), _) => greeting_error(&address, error),
-        (None, Ok(None), _) => FtpError::Connect { address, cause: io::ErrorKind::NotConnected.into() },
+        (None, Ok(None), _) => {
+            FtpError::Net(NetError::Connect { address, cause: io::ErrorKind::NotConnected.into() })
+        }
     }
 }
 
@@ -283,7 +287,9 @@ fn greeting_error(address: &str, error: SuppaError) -> FtpError {
         SuppaError::UnexpectedResponse(response) => {
             refused_login(Reply::from_body(response.body), "greeting")
         }
-        SuppaError::ConnectionError(cause) => FtpError::Connect { address: address.to_owned(), cause },
+        SuppaError::ConnectionError(cause) => {
+            FtpError::Net(NetError::Connect { address: address.to_owned(), cause })
+        }
         other => match reply_of("greeting", Err(other)) {
             Ok(reply) => refused_login(reply, "greeting"),
             Err(error) => error,

@@ -11,8 +11,10 @@ use super::active::OpenPort;
 use super::error::FtpError;
 use super::passive::{out_of_step, passive_command};
 use super::reply::Reply;
-use super::session::{Session, within};
+use super::session::Session;
 use super::transport::{Socket, Tls};
+use crate::net::deadline::within;
+use crate::net::error::NetError;
 
 /// An open data connection and what the server said when it opened.
 #[derive(Debug)]
@@ -94,7 +96,7 @@ impl Session {
             tokio::pin!(begin, opening);
             tokio::select! {
                 begun = &mut begin => match begun {
-                    Err(error) if !matches!(error, FtpError::Timeout { .. }) => return Err(error),
+                    Err(error) if !matches!(error, FtpError::Net(NetError::Timeout { .. })) => return Err(error),
                     begun => (begun, opening.await),
                 },
                 opened = &mut opening => (begin.await, opened),
@@ -106,7 +108,7 @@ impl Session {
                 self.nothing_to_encrypt(step, early, error).await
             }
             // a server that cannot reach us is silent meanwhile: what is amiss is the data connection
-            (Ok(_) | Err(FtpError::Timeout { .. }), Err(error)) => Err(error),
+            (Ok(_) | Err(FtpError::Net(NetError::Timeout { .. })), Err(error)) => Err(error),
             (Err(error), _) => Err(error),
         }
     }

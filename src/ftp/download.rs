@@ -4,43 +4,29 @@ use tokio::time::Instant;
 
 use super::error::FtpError;
 use super::session::Session;
-use crate::base::names::RemotePath;
 use crate::net::pace::Pace;
+use crate::protocol::{FileReceiver, FileRequest, Received};
 
 /// One buffer for each session, kept across files. Measured: 256 KiB reads cost half the CPU of 64 KiB ones.
 const BUFFER: usize = 256 * 1024;
 
-/// What came, after the server closed the transfer with success.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Received {
-    /// Bytes of this transfer, from the offset on.
-    pub bytes: u64,
-    /// False where TLS ended without its closing message, or the connection with a reset: the end could have been cut,
-    /// so that size or content must prove the file whole.
-    pub clean_end: bool,
-}
-
 impl Session {
-    /// Fetches the file at `path` from byte `offset` on and passes every piece to `sink`. `another` is asked at the
-    /// end of the data whether another file is fetched next, so that its port can be asked for early.
+    /// See [`crate::protocol::Session::fetch`]. The port of the file that comes next is asked for early.
     ///
     /// # Errors
     ///
     /// [`FtpError::Refused`] with step `REST` where the server does not resume; the session stays usable then, as
-    /// it does when the file is gone. Whatever `sink` says ends the transfer. Cancelled or failed half-way, all
-    /// that was passed to `sink` is true, and the session is not reusable.
-    pub async fn fetch(
+    /// it does when the file is gone.
+    pub(super) async fn download(
         &mut self,
-        path: &RemotePath,
-        offset: u64,
-        mut sink: impl AsyncFnMut(&[u8]) -> anyhow::Result<()>,
-        another: impl Fn() -> bool,
+        FileRequest { path, offset, .. }: FileRequest<'_>,
+        receiver: &mut dyn FileReceiver,
     ) -> Result<Received, FtpError> {
-        if another() {
+        if receiver.is_another_next() {
             self.learn_name().await?;
         }
         let mut data = self.open_file(path, offset).await?;
-        let mut received = Received { bytes: 0, clean_end: true };
+        let mut received = Received { clean_end: true, size_after: None };
         let mut pace = Pace::new(&self.speed);
         let limit = self.speed.limit.clone();
         self.buffer.resize(limit.piece(BUFFER), 0);
@@ -52,12 +38,11 @@ impl Session {
             if read == 0 {
                 break;
             }
-            sink(buffer.get(..read).unwrap_or_default()).await?;
-            received.bytes += read as u64;
+            receiver.receive(buffer.get(..read).unwrap_or_default()).await?;
             pace.took("RETR", waited, read)?;
             limit.pay(read).await;
         }
-        self.end_transfer("RETR", data, another()).await?;
+        self.end_transfer("RETR", data, receiver.is_another_next()).await?;
         Ok(received)
     }
 }

@@ -1,46 +1,18 @@
 //! What can go wrong on the way to a server, and what it means for the caller.
 
 use std::io;
-use std::time::Duration;
 
 use super::answers::denies_data;
 use super::reply::Reply;
+use crate::net::error::{NetError, broke};
+use crate::protocol::{Detail, ErrorScope, ListingCut, ProtocolError};
 
 /// A failed step of a conversation with a server. The caller adds server and path.
 #[derive(Debug, thiserror::Error)]
 pub enum FtpError {
-    /// The host name has no address.
-    #[error("cannot resolve {host}: {cause}")]
-    Resolve {
-        /// As configured.
-        host: String,
-        /// The resolver's words.
-        cause: io::Error,
-    },
-    /// No address of the host took the connection.
-    #[error("cannot connect to {address}: {cause}")]
-    Connect {
-        /// The last address tried.
-        address: String,
-        /// The system's words.
-        cause: io::Error,
-    },
-    /// Nothing came for the configured time.
-    #[error("{step}: no answer for {}", crate::base::humanize::duration(*.after))]
-    Timeout {
-        /// What was waited for.
-        step: &'static str,
-        /// How long.
-        after: Duration,
-    },
-    /// The control connection ended or broke.
-    #[error("{step}: connection lost: {}", broke(cause))]
-    Lost {
-        /// What was under way.
-        step: &'static str,
-        /// How it broke.
-        cause: io::Error,
-    },
+    /// What goes wrong with any server: no address, no connection, no answer, too slow.
+    #[error(transparent)]
+    Net(#[from] NetError),
     /// TLS could not be agreed on, or the certificate is not trusted.
     #[error("TLS: {0}")]
     Tls(String),
@@ -77,28 +49,9 @@ pub enum FtpError {
         /// How it broke.
         cause: io::Error,
     },
-    /// A transfer or listing comes in, but below the lowest useful speed.
-    #[error(
-        "{step}: too slow: {bytes} bytes in {}, below min_speed of {least} bytes a second",
-        crate::base::humanize::duration(Duration::from_secs(.over.as_secs()))
-    )]
-    TooSlow {
-        /// The command.
-        step: &'static str,
-        /// What came.
-        bytes: u64,
-        /// In this time.
-        over: Duration,
-        /// What should have come each second.
-        least: u64,
-    },
     /// A listing went over a limit, or the server cut it.
-    #[error("listing incomplete: {0}")]
-    ListingCut(String),
-    /// The listing is that of a directory above the one that was asked for (Globus GridFTP ends a path at its first byte
-    /// beyond ASCII).
-    #[error("the server lists a directory above it in its place")]
-    ListingOfAnother,
+    #[error(transparent)]
+    ListingCut(#[from] ListingCut),
     /// Nothing of a listing could be read.
     #[error("listing not understood, first line: {0}")]
     ListingUnreadable(String),
@@ -113,62 +66,43 @@ impl From<anyhow::Error> for FtpError {
     }
 }
 
-/// What a failure says about the connection and the server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Blame {
-    /// This directory or file alone.
-    Entry,
-    /// The connection; another login may help.
-    Connection,
-    /// The number of logins.
-    TooManyLogins,
-    /// The account: trying again soon could lock it.
-    Login,
-    /// Our own side.
-    Local,
-}
-
 impl FtpError {
-    /// Whom the failure concerns.
+    /// Returns whom the failure concerns.
     #[must_use]
-    pub fn blame(&self) -> Blame {
+    pub fn scope(&self) -> ErrorScope {
         match self {
             // 421 means that the server closes the connection (RFC 959 section 4.2)
             Self::Refused { reply, .. } if matches!(reply.code, 421 | 530) => {
                 if says_too_many(reply) {
-                    Blame::TooManyLogins
+                    ErrorScope::TooManyLogins
                 } else {
-                    Blame::Connection
+                    ErrorScope::Connection
                 }
             }
-            Self::Refused { step, reply } if denies_data(step, reply) => Blame::Connection,
-            // another connection would be as slow, and the next try resumes
-            Self::Refused { .. }
-            | Self::TooSlow { .. }
-            | Self::ListingCut(_)
-            | Self::ListingOfAnother
-            | Self::ListingUnreadable(_) => Blame::Entry,
-            Self::TooManyLogins(_) => Blame::TooManyLogins,
-            Self::LoginRefused(_) | Self::AccountAsked(_) => Blame::Login,
-            Self::Local(_) => Blame::Local,
-            Self::Resolve { .. }
-            | Self::Connect { .. }
-            | Self::Timeout { .. }
-            | Self::Lost { .. }
-            | Self::OutOfStep { .. }
-            | Self::Tls(_)
-            | Self::Data { .. } => Blame::Connection,
+            Self::Refused { step, reply } if denies_data(step, reply) => ErrorScope::Connection,
+            Self::Net(error) => error.scope(),
+            Self::Refused { .. } | Self::ListingCut(_) | Self::ListingUnreadable(_) => ErrorScope::Entry,
+            Self::TooManyLogins(_) => ErrorScope::TooManyLogins,
+            Self::LoginRefused(_) | Self::AccountAsked(_) => ErrorScope::Login,
+            Self::Local(_) => ErrorScope::Local,
+            Self::OutOfStep { .. } | Self::Tls(_) | Self::Data { .. } => ErrorScope::Connection,
         }
     }
 }
 
-/// How a connection broke; rustls points its users to a page of its manual instead of saying who did what.
-pub(super) fn broke(cause: &io::Error) -> String {
-    let text = cause.to_string();
-    if text.contains("close_notify") {
-        "the server closed it without TLS close_notify".to_owned()
-    } else {
-        text
+impl From<FtpError> for ProtocolError {
+    fn from(error: FtpError) -> Self {
+        let detail = match &error {
+            FtpError::ListingCut(_) => Detail::ListingCut,
+            // the answer to REST, or to a RETR that came to nothing because of REST
+            FtpError::Refused { step: "REST", .. } => Detail::NotResumable,
+            FtpError::Refused { step: "RETR", reply } if reply.code / 100 == 5 => Detail::NotResumable,
+            _ => Detail::Plain,
+        };
+        match error {
+            FtpError::Local(error) => Self::Local(error),
+            error => Self::remote(error.scope(), error).with(detail),
+        }
     }
 }
 
@@ -226,7 +160,7 @@ mod tests {
 
     #[test]
     fn limits_are_told_from_accounts_by_the_words_of_servers() {
-        let blame = |reply: Reply| refused_login(reply, "login").blame();
+        let blame = |reply: Reply| refused_login(reply, "login").scope();
         for limit in [
             "421 Service not available.",
             "421 There are too many connected users, please try later.",
@@ -240,10 +174,10 @@ mod tests {
             "530 用户数已满",
             "530 连接数过多，请稍后再试",
         ] {
-            assert_eq!(blame(reply(limit)), Blame::TooManyLogins, "{limit}");
+            assert_eq!(blame(reply(limit)), ErrorScope::TooManyLogins, "{limit}");
         }
         let gbk = [&b"530 "[..], &encoding_rs::GBK.encode("已达最大连接数").0, b"\r\n"].concat();
-        assert_eq!(blame(Reply::from_body(gbk)), Blame::TooManyLogins);
+        assert_eq!(blame(Reply::from_body(gbk)), ErrorScope::TooManyLogins);
         for account in [
             "530 Login incorrect.",
             "530 Login incorrect: maximum login attempts (3) exceeded",
@@ -255,18 +189,19 @@ mod tests {
             "532 Need account",
             "530 Login not allowed",
         ] {
-            assert_eq!(blame(reply(account)), Blame::Login, "{account}");
+            assert_eq!(blame(reply(account)), ErrorScope::Login, "{account}");
         }
-        assert_eq!(blame(reply("500 unknown command")), Blame::Entry);
+        assert_eq!(blame(reply("500 unknown command")), ErrorScope::Entry);
     }
 
     #[test]
     fn how_a_connection_broke_is_said_without_the_manual_of_a_library() {
         let text = "peer closed connection without sending TLS close_notify: https://docs.rs/rustls/latest/";
         let cause = || io::Error::new(io::ErrorKind::UnexpectedEof, text);
-        for error in
-            [FtpError::Lost { step: "PASV", cause: cause() }, FtpError::Data { step: "RETR", cause: cause() }]
-        {
+        for error in [
+            NetError::Lost { step: "PASV", cause: cause() }.into(),
+            FtpError::Data { step: "RETR", cause: cause() },
+        ] {
             let said = error.to_string();
             assert!(said.contains("without TLS close_notify") && !said.contains("http"), "{said}");
         }
@@ -274,12 +209,12 @@ mod tests {
 
     #[test]
     fn a_later_421_is_a_limit_only_where_it_says_so() {
-        let blame = |text| FtpError::Refused { step: "RETR", reply: reply(text) }.blame();
-        assert_eq!(blame("421 Too many connections from this address"), Blame::TooManyLogins);
-        assert_eq!(blame("530 maximum number of transfers"), Blame::TooManyLogins);
+        let blame = |text| FtpError::Refused { step: "RETR", reply: reply(text) }.scope();
+        assert_eq!(blame("421 Too many connections from this address"), ErrorScope::TooManyLogins);
+        assert_eq!(blame("530 maximum number of transfers"), ErrorScope::TooManyLogins);
         for idle in ["421 Timeout.", "421 Maximum idle time exceeded", "421 closing", "530 Please login"] {
-            assert_eq!(blame(idle), Blame::Connection, "{idle}");
+            assert_eq!(blame(idle), ErrorScope::Connection, "{idle}");
         }
-        assert_eq!(blame("550 too many"), Blame::Entry);
+        assert_eq!(blame("550 too many"), ErrorScope::Entry);
     }
 }

@@ -3,45 +3,23 @@
 //! LIST gets a path only where nothing else shows anything: servers glob it, or take one that begins with a dash for
 //! options.
 
-use std::hash::{BuildHasher, Hasher, RandomState};
-
-use siphasher::sip::SipHasher13;
+use async_trait::async_trait;
 use tokio::time::Instant;
 
 use super::data::Data;
 use super::error::FtpError;
-use super::listing::{Entry, ListingParser, Summary};
+use super::listing::ListingParser;
 use super::reply::Reply;
 use super::session::Session;
 use super::ways::{Choice, Way, says_empty, says_forbidden, says_nothing_found};
 use crate::base::names::RemotePath;
 use crate::net::pace::Pace;
+use crate::protocol::{Entry, Fingerprint, Fingerprinter, ListingCut, ProtocolError, ReadAhead, Summary};
 
 /// Bytes of NLST that are looked at: whether there is any name is all that is asked.
 const MOST_NAMES: usize = 64 * 1024;
 /// Bytes read at a time.
 const CHUNK: usize = 32 * 1024;
-
-/// What a listing was, byte for byte. Its hash has a key of its own for each run of the program, so that no server can
-/// make two listings look the same.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Fingerprint {
-    /// Of all its bytes.
-    pub hash: u64,
-    /// How many there are.
-    pub bytes: u64,
-}
-
-/// The key of the fingerprints of one server.
-#[derive(Debug)]
-pub(super) struct FingerprintKey(u64, u64);
-
-impl Default for FingerprintKey {
-    fn default() -> Self {
-        let random = RandomState::new();
-        Self(random.hash_one(0), random.hash_one(1))
-    }
-}
 
 /// A directory being listed. Dropped before [`Listing::finish`], its session is not reusable.
 pub struct Listing<'s> {
@@ -51,17 +29,14 @@ pub struct Listing<'s> {
     parser: ListingParser,
     way: Way,
     role: Role,
-    is_on_trial: bool,
+    is_tentative: bool,
     clean: bool,
     /// What was read last is the end of a line.
     at_line_end: bool,
     pace: Pace,
-    hash: SipHasher13,
-    bytes: u64,
-    /// Read and not taken apart yet, see [`Listing::is_still`].
-    held: Vec<u8>,
-    /// How the reading of `held` ended.
-    broken: Option<FtpError>,
+    fingerprinter: Fingerprinter,
+    /// Read and not taken apart yet, see [`Listing::is_unchanged`].
+    ahead: ReadAhead<u8, FtpError>,
 }
 
 /// A listing that has begun: its way, its data connection and its parser.
@@ -88,16 +63,16 @@ impl Session {
     /// # Errors
     ///
     /// [`FtpError::Refused`] where no way lists it; the session stays usable then.
-    pub async fn list(&mut self, path: &RemotePath) -> Result<Listing<'_>, FtpError> {
+    pub(super) async fn list(&mut self, path: &RemotePath) -> Result<Listing<'_>, FtpError> {
         let (role, mut opened) = self.open_by_any(path).await?;
         let is_usual = matches!(role, Role::Usual);
         self.listed_by = is_usual.then_some(opened.way);
-        let is_on_trial = is_usual && self.is_on_trial(opened.way);
-        if is_on_trial {
+        let is_tentative = is_usual && self.is_tentative(opened.way);
+        if is_tentative {
             opened.parser.collect_names();
             opened.parser.watch_for(path);
         }
-        Ok(Listing { is_on_trial, ..Listing::of(self, opened, role) })
+        Ok(Listing { is_tentative, ..Listing::of(self, opened, role) })
     }
 
     async fn open_by_any(&mut self, path: &RemotePath) -> Result<(Role, Opened), FtpError> {
@@ -249,22 +224,19 @@ impl<'s> Listing<'s> {
     pub(super) fn of(session: &'s mut Session, opened: Opened, role: Role) -> Self {
         let Opened { way, data, parser } = opened;
         let pace = Pace::new(&session.speed);
-        let FingerprintKey(first, second) = session.learned.fingerprint_key;
-        let hash = SipHasher13::new_with_keys(first, second);
+        let fingerprinter = Fingerprinter::new(session.learned.fingerprint_key);
         Self {
             session,
             data,
             parser,
             way,
             role,
-            is_on_trial: false,
+            is_tentative: false,
             clean: true,
             at_line_end: true,
             pace,
-            hash,
-            bytes: 0,
-            held: Vec::new(),
-            broken: None,
+            fingerprinter,
+            ahead: ReadAhead::default(),
         }
     }
 
@@ -274,44 +246,25 @@ impl<'s> Listing<'s> {
         self.parser.watch_for(path);
         self
     }
-
-    /// Whether nothing speaks for the way yet: what comes had better not be used before [`Session::settle`] has said
-    /// that it stands.
-    #[must_use]
-    pub fn is_on_trial(&self) -> bool {
-        self.is_on_trial
-    }
-
-    /// What the server calls the directory that it lists, as far as that was read; see [`Summary::own_unique`].
-    #[must_use]
-    pub fn own_unique(&self) -> Option<u64> {
-        self.parser.own_unique()
-    }
 }
 
 impl Listing<'_> {
-    /// Reads on to the end, as long as it can be the listing of that fingerprint; whether it is. If not, what was read
-    /// is taken apart by [`Listing::next`], as if nothing had been read.
-    pub async fn is_still(&mut self, before: Fingerprint) -> bool {
-        while self.bytes <= before.bytes {
-            match self.read().await {
-                Ok(0) => return self.fingerprint() == before,
-                Ok(read) => {
-                    self.held.extend_from_slice(self.session.buffer.get(..read).unwrap_or_default());
-                }
-                Err(error) => {
-                    self.broken = Some(error);
-                    return false;
-                }
-            }
-        }
-        false
+    /// See [`crate::protocol::Listing::is_unchanged`]. If not, what was read is taken apart by [`Listing::next`].
+    async fn is_unchanged(&mut self, before: Fingerprint) -> bool {
+        let mut ahead = std::mem::take(&mut self.ahead);
+        let so_far = self.fingerprint();
+        let read = async |held: &mut Vec<u8>| {
+            let read = self.read().await?;
+            held.extend_from_slice(self.session.buffer.get(..read).unwrap_or_default());
+            Ok((self.fingerprint(), read > 0))
+        };
+        let is_unchanged = ahead.is_unchanged(before, so_far, read).await;
+        self.ahead = ahead;
+        is_unchanged
     }
 
-    /// What was read so far; at its end, the whole listing.
-    #[must_use]
-    pub fn fingerprint(&self) -> Fingerprint {
-        Fingerprint { hash: self.hash.finish(), bytes: self.bytes }
+    fn fingerprint(&self) -> Fingerprint {
+        self.fingerprinter.fingerprint()
     }
 
     async fn read(&mut self) -> Result<usize, FtpError> {
@@ -328,41 +281,23 @@ impl Listing<'_> {
         }
         let bytes = session.buffer.get(..read).unwrap_or_default();
         self.at_line_end = bytes.last().map_or(self.at_line_end, |last| *last == b'\n');
-        self.hash.write(bytes);
-        self.bytes += read as u64;
+        self.fingerprinter.write(bytes);
         Ok(read)
     }
 
-    /// Appends the next entries to `entries`; false at the end.
-    ///
-    /// # Errors
-    ///
-    /// When the connection breaks, or the listing goes over its bounds. Cancelled, the session is not reusable.
-    pub async fn next(&mut self, entries: &mut Vec<Entry>) -> Result<bool, FtpError> {
-        let held = std::mem::take(&mut self.held);
-        let read = if held.is_empty() {
-            match self.broken.take() {
-                Some(error) => return Err(error),
-                None => self.read().await?,
-            }
-        } else {
-            held.len()
-        };
+    /// See [`crate::protocol::Listing::next`].
+    pub(super) async fn next(&mut self, entries: &mut Vec<Entry>) -> Result<bool, FtpError> {
+        let held = self.ahead.take()?;
+        let read = if held.is_empty() { self.read().await? } else { held.len() };
         let bytes = if held.is_empty() { self.session.buffer.get(..read) } else { Some(held.as_slice()) };
         self.parser.feed(bytes.unwrap_or_default(), entries);
-        if self.parser.is_over_limit() {
-            return Err(FtpError::ListingCut("it is larger than a listing may be".to_owned()));
-        }
+        self.parser.check_limit()?;
         Ok(read > 0)
     }
 
-    /// Reads the server's verdict. `entries` gets what a last line without an end held.
-    ///
-    /// # Errors
-    ///
-    /// Whenever the listing cannot be relied on to be complete; what came is still true.
-    pub async fn finish(self, entries: &mut Vec<Entry>) -> Result<Summary, FtpError> {
-        let Self { session, data, parser, way, role, held, clean, at_line_end, .. } = self;
+    /// See [`crate::protocol::Listing::finish`]. `entries` gets what a last line without an end held.
+    pub(super) async fn finish(self, entries: &mut Vec<Entry>) -> Result<Summary, FtpError> {
+        let Self { session, data, parser, way, role, ahead, clean, at_line_end, .. } = self;
         // a line that the end of the connection cut may look like a name of its own
         let is_torn = !clean && !at_line_end;
         let summary = if is_torn { parser.finish(&mut Vec::new()) } else { parser.finish(entries) };
@@ -371,7 +306,7 @@ impl Listing<'_> {
             complain(&reply, way.command())?;
         }
         if is_torn {
-            return Err(FtpError::ListingCut("the data connection broke in the middle of a line".to_owned()));
+            return Err(ListingCut("the data connection broke in the middle of a line".to_owned()).into());
         }
         if let Some(sample) = &summary.sample
             && summary.entries + summary.special + summary.names_refused == 0
@@ -380,7 +315,7 @@ impl Listing<'_> {
         }
         let ways = &session.learned.ways;
         // what is as it was has not been taken apart
-        let shows_nothing = summary.is_empty() && held.is_empty();
+        let shows_nothing = summary.is_empty() && ahead.is_empty();
         match role {
             Role::Usual => ways.listed(way, None, summary.entries > 0),
             // who says no and who shows nothing contradict each other
@@ -391,6 +326,33 @@ impl Listing<'_> {
             Role::Probe => {}
         }
         Ok(summary)
+    }
+}
+
+#[async_trait(?Send)]
+impl crate::protocol::Listing for Listing<'_> {
+    async fn is_unchanged(&mut self, before: Fingerprint) -> bool {
+        Listing::is_unchanged(self, before).await
+    }
+
+    fn is_tentative(&self) -> bool {
+        self.is_tentative
+    }
+
+    fn own_unique(&self) -> Option<u64> {
+        self.parser.own_unique()
+    }
+
+    fn fingerprint(&self) -> Fingerprint {
+        Listing::fingerprint(self)
+    }
+
+    async fn next(&mut self, entries: &mut Vec<Entry>) -> Result<bool, ProtocolError> {
+        Ok(Listing::next(self, entries).await?)
+    }
+
+    async fn finish(self: Box<Self>, entries: &mut Vec<Entry>) -> Result<Summary, ProtocolError> {
+        Ok(Listing::finish(*self, entries).await?)
     }
 }
 
@@ -408,7 +370,7 @@ fn means_emptiness(refusal: &FtpError) -> bool {
 fn complain(reply: &Reply, step: &'static str) -> Result<(), FtpError> {
     // Pure-FTPd: "226-Output truncated to 10000 matches"
     if reply.mentions("truncated") {
-        return Err(FtpError::ListingCut(reply_lines(reply)));
+        return Err(ListingCut(reply_lines(reply)).into());
     }
     // vsftpd: "226 Transfer done (but failed to open directory)."
     if reply.mentions("failed to open directory") {

@@ -28,5 +28,5 @@ pub mod transport;
 mod ways;
 
 pub use connect::Connector;
-pub use error::{Blame, FtpError};
+pub use error::FtpError;
 pub use session::Session;

@@ -9,9 +9,11 @@ use super::ahead::EarlyPort;
 use super::answers::denies_data;
 use super::error::FtpError;
 use super::reply::Reply;
-use super::session::{Session, is_one_line, within};
+use super::session::{Session, is_one_line};
 use crate::base::names::RemotePath;
 use crate::config::PassiveCommand;
+use crate::net::deadline::within;
+use crate::net::error::NetError;
 
 impl Session {
     /// Makes `path` the current directory, and asks for the port of the listing that follows in the same round trip
@@ -147,5 +149,5 @@ fn passive_port(reply: &Reply, extended: bool) -> Option<u16> {
 /// What is wrong may be that replies and commands do not belong together: nothing is said against the file, and
 /// another session is tried.
 pub(super) fn out_of_step(step: &'static str, error: &FtpError) -> FtpError {
-    FtpError::Lost { step, cause: io::Error::other(format!("after an early PASV: {error}")) }
+    FtpError::Net(NetError::Lost { step, cause: io::Error::other(format!("after an early PASV: {error}")) })
 }

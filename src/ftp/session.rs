@@ -6,12 +6,12 @@
 //! A session is reusable only after a complete final reply to everything that was sent. Dropping any future of it
 //! in between leaves it marked, and [`Session::is_reusable`] says no: it is thrown away then, never repaired.
 
-use std::future::Future;
 use std::io;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use encoding_rs::Encoding;
 use suppaftp::FtpError as SuppaError;
 use suppaftp::tokio::ImplAsyncFtpStream;
@@ -25,9 +25,13 @@ use super::error::FtpError;
 use super::reply::Reply;
 use super::transport::{ControlStream, Outbox, Tls};
 use super::ways::Way;
+use crate::base::names::RemotePath;
 use crate::config::{ListingMode, PassiveCommand};
+use crate::net::deadline::within;
+use crate::net::error::NetError;
 use crate::net::pace::Speed;
 use crate::net::route::Route;
+use crate::protocol::{Confirmation, FileReceiver, FileRequest, Listing, ProtocolError, Received, Summary};
 
 /// Replies that announce another one, in a row: more is no answer.
 const MAX_ANNOUNCED: usize = 10;
@@ -67,8 +71,7 @@ pub struct Session {
 
 impl Session {
     /// Whether the connection can carry another command.
-    #[must_use]
-    pub fn is_reusable(&self) -> bool {
+    pub(super) fn is_reusable(&self) -> bool {
         !self.pending
     }
 
@@ -137,27 +140,12 @@ impl Session {
         Ok(())
     }
 
-    /// Asks for a sign of life; keeps the login from timing out on the server.
-    ///
-    /// # Errors
-    ///
-    /// When the connection broke since it was last used.
-    pub async fn noop(&mut self) -> Result<(), FtpError> {
-        self.command("NOOP", b"NOOP").await.map(drop)
-    }
-
     /// Logs out, as far as the server answers within `limit`, so that no stale login is left at the server.
-    pub async fn quit(mut self, limit: Duration) {
+    pub(super) async fn quit(mut self, limit: Duration) {
         if self.is_reusable() {
             // whatever comes back, the connection is closed next
             drop(tokio::time::timeout(limit, self.command("QUIT", b"QUIT")).await);
         }
-    }
-
-    /// The version of TLS that the control connection speaks, where it does.
-    #[must_use]
-    pub fn tls_version(&self) -> Option<&'static str> {
-        self.tls.as_ref().and_then(Tls::version)
     }
 
     /// The next reply to what was sent beside suppaftp.
@@ -166,29 +154,59 @@ impl Session {
     }
 }
 
+#[async_trait(?Send)]
+impl crate::protocol::Session for Session {
+    fn is_reusable(&self) -> bool {
+        Session::is_reusable(self)
+    }
+
+    /// That of the control connection.
+    fn tls_version(&self) -> Option<&'static str> {
+        self.tls.as_ref().and_then(Tls::version)
+    }
+
+    async fn size(&mut self, path: &RemotePath) -> Result<Option<u64>, ProtocolError> {
+        Ok(Session::size(self, path.wire()).await?)
+    }
+
+    async fn list<'s>(&'s mut self, path: &RemotePath) -> Result<Box<dyn Listing + 's>, ProtocolError> {
+        Ok(Box::new(Session::list(self, path).await?))
+    }
+
+    async fn confirm_listing(
+        &mut self,
+        path: &RemotePath,
+        summary: &Summary,
+        expected: bool,
+    ) -> Result<Confirmation, ProtocolError> {
+        Ok(self.confirm(path, summary, expected).await?)
+    }
+
+    async fn fetch(
+        &mut self,
+        request: FileRequest<'_>,
+        receiver: &mut dyn FileReceiver,
+    ) -> Result<Received, ProtocolError> {
+        Ok(self.download(request, receiver).await?)
+    }
+
+    async fn quit(self: Box<Self>, limit: Duration) {
+        Session::quit(*self, limit).await;
+    }
+}
+
 /// suppaftp looks at its own commands so.
 pub(super) fn is_one_line(line: &[u8]) -> bool {
     !line.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0))
-}
-
-/// Gives `work` as long as the server may be silent.
-pub(crate) async fn within<T>(
-    step: &'static str,
-    after: Duration,
-    work: impl Future<Output = T>,
-) -> Result<T, FtpError> {
-    let done = tokio::time::timeout(after, work).await.map_err(|_| FtpError::Timeout { step, after })?;
-    crate::base::watchdog::beat();
-    Ok(done)
 }
 
 /// suppaftp checks nothing for us: each reply comes as an answer, whatever its code.
 pub(super) fn reply_of(step: &'static str, answer: Result<Response, SuppaError>) -> Result<Reply, FtpError> {
     match answer {
         Ok(response) | Err(SuppaError::UnexpectedResponse(response)) => Ok(Reply::from_body(response.body)),
-        Err(SuppaError::ConnectionError(cause)) => Err(FtpError::Lost { step, cause }),
+        Err(SuppaError::ConnectionError(cause)) => Err(FtpError::Net(NetError::Lost { step, cause })),
         Err(SuppaError::SecureError(text)) => Err(FtpError::Tls(text)),
-        Err(other) => Err(FtpError::Lost { step, cause: io::Error::other(other.to_string()) }),
+        Err(other) => Err(FtpError::Net(NetError::Lost { step, cause: io::Error::other(other.to_string()) })),
     }
 }
 

@@ -4,8 +4,8 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::error::NetError;
 use super::rate::Limit;
-use crate::ftp::error::FtpError;
 
 /// The speed is averaged over so many times the timeout: a pause that the timeout allows leaves half of the time to
 /// make up for it.
@@ -43,13 +43,13 @@ impl Pace {
     ///
     /// # Errors
     ///
-    /// [`FtpError::TooSlow`] at the end of a window in which too little came.
+    /// [`NetError::TooSlow`] at the end of a window in which too little came.
     pub(crate) fn took(
         &mut self,
         step: &'static str,
         waited: Duration,
         bytes: usize,
-    ) -> Result<(), FtpError> {
+    ) -> Result<(), NetError> {
         self.waited += waited;
         self.bytes += bytes as u64;
         self.speed.received.set(self.speed.received.get() + bytes as u64);
@@ -59,7 +59,7 @@ impl Pace {
         }
         let (bytes, over, least) = (self.bytes, self.waited, self.speed.least);
         if (bytes as f64) < least as f64 * over.as_secs_f64() {
-            return Err(FtpError::TooSlow { step, bytes, over, least });
+            return Err(NetError::TooSlow { step, bytes, over, least });
         }
         (self.waited, self.bytes) = (Duration::ZERO, 0);
         Ok(())
@@ -75,7 +75,7 @@ mod tests {
         Pace::new(&Speed { least, timeout, received: Rc::default(), limit: Limit::default() })
     }
 
-    fn receive(pace: &mut Pace, bytes: usize, after: u64) -> Result<(), FtpError> {
+    fn receive(pace: &mut Pace, bytes: usize, after: u64) -> Result<(), NetError> {
         pace.took("RETR", Duration::from_secs(after), bytes)
     }
 

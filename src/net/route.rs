@@ -10,10 +10,10 @@ use tokio::net::TcpStream;
 use tokio_socks::tcp::Socks5Stream;
 use tokio_socks::{Error as SocksError, TargetAddr};
 
+use super::deadline::within;
+use super::error::NetError;
 use super::resolve::Resolver;
 use crate::config::{Password, Proxy, ServerSettings};
-use crate::ftp::error::FtpError;
-use crate::ftp::session::within;
 
 /// Ways to one server that are tried; each may take the whole timeout.
 const MAX_ROUTES: usize = 8;
@@ -55,7 +55,7 @@ pub enum Destination {
 pub(crate) async fn routes(
     settings: &ServerSettings,
     resolver: &Arc<Resolver>,
-) -> Result<Vec<Route>, FtpError> {
+) -> Result<Vec<Route>, NetError> {
     let mut routes: Vec<Route> = match &settings.network.proxy {
         Some(proxy) => routes_through(proxy, settings, resolver).await?,
         None => {
@@ -71,7 +71,7 @@ async fn routes_through(
     proxy: &Proxy,
     settings: &ServerSettings,
     resolver: &Arc<Resolver>,
-) -> Result<Vec<Route>, FtpError> {
+) -> Result<Vec<Route>, NetError> {
     let host = &settings.host;
     let servers: Vec<Destination> = match host.parse() {
         Err(_) if proxy.resolves => vec![Destination::Name(host.clone())],
@@ -96,13 +96,13 @@ async fn resolve(
     host: &str,
     settings: &ServerSettings,
     resolver: &Arc<Resolver>,
-) -> Result<Vec<IpAddr>, FtpError> {
+) -> Result<Vec<IpAddr>, NetError> {
     let looking_up = async {
         crate::base::failpoints::hang_here("resolve", settings.name.as_str()).await;
         resolver.resolve(host, settings.port).await
     };
     let addresses = within("resolving the host", settings.timeout, looking_up).await?;
-    let addresses = addresses.map_err(|cause| FtpError::Resolve { host: host.to_owned(), cause })?;
+    let addresses = addresses.map_err(|cause| NetError::Resolve { host: host.to_owned(), cause })?;
     Ok(addresses.into_iter().map(|address| address.ip()).collect())
 }
 

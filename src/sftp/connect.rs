@@ -3,24 +3,25 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use russh::client::{Config, GexParams, connect_stream};
 
 use super::algorithms::preferred;
 use super::error::SftpError;
 use super::habits::Habits;
-use super::host_key::{Guard, Trust};
-use super::list::FingerprintKey;
+use super::host_key::{HostKeyVerifier, Trust};
 use super::login::{Login, no_channel};
 use super::session::{Parts, Session};
 use super::socket::Socket;
 use super::words::Words;
 use crate::config::{ServerSettings, SftpSettings};
-use crate::ftp::FtpError;
-use crate::ftp::session::within;
+use crate::net::deadline::within;
+use crate::net::error::NetError;
 use crate::net::pace::Speed;
 use crate::net::rate::Limit;
 use crate::net::resolve::Resolver;
 use crate::net::route::{Route, routes};
+use crate::protocol::{FingerprintKey, ProtocolError};
 
 /// Bytes on their way to us before the server has to wait: twice what one transfer asks for at a time.
 const WINDOW: u32 = 4 << 20;
@@ -52,18 +53,8 @@ impl Connector {
         Self { settings, sftp, resolver, speed, fingerprint_key, habits: Rc::default() }
     }
 
-    /// Bytes of listings and files that all sessions received so far.
-    #[must_use]
-    pub fn received(&self) -> u64 {
-        self.speed.received.get()
-    }
-
     /// Connects and logs in. All addresses of the host are tried in turn.
-    ///
-    /// # Errors
-    ///
-    /// Each step has the configured timeout. Cancelled, nothing is left but a closed connection.
-    pub async fn connect(&self) -> Result<Session, SftpError> {
+    async fn connect(&self) -> Result<Session, SftpError> {
         let mut last = None;
         for route in routes(&self.settings, &self.resolver).await? {
             match self.connect_by(&route).await {
@@ -76,12 +67,12 @@ impl Connector {
             }
         }
         let cause = std::io::ErrorKind::NotFound.into();
-        Err(last.unwrap_or_else(|| FtpError::Resolve { host: self.settings.host.clone(), cause }.into()))
+        Err(last.unwrap_or_else(|| NetError::Resolve { host: self.settings.host.clone(), cause }.into()))
     }
 
     async fn connect_by(&self, route: &Route) -> Result<Session, SftpError> {
         let Self { settings, .. } = self;
-        let unconnected = |cause| FtpError::Connect { address: route.reached(settings.port), cause };
+        let unconnected = |cause| NetError::Connect { address: route.reached(settings.port), cause };
         let stream = within(route.step(), settings.timeout, route.connect(settings.port)).await?;
         let stream = stream.map_err(unconnected)?;
         // requests are small, and each is waited for
@@ -90,7 +81,7 @@ impl Connector {
         let trust = Trust::load(&self.sftp, &settings.host, settings.port)?;
         let config = Arc::new(self.config(&trust)?);
         let words = Words::default();
-        let connecting = connect_stream(config, socket, Guard::new(trust, &words));
+        let connecting = connect_stream(config, socket, HostKeyVerifier::new(trust, &words));
         let connected = within("key exchange", settings.timeout, connecting).await?;
         let mut handle = connected.map_err(|broken| {
             let said = words.farewell().or_else(|| scissors.greeting());
@@ -135,5 +126,16 @@ impl Connector {
                 .map_err(|error| SftpError::Ssh { step: "key exchange", text: error.to_string() })?;
         }
         Ok(config)
+    }
+}
+
+#[async_trait(?Send)]
+impl crate::protocol::Connector for Connector {
+    async fn connect(&self) -> Result<Box<dyn crate::protocol::Session>, ProtocolError> {
+        Ok(Box::new(Connector::connect(self).await?))
+    }
+
+    fn received(&self) -> u64 {
+        self.speed.received.get()
     }
 }

@@ -2,7 +2,8 @@
 
 use super::packet::status;
 use crate::base::names::Printable;
-use crate::ftp::{Blame, FtpError};
+use crate::net::error::NetError;
+use crate::protocol::{Detail, ErrorScope, ListingCut, ProtocolError};
 
 /// Longest text of a server that is shown, in characters.
 const MAX_SHOWN_CHARS: usize = 200;
@@ -10,9 +11,15 @@ const MAX_SHOWN_CHARS: usize = 200;
 /// A failed step of a conversation with a server. The caller adds server and path.
 #[derive(Debug, thiserror::Error)]
 pub enum SftpError {
-    /// What goes wrong with any server: no address, no connection, no answer, too slow, cut.
+    /// What goes wrong with any server: no address, no connection, no answer, too slow.
     #[error(transparent)]
-    Way(#[from] FtpError),
+    Net(#[from] NetError),
+    /// A listing went over a limit, or was not read to its end.
+    #[error(transparent)]
+    ListingCut(#[from] ListingCut),
+    /// The receiver of the bytes failed: a local matter.
+    #[error("{}", crate::base::humanize::why(.0))]
+    Local(anyhow::Error),
     /// The server shows a key that nobody vouches for.
     #[error("{0}")]
     HostKey(String),
@@ -77,32 +84,45 @@ pub enum SftpError {
 }
 
 impl SftpError {
-    /// Whom the failure concerns.
+    /// Returns whom the failure concerns.
     #[must_use]
-    pub fn blame(&self) -> Blame {
+    pub fn scope(&self) -> ErrorScope {
         match self {
-            Self::Way(error) => error.blame(),
+            Self::Net(error) => error.scope(),
+            Self::Local(_) => ErrorScope::Local,
             Self::HostKey(_) | Self::Ssh { .. } | Self::Protocol { .. } | Self::Stuck { .. } => {
-                Blame::Connection
+                ErrorScope::Connection
             }
-            Self::TooManyLogins(_) => Blame::TooManyLogins,
-            Self::LoginRefused(_) => Blame::Login,
+            Self::TooManyLogins(_) => ErrorScope::TooManyLogins,
+            Self::LoginRefused(_) => ErrorScope::Login,
             // "no connection" and "connection lost" are said of a server behind the server
-            Self::Refused { code: status::NO_CONNECTION | status::CONNECTION_LOST, .. } => Blame::Connection,
-            Self::Refused { .. } | Self::Shrunk { .. } | Self::NotFromHere { .. } => Blame::Entry,
+            Self::Refused { code: status::NO_CONNECTION | status::CONNECTION_LOST, .. } => {
+                ErrorScope::Connection
+            }
+            Self::ListingCut(_) | Self::Refused { .. } | Self::Shrunk { .. } | Self::NotFromHere { .. } => {
+                ErrorScope::Entry
+            }
         }
     }
 
-    /// Whether a transfer that was to begin in the middle of a file is refused for good.
-    #[must_use]
-    pub fn refuses_to_resume(&self) -> bool {
-        matches!(self, Self::Shrunk { .. } | Self::NotFromHere { .. })
-    }
-
     /// Whether a transfer broke off that the server may send in another way, from its start.
-    #[must_use]
-    pub fn asks_to_start_over(&self) -> bool {
+    pub(super) fn asks_to_start_over(&self) -> bool {
         matches!(self, Self::NotFromHere { broke_off: true, .. })
+    }
+}
+
+impl From<SftpError> for ProtocolError {
+    fn from(error: SftpError) -> Self {
+        let detail = match &error {
+            SftpError::ListingCut(_) => Detail::ListingCut,
+            error if error.asks_to_start_over() => Detail::StartOver,
+            SftpError::Shrunk { .. } | SftpError::NotFromHere { .. } => Detail::NotResumable,
+            _ => Detail::Plain,
+        };
+        match error {
+            SftpError::Local(error) => Self::Local(error),
+            error => Self::remote(error.scope(), error).with(detail),
+        }
     }
 }
 

@@ -9,10 +9,9 @@ use super::error::SftpError;
 use super::habits::{Habits, Opened};
 use super::packet::{Reply, Request, status};
 use super::session::{Session, file_only, unexpected};
-use crate::base::names::RemotePath;
-use crate::ftp::FtpError;
 use crate::net::pace::Pace;
 use crate::net::rate::Limit;
+use crate::protocol::{FileReceiver, FileRequest, Received};
 
 /// Bytes that one request asks for: every server takes this many, and answers more with fewer.
 const PIECE: usize = 32 * 1024;
@@ -26,17 +25,6 @@ const MOST: usize = 64;
 const SMALLEST: u32 = 4 * 1024;
 
 const STEP: &str = "READ";
-
-/// What came, to the end of the file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Received {
-    /// Bytes of this transfer, from the offset on.
-    pub bytes: u64,
-    /// False where the server ended with a failure instead of the end of the file, at a place that nothing vouches for.
-    pub clean_end: bool,
-    /// The size that the open file has after its last byte was read, where the server tells.
-    pub size_after: Option<u64>,
-}
 
 /// One request for bytes.
 #[derive(Debug)]
@@ -93,27 +81,22 @@ struct Pieces {
 }
 
 impl Session {
-    /// Fetches the file at `path` from byte `offset` on and passes every piece to `sink`, in order. `expected` is its
-    /// size as far as that is known: no more is asked for than that and a little.
+    /// See [`crate::protocol::Session::fetch`]. No more is asked for than the expected size and a little.
     ///
     /// # Errors
     ///
-    /// [`SftpError::Refused`] where it cannot be opened or read, [`SftpError::Shrunk`] where it is shorter than
-    /// `offset`, and [`SftpError::NotFromHere`] where it may work from the start; the session stays usable then.
-    /// Whatever `sink` says ends the transfer. Cancelled or failed half-way, all that was passed to `sink` is true, and
-    /// the session is not reusable.
-    pub async fn fetch(
+    /// [`SftpError::Refused`] where it cannot be opened or read, [`SftpError::Shrunk`] where it is shorter than the
+    /// offset, and [`SftpError::NotFromHere`] where it may work from the start; the session stays usable then.
+    pub(super) async fn download(
         &mut self,
-        path: &RemotePath,
-        offset: u64,
-        expected: Option<u64>,
-        mut sink: impl AsyncFnMut(&[u8]) -> anyhow::Result<()>,
+        FileRequest { path, offset, expected_size }: FileRequest<'_>,
+        receiver: &mut dyn FileReceiver,
     ) -> Result<Received, SftpError> {
         let in_order = std::mem::take(&mut self.in_order_next) || self.habits.reads_in_order();
         let handle = self.open(path, Opened::File).await?;
         self.pending = true;
         let looking = self.push(Request::Fstat(&handle));
-        let mut pieces = Pieces::new(handle.clone(), offset, expected, &self.speed.limit, &self.habits);
+        let mut pieces = Pieces::new(handle.clone(), offset, expected_size, &self.speed.limit, &self.habits);
         if in_order {
             (pieces.window, pieces.most) = (1, 1);
         }
@@ -135,7 +118,7 @@ impl Session {
             }
             // nothing of what may not be a file is passed on
             while is_looked_at && let Some(data) = pieces.next(self) {
-                sink(&data).await.map_err(FtpError::Local)?;
+                receiver.receive(&data).await.map_err(SftpError::Local)?;
                 bytes += data.len() as u64;
             }
         }
@@ -152,7 +135,7 @@ impl Session {
         }
         // a size of nothing, of which bytes were read, is none
         let size_after = size_after.filter(|size| *size > 0 || offset + bytes == 0);
-        Ok(Received { bytes, clean_end: pieces.clean_end, size_after })
+        Ok(Received { clean_end: pieces.clean_end, size_after })
     }
 
     /// The size of an open file now.

@@ -9,13 +9,13 @@ use russh::keys::{Algorithm, HashAlg, PublicKey, PublicKeyOrCertificate};
 use super::error::{SftpError, shown};
 use super::words::Words;
 use crate::config::{HostKey, KnownKeys, SftpSettings};
-use crate::ftp::FtpError;
+use crate::net::error::NetError;
 
 /// The farewell of a server that takes nothing of what it was offered.
 pub(super) const NO_WAY_LEFT: &str = "the server takes nothing else either";
 
 /// Watches over one connection: which key the server shows, and what it says when it leaves.
-pub struct Guard {
+pub struct HostKeyVerifier {
     trust: Trust,
     words: Words,
 }
@@ -77,7 +77,7 @@ fn known_hosts_name(host: &str, port: u16) -> String {
     if port == 22 { host.to_owned() } else { format!("[{host}]:{port}") }
 }
 
-impl Guard {
+impl HostKeyVerifier {
     pub(super) fn new(trust: Trust, words: &Words) -> Self {
         Self { trust, words: words.clone() }
     }
@@ -99,7 +99,7 @@ impl Broken {
     pub(super) fn into_error(self, step: &'static str, said: Option<String>) -> SftpError {
         match self {
             Self::HostKey(text) => SftpError::HostKey(text),
-            Self::Ssh(russh::Error::IO(cause)) => FtpError::Lost { step, cause }.into(),
+            Self::Ssh(russh::Error::IO(cause)) => NetError::Lost { step, cause }.into(),
             Self::Ssh(russh::Error::Disconnect | russh::Error::HUP) => super::session::lost(step, said),
             Self::Ssh(russh::Error::NoCommonAlgo { kind, theirs, .. }) => {
                 SftpError::Ssh { step, text: nothing_in_common(&kind, &theirs) }
@@ -124,7 +124,7 @@ fn nothing_in_common(kind: &AlgorithmKind, theirs: &[String]) -> String {
     format!("no {kind} algorithm in common; the server has {theirs}; old_algorithms = true allows more")
 }
 
-impl Handler for Guard {
+impl Handler for HostKeyVerifier {
     type Error = Broken;
 
     async fn check_server_key(&mut self, shown: &PublicKeyOrCertificate) -> Result<bool, Broken> {

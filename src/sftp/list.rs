@@ -1,11 +1,9 @@
 //! Listing one directory: OPENDIR and READDIR, read as a stream with bounds.
 
 use std::collections::VecDeque;
-use std::hash::BuildHasher;
-use std::hash::{Hasher, RandomState};
 
+use async_trait::async_trait;
 use bytes::Bytes;
-use siphasher::sip::SipHasher13;
 
 use super::error::SftpError;
 use super::habits::Opened;
@@ -13,10 +11,10 @@ use super::packet::{Name, Names, Reply, Request, Seen, status};
 use super::session::{Session, unexpected};
 use super::unsure::{Found, Unsure, bare};
 use crate::base::names::RemotePath;
-use crate::ftp::FtpError;
-use crate::ftp::list::Fingerprint;
-use crate::ftp::listing::{Entry, Kind, ListingParser, Summary};
 use crate::net::pace::Pace;
+use crate::protocol::{
+    Entry, EntryCollector, Fingerprint, Fingerprinter, Kind, ProtocolError, ReadAhead, Summary,
+};
 
 /// Requests for names that are under way at first. The second one mostly learns that there is nothing more, and saves
 /// a round trip so.
@@ -32,17 +30,6 @@ const TOGETHER: usize = 256;
 const NOTHING: u32 = 3;
 
 const STEP: &str = "READDIR";
-
-/// The key of the fingerprints of one server, see [`Fingerprint`].
-#[derive(Debug, Clone, Copy)]
-pub(super) struct FingerprintKey(u64, u64);
-
-impl Default for FingerprintKey {
-    fn default() -> Self {
-        let random = RandomState::new();
-        Self(random.hash_one(0), random.hash_one(1))
-    }
-}
 
 /// A directory being listed. Dropped before [`Listing::finish`], its session is not reusable.
 pub struct Listing<'s> {
@@ -63,16 +50,13 @@ pub struct Listing<'s> {
     unsure: Unsure,
     /// Received and not taken apart yet.
     names: Option<Names>,
-    parser: ListingParser,
+    collector: EntryCollector,
     pace: Pace,
-    hash: SipHasher13,
-    bytes: u64,
+    fingerprinter: Fingerprinter,
     /// The answer that ended the directory too early; what came before it is used first.
     refusal: Option<Reply>,
-    /// Read and not handed on yet, see [`Listing::is_still`].
-    held: Vec<Entry>,
-    /// How the reading of `held` ended.
-    broken: Option<SftpError>,
+    /// Read and not handed on yet.
+    ahead: ReadAhead<Entry, SftpError>,
 }
 
 impl Session {
@@ -81,13 +65,13 @@ impl Session {
     /// # Errors
     ///
     /// [`SftpError::Refused`] where it is none or cannot be entered; the session stays usable then.
-    pub async fn list(&mut self, path: &RemotePath) -> Result<Listing<'_>, SftpError> {
+    pub(super) async fn list(&mut self, path: &RemotePath) -> Result<Listing<'_>, SftpError> {
         let handle = self.open(path, Opened::Directory).await?;
         self.pending = true;
-        let FingerprintKey(first, second) = self.fingerprint_key;
+        let fingerprinter = Fingerprinter::new(self.fingerprint_key);
         Ok(Listing {
             pace: Pace::new(&self.speed),
-            parser: ListingParser::of_entries(self.encoding),
+            collector: EntryCollector::new(self.encoding),
             session: self,
             path: path.clone(),
             handle,
@@ -98,75 +82,14 @@ impl Session {
             nothing_came: 0,
             unsure: Unsure::default(),
             names: None,
-            hash: SipHasher13::new_with_keys(first, second),
-            bytes: 0,
+            fingerprinter,
             refusal: None,
-            held: Vec::new(),
-            broken: None,
+            ahead: ReadAhead::default(),
         })
     }
 }
 
 impl Listing<'_> {
-    /// Reads on to the end, as long as it can be the listing of that fingerprint; whether it is. If not, what was read
-    /// comes from [`Listing::next`], as if nothing had been read.
-    pub async fn is_still(&mut self, before: Fingerprint) -> bool {
-        let mut held = std::mem::take(&mut self.held);
-        let mut same = false;
-        while self.bytes <= before.bytes {
-            match self.read(&mut held).await {
-                Ok(true) => {}
-                Ok(false) => {
-                    same = self.fingerprint() == before;
-                    break;
-                }
-                Err(error) => {
-                    self.broken = Some(error);
-                    break;
-                }
-            }
-        }
-        self.held = held;
-        same
-    }
-
-    /// What was read so far; at its end, the whole listing.
-    #[must_use]
-    pub fn fingerprint(&self) -> Fingerprint {
-        Fingerprint { hash: self.hash.finish(), bytes: self.bytes }
-    }
-
-    /// Appends the next entries to `entries`; false at the end.
-    ///
-    /// # Errors
-    ///
-    /// When the connection breaks, or the listing goes over its bounds. Cancelled, the session is not reusable.
-    pub async fn next(&mut self, entries: &mut Vec<Entry>) -> Result<bool, SftpError> {
-        if !self.held.is_empty() {
-            entries.append(&mut self.held);
-            return Ok(true);
-        }
-        match self.broken.take() {
-            Some(error) => Err(error),
-            None => self.read(entries).await,
-        }
-    }
-
-    /// Gives the directory back. What the listing amounted to.
-    ///
-    /// # Errors
-    ///
-    /// Whenever the listing cannot be relied on to be complete; what came is still true.
-    pub async fn finish(self, entries: &mut Vec<Entry>) -> Result<Summary, SftpError> {
-        let Self { session, handle, parser, ended, asked, names, unsure, .. } = self;
-        if !ended || !asked.is_empty() || names.is_some() || !unsure.is_empty() {
-            return Err(FtpError::ListingCut("it was not read to its end".to_owned()).into());
-        }
-        session.close(&handle).await?;
-        session.pending = false;
-        Ok(parser.finish(entries))
-    }
-
     /// Takes some names apart, or waits for some; false at the end.
     async fn read(&mut self, entries: &mut Vec<Entry>) -> Result<bool, SftpError> {
         if let Some(names) = self.names.take() {
@@ -190,7 +113,7 @@ impl Listing<'_> {
             self.names_came(reply);
         } else if self.unsure.answered(self.session, id, &reply).await? {
             self.take_answered(entries);
-            self.check_limit()?;
+            self.collector.check_limit()?;
         } else {
             return Err(SftpError::Protocol { step: STEP, what: "an answer that nothing asked for" });
         }
@@ -206,14 +129,7 @@ impl Listing<'_> {
             }
         }
         self.names = Some(names).filter(|names| !names.is_empty());
-        self.check_limit()
-    }
-
-    fn check_limit(&self) -> Result<(), SftpError> {
-        if self.parser.is_over_limit() {
-            return Err(FtpError::ListingCut("it is larger than a listing may be".to_owned()).into());
-        }
-        Ok(())
+        Ok(self.collector.check_limit()?)
     }
 
     /// The answer to a READDIR.
@@ -287,14 +203,51 @@ impl Listing<'_> {
         let time = name.attributes.modified.map_or(u64::MAX, u64::from);
         // a directory's own size and time change with what is in it, which is listed anyhow
         let numbers = if kind == Some(Kind::Directory) { [0; 2] } else { [size, time] };
-        self.hash.write(&name.name);
-        self.hash.write_u8(b'/');
-        self.hash.write_u8(kind.map_or(0, |kind| 1 + kind as u8));
-        numbers.into_iter().for_each(|number| self.hash.write_u64(number));
-        self.bytes += name.name.len() as u64 + 18;
+        self.fingerprinter.write(&name.name);
+        self.fingerprinter.write(&[b'/', kind.map_or(0, |kind| 1 + kind as u8)]);
+        numbers.into_iter().for_each(|number| self.fingerprinter.write(&number.to_ne_bytes()));
         match found {
-            Found::Unknown(reason) => self.parser.take_unknown(&name.name, reason),
-            _ => self.parser.take(&name.name, kind, name.facts(kind), entries),
+            Found::Unknown(reason) => self.collector.take_unknown(&name.name, reason),
+            _ => self.collector.take(&name.name, kind, name.facts(kind), entries),
         }
+    }
+}
+
+#[async_trait(?Send)]
+impl crate::protocol::Listing for Listing<'_> {
+    async fn is_unchanged(&mut self, before: Fingerprint) -> bool {
+        let mut ahead = std::mem::take(&mut self.ahead);
+        let so_far = self.fingerprint();
+        let read = async |held: &mut Vec<Entry>| {
+            let more = self.read(held).await?;
+            Ok((self.fingerprint(), more))
+        };
+        let is_unchanged = ahead.is_unchanged(before, so_far, read).await;
+        self.ahead = ahead;
+        is_unchanged
+    }
+
+    fn fingerprint(&self) -> Fingerprint {
+        self.fingerprinter.fingerprint()
+    }
+
+    async fn next(&mut self, entries: &mut Vec<Entry>) -> Result<bool, ProtocolError> {
+        let mut held = self.ahead.take()?;
+        if held.is_empty() {
+            return Ok(self.read(entries).await?);
+        }
+        entries.append(&mut held);
+        Ok(true)
+    }
+
+    /// Gives the directory back.
+    async fn finish(self: Box<Self>, _entries: &mut Vec<Entry>) -> Result<Summary, ProtocolError> {
+        let Self { session, handle, collector, ended, asked, names, unsure, .. } = *self;
+        if !ended || !asked.is_empty() || names.is_some() || !unsure.is_empty() {
+            return Err(ProtocolError::listing_cut("it was not read to its end"));
+        }
+        session.close(&handle).await?;
+        session.pending = false;
+        Ok(collector.finish())
     }
 }

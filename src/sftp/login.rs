@@ -9,12 +9,12 @@ use russh::keys::{HashAlg, PrivateKeyWithHashAlg};
 use russh::{ChannelOpenFailure, MethodKind, MethodSet};
 
 use super::error::{SftpError, shown};
-use super::host_key::{Guard, NO_WAY_LEFT};
+use super::host_key::{HostKeyVerifier, NO_WAY_LEFT};
 use super::session::lost;
-use super::socket::Scissors;
+use super::socket::AbortOnDrop;
 use super::words::Words;
 use crate::config::{ServerSettings, SftpSettings};
-use crate::ftp::session::within;
+use crate::net::deadline::within;
 
 /// Steps of a login: a key, then a password where the server wants both, and one more for servers with a third.
 const MAX_STEPS: usize = 4;
@@ -59,9 +59,9 @@ const OTHER_WORDS: [&str; 12] = [
 pub(super) struct Login<'l> {
     pub(super) settings: &'l ServerSettings,
     pub(super) sftp: &'l SftpSettings,
-    pub(super) handle: &'l mut Handle<Guard>,
+    pub(super) handle: &'l mut Handle<HostKeyVerifier>,
     pub(super) words: &'l Words,
-    pub(super) scissors: &'l Scissors,
+    pub(super) scissors: &'l AbortOnDrop,
 }
 
 impl Login<'_> {

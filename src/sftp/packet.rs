@@ -5,7 +5,7 @@ use bytes::{Buf, Bytes, BytesMut};
 
 use super::error::shown;
 use crate::base::facts::{FileFacts, Modified, TimeSource};
-use crate::ftp::listing::Kind;
+use crate::protocol::Kind;
 
 /// The version that is asked for.
 pub const VERSION: u32 = 3;

@@ -7,6 +7,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use encoding_rs::Encoding;
 use russh::client::{Handle, Msg};
@@ -15,15 +16,15 @@ use tokio::time::Instant;
 
 use super::error::{SftpError, shown};
 use super::habits::{Habits, Opened};
-use super::host_key::Guard;
-use super::list::FingerprintKey;
+use super::host_key::HostKeyVerifier;
 use super::packet::{Attributes, Packet, Reply, Request, VERSION, status, take_packet, write_init};
-use super::socket::Scissors;
+use super::socket::AbortOnDrop;
 use super::words::Words;
 use crate::base::names::RemotePath;
-use crate::ftp::FtpError;
-use crate::ftp::session::within;
+use crate::net::deadline::within;
+use crate::net::error::NetError;
 use crate::net::pace::{Pace, Speed};
+use crate::protocol::{FileReceiver, FileRequest, FingerprintKey, Listing, ProtocolError, Received};
 
 /// Answers to requests that nobody waits for any more, such as CLOSE, before they are asked for.
 const MAX_UNWANTED: usize = 64;
@@ -35,11 +36,11 @@ const EXPIRED_WORDS: [&str; 3] = ["password has expired", "password change", "ch
 /// A logged-in connection. One operation at a time.
 pub struct Session {
     /// Keeps the connection, and says goodbye.
-    handle: Handle<Guard>,
+    handle: Handle<HostKeyVerifier>,
     incoming: ChannelReadHalf,
     outgoing: ChannelWriteHalf<Msg>,
     words: Words,
-    _scissors: Scissors,
+    _scissors: AbortOnDrop,
     /// Received and not taken apart yet.
     inbox: BytesMut,
     /// Written and not sent yet.
@@ -62,10 +63,10 @@ pub struct Session {
 
 /// What a session is made of.
 pub(super) struct Parts {
-    pub(super) handle: Handle<Guard>,
+    pub(super) handle: Handle<HostKeyVerifier>,
     pub(super) channel: russh::Channel<Msg>,
     pub(super) words: Words,
-    pub(super) scissors: Scissors,
+    pub(super) scissors: AbortOnDrop,
     pub(super) timeout: Duration,
     pub(super) speed: Speed,
     pub(super) encoding: &'static Encoding,
@@ -151,18 +152,12 @@ impl Session {
         }
     }
 
-    /// Whether the connection can carry another operation, as far as is known here.
-    #[must_use]
-    pub fn is_reusable(&self) -> bool {
-        !self.pending && !self.handle.is_closed()
-    }
-
     /// The size of what `path` leads to, through links; `None` where the server does not tell.
     ///
     /// # Errors
     ///
     /// [`SftpError::Refused`] where it is no file or not there; the session stays usable then.
-    pub async fn size(&mut self, path: &RemotePath) -> Result<Option<u64>, SftpError> {
+    async fn size_of(&mut self, path: &RemotePath) -> Result<Option<u64>, SftpError> {
         let asked = self.habits.asked(path.wire(), Opened::File).into_owned();
         let request = Request::Stat(&asked);
         match self.ask(request).await? {
@@ -174,7 +169,7 @@ impl Session {
     }
 
     /// Logs out, as far as the server takes it within `limit`.
-    pub async fn quit(self, limit: Duration) {
+    async fn log_out(self, limit: Duration) {
         let goodbye = async {
             drop(self.handle.disconnect(Disconnect::ByApplication, "", "").await);
             // until the connection is closed, so that the goodbye is not cut off
@@ -320,10 +315,37 @@ impl Session {
     }
 }
 
+#[async_trait(?Send)]
+impl crate::protocol::Session for Session {
+    fn is_reusable(&self) -> bool {
+        !self.pending && !self.handle.is_closed()
+    }
+
+    async fn size(&mut self, path: &RemotePath) -> Result<Option<u64>, ProtocolError> {
+        Ok(self.size_of(path).await?)
+    }
+
+    async fn list<'s>(&'s mut self, path: &RemotePath) -> Result<Box<dyn Listing + 's>, ProtocolError> {
+        Ok(Box::new(Session::list(self, path).await?))
+    }
+
+    async fn fetch(
+        &mut self,
+        request: FileRequest<'_>,
+        receiver: &mut dyn FileReceiver,
+    ) -> Result<Received, ProtocolError> {
+        Ok(self.download(request, receiver).await?)
+    }
+
+    async fn quit(self: Box<Self>, limit: Duration) {
+        self.log_out(limit).await;
+    }
+}
+
 /// A connection that ended.
 pub(super) fn lost(step: &'static str, said: Option<String>) -> SftpError {
     let said = said.unwrap_or_else(|| "the server closed it".to_owned());
-    FtpError::Lost { step, cause: std::io::Error::other(said) }.into()
+    NetError::Lost { step, cause: std::io::Error::other(said) }.into()
 }
 
 /// The answer is not one to this request: a refusal, or nonsense.

@@ -12,14 +12,14 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::error::shown;
 
-/// A stream that ends when its [`Scissors`] are dropped.
+/// A stream that ends when its [`AbortOnDrop`] are dropped.
 pub(super) struct Socket<S> {
     stream: S,
     cut: Arc<Cut>,
 }
 
 /// Cut the stream when dropped: whoever reads or writes on it fails at once, and so the task ends.
-pub(super) struct Scissors(Arc<Cut>);
+pub(super) struct AbortOnDrop(Arc<Cut>);
 
 /// Bytes of the beginning that are kept.
 const MAX_GREETING: usize = 256;
@@ -33,7 +33,7 @@ struct Cut {
     waker: AtomicWaker,
 }
 
-impl Scissors {
+impl AbortOnDrop {
     /// Bytes that came so far.
     pub(super) fn received(&self) -> u64 {
         self.0.received.load(Ordering::Relaxed)
@@ -59,9 +59,9 @@ impl Cut {
 }
 
 impl<S> Socket<S> {
-    pub(super) fn new(stream: S) -> (Self, Scissors) {
+    pub(super) fn new(stream: S) -> (Self, AbortOnDrop) {
         let cut = Arc::<Cut>::default();
-        (Self { stream, cut: Arc::clone(&cut) }, Scissors(cut))
+        (Self { stream, cut: Arc::clone(&cut) }, AbortOnDrop(cut))
     }
 
     fn check(&self, context: &Context<'_>) -> io::Result<()> {
@@ -73,7 +73,7 @@ impl<S> Socket<S> {
     }
 }
 
-impl Drop for Scissors {
+impl Drop for AbortOnDrop {
     fn drop(&mut self) {
         self.0.is_cut.store(true, Ordering::Release);
         self.0.waker.wake();

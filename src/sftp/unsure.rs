@@ -10,7 +10,7 @@ use super::habits::Opened;
 use super::packet::{Attributes, Name, Reply, Request, Seen, status};
 use super::session::Session;
 use crate::base::names::{RemoteName, RemotePath};
-use crate::ftp::listing::{Kind, is_zip};
+use crate::protocol::{Kind, is_zip};
 
 /// Questions under way at a time.
 const MOST_ASKED: usize = 16;

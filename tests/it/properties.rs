@@ -10,11 +10,12 @@ use std::sync::Arc;
 
 use encoding_rs::{BIG5, Encoding, GB18030, GBK, SHIFT_JIS, UTF_8, WINDOWS_1252};
 use mrosync::base::names::{RemoteName, RemotePath, ServerName};
-use mrosync::ftp::listing::{Entry, Kind, ListingParser};
+use mrosync::ftp::listing::ListingParser;
 use mrosync::mirror::delete::{Deleted, delete, is_present};
 use mrosync::mirror::partial::{Partial, PartialName};
 use mrosync::mirror::store::{DurableDirectories, Staged, store_batch};
 use mrosync::mirror::tree::{Mirror, ServerMirror, open_directory};
+use mrosync::protocol::{Entry, Kind};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};

@@ -22,14 +22,15 @@ use crate::collector::open_files;
 use crate::collector::open_files::Need;
 use crate::commands::adopt::View;
 use crate::config::{QuotaSettings, Selection, ServerSettings, Settings};
+use crate::connectors;
 use crate::control::{Command, client, operator};
 use crate::mirror::identity::{self, marker};
 use crate::mirror::place::Reason;
 use crate::mirror::tree::apart;
 use crate::notify;
+use crate::protocol::{Confirmation, Entry, Kind, Session, Summary};
 use crate::quota::measure;
 use crate::records::RecordsReader;
-use crate::remote::{Connector, Entry, Kind, Session, Summary, Verdict};
 use crate::service::overview::process;
 use crate::status::progress_line;
 use crate::terminal::status_line::Foot;
@@ -152,7 +153,7 @@ async fn probe_within(settings: &ServerSettings) -> anyhow::Result<String> {
 /// Logs in and lists each configured directory, not what lies below it.
 async fn probe(settings: &ServerSettings) -> anyhow::Result<String> {
     let ServerSettings { host, port, user, .. } = settings;
-    let connector = Connector::new(settings.clone())?;
+    let connector = connectors::connector(settings.clone())?;
     let windows = &settings.network.windows;
     let now = Local::now();
     if !windows.are_open(&now) {
@@ -164,15 +165,16 @@ async fn probe(settings: &ServerSettings) -> anyhow::Result<String> {
     let mut session = connector.connect().await.with_context(logging_in)?;
     let mut found = Vec::new();
     for path in &settings.directories {
-        let listed =
-            list(&mut session, path, &settings.selection).await.with_context(|| format!("listing {path}"))?;
+        let listed = list(session.as_mut(), path, &settings.selection)
+            .await
+            .with_context(|| format!("listing {path}"))?;
         found.push(listed);
     }
     let tls = session.tls_version();
     session.quit(QUIT_LIMIT).await;
     let mut way = settings.network.describe(settings.tls);
     way.splice(0..0, tls.map(str::to_owned));
-    way.extend(connector.listing_in_words().map(|listing| format!("lists by {listing}")));
+    way.extend(connector.describe_listing().map(|listing| format!("lists by {listing}")));
     let way: String = way.iter().map(|words| format!(", {words}")).collect();
     let selected = selected(&settings.selection);
     Ok(format!("{host}:{port}, logged in as {user}{way}; {}{selected}", found.join("; ")))
@@ -207,7 +209,7 @@ struct Count {
     left_out: u64,
 }
 
-async fn list(session: &mut Session, path: &RemotePath, selection: &Selection) -> anyhow::Result<String> {
+async fn list(session: &mut dyn Session, path: &RemotePath, selection: &Selection) -> anyhow::Result<String> {
     for _ in 0..MAX_WAYS {
         let mut counted = Count::default();
         let mut take = |entries: &mut Vec<Entry>| count(entries, path, selection, &mut counted);
@@ -222,7 +224,7 @@ async fn list(session: &mut Session, path: &RemotePath, selection: &Selection) -
         }
         let summary = listing.finish(&mut entries).await?;
         take(&mut entries);
-        if let Verdict::Again(_) = session.settle(path, &summary, true).await? {
+        if let Confirmation::ListAgain(_) = session.confirm_listing(path, &summary, true).await? {
             continue;
         }
         let Count { directories, zips, left_out } = counted;

@@ -8,12 +8,12 @@ use super::{Kind, Line};
 use crate::base::facts::{FileFacts, Modified, TimeSource};
 
 /// What the `type` fact may say, in lower case (RFC 3659 section 7.5.1).
-const TYPES: [(&[u8], Said); 4] = [
-    (b"file", Said::Entry(Kind::File)),
-    (b"dir", Said::Entry(Kind::Directory)),
+const TYPES: [(&[u8], TypeFact); 4] = [
+    (b"file", TypeFact::Entry(Kind::File)),
+    (b"dir", TypeFact::Entry(Kind::Directory)),
     // the directory itself and its parent; their name is free, and a full path in some servers
-    (b"cdir", Said::Furniture),
-    (b"pdir", Said::Furniture),
+    (b"cdir", TypeFact::Ignored),
+    (b"pdir", TypeFact::Ignored),
 ];
 
 /// How the type of a link begins: ProFTPD says `OS.unix=symlink` or `OS.unix=slink:/target`, Pure-FTPd the latter.
@@ -29,15 +29,15 @@ const OWN: [&[u8]; 2] = [b"unix.", b"x."];
 /// What the facts of one line amount to.
 #[derive(Default)]
 struct Facts {
-    kind: Option<Said>,
+    kind: Option<TypeFact>,
     known: FileFacts,
 }
 
 #[derive(Clone, Copy)]
-enum Said {
+enum TypeFact {
     Entry(Kind),
     Special,
-    Furniture,
+    Ignored,
 }
 
 /// Reads one line without its line end. A line that tells neither a type nor a size is not understood: what it
@@ -46,11 +46,11 @@ pub(super) fn read(line: &[u8]) -> Option<Line<'_>> {
     // some servers put a blank before the facts, where RFC 3659 allows a line without facts
     let (facts, name) = split(fields::trim_start(line))?;
     let facts = read_facts(facts)?;
-    let said = facts.kind.or(facts.known.size.map(|_| Said::Entry(Kind::File)))?;
+    let said = facts.kind.or(facts.known.size.map(|_| TypeFact::Entry(Kind::File)))?;
     Some(match said {
-        Said::Entry(kind) => Line::Entry { name, kind, facts: facts.known },
-        Said::Special => Line::Special,
-        Said::Furniture => Line::Furniture,
+        TypeFact::Entry(kind) => Line::Entry { name, kind, facts: facts.known },
+        TypeFact::Special => Line::Special,
+        TypeFact::Ignored => Line::Ignored,
     })
 }
 
@@ -181,12 +181,12 @@ fn read_facts(text: &[u8]) -> Option<Facts> {
     Some(facts)
 }
 
-fn read_type(value: &[u8]) -> Said {
+fn read_type(value: &[u8]) -> TypeFact {
     let starts_with =
         |link: &&[u8]| value.get(..link.len()).is_some_and(|start| start.eq_ignore_ascii_case(link));
     let known = TYPES.iter().find(|(name, _)| name.eq_ignore_ascii_case(value));
-    let link = LINKS.iter().find(|link| starts_with(link)).map(|_| Said::Entry(Kind::Link));
-    known.map(|(_, said)| *said).or(link).unwrap_or(Said::Special)
+    let link = LINKS.iter().find(|link| starts_with(link)).map(|_| TypeFact::Entry(Kind::Link));
+    known.map(|(_, said)| *said).or(link).unwrap_or(TypeFact::Special)
 }
 
 /// `20261123030005` with any fraction (RFC 3659 section 2.3). Servers with a year 2000 fault write `19` and the

@@ -15,118 +15,17 @@ mod other;
 mod unix;
 mod unix_date;
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::mem;
 
 use chrono::{DateTime, Utc};
 use encoding_rs::Encoding;
 
 use crate::base::facts::{FileFacts, Modified};
-use crate::base::names;
-use crate::base::names::{NameRefused, RemoteName, RemotePath};
-
-/// Longest line that is read, in bytes before its line feed. A name has 255 bytes, a link may add a path of 4096.
-pub const MAX_LINE_BYTES: usize = 8 * 1024;
-
-/// Most entries of one listing. A directory that large is refused rather than mirrored in part.
-pub const MAX_ENTRIES: u64 = 1_000_000;
-
-/// Most bytes of one listing: a million entries with long names.
-pub const MAX_LISTING_BYTES: u64 = 256 * 1024 * 1024;
-
-/// Most names of one listing that are collected to compare them with another.
-pub const MAX_NAMES: usize = 20_000;
+use crate::base::names::RemotePath;
+use crate::protocol::{Entry, EntryCollector, Kind, ListingCut, MAX_NAME_BYTES, Summary};
 
 /// Most lines that wait until it is clear whether `AM` and `PM` behind the times of a listing belong to them.
 const MAX_UNDECIDED: usize = 4096;
-
-/// Longest sample of a line or name in a [`Summary`], in characters.
-const MAX_SAMPLE_CHARS: usize = 120;
-
-/// Something in a directory that can be mirrored: a directory, or what is named `.zip`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
-    /// The name, checked.
-    pub name: RemoteName,
-    /// What it is.
-    pub kind: Kind,
-    /// Size and time as far as the line tells.
-    pub facts: FileFacts,
-    /// Of a directory, a number made of its `unique` fact (RFC 3659 section 7.5.2), where MLSD shows one: the same
-    /// directory under another name has the same. Some servers show links to directories as directories.
-    pub unique: Option<u64>,
-}
-
-/// What a directory entry is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Kind {
-    /// A directory.
-    Directory,
-    /// A plain file.
-    File,
-    /// A link that says so, whatever it leads to. Its size is left out: what is listed is the link's own.
-    Link,
-}
-
-/// What a whole listing amounted to. Every line is counted once:
-/// `lines` = `entries` + `special` + `not_understood` + `names_refused` + `too_long` + those that are no entries by
-/// design (`total 12`, `.`, `..`).
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Summary {
-    /// Lines that were not blank.
-    pub lines: u64,
-    /// Files, directories and links, whether anybody wants them or not.
-    pub entries: u64,
-    /// What is none of these: devices, sockets, pipes, and types that are not known.
-    pub special: u64,
-    /// The first of them, as `sample` is: the whole line, or the name where there is no line.
-    pub special_sample: Option<String>,
-    /// Lines that say nothing in any format known here.
-    pub not_understood: u64,
-    /// The first of them, decoded, at most 120 characters. Foreign text: show it with [`names::Printable`].
-    pub sample: Option<String>,
-    /// Directories and zips whose name cannot be used.
-    pub names_refused: u64,
-    /// The first of them and why. Foreign text as well.
-    pub refused_sample: Option<String>,
-    /// Lines over [`MAX_LINE_BYTES`], each of which costs only its own entry.
-    pub too_long: u64,
-    /// Whether the listing passed [`MAX_ENTRIES`] or [`MAX_LISTING_BYTES`]; what came later was not read.
-    pub over_limit: bool,
-    /// A number made of all entries in their order: names, kinds, sizes and times. The same listing has the same.
-    pub fingerprint: u64,
-    /// Of each entry that can be mirrored, a number made of its name and whether it is a directory; where they were
-    /// asked for ([`ListingParser::collect_names`]) and are at most [`MAX_NAMES`].
-    pub names: Option<Vec<u64>>,
-    /// One of the directories has the name of a component of the path, where that is watched for
-    /// ([`ListingParser::watch_for`]): the listing may be of a directory above.
-    pub shows_itself: bool,
-    /// Of the directory itself, what [`Entry::unique`] is of those in it; where MLSD shows it (`type=cdir`).
-    pub own_unique: Option<u64>,
-    /// At least one file came with size and time, without which equal fingerprints say little.
-    pub is_telling: bool,
-}
-
-impl Summary {
-    /// Lines and names that are not used, and are no entries by design either.
-    #[must_use]
-    pub fn unused(&self) -> u64 {
-        self.not_understood + self.special + self.names_refused + self.too_long
-    }
-
-    /// The first of them, where there is one to show.
-    #[must_use]
-    pub fn unused_sample(&self) -> Option<&str> {
-        let samples = [&self.sample, &self.special_sample, &self.refused_sample];
-        samples.into_iter().find_map(|sample| sample.as_deref())
-    }
-
-    /// Whether the listing shows nothing at all.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.entries + self.unused() == 0
-    }
-}
 
 /// What one line says; `None` in its place means not understood.
 #[derive(Debug, PartialEq, Eq)]
@@ -136,7 +35,7 @@ enum Line<'a> {
     /// A device, socket or the like, which cannot be mirrored.
     Special,
     /// No entry and no fault: `total 12`, the directory itself, its parent.
-    Furniture,
+    Ignored,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -158,16 +57,11 @@ enum Halves {
 #[derive(Debug)]
 pub struct ListingParser {
     format: Format,
-    encoding: &'static Encoding,
     /// The beginning of a line whose end has not come yet; one byte over the limit marks it as too long.
     pending: Vec<u8>,
-    /// The directory that is listed, where its own name is watched for.
-    own: Option<RemotePath>,
     /// Lines whose times cannot be read yet, see [`Halves`].
     undecided: Vec<Vec<u8>>,
-    bytes: u64,
-    summary: Summary,
-    fingerprint: DefaultHasher,
+    collector: EntryCollector,
 }
 
 impl ListingParser {
@@ -184,41 +78,24 @@ impl ListingParser {
         Self::new(Format::List { now, halves: Halves::Unknown }, encoding)
     }
 
-    /// For entries that come ready to use, one by one, as SFTP sends them; see [`Self::take`].
-    #[must_use]
-    pub fn of_entries(encoding: &'static Encoding) -> Self {
-        Self::new(Format::Mlsd, encoding)
-    }
-
     fn new(format: Format, encoding: &'static Encoding) -> Self {
-        Self {
-            format,
-            encoding,
-            pending: Vec::new(),
-            own: None,
-            undecided: Vec::new(),
-            bytes: 0,
-            summary: Summary::default(),
-            fingerprint: DefaultHasher::new(),
-        }
+        Self { format, pending: Vec::new(), undecided: Vec::new(), collector: EntryCollector::new(encoding) }
     }
 
     /// Has the names collected, for [`Summary::names`].
     pub fn collect_names(&mut self) {
-        self.summary.names = Some(Vec::new());
+        self.collector.collect_names();
     }
 
     /// Has [`Summary::shows_itself`] set where a directory is named like a component of this path.
     pub fn watch_for(&mut self, path: &RemotePath) {
-        self.own = Some(path.clone());
+        self.collector.watch_for(path);
     }
 
     /// Takes the next bytes, cut anywhere, and appends what is complete and worth mirroring: directories, and
     /// files and links named `.zip`. The caller may drain `entries` at any time.
     pub fn feed(&mut self, bytes: &[u8], entries: &mut Vec<Entry>) {
-        let room = usize::try_from(MAX_LISTING_BYTES.saturating_sub(self.bytes)).unwrap_or(usize::MAX);
-        let taken = bytes.get(..room).unwrap_or(bytes);
-        self.bytes += taken.len() as u64;
+        let taken = self.collector.admit(bytes);
         let mut rest = taken;
         while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
             let (line, after) = rest.split_at_checked(end).unwrap_or_default();
@@ -231,64 +108,39 @@ impl ListingParser {
             }
         }
         self.hold(rest);
-        self.summary.over_limit |= taken.len() < bytes.len();
-    }
-
-    /// Takes an entry that needs no reading; `kind` is `None` for devices, sockets and the like. Names and limits are
-    /// held to the same as those of lines.
-    pub fn take(&mut self, name: &[u8], kind: Option<Kind>, facts: FileFacts, entries: &mut Vec<Entry>) {
-        if self.summary.over_limit {
-            return;
+        if taken.len() < bytes.len() {
+            self.collector.pass_limit();
         }
-        self.bytes += name.len() as u64;
-        self.summary.over_limit = self.bytes > MAX_LISTING_BYTES;
-        self.summary.lines += 1;
-        match kind {
-            _ if name.len() > MAX_LINE_BYTES => self.summary.too_long += 1,
-            _ if matches!(name, b"." | b"..") => {}
-            None => self.count_special(name),
-            Some(kind) => self.take_entry(name, (kind, None), facts, entries),
-        }
-    }
-
-    /// Counts an entry of which nobody says what it is, and shows the first of them with the reason.
-    pub fn take_unknown(&mut self, name: &[u8], reason: &str) {
-        self.bytes += name.len() as u64;
-        self.summary.over_limit |= self.bytes > MAX_LISTING_BYTES;
-        self.summary.lines += 1;
-        self.summary.not_understood += 1;
-        let describe = || format!("{}: {reason}", sample(name, self.encoding));
-        self.summary.sample.get_or_insert_with(describe);
     }
 
     /// Ends the listing, with a last line that has no line end if there is one.
     pub fn finish(mut self, entries: &mut Vec<Entry>) -> Summary {
         self.take_pending(entries);
         self.decide(Halves::InTimes, entries);
-        self.summary.fingerprint = self.fingerprint.finish();
-        self.summary
+        self.collector.finish()
     }
 
     /// Entries so far, the unwanted ones included.
     #[must_use]
     pub fn entry_count(&self) -> u64 {
-        self.summary.entries
+        self.collector.entry_count()
     }
 
     /// What [`Summary::own_unique`] will be, as far as the listing was read.
     #[must_use]
     pub fn own_unique(&self) -> Option<u64> {
-        self.summary.own_unique
+        self.collector.own_unique()
     }
 
-    /// Whether a limit was passed, so that reading on is of no use.
-    #[must_use]
-    pub fn is_over_limit(&self) -> bool {
-        self.summary.over_limit
+    /// # Errors
+    ///
+    /// Where a limit was passed, so that reading on is of no use.
+    pub fn check_limit(&self) -> Result<(), ListingCut> {
+        self.collector.check_limit()
     }
 
     fn hold(&mut self, part: &[u8]) {
-        let room = (MAX_LINE_BYTES + 1).saturating_sub(self.pending.len());
+        let room = (MAX_NAME_BYTES + 1).saturating_sub(self.pending.len());
         self.pending.extend_from_slice(part.get(..room).unwrap_or(part));
     }
 
@@ -301,13 +153,13 @@ impl ListingParser {
     }
 
     fn take_line(&mut self, line: &[u8], entries: &mut Vec<Entry>) {
-        let too_long = line.len() > MAX_LINE_BYTES;
-        if self.summary.over_limit || (!too_long && fields::is_blank_line(line)) {
+        let too_long = line.len() > MAX_NAME_BYTES;
+        if self.collector.is_over_limit() || (!too_long && fields::is_blank_line(line)) {
             return;
         }
-        self.summary.lines += 1;
+        self.collector.line();
         if too_long {
-            self.summary.too_long += 1;
+            self.collector.too_long();
             return;
         }
         // ASCII transfers of files written with CRLF end in CR CR LF; a name with a CR in it is refused anyhow
@@ -346,83 +198,21 @@ impl ListingParser {
 
     fn use_line(&mut self, line: &[u8], entries: &mut Vec<Entry>) {
         match read_line(self.format, line) {
-            Some(Line::Furniture) => {
+            Some(Line::Ignored) => {
                 if matches!(self.format, Format::Mlsd) {
-                    self.summary.own_unique = self.summary.own_unique.or_else(|| mlsd::own_unique(line));
+                    self.collector.own(|| mlsd::own_unique(line));
                 }
             }
-            Some(Line::Special) => self.count_special(line),
+            Some(Line::Special) => self.collector.special(line),
             Some(Line::Entry { name, kind, facts }) => {
                 let unique = match (self.format, kind) {
                     (Format::Mlsd, Kind::Directory) => mlsd::unique(line),
                     _ => None,
                 };
-                self.take_entry(name, (kind, unique), facts, entries);
+                self.collector.entry(name, (kind, unique), facts, entries);
             }
-            None => {
-                self.summary.not_understood += 1;
-                self.summary.sample.get_or_insert_with(|| sample(line, self.encoding));
-            }
+            None => self.collector.not_understood(line),
         }
-    }
-
-    fn take_entry(
-        &mut self,
-        name: &[u8],
-        (kind, unique): (Kind, Option<u64>),
-        facts: FileFacts,
-        entries: &mut Vec<Entry>,
-    ) {
-        (name, kind, facts).hash(&mut self.fingerprint);
-        if kind == Kind::Directory && self.own.as_ref().is_some_and(|own| own.has_component(name)) {
-            self.summary.shows_itself = true;
-        }
-        self.summary.is_telling |= kind == Kind::File && facts.size.is_some() && facts.modified.is_some();
-        // the name is allocated and checked only where somebody wants it
-        if kind != Kind::Directory && !is_zip(name) {
-            self.count_entry();
-            return;
-        }
-        match RemoteName::from_wire(name, self.encoding) {
-            Ok(name) => {
-                self.count_entry();
-                if !self.summary.over_limit {
-                    self.collect(&name, kind);
-                    entries.push(Entry { name, kind, facts, unique });
-                }
-            }
-            Err(refusal) => self.refuse(name, refusal),
-        }
-    }
-
-    fn collect(&mut self, name: &RemoteName, kind: Kind) {
-        let Some(names) = &mut self.summary.names else { return };
-        if names.len() == MAX_NAMES {
-            self.summary.names = None;
-            return;
-        }
-        let mut hasher = DefaultHasher::new();
-        (name.wire(), kind == Kind::Directory).hash(&mut hasher);
-        names.push(hasher.finish());
-    }
-
-    fn count_entry(&mut self) {
-        if self.summary.entries == MAX_ENTRIES {
-            self.summary.over_limit = true;
-        } else {
-            self.summary.entries += 1;
-        }
-    }
-
-    fn count_special(&mut self, what: &[u8]) {
-        self.summary.special += 1;
-        self.summary.special_sample.get_or_insert_with(|| sample(what, self.encoding));
-    }
-
-    fn refuse(&mut self, name: &[u8], refusal: NameRefused) {
-        self.summary.names_refused += 1;
-        let describe = || format!("{}: {refusal}", sample(name, self.encoding));
-        self.summary.refused_sample.get_or_insert_with(describe);
     }
 }
 
@@ -435,7 +225,7 @@ fn read_line(format: Format, line: &[u8]) -> Option<Line<'_>> {
             .or_else(|| other::read(line)),
     };
     match read? {
-        Line::Entry { name: b"." | b".." | b"./" | b"../", .. } => Some(Line::Furniture),
+        Line::Entry { name: b"." | b".." | b"./" | b"../", .. } => Some(Line::Ignored),
         // `ls -F` marks directories so, and no name ends in a slash
         Line::Entry { name, kind: Kind::Directory, facts } => {
             let name = name.strip_suffix(b"/").unwrap_or(name);
@@ -460,19 +250,11 @@ fn has_half(line: &[u8]) -> bool {
     line.windows(4).any(|word| word.eq_ignore_ascii_case(b" am ") || word.eq_ignore_ascii_case(b" pm "))
 }
 
-/// As [`RemoteName::is_zip`], before there is such a name.
-pub(crate) fn is_zip(name: &[u8]) -> bool {
-    name.last_chunk::<4>().is_some_and(|tail| tail.eq_ignore_ascii_case(b".zip"))
-}
-
-fn sample(bytes: &[u8], encoding: &'static Encoding) -> String {
-    names::decode(bytes, encoding).chars().take(MAX_SAMPLE_CHARS).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::base::facts::TimeSource;
+    use crate::protocol::{MAX_ENTRIES, MAX_LISTING_BYTES, MAX_NAMES, is_zip};
     use encoding_rs::{GBK, UTF_8};
 
     const UNIX: &str = include_str!("../../../tests/fixtures/listing/unix.txt");
@@ -567,7 +349,7 @@ mod tests {
                     "file" => entry(Kind::File),
                     "link" => entry(Kind::Link),
                     "special" => Some(Line::Special),
-                    "skip" => Some(Line::Furniture),
+                    "skip" => Some(Line::Ignored),
                     "junk" => None,
                     _ => panic!("no such kind: {kind}"),
                 };
@@ -730,9 +512,9 @@ mod tests {
         assert_eq!((summary.entries, summary.special, sample), (0, 2, text.lines().next()));
         let (_, summary) = parse(ListingParser::mlsd(UTF_8), b"type=OS.unix=fifo;size=0; a.zip\n");
         assert_eq!((summary.special, summary.not_understood), (1, 0));
-        let mut parser = ListingParser::of_entries(UTF_8);
-        parser.take(b"fifo.zip", None, FileFacts::default(), &mut Vec::new());
-        assert_eq!(parser.finish(&mut Vec::new()).special_sample.as_deref(), Some("fifo.zip"));
+        let mut collector = EntryCollector::new(UTF_8);
+        collector.take(b"fifo.zip", None, FileFacts::default(), &mut Vec::new());
+        assert_eq!(collector.finish().special_sample.as_deref(), Some("fifo.zip"));
     }
 
     #[test]
@@ -778,10 +560,10 @@ mod tests {
 
     #[test]
     fn a_line_too_long_costs_its_entry_and_no_memory() {
-        let fill = MAX_LINE_BYTES - b"type=file;x=;size=1; a.zip".len();
+        let fill = MAX_NAME_BYTES - b"type=file;x=;size=1; a.zip".len();
         let fits = format!("type=file;x={};size=1; a.zip\n", "y".repeat(fill));
         let too_long = format!("type=file;x={};size=1; b.zip\n", "y".repeat(fill + 1));
-        let blanks = format!("{}x\n", " ".repeat(MAX_LINE_BYTES + 1));
+        let blanks = format!("{}x\n", " ".repeat(MAX_NAME_BYTES + 1));
         let text = [fits.as_bytes(), too_long.as_bytes(), blanks.as_bytes(), b"type=dir; c\n"].concat();
         for size in [usize::MAX, 1000, 7] {
             let (entries, summary) = parse_in_chunks(ListingParser::mlsd(UTF_8), &text, size);
@@ -792,18 +574,18 @@ mod tests {
         for _ in 0..100 {
             parser.feed(&[b'x'; 4096], &mut Vec::new());
         }
-        assert_eq!(parser.pending.len(), MAX_LINE_BYTES + 1);
+        assert_eq!(parser.pending.len(), MAX_NAME_BYTES + 1);
     }
 
     #[test]
     fn a_listing_with_too_many_entries_is_not_read_on() {
         let mut parser = ListingParser::mlsd(UTF_8);
-        parser.summary.entries = MAX_ENTRIES - 1;
+        parser.collector = EntryCollector::with_counts(UTF_8, MAX_ENTRIES - 1, 0);
         let mut entries = Vec::new();
         parser.feed(b"type=dir; last\n", &mut entries);
-        assert!(!parser.is_over_limit() && parser.entry_count() == MAX_ENTRIES);
+        assert!(parser.check_limit().is_ok() && parser.entry_count() == MAX_ENTRIES);
         parser.feed(b"type=dir; over\ntype=file; x\n", &mut entries);
-        assert!(parser.is_over_limit());
+        assert!(parser.check_limit().is_err());
         assert_eq!((parser.finish(&mut entries).entries, names(&entries)), (MAX_ENTRIES, vec!["last"]));
     }
 
@@ -812,12 +594,12 @@ mod tests {
         let text = b"type=dir; a\ntype=dir; bcd\ntype=dir; e\n";
         for size in [1, 5, usize::MAX] {
             let mut parser = ListingParser::mlsd(UTF_8);
-            parser.bytes = MAX_LISTING_BYTES - 22;
+            parser.collector = EntryCollector::with_counts(UTF_8, 0, MAX_LISTING_BYTES - 22);
             let (entries, summary) = parse_in_chunks(parser, text, size);
             assert_eq!((names(&entries), summary.over_limit), (vec!["a"], true));
         }
         let mut parser = ListingParser::mlsd(UTF_8);
-        parser.bytes = MAX_LISTING_BYTES - text.len() as u64;
+        parser.collector = EntryCollector::with_counts(UTF_8, 0, MAX_LISTING_BYTES - text.len() as u64);
         let (entries, summary) = parse(parser, text);
         assert_eq!((names(&entries), summary.over_limit), (vec!["a", "bcd", "e"], false));
     }

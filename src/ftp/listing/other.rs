@@ -17,7 +17,7 @@ const HEADING: [&[u8]; 4] = [b"size", b"date", b"time", b"name"];
 /// `  1234  Nov-23-2026  03:00:05  a.zip`, and `  512  Nov-23-2026  03:00:05  MR   <DIR>`, with or without seconds.
 fn vxworks(line: &[u8]) -> Option<Line<'_>> {
     if is_heading(line) {
-        return Some(Line::Furniture);
+        return Some(Line::Ignored);
     }
     let (size, rest) = field(line)?;
     let size = number(size)?;

@@ -10,6 +10,7 @@ use super::date::Stamp;
 use super::unix_date::{self, Reading};
 use super::{Kind, Line, fields};
 use crate::base::facts::FileFacts;
+use crate::protocol::is_zip;
 
 /// Most fields between mode and date: links, owner and group of several words each, size.
 const MAX_FIELDS: usize = 12;
@@ -48,7 +49,7 @@ struct Dated<'a> {
 /// belongs to it, and a time behind a year to the date; else both belong to the name.
 pub(super) fn read(line: &[u8], now: DateTime<Utc>, halves: bool) -> Option<Line<'_>> {
     let Some(mode) = read_mode(line) else {
-        return is_total(line).then_some(Line::Furniture);
+        return is_total(line).then_some(Line::Ignored);
     };
     let Dated { size, stamp } = find_date(mode.rest, now, halves)?;
     let name = if mode.pads_name { fields::trim_start(stamp.rest) } else { stamp.rest.get(1..)? };
@@ -73,7 +74,7 @@ fn without_mark(name: &[u8], mark: u8) -> &[u8] {
 
 /// Whether it is a zip but for the star that `ls -F` puts behind what may be executed, which not all modes show.
 fn is_marked_zip(name: &[u8]) -> bool {
-    name.strip_suffix(b"*").is_some_and(super::is_zip)
+    name.strip_suffix(b"*").is_some_and(is_zip)
 }
 
 fn read_mode(line: &[u8]) -> Option<Mode<'_>> {

@@ -1,0 +1,18 @@
+//! Which protocol a server speaks, decided once: the one place that knows all of them, one line for each.
+
+use crate::config::{Protocol, ServerSettings};
+use crate::protocol::Connector;
+use crate::{ftp, sftp};
+
+/// Returns what makes sessions with the server of `settings`. Reads what they name, such as certificates; connects to
+/// nothing yet.
+///
+/// # Errors
+///
+/// Where there is nobody to trust.
+pub fn connector(settings: ServerSettings) -> anyhow::Result<Box<dyn Connector>> {
+    Ok(match settings.protocol.clone() {
+        Protocol::Ftp => Box::new(ftp::Connector::new(settings)?),
+        Protocol::Sftp(sftp) => Box::new(sftp::Connector::new(settings, *sftp)),
+    })
+}
