@@ -13,8 +13,8 @@ use mrosync::commands::amend;
 use mrosync::commands::amend::Outcome;
 use mrosync::commands::{check, mark};
 use mrosync::config::{self, Loaded, Settings};
-use mrosync::control::command::REFUSED;
-use mrosync::control::{self, operator, watch};
+use mrosync::control::client::Meaning;
+use mrosync::control::{self, CommandLine, Form, operator, watch};
 use mrosync::logging;
 use mrosync::records::{self, Filter, RecordsReader};
 use mrosync::service;
@@ -90,19 +90,21 @@ fn run_check(settings: &Settings, warnings: &[String]) -> i32 {
 }
 
 fn ctl(socket: &Path, command: CtlCommand) -> i32 {
-    let command = match command {
-        CtlCommand::Start => control::Command::Start,
-        CtlCommand::Stop => control::Command::Stop,
-        CtlCommand::Reload => control::Command::Reload { lines: true },
-        CtlCommand::Status { json, watch: None } => control::Command::Status { json },
+    let line = match command {
+        CtlCommand::Start => control::Command::Start.into(),
+        CtlCommand::Stop => control::Command::Stop.into(),
+        CtlCommand::Reload => CommandLine { command: control::Command::Reload, form: Form::Lines },
+        CtlCommand::Status { json: true, watch: None } => CommandLine::STATUS,
+        CtlCommand::Status { json: false, watch: None } => control::Command::Status.into(),
         CtlCommand::Status { json, watch: Some(pause) } => return watch_status(socket, json, pause),
     };
-    match operator::ask(socket, command) {
-        Ok(answer) => {
-            let shown = writeln!(std::io::stdout(), "{answer}");
-            match answer {
-                answer if answer.starts_with(REFUSED) => UNUSABLE,
-                answer if answer.starts_with("failed") || shown.is_err() => FAILED,
+    match operator::ask(socket, line) {
+        Ok(reply) => {
+            let shown = writeln!(std::io::stdout(), "{}", reply.text);
+            match reply.meaning {
+                Meaning::Refused => UNUSABLE,
+                Meaning::Failed => FAILED,
+                _ if shown.is_err() => FAILED,
                 _ => DONE,
             }
         }

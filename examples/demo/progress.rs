@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use mrosync::control::{Command, client};
+use mrosync::control::{CommandLine, client};
 use mrosync::records::Totals;
 use mrosync::status::ServiceStatus;
 
@@ -19,9 +19,9 @@ pub async fn tell(socket: PathBuf, made: Made) {
     loop {
         tokio::time::sleep(PAUSE).await;
         let socket = socket.clone();
-        let ask = move || client::ask(&socket, Command::Status { json: true });
-        let Ok(Ok(answer)) = tokio::task::spawn_blocking(ask).await else { continue };
-        if let Ok(status) = serde_json::from_str(&answer) {
+        let ask = move || client::ask(&socket, CommandLine::STATUS);
+        let Ok(Ok(reply)) = tokio::task::spawn_blocking(ask).await else { continue };
+        if let Some(status) = reply.status() {
             crate::say(&so_far(&status, made.get()));
         }
     }

@@ -24,7 +24,7 @@ use crate::base::humanize;
 use crate::base::names::RemotePath;
 use crate::mirror::partial::Leftovers;
 use crate::protocol::{ErrorScope, ProtocolError};
-use crate::status::{IncompleteFile, ServerState, rfc3339};
+use crate::status::{IncompleteFile, ServerState};
 
 /// A job is given to another connection this often, when the one it was on breaks.
 const MAX_TRIES: u32 = 2;
@@ -244,8 +244,8 @@ impl Scan<'_> {
                 path: path.to_string(),
                 reason: failure.reason.to_string(),
                 tries: failure.count,
-                since: rfc3339(failure.since),
-                next_try: rfc3339(chrono::Utc::now() + wait),
+                since: failure.since,
+                next_try: chrono::Utc::now() + wait,
             });
         }
     }

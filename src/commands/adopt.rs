@@ -8,7 +8,7 @@ use crate::actors::mirror_watch::{SAMPLE, standing};
 use crate::base::names::ServerName;
 use crate::commands::amend::{Outcome, is_confirmed};
 use crate::config::Settings;
-use crate::control::{Command, client};
+use crate::control::{Change, client};
 use crate::mirror::delete::size_at;
 use crate::mirror::identity::{MirrorId, Standing, Verdict, count_zips, judge, look_for, marker};
 use crate::mirror::place::{Reason, take};
@@ -241,14 +241,14 @@ impl<'a> Writer<'a> {
     fn missing(&mut self, ids: Vec<i64>) -> anyhow::Result<u64> {
         match self {
             Self::Own(records, _) => Ok(records.mark_missing(&ids, now())?.files),
-            Self::Service(settings) => client::change(&settings.control.socket, Command::Missing(ids)),
+            Self::Service(settings) => client::change(&settings.control.socket, Change::Missing(ids)),
         }
     }
 
     fn found(&mut self, ids: Vec<i64>) -> anyhow::Result<u64> {
         match self {
             Self::Own(records, _) => Ok(records.mark_found(&ids, now())? as u64),
-            Self::Service(settings) => client::change(&settings.control.socket, Command::Found(ids)),
+            Self::Service(settings) => client::change(&settings.control.socket, Change::Found(ids)),
         }
     }
 
@@ -262,11 +262,7 @@ impl<'a> Writer<'a> {
                 records.close();
                 Ok(())
             }
-            Self::Service(settings) => {
-                let answer = client::ask(&settings.control.socket, Command::Adopt)?;
-                anyhow::ensure!(answer.starts_with("ok"), "the service says: {answer}");
-                Ok(())
-            }
+            Self::Service(settings) => client::adopt(&settings.control.socket),
         }
     }
 }

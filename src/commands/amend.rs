@@ -9,7 +9,7 @@ use anyhow::Context;
 use crate::base::names::{RemotePath, ServerName};
 use crate::commands::adopt::View;
 use crate::config::Settings;
-use crate::control::{Command, client};
+use crate::control::{Change, client};
 use crate::mirror::delete::{delete_durably, is_there};
 use crate::mirror::identity::Verdict;
 use crate::records::{Amendment, BATCH, Filter, OpenError, RecordRow, Records, RecordsReader};
@@ -155,7 +155,7 @@ impl Writer<'_> {
                 let now = chrono::Utc::now().timestamp_millis();
                 Ok(records.amend(amendment, &ids, now)?.records as u64)
             }
-            Self::Service(socket) => client::change(socket, Command::Amend(amendment, ids)),
+            Self::Service(socket) => client::change(socket, Change::amend(amendment, ids)),
         }
     }
 }

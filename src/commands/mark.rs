@@ -12,7 +12,7 @@ use crate::base::names::{Printable, RemotePath};
 use crate::collector::list_all::survey;
 use crate::commands::amend::{Outcome, is_confirmed};
 use crate::config::{ServerSettings, Settings};
-use crate::control::{Command, Marking, client};
+use crate::control::{Change, Marking, client};
 use crate::mirror::local::local_files;
 use crate::records::{Mark, OpenError, Records, RecordsReader};
 
@@ -188,7 +188,7 @@ fn write(settings: &Settings, mark: Mark, found: &Found<'_>) -> anyhow::Result<u
                     marking.files.iter_mut().for_each(|file| file.downloaded_at = now);
                     records.mark(mark, &marking.files)? as u64
                 }
-                None => client::change(&settings.control.socket, Command::Mark(marking))?,
+                None => client::change(&settings.control.socket, Change::Mark(marking))?,
             };
         }
     }

@@ -5,10 +5,12 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::Command;
+use super::answer::{FAILED, OK, REFUSED};
+use super::{Change, Command, CommandLine};
+use crate::status::{ServiceStatus, json};
 
 /// From connecting to the end of the answer. A stop takes up to 2 s; a service that needs longer than this is stuck.
 const ANSWER_LIMIT: Duration = Duration::from_secs(25);
@@ -19,12 +21,62 @@ const MAX_ANSWER: usize = 64 * 1024 * 1024;
 /// Bytes read at a time.
 const CHUNK: usize = 64 * 1024;
 
-/// Sends `command` and gives back the answer, without its last line end.
+/// An answer as it came over the control socket: the lines of the service, which may be of another version, and what
+/// they mean. This is the one place where they are read.
+#[derive(Debug)]
+pub struct Reply {
+    /// Without the last line end.
+    pub text: String,
+    /// See there.
+    pub meaning: Meaning,
+}
+
+/// What the lines of an answer mean.
+#[derive(Debug)]
+pub enum Meaning {
+    /// It is done; where it was a change, to so many.
+    Done(Option<u64>),
+    /// It is not done.
+    Failed,
+    /// The configuration has faults.
+    Refused,
+    /// The service at that moment.
+    Status(Box<ServiceStatus>),
+    /// Something for people to read.
+    Text,
+}
+
+impl Reply {
+    fn new(text: &str) -> Self {
+        let text = text.trim_end_matches('\n').to_owned();
+        let meaning = if let Some(done) = text.strip_prefix(OK) {
+            Meaning::Done(done.parse().ok())
+        } else if text.starts_with(REFUSED) {
+            Meaning::Refused
+        } else if text.starts_with(FAILED) {
+            Meaning::Failed
+        } else {
+            json::read(&text).map_or(Meaning::Text, |status| Meaning::Status(Box::new(status)))
+        };
+        Self { text, meaning }
+    }
+
+    /// The status, where it is one.
+    #[must_use]
+    pub fn status(self) -> Option<Box<ServiceStatus>> {
+        match self.meaning {
+            Meaning::Status(status) => Some(status),
+            _ => None,
+        }
+    }
+}
+
+/// Sends `command` and gives back the answer.
 ///
 /// # Errors
 ///
 /// When no service listens on `socket`, or it does not answer within 25 s.
-pub fn ask(socket: &Path, command: Command) -> anyhow::Result<String> {
+pub fn ask(socket: &Path, command: impl Into<CommandLine>) -> anyhow::Result<Reply> {
     ask_within(socket, command, ANSWER_LIMIT)
 }
 
@@ -33,7 +85,7 @@ pub fn ask(socket: &Path, command: Command) -> anyhow::Result<String> {
 /// # Errors
 ///
 /// As [`ask`].
-pub fn ask_within(socket: &Path, command: Command, limit: Duration) -> anyhow::Result<String> {
+pub fn ask_within(socket: &Path, command: impl Into<CommandLine>, limit: Duration) -> anyhow::Result<Reply> {
     let (shown, deadline) = (socket.display(), Instant::now() + limit);
     let seconds = limit.as_secs_f64();
     let stuck = |error: io::Error, step: &str| match error.kind() {
@@ -49,12 +101,14 @@ pub fn ask_within(socket: &Path, command: Command, limit: Duration) -> anyhow::R
             .context(format!("cannot reach the service on its control socket {shown}; is it running?")),
     })?;
     stream.set_write_timeout(Some(left(deadline)?))?;
-    stream.write_all(format!("{command}\n").as_bytes()).map_err(|error| stuck(error, "take the command"))?;
+    stream
+        .write_all(format!("{}\n", command.into()).as_bytes())
+        .map_err(|error| stuck(error, "take the command"))?;
     let answer = read_answer(&mut stream, deadline).map_err(|error| stuck(error, "answer"))?;
     if answer.is_empty() {
         anyhow::bail!("the service ended without an answer");
     }
-    Ok(answer.trim_end_matches('\n').to_owned())
+    Ok(Reply::new(&answer))
 }
 
 /// Connects, also where the service is too busy to take one more client at once: a plain `connect` would wait for that
@@ -105,15 +159,29 @@ fn left(deadline: Instant) -> io::Result<Duration> {
 /// # Errors
 ///
 /// As [`ask`], and with the words of the service where it could not.
-pub fn change(socket: &Path, command: Command) -> anyhow::Result<u64> {
-    let answer = ask(socket, command)?;
-    let changed = answer.strip_prefix("ok: ").and_then(|number| number.parse().ok());
-    changed.with_context(|| format!("the service says: {answer}"))
+pub fn change(socket: &Path, change: Change) -> anyhow::Result<u64> {
+    match ask(socket, Command::Change(change))? {
+        Reply { meaning: Meaning::Done(Some(changed)), .. } => Ok(changed),
+        Reply { text, .. } => anyhow::bail!("the service says: {text}"),
+    }
+}
+
+/// Has the service take what lies at the mirror's place for the mirror of the records.
+///
+/// # Errors
+///
+/// As [`change`].
+pub fn adopt(socket: &Path) -> anyhow::Result<()> {
+    match ask(socket, Command::Change(Change::Adopt {}))? {
+        Reply { meaning: Meaning::Done(_), .. } => Ok(()),
+        Reply { text, .. } => anyhow::bail!("the service says: {text}"),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::{Answer, Form};
     use std::os::unix::net::UnixListener;
 
     /// A socket that is listened on and never accepted from.
@@ -131,6 +199,23 @@ mod tests {
         std::thread::spawn(move || told.send(ask_within(&path, Command::Help, limit)));
         let answer = telling.recv_timeout(Duration::from_secs(30)).expect("it is not given up");
         format!("{:#}", answer.unwrap_err())
+    }
+
+    #[test]
+    fn what_an_answer_means_is_told_by_its_first_words_and_its_lines_are_kept() {
+        let meaning = |text: &str| Reply::new(text).meaning;
+        assert!(matches!(meaning("ok: 3\n"), Meaning::Done(Some(3))));
+        assert!(matches!(meaning("ok: 3 servers were started\n"), Meaning::Done(None)));
+        assert!(matches!(meaning("failed: no\n"), Meaning::Failed));
+        let faults = Answer::Refused(vec!["a: wrong".to_owned(), "b: too".to_owned()]).text(Form::Lines);
+        let reply = Reply::new(&format!("{faults}\n"));
+        assert!(matches!(reply.meaning, Meaning::Refused));
+        assert_eq!(reply.text, faults);
+        let json = Answer::Status(Box::default()).text(Form::Json).replacen('{', "{\"newer\":1,", 1);
+        let reply = Reply::new(&format!("{json}\n"));
+        assert_eq!(reply.text, json, "also what is not known here");
+        assert!(reply.status().is_some_and(|status| !status.running));
+        assert!(matches!(meaning("service   running, up 1s\n"), Meaning::Text));
     }
 
     #[test]

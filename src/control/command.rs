@@ -1,7 +1,10 @@
-//! The commands, as people type them.
+//! The commands: what can be asked, how people type it, and how `mrosync records` and `mrosync mirror` say more than
+//! people do.
 
 use std::fmt;
 use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
 
 use super::Marking;
 use crate::base::names::Printable;
@@ -15,34 +18,80 @@ pub enum Command {
     /// Stop all scanners.
     Stop,
     /// Show what everybody does.
-    Status {
-        /// As JSON on one line instead of a table.
-        json: bool,
-    },
+    Status,
     /// Read the configuration again.
-    Reload {
-        /// Faults come one a line instead of on the line of the answer.
-        lines: bool,
-    },
-    /// Change these records, [`BATCH`] at most. Said by `mrosync records`, and no word for people.
-    Amend(Amendment, Vec<i64>),
-    /// Put these files on record. Said by `mrosync records`, and no word for people.
-    Mark(Marking),
-    /// These files are missing from the mirror, [`BATCH`] at most. Said by `mrosync mirror`, as are the next two.
-    Missing(Vec<i64>),
-    /// These lie in the mirror again.
-    Found(Vec<i64>),
-    /// What lies at the mirror's place is the mirror of the records.
-    Adopt,
+    Reload,
+    /// Change records. Said by other commands of this program, and no word for people.
+    Change(Change),
     /// List the commands.
     Help,
     /// End the service.
     Quit,
 }
 
+/// A change of the records or the mirror. On the control socket it is an object on one line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Change {
+    /// Take these records out, [`BATCH`] at most, as are those of all others.
+    Forget(Vec<i64>),
+    /// Announce these again.
+    Requeue(Vec<i64>),
+    /// Put these files on record.
+    Mark(Marking),
+    /// These files are missing from the mirror.
+    Missing(Vec<i64>),
+    /// These lie in the mirror again.
+    Found(Vec<i64>),
+    /// What lies at the mirror's place is the mirror of the records.
+    Adopt {},
+}
+
+impl Change {
+    /// An amendment of these records.
+    #[must_use]
+    pub fn amend(amendment: Amendment, ids: Vec<i64>) -> Self {
+        match amendment {
+            Amendment::Forget => Self::Forget(ids),
+            Amendment::Requeue => Self::Requeue(ids),
+        }
+    }
+
+    /// Whether it is about some, and not about more than are changed at a time.
+    fn is_one_batch(&self) -> bool {
+        let count = match self {
+            Self::Forget(ids) | Self::Requeue(ids) | Self::Missing(ids) | Self::Found(ids) => ids.len(),
+            Self::Mark(marking) => marking.files.len(),
+            Self::Adopt {} => 1,
+        };
+        (1..=BATCH).contains(&count)
+    }
+}
+
+/// How an answer is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Form {
+    /// For people: the status as a table, everything else on one line.
+    #[default]
+    People,
+    /// The status as an object on one line.
+    Json,
+    /// The faults of a configuration one a line.
+    Lines,
+}
+
+/// A command as it is written, and how its answer is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommandLine {
+    /// What is asked.
+    pub command: Command,
+    /// How the answer is written.
+    pub form: Form,
+}
+
 /// A line that is none of the commands.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("failed: unknown command {}; the commands are start, stop, status, reload, help and quit", Printable(.0))]
+#[error("unknown command {}; the commands are start, stop, status, reload, help and quit", Printable(.0))]
 pub struct UnknownCommand(String);
 
 /// The answer to `help`.
@@ -59,25 +108,26 @@ pub fn words() -> impl Iterator<Item = &'static str> {
     HELP.lines().filter_map(|line| line.split_whitespace().next())
 }
 
-impl FromStr for Command {
+impl FromStr for CommandLine {
     type Err = UnknownCommand;
 
     /// Reads one line. Case and surrounding blanks do not matter.
     fn from_str(line: &str) -> Result<Self, UnknownCommand> {
         let words: Vec<String> = line.split_whitespace().map(str::to_lowercase).collect();
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        match words.as_slice() {
+        let (command, form) = match words.as_slice() {
             // `statr` as the requirement spells it
-            ["start" | "statr"] => Ok(Self::Start),
-            ["stop"] => Ok(Self::Stop),
-            ["status"] => Ok(Self::Status { json: false }),
-            ["status", "--json"] => Ok(Self::Status { json: true }),
-            ["reload"] => Ok(Self::Reload { lines: false }),
-            ["reload", "--lines"] => Ok(Self::Reload { lines: true }),
-            ["help"] => Ok(Self::Help),
-            ["quit" | "exit"] => Ok(Self::Quit),
-            _ => Err(unknown(line)),
-        }
+            ["start" | "statr"] => (Command::Start, Form::People),
+            ["stop"] => (Command::Stop, Form::People),
+            ["status"] => (Command::Status, Form::People),
+            ["status", "--json"] => (Command::Status, Form::Json),
+            ["reload"] => (Command::Reload, Form::People),
+            ["reload", "--lines"] => (Command::Reload, Form::Lines),
+            ["help"] => (Command::Help, Form::People),
+            ["quit" | "exit"] => (Command::Quit, Form::People),
+            _ => return Err(unknown(line)),
+        };
+        Ok(Self { command, form })
     }
 }
 
@@ -85,80 +135,57 @@ fn unknown(line: &str) -> UnknownCommand {
     UnknownCommand(line.trim().chars().take(80).collect())
 }
 
-impl Command {
-    /// Reads one line of the control socket, where `mrosync records` says more than people do. Such a line counts only
-    /// with its end: half a number is a number.
+impl CommandLine {
+    /// The status in JSON.
+    pub const STATUS: Self = Self { command: Command::Status, form: Form::Json };
+
+    /// Reads one line of the control socket, where an object is a [`Change`]. One that was cut is none.
     ///
     /// # Errors
     ///
     /// [`UnknownCommand`].
     pub fn from_socket(line: &str) -> Result<Self, UnknownCommand> {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        let read = match words.as_slice() {
-            ["records-forget", ids @ ..] => amend(Amendment::Forget, ids),
-            ["records-requeue", ids @ ..] => amend(Amendment::Requeue, ids),
-            ["records-mark", words @ ..] => Marking::read(words).map(Self::Mark),
-            ["mirror-missing", ids @ ..] => batch(ids).map(Self::Missing),
-            ["mirror-found", ids @ ..] => batch(ids).map(Self::Found),
-            ["mirror-adopt"] => Some(Self::Adopt),
-            _ => return line.parse(),
-        };
-        read.filter(|_| line.ends_with('\n')).ok_or_else(|| unknown(line))
+        if !line.starts_with('{') {
+            return line.parse();
+        }
+        let change = serde_json::from_str(line).ok().filter(Change::is_one_batch);
+        change.map(|change| Command::Change(change).into()).ok_or_else(|| unknown(line))
     }
 }
 
-fn amend(amendment: Amendment, ids: &[&str]) -> Option<Command> {
-    batch(ids).map(|ids| Command::Amend(amendment, ids))
-}
-
-fn batch(ids: &[&str]) -> Option<Vec<i64>> {
-    let read: Result<Vec<i64>, _> = ids.iter().map(|id| id.parse()).collect();
-    read.ok().filter(|ids| (1..=BATCH).contains(&ids.len()))
+impl From<Command> for CommandLine {
+    /// With an answer for people.
+    fn from(command: Command) -> Self {
+        Self { command, form: Form::default() }
+    }
 }
 
 impl fmt::Display for Command {
-    /// The line that is read as this command.
+    /// As it is typed; a [`Change`] as it goes over the control socket.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ids = |f: &mut fmt::Formatter<'_>, word: &str, ids: &[i64]| {
-            f.write_str(word)?;
-            ids.iter().try_for_each(|id| write!(f, " {id}"))
-        };
         f.write_str(match self {
-            Self::Amend(Amendment::Forget, forgotten) => return ids(f, "records-forget", forgotten),
-            Self::Amend(Amendment::Requeue, queued) => return ids(f, "records-requeue", queued),
-            Self::Missing(missing) => return ids(f, "mirror-missing", missing),
-            Self::Found(found) => return ids(f, "mirror-found", found),
-            Self::Adopt => "mirror-adopt",
-            Self::Mark(marking) => return write!(f, "records-mark {marking}"),
             Self::Start => "start",
             Self::Stop => "stop",
-            Self::Status { json: false } => "status",
-            Self::Status { json: true } => "status --json",
-            Self::Reload { lines: false } => "reload",
-            Self::Reload { lines: true } => "reload --lines",
+            Self::Status => "status",
+            Self::Reload => "reload",
             Self::Help => "help",
             Self::Quit => "quit",
+            Self::Change(change) => {
+                return f.write_str(&serde_json::to_string(change).map_err(|_| fmt::Error)?);
+            }
         })
     }
 }
 
-/// What the answer to `reload` begins with where the configuration has faults.
-pub const REFUSED: &str = "failed: the configuration is refused";
-
-/// The answer to `reload` where the configuration has faults: one line, or a line for each of them below the first.
-#[must_use]
-pub fn refused(faults: &[String], lines: bool) -> String {
-    let (between, separator) = if lines { ("\n", "\n") } else { (": ", "; ") };
-    let faults: Vec<String> = faults.iter().map(|fault| Printable(fault).to_string()).collect();
-    format!("{REFUSED}, the old one stays in force{between}{}", faults.join(separator))
-}
-
-/// The one line that answers `start`, `stop` and `quit`, whatever the reason holds.
-#[must_use]
-pub fn answer_line(outcome: &Result<String, String>) -> String {
-    match outcome {
-        Ok(done) => format!("ok: {}", Printable(done)),
-        Err(reason) => format!("failed: {}", Printable(reason)),
+impl fmt::Display for CommandLine {
+    /// The line that is read as this one.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let form = match self.form {
+            Form::People => "",
+            Form::Json => " --json",
+            Form::Lines => " --lines",
+        };
+        write!(f, "{}{form}", self.command)
     }
 }
 
@@ -168,20 +195,21 @@ mod tests {
 
     #[test]
     fn commands_are_read_whatever_their_case_and_blanks() {
-        for (line, command) in [
-            ("start", Command::Start),
-            ("  STATR \r\n", Command::Start),
-            ("Stop", Command::Stop),
-            ("status", Command::Status { json: false }),
-            ("status  --JSON", Command::Status { json: true }),
-            ("reload", Command::Reload { lines: false }),
-            ("Reload --lines", Command::Reload { lines: true }),
-            ("help", Command::Help),
-            ("exit", Command::Quit),
-            ("quit", Command::Quit),
+        for (line, command, form) in [
+            ("start", Command::Start, Form::People),
+            ("  STATR \r\n", Command::Start, Form::People),
+            ("Stop", Command::Stop, Form::People),
+            ("status", Command::Status, Form::People),
+            ("status  --JSON", Command::Status, Form::Json),
+            ("reload", Command::Reload, Form::People),
+            ("Reload --lines", Command::Reload, Form::Lines),
+            ("help", Command::Help, Form::People),
+            ("exit", Command::Quit, Form::People),
+            ("quit", Command::Quit, Form::People),
         ] {
-            assert_eq!(line.parse(), Ok(command.clone()), "{line}");
-            assert_eq!(command.to_string().parse(), Ok(command));
+            let expected = CommandLine { command, form };
+            assert_eq!(line.parse(), Ok(expected.clone()), "{line}");
+            assert_eq!(expected.to_string().parse(), Ok(expected));
         }
     }
 
@@ -189,51 +217,37 @@ mod tests {
     fn each_word_of_the_help_is_a_command() {
         assert!(words().count() >= 5);
         for word in words() {
-            assert!(word.parse::<Command>().is_ok(), "{word}");
+            assert!(word.parse::<CommandLine>().is_ok(), "{word}");
         }
     }
 
     #[test]
-    fn records_are_changed_over_the_socket_alone_and_by_whole_lines() {
-        for (line, command) in [
-            ("records-forget 1 20\n", Command::Amend(Amendment::Forget, vec![1, 20])),
-            ("records-requeue 3\n", Command::Amend(Amendment::Requeue, vec![3])),
-            ("mirror-missing 4 5\n", Command::Missing(vec![4, 5])),
-            ("mirror-found 6\n", Command::Found(vec![6])),
-            ("mirror-adopt\n", Command::Adopt),
+    fn changes_come_over_the_socket_alone_and_whole() {
+        for (line, change) in [
+            (r#"{"forget":[1,20]}"#, Change::amend(Amendment::Forget, vec![1, 20])),
+            (r#"{"requeue":[3]}"#, Change::amend(Amendment::Requeue, vec![3])),
+            (r#"{"missing":[4,5]}"#, Change::Missing(vec![4, 5])),
+            (r#"{"found":[6]}"#, Change::Found(vec![6])),
+            (r#"{"adopt":{}}"#, Change::Adopt {}),
         ] {
-            assert_eq!(Command::from_socket(line), Ok(command.clone()), "{line}");
-            assert_eq!(Command::from_socket(&format!("{command}\n")), Ok(command));
-            line.parse::<Command>().unwrap_err();
-            Command::from_socket(line.trim_end()).unwrap_err();
+            let expected: CommandLine = Command::Change(change).into();
+            assert_eq!(expected.to_string(), line);
+            assert_eq!(CommandLine::from_socket(&format!("{line}\n")), Ok(expected));
+            line.parse::<CommandLine>().unwrap_err();
+            CommandLine::from_socket(line.trim_end_matches('}')).unwrap_err();
         }
-        for wrong in
-            ["records-forget\n", "mirror-found x\n", "records-mark\n", "records-mark listed utf-8 a\n"]
+        let many = format!("{{\"found\":{:?}}}\n", vec![1; BATCH + 1]);
+        for wrong in ["{\"forget\":[]}\n", "{\"found\":[\"x\"]}\n", "{\"mark\":{}}\n", "{}\n", "[1]\n", &many]
         {
-            Command::from_socket(wrong).unwrap_err();
+            CommandLine::from_socket(wrong).unwrap_err();
         }
-        assert_eq!(Command::from_socket("STOP"), Ok(Command::Stop));
+        assert_eq!(CommandLine::from_socket("STOP"), Ok(Command::Stop.into()));
     }
 
     #[test]
     fn an_unknown_word_is_answered_with_itself_made_harmless() {
-        let error = "st\u{1b}op now\n".parse::<Command>().unwrap_err().to_string();
-        assert!(error.starts_with("failed: unknown command st\\u{1b}op now;"), "{error}");
-        assert!("x".repeat(5000).parse::<Command>().unwrap_err().to_string().len() < 200);
-    }
-
-    #[test]
-    fn faults_are_told_on_one_line_or_one_a_line() {
-        let faults = ["a.b: is\nwrong".to_owned(), "c: too".to_owned()];
-        let answer = "failed: the configuration is refused, the old one stays in force";
-        assert_eq!(refused(&faults, false), format!("{answer}: a.b: is\\nwrong; c: too"));
-        assert_eq!(refused(&faults, true), format!("{answer}\na.b: is\\nwrong\nc: too"));
-    }
-
-    #[test]
-    fn an_answer_is_one_line() {
-        assert_eq!(answer_line(&Ok("started".into())), "ok: started");
-        assert_eq!(answer_line(&Err("no".into())), "failed: no");
-        assert_eq!(answer_line(&Err("no\nok: \u{9b}2J".into())), "failed: no\\nok: \\u{9b}2J");
+        let error = "st\u{1b}op now\n".parse::<CommandLine>().unwrap_err().to_string();
+        assert!(error.starts_with("unknown command st\\u{1b}op now;"), "{error}");
+        assert!("x".repeat(5000).parse::<CommandLine>().unwrap_err().to_string().len() < 200);
     }
 }

@@ -3,7 +3,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 
-use super::{Command, Requests, editor};
+use super::{Answer, Command, CommandLine, Form, Requests, editor};
 use crate::base::blocking;
 
 /// Longer lines are no commands.
@@ -22,15 +22,15 @@ pub fn start(requests: Requests) -> std::io::Result<()> {
 }
 
 /// Reads commands from `input` to its end, asks each, and writes the answers to `output`.
-pub fn serve(input: impl Read, mut output: impl Write, ask: impl Fn(Command) -> String) {
+pub fn serve(input: impl Read, mut output: impl Write, ask: impl Fn(Command) -> Answer) {
     let mut input = BufReader::new(input);
     while let Some(line) = next_line(&mut input) {
         if line.trim().is_empty() {
             continue;
         }
         let answer = match line.parse() {
-            Ok(command) => ask(command),
-            Err(unknown) => format!("{unknown}"),
+            Ok(CommandLine { command, form }) => ask(command).text(form),
+            Err(unknown) => Answer::from(unknown).text(Form::People),
         };
         // somebody who closed standard output does not want the answers
         drop(writeln!(output, "{answer}").and_then(|()| output.flush()));
@@ -55,7 +55,7 @@ mod tests {
 
     fn answers(input: &[u8]) -> Vec<String> {
         let mut output = Vec::new();
-        serve(input, &mut output, |command| format!("ok {command}"));
+        serve(input, &mut output, |command| Answer::Done(command.to_string()));
         String::from_utf8(output).unwrap().lines().map(str::to_owned).collect()
     }
 
@@ -70,7 +70,7 @@ mod tests {
         input.extend_from_slice(b"\nstop\n");
         let answers = answers(&input);
         assert_eq!(answers.len(), 2);
-        assert!(answers[0].starts_with("failed: unknown command x") && answers[1] == "ok stop");
+        assert!(answers[0].starts_with("failed: unknown command x") && answers[1] == "ok: stop");
     }
 
     #[test]

@@ -19,8 +19,8 @@ use rustyline::validate::Validator;
 use rustyline::{CompletionType, Config, Context, Editor, ExternalPrinter, Helper};
 
 use super::command::words;
-use super::operator::{parsed, shown, stopping};
-use super::{Command, Requests};
+use super::operator::{shown, stopping};
+use super::{Answer, Command, CommandLine, Form, Requests};
 use crate::base::blocking;
 use crate::status::ServiceStatus;
 use crate::status::progress_line::{FirstSync, Standing};
@@ -101,19 +101,15 @@ fn serve(mut line: Line, requests: &Requests) {
 
 /// Answers one line; true once the service ends.
 fn answer(typed: &str, requests: &Requests) -> bool {
-    let command: Command = match typed.parse() {
-        Ok(command) => command,
+    let CommandLine { command, form } = match typed.parse() {
+        Ok(line) => line,
         Err(unknown) => {
-            screen::say(&unknown.to_string());
+            screen::say(&Answer::from(unknown).text(Form::People));
             return false;
         }
     };
     let ends = command == Command::Quit;
     let answer = match command {
-        Command::Status { json: false } => match status(requests) {
-            Some(status) => shown(&status),
-            None => requests.ask_blocking(command),
-        },
         Command::Stop | Command::Quit => {
             let answer =
                 stopping(|| requests.ask_blocking(command), || status(requests), |line| show(Some(line)));
@@ -122,12 +118,18 @@ fn answer(typed: &str, requests: &Requests) -> bool {
         }
         _ => requests.ask_blocking(command),
     };
-    screen::say(&answer);
+    match answer {
+        Answer::Status(status) if form == Form::People => screen::say(&shown(&status)),
+        answer => screen::say(&answer.text(form)),
+    }
     ends
 }
 
-fn status(requests: &Requests) -> Option<ServiceStatus> {
-    parsed(&requests.ask_blocking(Command::Status { json: true }))
+fn status(requests: &Requests) -> Option<Box<ServiceStatus>> {
+    match requests.ask_blocking(Command::Status) {
+        Answer::Status(status) => Some(status),
+        _ => None,
+    }
 }
 
 /// A line of progress, cut to the terminal: one that wraps could not be taken away again.

@@ -1,10 +1,11 @@
-//! Files that are counted as fetched, on their way from `mrosync records mark` to the service: one line of words.
-//! Names go as the bytes of the wire, percent-encoded, and are read on the other side as those of a listing are.
+//! Files that are counted as fetched, on their way from `mrosync records mark` to the service: a part of the object
+//! that [`super::command::Change`] is there. Names go as the bytes of the wire, percent-encoded, and are read on the
+//! other side as those of a listing are.
 
-use std::fmt;
 use std::sync::Arc;
 
 use encoding_rs::Encoding;
+use serde::{Deserialize, Serialize};
 
 use crate::base::facts::{Download, Earlier, FileFacts, Modified, TimeSource};
 use crate::base::names::{RemoteName, RemotePath, ServerName};
@@ -14,7 +15,8 @@ use crate::records::{BATCH, Mark};
 const MAX_NAME_BYTES: usize = 64 << 10;
 
 /// Files of one server. When they were fetched is what the service's clock says.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "Sent", try_from = "Sent")]
 pub struct Marking {
     /// What is known of them.
     pub mark: Mark,
@@ -44,26 +46,75 @@ impl Marking {
             (!batch.is_empty()).then(|| Self { mark, encoding, files: batch.to_vec() })
         })
     }
+}
 
-    /// Reads the words of a line after the first.
-    pub(super) fn read(words: &[&str]) -> Option<Self> {
-        let [mark, encoding, server, rest @ ..] = words else { return None };
-        let mark = match *mark {
-            "listed" => Mark::Listed,
-            "local" => Mark::Local,
-            "announce" => Mark::LocalToAnnounce,
-            _ => return None,
-        };
-        let encoding = Encoding::for_label(encoding.as_bytes())?;
-        let server = ServerName::new(std::str::from_utf8(&bytes(server)).ok()?).ok()?;
-        let (mut files, mut directory) = (Vec::new(), None);
-        for word in rest {
-            match word.strip_prefix("in=") {
-                Some(path) => directory = Some(Arc::new(path_of(&bytes(path), encoding)?)),
-                None => files.push(file(word, encoding, &server, directory.as_ref()?)?),
+/// A marking as it is sent.
+#[derive(Serialize, Deserialize)]
+struct Sent {
+    #[serde(with = "SentMark")]
+    mark: Mark,
+    encoding: String,
+    server: String,
+    directories: Vec<SentDirectory>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Mark", rename_all = "snake_case")]
+enum SentMark {
+    Listed,
+    Local,
+    LocalToAnnounce,
+}
+
+#[derive(Serialize, Deserialize)]
+struct SentDirectory {
+    path: String,
+    files: Vec<SentFile>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct SentFile {
+    name: String,
+    size: u64,
+    listed_size: Option<u64>,
+    /// Unix seconds, and the code of their source.
+    modified: Option<(i64, i64)>,
+}
+
+impl From<Marking> for Sent {
+    fn from(Marking { mark, encoding, files }: Marking) -> Self {
+        let server = files.first().map(|file| file.server.to_string()).unwrap_or_default();
+        let directories =
+            files.chunk_by(|a, b| a.directory == b.directory).filter_map(sent_directory).collect();
+        Self { mark, encoding: encoding.name().to_owned(), server, directories }
+    }
+}
+
+fn sent_directory(files: &[Download]) -> Option<SentDirectory> {
+    let path = urlencoding::encode_binary(files.first()?.directory.wire()).into_owned();
+    let files = files.iter().map(|file| SentFile {
+        name: urlencoding::encode_binary(file.name.wire()).into_owned(),
+        size: file.size,
+        listed_size: file.facts.size,
+        modified: file.facts.modified.map(|time| (time.unix_seconds, time.source.code())),
+    });
+    Some(SentDirectory { path, files: files.collect() })
+}
+
+impl TryFrom<Sent> for Marking {
+    type Error = &'static str;
+
+    fn try_from(Sent { mark, encoding, server, directories }: Sent) -> Result<Self, &'static str> {
+        let encoding = Encoding::for_label(encoding.as_bytes()).ok_or("no encoding")?;
+        let server = ServerName::new(&server).map_err(|_| "no name of a server")?;
+        let mut files = Vec::new();
+        for directory in directories {
+            let path = Arc::new(path_of(&bytes(&directory.path), encoding).ok_or("no path")?);
+            for file in directory.files {
+                files.push(received(&file, encoding, &server, &path).ok_or("no file")?);
             }
         }
-        (1..=BATCH).contains(&files.len()).then_some(Self { mark, encoding, files })
+        Ok(Self { mark, encoding, files })
     }
 }
 
@@ -78,55 +129,29 @@ fn path_of(wire: &[u8], encoding: &'static Encoding) -> Option<RemotePath> {
         .try_fold(RemotePath::root(), |path, name| Some(path.join(&name?)))
 }
 
-fn file(
-    word: &str,
+fn received(
+    file: &SentFile,
     encoding: &'static Encoding,
     server: &ServerName,
     directory: &Arc<RemotePath>,
 ) -> Option<Download> {
-    let mut parts = word.split(':');
-    let name = RemoteName::from_wire(&bytes(parts.next()?), encoding).ok()?;
-    let (size, listed) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok());
-    let time = parts.next()?.parse().ok().zip(TimeSource::from_code(parts.next()?.parse().ok()?));
-    let modified = time.map(|(unix_seconds, source)| Modified { unix_seconds, source });
-    let facts = FileFacts { size: listed, modified };
-    let (server, directory) = (server.clone(), Arc::clone(directory));
+    let name = RemoteName::from_wire(&bytes(&file.name), encoding).ok()?;
+    let modified = match file.modified {
+        Some((unix_seconds, source)) => {
+            Some(Modified { unix_seconds, source: TimeSource::from_code(source)? })
+        }
+        None => None,
+    };
     Some(Download {
-        server,
-        directory,
+        server: server.clone(),
+        directory: Arc::clone(directory),
         name,
-        facts,
-        size,
+        facts: FileFacts { size: file.listed_size, modified },
+        size: file.size,
         downloaded_at: 0,
         no_archive: false,
         earlier: Earlier::Stays,
     })
-}
-
-impl fmt::Display for Marking {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(first) = self.files.first() else { return Ok(()) };
-        let mark = match self.mark {
-            Mark::Listed => "listed",
-            Mark::Local => "local",
-            Mark::LocalToAnnounce => "announce",
-        };
-        let server = urlencoding::encode(first.server.as_str());
-        write!(f, "{mark} {} {server}", self.encoding.name())?;
-        let mut directory: Option<&RemotePath> = None;
-        for file in &self.files {
-            if directory != Some(&*file.directory) {
-                write!(f, " in={}", urlencoding::encode_binary(file.directory.wire()))?;
-                directory = Some(&file.directory);
-            }
-            let name = urlencoding::encode_binary(file.name.wire());
-            let (time, source) =
-                file.facts.modified.map_or((0, 0), |time| (time.unix_seconds, time.source.code()));
-            let listed = file.facts.size.map_or_else(|| "-".to_owned(), |size| size.to_string());
-            write!(f, " {name}:{}:{listed}:{time}:{source}", file.size)?;
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]
@@ -155,12 +180,18 @@ mod tests {
             download("/上海", b"\xff\xff=.zip", FileFacts::default()),
         ];
         let marking = Marking { mark: Mark::Local, encoding: encoding_rs::GBK, files };
-        let line = marking.to_string();
-        let words: Vec<&str> = line.split_whitespace().collect();
-        assert_eq!(Marking::read(&words), Some(marking));
-        assert_eq!(Marking::read(&words[..4]), None, "no file");
-        let up: Vec<_> = words.iter().map(|word| word.replace("in=%2F", "in=%2F..%2F")).collect();
-        assert_eq!(Marking::read(&up.iter().map(String::as_str).collect::<Vec<_>>()), None);
+        let line = serde_json::to_string(&marking).unwrap();
+        let read = |line: &str| serde_json::from_str::<Marking>(line);
+        assert_eq!(read(&line).unwrap(), marking);
+        let directory = r#""path":"%2F%C9%CF%BA%A3""#;
+        assert!(line.contains(directory), "{line}");
+        for path in ["%2F..%2Fx", "%2F%2E%2E"] {
+            read(&line.replace(directory, &format!(r#""path":"{path}""#))).unwrap_err();
+        }
+        for (part, wrong) in [("a%20b", "a%2Fb"), ("OMC 01", "."), ("GBK", "?"), ("\"local\"", "\"x\"")] {
+            assert!(line.contains(part), "{part}: {line}");
+            read(&line.replace(part, wrong)).unwrap_err();
+        }
     }
 
     #[test]
@@ -175,6 +206,6 @@ mod tests {
         let batches: Vec<_> = Marking::batches(Mark::Listed, encoding_rs::UTF_8, &files).collect();
         assert_eq!(batches.iter().flat_map(|batch| batch.files.clone()).collect::<Vec<_>>(), files);
         assert!(batches[0].files.len() == BATCH && batches[2].files.len() < 200, "{}", batches.len());
-        assert!(batches.iter().all(|batch| batch.to_string().len() < 2 * MAX_NAME_BYTES));
+        assert!(batches.iter().all(|batch| serde_json::to_string(batch).unwrap().len() < 3 * MAX_NAME_BYTES));
     }
 }

@@ -1,18 +1,19 @@
 //! Controlling the running service: commands in, one answer each, from the console and over the control socket.
 
+pub mod answer;
 pub mod client;
 pub mod command;
 pub mod console;
 pub mod editor;
 pub mod marking;
 pub mod operator;
-pub mod render;
 pub mod socket;
 pub mod watch;
 
 use tokio::sync::{mpsc, oneshot};
 
-pub use command::Command;
+pub use answer::Answer;
+pub use command::{Change, Command, CommandLine, Form};
 pub use marking::Marking;
 
 /// Commands that wait for the service. More than a person types.
@@ -23,8 +24,8 @@ const QUEUE: usize = 16;
 pub struct Request {
     /// What is asked.
     pub command: Command,
-    /// Takes the answer: lines without a line end after the last.
-    pub answer: oneshot::Sender<String>,
+    /// Takes the answer.
+    pub answer: oneshot::Sender<Answer>,
 }
 
 /// Hands commands to the service.
@@ -40,7 +41,7 @@ impl Requests {
     }
 
     /// Asks and waits for the answer.
-    pub async fn ask(&self, command: Command) -> String {
+    pub async fn ask(&self, command: Command) -> Answer {
         let (answer, answered) = oneshot::channel();
         match self.0.send(Request { command, answer }).await {
             Ok(()) => answered.await.unwrap_or_else(|_| gone()),
@@ -50,7 +51,7 @@ impl Requests {
 
     /// The same for a thread that may block.
     #[must_use]
-    pub fn ask_blocking(&self, command: Command) -> String {
+    pub fn ask_blocking(&self, command: Command) -> Answer {
         let (answer, answered) = oneshot::channel();
         match self.0.blocking_send(Request { command, answer }) {
             Ok(()) => answered.blocking_recv().unwrap_or_else(|_| gone()),
@@ -59,6 +60,6 @@ impl Requests {
     }
 }
 
-fn gone() -> String {
-    "failed: the service is ending".to_owned()
+fn gone() -> Answer {
+    Answer::Failed("the service is ending".to_owned())
 }

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use chrono::Utc;
 
-use super::{Command, client};
+use super::client::{self, Meaning, Reply};
+use super::{Command, CommandLine, Form};
 use crate::status::ServiceStatus;
 use crate::status::progress_line;
 use crate::status::table::{self, Page};
@@ -17,30 +18,32 @@ use crate::terminal::{is_rich, size};
 /// Between two looks at what a stop waits for; a stop that is done before the first one shows nothing.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
-/// Asks `command` and gives back what is to be printed.
+/// Asks `line` and gives back what is to be printed.
 ///
 /// # Errors
 ///
 /// As [`client::ask`].
-pub fn ask(socket: &Path, command: Command) -> anyhow::Result<String> {
+pub fn ask(socket: &Path, line: CommandLine) -> anyhow::Result<Reply> {
     let rich = is_rich(&std::io::stdout());
-    match command {
-        Command::Status { json: false } if rich => {
-            let answer = client::ask(socket, Command::Status { json: true })?;
-            match parsed(&answer) {
-                Some(status) => Ok(shown(&status)),
+    match line {
+        CommandLine { command: Command::Status, form: Form::People } if rich => {
+            let reply = client::ask(socket, CommandLine::STATUS)?;
+            match reply.meaning {
+                Meaning::Status(status) => {
+                    Ok(Reply { text: shown(&status), meaning: Meaning::Status(status) })
+                }
                 // a service of another version, or one that answers with a failure
-                None => client::ask(socket, command),
+                _ => client::ask(socket, line),
             }
         }
-        Command::Stop if rich => {
-            let status = || parsed(&client::ask(socket, Command::Status { json: true }).ok()?);
+        CommandLine { command: Command::Stop, .. } if rich => {
+            let status = || client::ask(socket, CommandLine::STATUS).ok()?.status();
             let mut foot = Foot::new();
-            let answer = stopping(|| client::ask(socket, command), status, |line| foot.show(&line));
+            let answer = stopping(|| client::ask(socket, line), status, |line| foot.show(&line));
             foot.clear();
             answer
         }
-        _ => client::ask(socket, command),
+        _ => client::ask(socket, line),
     }
 }
 
@@ -48,19 +51,13 @@ pub fn ask(socket: &Path, command: Command) -> anyhow::Result<String> {
 #[must_use]
 pub fn shown(status: &ServiceStatus) -> String {
     let page = Page { columns: size(std::io::stdout()).columns, colour: true };
-    table::status(status, page, Utc::now()).join("\n")
-}
-
-/// The status in the JSON of `status --json`.
-#[must_use]
-pub fn parsed(answer: &str) -> Option<ServiceStatus> {
-    serde_json::from_str(answer).ok()
+    table::fitted(status, page, Utc::now()).join("\n")
 }
 
 /// Waits for the answer of `stop` and shows meanwhile whom it waits for.
 pub fn stopping<T: Send>(
     stop: impl FnOnce() -> T + Send,
-    status: impl Fn() -> Option<ServiceStatus>,
+    status: impl Fn() -> Option<Box<ServiceStatus>>,
     mut show: impl FnMut(String),
 ) -> T {
     std::thread::scope(|scope| {
@@ -82,7 +79,7 @@ pub fn stopping<T: Send>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::status::{DiskStatus, NotifyStatus, ProcessStatus, ServerState, ServerStatus};
+    use crate::status::{ServerState, ServerStatus};
 
     #[test]
     fn a_stop_that_takes_its_time_says_whom_it_waits_for() {
@@ -92,17 +89,7 @@ mod tests {
             ServerStatus { name: "omc01".to_owned(), state: ServerState::Scanning, ..Default::default() };
         let status = || {
             asked.send(()).ok();
-            let (disk, notify) = (DiskStatus::default(), NotifyStatus::default());
-            let (servers, process) = (vec![server.clone()], ProcessStatus::default());
-            Some(ServiceStatus {
-                running: true,
-                uptime_seconds: 0.0,
-                disk,
-                notify,
-                mirror: Default::default(),
-                servers,
-                process,
-            })
+            Some(Box::new(ServiceStatus { servers: vec![server.clone()], ..ServiceStatus::default() }))
         };
         let stop = move || ask.recv_timeout(Duration::from_secs(20)).is_ok();
         assert!(stopping(stop, status, |line| told.push(line)), "the status is asked while the stop goes on");

@@ -15,7 +15,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 
-use super::{Command, Requests};
+use super::{Answer, CommandLine, Form, Requests};
 
 /// Longest command line: files to put on record, with names up to 64 KiB together, or one file whose path alone is as
 /// long as 256 directories allow; three letters a byte.
@@ -221,9 +221,9 @@ async fn serve_client(
     let line = tokio::time::timeout(CLIENT_LIMIT, read_line(&mut stream)).await??;
     silent_since.set(None);
     crate::base::failpoints::here("control", "control");
-    let answer = match Command::from_socket(&line) {
-        Ok(command) => requests.ask(command).await,
-        Err(unknown) => format!("{unknown}"),
+    let answer = match CommandLine::from_socket(&line) {
+        Ok(CommandLine { command, form }) => requests.ask(command).await.text(form),
+        Err(unknown) => Answer::from(unknown).text(Form::People),
     };
     silent_since.set(Some(Instant::now()));
     let send = async {

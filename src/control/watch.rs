@@ -15,7 +15,8 @@ use tokio::runtime::Builder;
 use tokio::signal::unix::{self, SignalKind, signal};
 use tokio::sync::mpsc;
 
-use super::{Command, client, operator};
+use super::client::{self, Meaning, Reply};
+use super::{Command, CommandLine, Form};
 use crate::base::blocking::{self, Threads, run_blocking};
 use crate::base::names::Printable;
 use crate::status::table::{self, Page};
@@ -44,8 +45,9 @@ static ASKING: Threads = Threads::new("asking", 1);
 pub fn run(socket: &Path, json: bool, pause: Duration) -> anyhow::Result<()> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let in_place = !json && can_move(&stdout());
-    let command = Command::Status { json: json || in_place };
-    let view = if in_place { View::Page(Terminal::enter()?) } else { View::Lines(command.clone()) };
+    let form = if json || in_place { Form::Json } else { Form::People };
+    let command = CommandLine { command: Command::Status, form };
+    let view = if in_place { View::Page(Terminal::enter()?) } else { View::Lines { blank: !json } };
     let watched = runtime.block_on(watch(socket.to_owned(), command, pause, view));
     // a service that hangs with its answer is not waited for
     runtime.shutdown_background();
@@ -54,7 +56,10 @@ pub fn run(socket: &Path, json: bool, pause: Duration) -> anyhow::Result<()> {
 
 enum View {
     Page(Terminal),
-    Lines(Command),
+    Lines {
+        /// An empty line between two of them.
+        blank: bool,
+    },
 }
 
 /// What ended a wait.
@@ -64,9 +69,9 @@ enum Next {
     End,
 }
 
-async fn watch(socket: PathBuf, command: Command, pause: Duration, mut view: View) -> anyhow::Result<()> {
+async fn watch(socket: PathBuf, command: CommandLine, pause: Duration, mut view: View) -> anyhow::Result<()> {
     let mut events = Events::listen(matches!(view, View::Page(_)))?;
-    let mut last: Option<String> = None;
+    let mut last: Option<Reply> = None;
     loop {
         let (asked, command) = (socket.clone(), command.clone());
         let asking = run_blocking(&ASKING, move || client::ask(&asked, command));
@@ -76,7 +81,7 @@ async fn watch(socket: PathBuf, command: Command, pause: Duration, mut view: Vie
                 answer = &mut asking => break answer.unwrap_or_else(|error| Err(error.into())),
                 next = events.next() => match next {
                     Next::End => return Ok(()),
-                    next => view.again(next, last.as_deref())?,
+                    next => view.again(next, last.as_ref())?,
                 },
             }
         };
@@ -91,7 +96,7 @@ async fn watch(socket: PathBuf, command: Command, pause: Duration, mut view: Vie
                 () = tokio::time::sleep_until(due) => break,
                 next = events.next() => match next {
                     Next::End => return Ok(()),
-                    next => view.again(next, last.as_deref())?,
+                    next => view.again(next, last.as_ref())?,
                 },
             }
         }
@@ -102,8 +107,8 @@ impl View {
     /// Shows an answer, or why there is none.
     fn take(
         &mut self,
-        answer: anyhow::Result<String>,
-        last: &mut Option<String>,
+        answer: anyhow::Result<Reply>,
+        last: &mut Option<Reply>,
         pause: Duration,
     ) -> std::io::Result<()> {
         let trouble = answer.as_ref().err().map(|error| format!("{error:#}; trying again"));
@@ -114,12 +119,12 @@ impl View {
                 }
                 terminal.trouble = trouble;
                 terminal.pause = pause;
-                terminal.draw(last.as_deref())
+                terminal.draw(last.as_ref())
             }
-            Self::Lines(command) => match answer {
-                Ok(answer) => {
-                    let blank = if *command == (Command::Status { json: true }) { "" } else { "\n" };
-                    writeln!(stdout(), "{answer}{blank}").and_then(|()| stdout().flush())
+            Self::Lines { blank } => match answer {
+                Ok(Reply { text, .. }) => {
+                    let blank = if *blank { "\n" } else { "" };
+                    writeln!(stdout(), "{text}{blank}").and_then(|()| stdout().flush())
                 }
                 Err(_) => {
                     let told = trouble.unwrap_or_default();
@@ -132,7 +137,7 @@ impl View {
     }
 
     /// The window has another size, or the program was suspended meanwhile.
-    fn again(&mut self, next: Next, last: Option<&str>) -> anyhow::Result<()> {
+    fn again(&mut self, next: Next, last: Option<&Reply>) -> anyhow::Result<()> {
         let Self::Page(terminal) = self else { return Ok(()) };
         if matches!(next, Next::Suspend) {
             terminal.suspend()?;
@@ -188,7 +193,7 @@ impl Terminal {
         Ok(self.open()?)
     }
 
-    fn draw(&self, answer: Option<&str>) -> std::io::Result<()> {
+    fn draw(&self, answer: Option<&Reply>) -> std::io::Result<()> {
         let size = size(stdout());
         let frame = self.frame(answer, size.columns, size.rows);
         let mut out = FRAME.to_owned();
@@ -206,11 +211,11 @@ impl Terminal {
     }
 
     /// At most so many lines: the status, cut below, and one line of what there is to know beside it.
-    fn frame(&self, answer: Option<&str>, columns: usize, rows: usize) -> Vec<String> {
+    fn frame(&self, answer: Option<&Reply>, columns: usize, rows: usize) -> Vec<String> {
         let page = Page { columns: columns.saturating_sub(1), colour: self.colour };
-        let mut lines = match answer.map(|answer| (operator::parsed(answer), answer)) {
-            Some((Some(status), _)) => table::status(&status, page, Utc::now()),
-            Some((None, answer)) => vec![cut(&Printable(answer).to_string(), page.columns)],
+        let mut lines = match answer {
+            Some(Reply { meaning: Meaning::Status(status), .. }) => table::fitted(status, page, Utc::now()),
+            Some(Reply { text, .. }) => vec![cut(&Printable(text).to_string(), page.columns)],
             None => Vec::new(),
         };
         let room = rows.saturating_sub(if self.trouble.is_some() { 3 } else { 2 });
@@ -291,6 +296,7 @@ fn read_keys(sender: &mpsc::Sender<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::status::{ServerStatus, ServiceStatus};
 
     fn terminal(trouble: Option<&str>) -> Terminal {
         let trouble = trouble.map(str::to_owned);
@@ -299,13 +305,15 @@ mod tests {
 
     #[test]
     fn a_frame_is_never_higher_than_the_window_and_says_what_is_below() {
-        let json = serde_json::json!({"running": true}).to_string();
+        let status =
+            Box::new(ServiceStatus { servers: vec![ServerStatus::default(); 30], ..Default::default() });
+        let reply = Reply { text: String::new(), meaning: Meaning::Status(status) };
         let trouble = terminal(Some("cannot reach the service; trying again"));
         for rows in [3, 4, 24] {
-            let frame = trouble.frame(Some(&json), 40, rows);
+            let frame = trouble.frame(Some(&reply), 40, rows);
             assert!(frame.len() <= rows, "{rows}: {frame:#?}");
             assert!(frame.iter().any(|line| line.starts_with("cannot reach the service")), "{frame:#?}");
-            assert!(frame.last().unwrap().contains("every 2s; q ends"), "{frame:#?}");
+            assert!(frame.last().unwrap().contains("every 2s; q ends; "), "{frame:#?}");
         }
     }
 }

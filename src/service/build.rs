@@ -10,25 +10,23 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
+use super::command_handler::CommandHandler;
 use super::fleet::{Checked, Fleet, Live, begin, beginning, remember_lateness};
 use super::reload::Reloader;
 use super::signals::{Asked, Signals};
 use super::{Ended, Launch, Refused};
 use crate::actors::notifier::{KeeperOutbox, Notifier, OnResult};
-use crate::actors::quota_warden::{Adopt, DiskView, QuotaWarden, Warden};
+use crate::actors::quota_warden::{DiskView, QuotaWarden, Warden};
 use crate::actors::record_keeper::{RecordKeeper, SharedTotals};
-use crate::actors::record_messages::{Amend, Flush, MarkFetched, MarkFound, MarkMissing, Ping};
+use crate::actors::record_messages::{Flush, Ping};
 use crate::actors::scanner::Begin;
-use crate::actors::supervisor::{IsRunning, Start, Stop, Supervisor};
+use crate::actors::supervisor::{IsRunning, Supervisor};
 use crate::actors::{Address, shielded, start, start_apart};
 use crate::base::exit_flag::ExitFlag;
-use crate::base::failpoints;
-use crate::base::names::Printable;
 use crate::collector::open_files::OpenFiles;
 use crate::config::NotifySettings;
-use crate::control::command::{HELP, answer_line, refused};
 use crate::control::socket::ControlSocket;
-use crate::control::{Command, Marking, Request, Requests, console, render};
+use crate::control::{Answer, Command, Request, Requests, console};
 use crate::mirror::place::Place;
 use crate::mirror::publisher::Publisher;
 use crate::notify::outbox_state::OutboxState;
@@ -36,7 +34,7 @@ use crate::quota::Gauge;
 use crate::records::Records;
 use crate::service::overview::Overview;
 use crate::service::systemd;
-use crate::status::{Progress, Roster};
+use crate::status::{Progress, Roster, progress_line};
 use crate::web::{self, Door, Page};
 
 /// A SIGTERM is answered within 5 s: the stop takes up to 2 s of them, calls under way and the flush the rest.
@@ -56,17 +54,9 @@ pub(super) struct Service {
     notifier_exit: ExitFlag,
     /// Closes when the announcing has ended.
     announcing: mpsc::Receiver<()>,
-    desk: Rc<Desk>,
+    handler: Rc<CommandHandler>,
     /// Closes when the keeper is gone.
     keeper_alive: mpsc::Receiver<()>,
-}
-
-/// Where commands are answered.
-struct Desk {
-    keeper: Address<RecordKeeper>,
-    supervisor: Address<Supervisor>,
-    overview: Overview,
-    reloader: Reloader,
 }
 
 impl Service {
@@ -143,8 +133,8 @@ impl Service {
             web: RefCell::default(),
             in_force: Mutex::new(settings),
         };
-        let desk = Rc::new(Desk { keeper: keeper.clone(), supervisor, overview, reloader });
-        Ok(Self { keeper, _notifier: notifier, notifier_exit, announcing, desk, keeper_alive })
+        let handler = Rc::new(CommandHandler { keeper: keeper.clone(), supervisor, overview, reloader });
+        Ok(Self { keeper, _notifier: notifier, notifier_exit, announcing, handler, keeper_alive })
     }
 
     pub(super) async fn serve(
@@ -157,16 +147,16 @@ impl Service {
         console::start(requests.clone()).context("cannot start the console")?;
         self.open_page(door, requests.clone())?;
         log::info!("mrosync {} is ready", env!("CARGO_PKG_VERSION"));
-        let (keeper, supervisor) = (self.keeper.clone(), self.desk.supervisor.clone());
+        let (keeper, supervisor) = (self.keeper.clone(), self.handler.supervisor.clone());
         let is_alive =
             || async { keeper.send(Ping).await.is_ok() && supervisor.send(IsRunning).await.is_ok() };
-        let desk = Rc::clone(&self.desk);
+        let handler = Rc::clone(&self.handler);
         let (watching, describing) = (
             systemd::watch(is_alive),
-            systemd::describe(move || render::sentence(&desk.overview.progress())),
+            systemd::describe(move || progress_line::sentence(&handler.overview.progress())),
         );
         let readying = ready(requests.clone(), start_now);
-        let log = self.desk.reloader.log.clone();
+        let log = self.handler.reloader.log.clone();
         let summing_up = async {
             loop {
                 tokio::time::sleep(SUM_UP_EVERY).await;
@@ -184,7 +174,7 @@ impl Service {
                         log::info!("SIGHUP: the configuration is read again");
                         // the log has the answer
                         let answer = oneshot::channel().0;
-                        self.answer(Request { command: Command::Reload { lines: false }, answer });
+                        self.answer(Request { command: Command::Reload, answer });
                     }
                     Asked::End(name) => {
                         log::info!("{name}: ending");
@@ -193,7 +183,7 @@ impl Service {
                 },
                 _ = self.keeper_alive.recv() => {
                     log::error!("the records are lost; the service ends, and its next start goes on");
-                    self.desk.perform(Command::Stop).await;
+                    self.handler.perform(Command::Stop).await;
                     return Ok(Ended::RecordsLost);
                 }
                 Some(request) = asked.recv() => match request.command {
@@ -203,9 +193,9 @@ impl Service {
             }
         };
         systemd::stopping();
-        let stopped = self.desk.perform(Command::Stop).await;
+        let stopped = self.handler.perform(Command::Stop).await;
         self.land().await;
-        self.desk.reloader.log.sum_up(true);
+        self.handler.reloader.log.sum_up(true);
         log::info!("ended");
         if let Some(farewell) = farewell {
             // whoever asked may have gone
@@ -229,7 +219,7 @@ impl Service {
 
     /// The status page, on threads of its own; and what it is made of, for one that is opened later.
     fn open_page(&self, door: Option<Door>, requests: Requests) -> anyhow::Result<()> {
-        let (keeper, reloader) = (self.keeper.clone(), &self.desk.reloader);
+        let (keeper, reloader) = (self.keeper.clone(), &self.handler.reloader);
         let alive = move || -> std::pin::Pin<Box<dyn Future<Output = bool> + Send>> {
             let keeper = keeper.clone();
             Box::pin(async move { keeper.send(Ping).await.is_ok() })
@@ -243,10 +233,10 @@ impl Service {
 
     /// Answers beside the main loop, so that `status` never waits behind a `stop`.
     fn answer(&self, request: Request) {
-        let desk = Rc::clone(&self.desk);
+        let handler = Rc::clone(&self.handler);
         actix_rt::spawn(async move {
-            let answer = shielded(async move { desk.perform(request.command).await }).await;
-            let answer = answer.unwrap_or_else(|panic| format!("failed: {}", Printable(&panic)));
+            let answer = shielded(async move { handler.perform(request.command).await }).await;
+            let answer = answer.unwrap_or_else(Answer::Failed);
             // whoever asked may have gone
             drop(request.answer.send(answer));
         });
@@ -260,62 +250,6 @@ fn measured(place: &Place) -> anyhow::Result<Arc<Gauge>> {
         gauge.set_partial(mirror.partial_bytes().context("cannot measure the partial files")?);
     }
     Ok(gauge)
-}
-
-impl Desk {
-    async fn perform(&self, command: Command) -> String {
-        failpoints::hang_here("command", &command.to_string()).await;
-        match command {
-            Command::Start => {
-                let outcome = self.supervisor.send(Start).await;
-                answer_line(&outcome.unwrap_or_else(|error| Err(error.to_string())))
-            }
-            Command::Stop | Command::Quit => {
-                let outcome = self.supervisor.send(Stop).await;
-                answer_line(&outcome.unwrap_or_else(|error| Err(error.to_string())))
-            }
-            Command::Reload { lines } => match self.reloader.reload().await {
-                Ok(done) => answer_line(&Ok(done)),
-                Err(faults) => refused(&faults, lines),
-            },
-            Command::Amend(amendment, ids) => self.amended(self.keeper.send(Amend(amendment, ids)).await),
-            Command::Mark(Marking { mark, files, .. }) => {
-                self.amended(self.keeper.send(MarkFetched(mark, files)).await)
-            }
-            Command::Missing(ids) => {
-                let count = ids.len();
-                self.amended(self.keeper.send(MarkMissing(ids)).await.map(|done| done.map(|()| count)))
-            }
-            Command::Found(ids) => self.amended(self.keeper.send(MarkFound(ids)).await),
-            Command::Adopt => {
-                let adopted = self.reloader.fleet.warden.send(Adopt).await;
-                let adopted = adopted.unwrap_or_else(|error| Err(anyhow::anyhow!("{error}")));
-                answer_line(&adopted.map_err(|error| format!("{error:#}")))
-            }
-            Command::Help => HELP.to_owned(),
-            Command::Status { json } => {
-                let running = self.supervisor.send(IsRunning).await.unwrap_or(false);
-                let status = self.overview.status(running).await;
-                if json {
-                    crate::base::json::to_string(&status).unwrap_or_else(|error| format!("failed: {error}"))
-                } else {
-                    render::status(&status)
-                }
-            }
-        }
-    }
-}
-
-impl Desk {
-    /// Records were changed: every scanner looks them up again.
-    fn amended<E: std::fmt::Display>(&self, outcome: Result<anyhow::Result<usize>, E>) -> String {
-        let outcome = outcome.unwrap_or_else(|error| Err(anyhow::anyhow!("{error}")));
-        // after the commit: whatever a scan learns from here on is true
-        self.reloader.roster.all().iter().for_each(|progress| progress.records_changed());
-        answer_line(
-            &outcome.map(|changed| changed.to_string()).map_err(|error| crate::base::humanize::why(&error)),
-        )
-    }
 }
 
 /// Says that the service is ready once it answers commands, which this asks it as everybody does; then starts.

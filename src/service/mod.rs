@@ -2,6 +2,7 @@
 //! they run.
 
 mod build;
+mod command_handler;
 mod fleet;
 pub mod overview;
 mod reload;

@@ -70,7 +70,7 @@ impl Overview {
         let (now, before, limits) = (self.totals.get(), &self.before, *self.limits.borrow());
         ServiceStatus {
             running,
-            uptime_seconds: (self.started.elapsed().as_secs_f64() * 10.0).round() / 10.0,
+            uptime: self.started.elapsed(),
             disk: DiskStatus {
                 used_percent: self.view.usage().map(|usage| (usage.percent() * 10.0).round() / 10.0),
                 max_used_percent: limits.max_used_percent,

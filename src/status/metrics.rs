@@ -1,24 +1,18 @@
 //! The status as Prometheus reads it (text format 0.0.4). Names follow its conventions: base units, `_total` for what
 //! only grows, a label for what there are several of.
+//!
+//! Written here and not by the crate prometheus-client (0.26), which writes OpenMetrics: there the type of a counter
+//! stands at its name without `_total`, which 0.0.4 takes for a metric without a type, summaries with quantiles are
+//! "not (yet) supported", and each family would be registered at the start, while these are read from a snapshot.
 
 use std::fmt::{Display, Write};
-use std::time::SystemTime;
 
-use chrono::DateTime;
-
+use super::json::{optional_millis, tenths};
+use super::{ServerState, ServerStatus, ServiceStatus};
 use crate::lateness::WaitsStatus;
-use crate::status::{ServerState, ServerStatus, ServiceStatus};
 
 /// The type of the text.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
-
-const STATES: [(ServerState, &str); 5] = [
-    (ServerState::Stopped, "stopped"),
-    (ServerState::Waiting, "waiting"),
-    (ServerState::Scanning, "scanning"),
-    (ServerState::Downloading, "downloading"),
-    (ServerState::Unreachable, "unreachable"),
-];
 
 /// All metrics of the service.
 #[must_use]
@@ -35,7 +29,7 @@ fn service(page: &mut Page, status: &ServiceStatus) {
     page.family("mrosync_build_info", "gauge", "Always 1; the version is the label.");
     page.sample("mrosync_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
     page.one("mrosync_running", "gauge", "1 between start and stop.", u8::from(status.running));
-    page.one("mrosync_uptime_seconds", "gauge", "Since the process began.", status.uptime_seconds);
+    page.one("mrosync_uptime_seconds", "gauge", "Since the process began.", tenths::number(status.uptime));
     if let Some(percent) = disk.used_percent {
         page.one(
             "mrosync_disk_used_ratio",
@@ -83,8 +77,8 @@ fn service(page: &mut Page, status: &ServiceStatus) {
 fn scans(page: &mut Page, servers: &[ServerStatus]) {
     page.family("mrosync_server_state", "gauge", "1 for the state that the server is in.");
     for server in servers {
-        for (state, name) in STATES {
-            let labels = [("server", server.name.as_str()), ("state", name)];
+        for state in ServerState::ALL {
+            let labels = [("server", server.name.as_str()), ("state", state.word())];
             page.sample("mrosync_server_state", &labels, u8::from(server.state == state));
         }
     }
@@ -92,11 +86,11 @@ fn scans(page: &mut Page, servers: &[ServerStatus]) {
         Some(s.scans)
     });
     page.each("mrosync_last_scan_seconds", "gauge", "How long the last scan took.", servers, |s| {
-        s.last_scan_seconds
+        s.last_scan_took.map(optional_millis::number)
     });
     let help = "When the last scan began, in unix time.";
     page.each("mrosync_last_scan_start_timestamp_seconds", "gauge", help, servers, |s| {
-        DateTime::parse_from_rfc3339(s.last_scan_started.as_deref()?).ok().map(|time| seconds(time.into()))
+        s.last_scan_started.map(|time| time.timestamp_millis() as f64 / 1000.0)
     });
     let help = "1 while nothing is done, because it lies outside of the server's windows.";
     page.each("mrosync_outside_windows", "gauge", help, servers, |s| Some(u8::from(s.outside_windows)));
@@ -138,10 +132,6 @@ fn lateness(page: &mut Page, servers: &[ServerStatus]) {
     page.each("mrosync_period_seconds", "gauge", help, servers, |s| s.lateness.period_seconds);
     let help = "Periods that did not come, as far as they are remembered.";
     page.each("mrosync_missing_periods", "gauge", help, servers, |s| Some(s.lateness.missing_periods));
-}
-
-fn seconds(time: SystemTime) -> f64 {
-    time.duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }
 
 /// The text so far. Writing to a String cannot fail, so nobody asks whether it did.
@@ -213,15 +203,7 @@ mod tests {
     use super::*;
 
     fn status(servers: Vec<ServerStatus>) -> ServiceStatus {
-        ServiceStatus {
-            running: true,
-            uptime_seconds: 12.5,
-            disk: Default::default(),
-            notify: Default::default(),
-            mirror: Default::default(),
-            servers,
-            process: Default::default(),
-        }
+        ServiceStatus { running: true, servers, ..ServiceStatus::default() }
     }
 
     fn server(name: &str) -> ServerStatus {
@@ -257,7 +239,7 @@ mod tests {
     #[test]
     fn a_server_has_its_numbers_under_its_name_and_none_that_are_not_known() {
         let mut slow = server("a\"\\b");
-        slow.last_scan_started = Some("2026-11-23T03:00:00.500Z".to_owned());
+        slow.last_scan_started = chrono::DateTime::from_timestamp_millis(1_795_402_800_500);
         slow.lateness.missing_periods = 2;
         slow.outside_windows = true;
         slow.lateness.seen_to_local.p99_seconds = Some(1.5);

@@ -95,6 +95,20 @@ fn local(server: &ServerStatus) -> u64 {
     }
 }
 
+/// What all scanners do, in one short sentence such as `14 servers: 12 waiting, 1 downloading, 1 unreachable`.
+#[must_use]
+pub fn sentence(servers: &[ServerStatus]) -> String {
+    let mut counted: Vec<(&str, usize)> = Vec::new();
+    for state in servers.iter().map(|server| server.state.word()) {
+        match counted.iter_mut().find(|(word, _)| *word == state) {
+            Some((_, count)) => *count += 1,
+            None => counted.push((state, 1)),
+        }
+    }
+    let parts: Vec<String> = counted.iter().map(|(word, count)| format!("{count} {word}")).collect();
+    format!("{}: {}", humanize::count(servers.len(), "server"), parts.join(", "))
+}
+
 /// What a stop still waits for.
 #[must_use]
 pub fn stopping(servers: &[ServerStatus]) -> String {
@@ -126,18 +140,9 @@ fn listed(names: &[&str]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::status::{DiskStatus, NotifyStatus, ProcessStatus};
 
     fn service(servers: Vec<ServerStatus>) -> ServiceStatus {
-        ServiceStatus {
-            running: true,
-            uptime_seconds: 1.0,
-            disk: DiskStatus::default(),
-            notify: NotifyStatus::default(),
-            mirror: Default::default(),
-            servers,
-            process: ProcessStatus::default(),
-        }
+        ServiceStatus { running: true, servers, ..ServiceStatus::default() }
     }
 
     fn server(name: &str, scans: u64, files_seen: u64, pending_files: u64, bytes: u64) -> ServerStatus {

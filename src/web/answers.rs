@@ -11,10 +11,9 @@ use serde_json::json;
 use super::Parts;
 use super::guard::{Rules, WithToken};
 use crate::base::blocking::{Threads, run_blocking};
-use crate::control::Command;
+use crate::control::{Answer, Command, Form};
 use crate::lateness::{MAX_MINUTES, Minute};
 use crate::records::{RecordsReader, newest_json};
-use crate::status::ServiceStatus;
 use crate::status::metrics;
 
 /// A keeper that does not answer in this time hangs.
@@ -55,22 +54,21 @@ async fn healthz(parts: web::Data<Parts>) -> HttpResponse {
 
 /// The same as `ctl status --json`.
 async fn status(parts: web::Data<Parts>) -> HttpResponse {
-    match status_json(&parts).await {
-        Ok(status) => HttpResponse::Ok().content_type("application/json").body(format!("{status}\n")),
-        Err(answer) => text(HttpResponse::ServiceUnavailable(), answer),
+    match ask(&parts, Command::Status).await {
+        Answer::Status(status) => {
+            let text = Answer::Status(status).text(Form::Json);
+            HttpResponse::Ok().content_type("application/json").body(format!("{text}\n"))
+        }
+        other => line(&other),
     }
 }
 
 async fn metrics(parts: web::Data<Parts>) -> HttpResponse {
-    let status = status_json(&parts).await;
-    match status
-        .and_then(|status| serde_json::from_str(&status).map_err(|error| format!("failed: {error}\n")))
-    {
-        Ok(status) => {
-            let status: ServiceStatus = status;
+    match ask(&parts, Command::Status).await {
+        Answer::Status(status) => {
             HttpResponse::Ok().content_type(metrics::CONTENT_TYPE).body(metrics::render(&status))
         }
-        Err(answer) => text(HttpResponse::ServiceUnavailable(), answer),
+        other => line(&other),
     }
 }
 
@@ -133,22 +131,18 @@ async fn stop(request: HttpRequest, parts: web::Data<Parts>) -> HttpResponse {
 async fn command(request: &HttpRequest, parts: &Parts, command: Command) -> HttpResponse {
     let peer = request.peer_addr().map_or("somebody".to_owned(), |peer| peer.ip().to_string());
     log::info!("{command} is asked for on the status page, from {peer}");
-    let answer = ask(parts, command).await;
-    if answer.starts_with("ok") {
-        text(HttpResponse::Ok(), format!("{answer}\n"))
-    } else {
-        text(HttpResponse::ServiceUnavailable(), format!("{answer}\n"))
-    }
+    line(&ask(parts, command).await)
 }
 
-async fn status_json(parts: &Parts) -> Result<String, String> {
-    let answer = ask(parts, Command::Status { json: true }).await;
-    if answer.starts_with('{') { Ok(answer) } else { Err(format!("{answer}\n")) }
+/// The line that the console would show.
+fn line(answer: &Answer) -> HttpResponse {
+    let to = if answer.is_failure() { HttpResponse::ServiceUnavailable() } else { HttpResponse::Ok() };
+    text(to, format!("{}\n", answer.text(Form::People)))
 }
 
-async fn ask(parts: &Parts, command: Command) -> String {
+async fn ask(parts: &Parts, command: Command) -> Answer {
     let answer = tokio::time::timeout(COMMAND_LIMIT, parts.requests.ask(command)).await;
-    answer.unwrap_or_else(|_| "failed: the service does not answer".to_owned())
+    answer.unwrap_or_else(|_| Answer::Failed("the service does not answer".to_owned()))
 }
 
 fn text(mut answer: actix_web::HttpResponseBuilder, text: String) -> HttpResponse {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use chrono::Utc;
 use mrosync::lateness::{GapStatus, LatenessStatus};
 use mrosync::status::metrics;
 use mrosync::status::{DiskStatus, HoldStatus, IncompleteFile, MirrorStatus, ServerStatus, ServiceStatus};
@@ -38,13 +39,9 @@ fn every_metric_that_the_dashboard_and_the_alerts_use_is_there() {
         ..ServerStatus::default()
     };
     let status = ServiceStatus {
-        running: true,
-        uptime_seconds: 1.0,
         disk: DiskStatus { used_percent: Some(1.0), max_bytes: Some(1), ..DiskStatus::default() },
-        notify: Default::default(),
-        mirror: Default::default(),
         servers: vec![server],
-        process: Default::default(),
+        ..ServiceStatus::default()
     };
     let shown = metrics::render(&status);
     for (file, fewest) in [("grafana-dashboard.json", 12), ("mrosync.rules.yml", 10)] {
@@ -217,19 +214,15 @@ fn keys(value: &serde_json::Value, before: &str) -> BTreeSet<String> {
 fn the_documents_show_every_field_of_the_status() {
     let text = String::new;
     let incomplete =
-        IncompleteFile { path: text(), reason: text(), tries: 1, since: text(), next_try: text() };
+        IncompleteFile { path: text(), reason: text(), tries: 1, since: Utc::now(), next_try: Utc::now() };
     let gap = GapStatus { series: text(), from: text(), to: text() };
     let lateness = LatenessStatus { gaps: vec![gap], ..LatenessStatus::default() };
     let server = ServerStatus { incomplete: vec![incomplete], lateness, ..ServerStatus::default() };
     let hold = HoldStatus { server: None, kind: text(), reason: text() };
     let status = ServiceStatus {
-        running: true,
-        uptime_seconds: 1.0,
-        disk: Default::default(),
-        notify: Default::default(),
         mirror: MirrorStatus { held: true, holds: vec![hold] },
         servers: vec![server],
-        process: Default::default(),
+        ..ServiceStatus::default()
     };
     // where all is well there are none of these, and words tell what they hold
     let is_in_words = |key: &&String, text: &str| match key.rsplit_once('.') {

@@ -198,7 +198,7 @@ fn nothing_is_marked_by_a_dry_run_or_without_the_right_number_or_where_a_server_
 fn records_are_not_changed_by_words_on_the_console() {
     let ftp = ScriptedServer::start();
     let mut service = Setup::new().server(Server::scripted("omc01", &ftp)).run();
-    for line in ["records-forget 1", "records-mark listed UTF-8 omc01 in=%2F a.zip:1:1:0:0"] {
+    for line in [r#"{"forget":[1]}"#, r#"{"adopt":{}}"#] {
         assert!(service.command(line).starts_with("failed: unknown command"), "{line}");
     }
     ready(&service);

@@ -23,7 +23,8 @@ use crate::collector::open_files::Need;
 use crate::commands::adopt::View;
 use crate::config::{QuotaSettings, Selection, ServerSettings, Settings};
 use crate::connectors;
-use crate::control::{Command, client, operator};
+use crate::control::client::{self, Reply};
+use crate::control::{Command, CommandLine};
 use crate::mirror::identity::{self, marker};
 use crate::mirror::place::Reason;
 use crate::mirror::tree::apart;
@@ -272,8 +273,8 @@ fn probe_records(path: &Path) -> anyhow::Result<String> {
 /// Whether the mirror is the one of the records. A service that runs knows most of it.
 fn probe_mirror(settings: &Settings) -> anyhow::Result<String> {
     let (root, socket) = (&settings.sync.root, &settings.control.socket);
-    let status = client::ask_within(socket, Command::Status { json: true }, SERVICE_LIMIT).ok();
-    let holds = status.as_deref().and_then(operator::parsed).map(|status| status.mirror.holds);
+    let status = client::ask_within(socket, CommandLine::STATUS, SERVICE_LIMIT);
+    let holds = status.ok().and_then(Reply::status).map(|status| status.mirror.holds);
     if let Some(hold) = holds.as_deref().and_then(<[_]>::first) {
         let whose = hold.server.as_ref().map_or_else(String::new, |name| format!("server {name}: "));
         bail!("{whose}{}", hold.reason);

@@ -1,4 +1,8 @@
-//! `status` at a terminal: what needs an operator on top, then a table that fits the width.
+//! The status for people. At a terminal ([`fitted`]) what needs an operator is on top, and the table fits the width; in
+//! a file or a pipe ([`plain`]) everything is there, in a form that does not depend on where it is looked at.
+
+mod columns;
+mod plain;
 
 use std::time::Duration;
 
@@ -7,15 +11,11 @@ use chrono::{DateTime, Utc};
 
 use crate::base::humanize;
 use crate::base::names::Printable;
-use crate::status::{ServerState, ServerStatus, ServiceStatus};
+use crate::status::{ServerState, ServiceStatus};
 use crate::terminal::text::{Look, cut, width, wrap};
 
-/// Between two columns.
-const GAP: usize = 2;
-/// A name takes no more of the width than this part, so that there is room for what it does.
-const NAME_PART: usize = 3;
-/// Below this a column of errors says nothing; above it they are cut less than elsewhere.
-const ERROR_AT_LEAST: usize = 24;
+pub use plain::plain;
+
 /// Lines for one thing that needs an operator.
 const NEED_LINES: usize = 3;
 /// Share of the limit from which the disk is worth a look.
@@ -30,56 +30,9 @@ pub struct Page {
     pub colour: bool,
 }
 
-/// One column of the table. The order of the variants is that on the page.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Column {
-    Server,
-    State,
-    Scanned,
-    Took,
-    Directories,
-    Zips,
-    Fetched,
-    Bytes,
-    Pending,
-    Newest,
-    Missing,
-    Error,
-}
-
-/// On the page from left to right.
-const COLUMNS: [Column; 12] = [
-    Column::Server,
-    Column::State,
-    Column::Scanned,
-    Column::Took,
-    Column::Directories,
-    Column::Zips,
-    Column::Fetched,
-    Column::Bytes,
-    Column::Pending,
-    Column::Newest,
-    Column::Missing,
-    Column::Error,
-];
-
-/// What a narrow terminal does without, the first one first. The name stays.
-const DISPENSABLE: [Column; 10] = [
-    Column::Directories,
-    Column::Took,
-    Column::Zips,
-    Column::Bytes,
-    Column::Missing,
-    Column::Scanned,
-    Column::Newest,
-    Column::Fetched,
-    Column::Pending,
-    Column::State,
-];
-
 /// The status at `now`, in lines none of which is wider than the page.
 #[must_use]
-pub fn status(status: &ServiceStatus, page: Page, now: DateTime<Utc>) -> Vec<String> {
+pub fn fitted(status: &ServiceStatus, page: Page, now: DateTime<Utc>) -> Vec<String> {
     let mut lines = Vec::new();
     for need in needs(status) {
         for (number, line) in wrap(&need, page.columns.saturating_sub(2)).iter().take(NEED_LINES).enumerate()
@@ -97,7 +50,7 @@ pub fn status(status: &ServiceStatus, page: Page, now: DateTime<Utc>) -> Vec<Str
         lines.push(format!("{}{}", Look::Dim.paint(&head, page.colour), look.paint(&text, page.colour)));
     }
     lines.push(String::new());
-    lines.extend(table(&status.servers, page, now));
+    lines.extend(columns::fitted(&status.servers, page, now));
     lines
 }
 
@@ -149,10 +102,10 @@ fn needs(status: &ServiceStatus) -> Vec<String> {
 }
 
 fn summary(status: &ServiceStatus) -> Vec<(String, String, Look)> {
-    let ServiceStatus { running, uptime_seconds, disk, notify, .. } = status;
+    let ServiceStatus { running, uptime, disk, notify, .. } = status;
     let size = |bytes| ByteSize(bytes).display().iec().to_string();
     let (state, look) = if *running { ("running", Look::Green) } else { ("stopped", Look::Yellow) };
-    let uptime = humantime::format_duration(Duration::from_secs_f64(uptime_seconds.max(0.0).floor()));
+    let uptime = humantime::format_duration(Duration::from_secs(uptime.as_secs()));
     let used = disk.used_percent.map_or("?".to_owned(), |percent| format!("{percent:.1}"));
     let max = disk.max_bytes.map_or(String::new(), |max| format!(" of {}", size(max)));
     let disk_look = match disk.used_percent {
@@ -184,160 +137,22 @@ fn summary(status: &ServiceStatus) -> Vec<(String, String, Look)> {
     ]
 }
 
-fn table(servers: &[ServerStatus], page: Page, now: DateTime<Utc>) -> Vec<String> {
-    let longest = |column: Column| {
-        let cells = servers.iter().map(|server| width(&column.cell(server, now).0));
-        cells.chain([width(column.heading())]).max().unwrap_or(0)
-    };
-    let mut columns: Vec<(Column, usize)> = COLUMNS
-        .into_iter()
-        .filter(|column| column.is_wanted(servers))
-        .map(|column| match column {
-            Column::Server => (column, longest(column).min((page.columns / NAME_PART).max(1))),
-            Column::Error => (column, ERROR_AT_LEAST.min(longest(column))),
-            _ => (column, longest(column)),
-        })
-        .collect();
-    let total = |columns: &[(Column, usize)]| {
-        columns.iter().map(|(_, width)| width + GAP).sum::<usize>().saturating_sub(GAP)
-    };
-    // the error stands on top in full: it goes before anything that stands nowhere else
-    for column in std::iter::once(Column::Error).chain(DISPENSABLE) {
-        if total(&columns) <= page.columns {
-            break;
-        }
-        columns.retain(|(kept, _)| *kept != column);
-    }
-    let left = page.columns.saturating_sub(total(&columns));
-    if let Some((_, room)) = columns.iter_mut().find(|(column, _)| *column == Column::Error) {
-        *room += left.min(longest(Column::Error).saturating_sub(*room));
-    }
-    let heading = row(&columns, page, |column| (column.heading().to_owned(), Look::Bold));
-    let rows = servers.iter().map(|server| row(&columns, page, |column| column.cell(server, now)));
-    std::iter::once(heading).chain(rows).collect()
-}
-
-fn row(columns: &[(Column, usize)], page: Page, cell: impl Fn(Column) -> (String, Look)) -> String {
-    let mut line = String::new();
-    // painted blanks would hide that a line ends, so what pads stays outside of the paint
-    let mut pending = 0;
-    for (column, room) in columns {
-        let (text, look) = cell(*column);
-        let text = cut(&text, (*room).min(page.columns));
-        let padding = room.saturating_sub(width(&text));
-        let (before, after) = if column.is_number() { (padding, 0) } else { (0, padding) };
-        if !text.is_empty() {
-            line.extend(std::iter::repeat_n(' ', pending + before));
-            line.push_str(&look.paint(&text, page.colour));
-            pending = 0;
-        } else {
-            pending += before;
-        }
-        pending += after + GAP;
-    }
-    line
-}
-
-impl Column {
-    fn heading(self) -> &'static str {
-        match self {
-            Self::Server => "SERVER",
-            Self::State => "STATE",
-            Self::Scanned => "SCANNED",
-            Self::Took => "TOOK",
-            Self::Directories => "DIRS",
-            Self::Zips => "ZIPS",
-            Self::Fetched => "FETCHED",
-            Self::Bytes => "BYTES",
-            Self::Pending => "PENDING",
-            Self::Newest => "NEWEST",
-            Self::Missing => "MISSING",
-            Self::Error => "LAST ERROR",
-        }
-    }
-
-    fn is_number(self) -> bool {
-        !matches!(self, Self::Server | Self::State | Self::Error)
-    }
-
-    /// Whether it says anything of any server.
-    fn is_wanted(self, servers: &[ServerStatus]) -> bool {
-        match self {
-            Self::Missing => servers.iter().any(|server| server.lateness.period_seconds.is_some()),
-            Self::Error => servers.iter().any(|server| server.last_error.is_some()),
-            _ => true,
-        }
-    }
-
-    fn cell(self, server: &ServerStatus, now: DateTime<Utc>) -> (String, Look) {
-        let some = |count: u64, look| (count.to_string(), if count > 0 { look } else { Look::Dim });
-        let never = || ("-".to_owned(), Look::Dim);
-        match self {
-            Self::Server => (Printable(&server.name).to_string(), Look::Plain),
-            Self::State => state(server.state),
-            Self::Scanned => {
-                let started = server.last_scan_started.as_deref().and_then(|time| age_of(time, now));
-                started.map_or_else(never, |age| (age, Look::Plain))
-            }
-            Self::Took => {
-                server.last_scan_seconds.map_or_else(never, |took| (format!("{took:.1}s"), Look::Plain))
-            }
-            Self::Directories => some(server.directories_seen, Look::Plain),
-            Self::Zips => some(server.files_seen, Look::Plain),
-            Self::Fetched => some(server.files_downloaded, Look::Plain),
-            Self::Bytes => (ByteSize(server.bytes_downloaded).display().iec().to_string(), Look::Plain),
-            Self::Pending => some(server.pending_files, Look::Yellow),
-            Self::Newest => {
-                server.lateness.newest_seen_age_seconds.map_or_else(never, |age| (short(age), Look::Plain))
-            }
-            Self::Missing => match server.lateness.period_seconds {
-                Some(_) => some(server.lateness.missing_periods, Look::Red),
-                None => never(),
-            },
-            Self::Error => {
-                let error = server.last_error.as_deref().map(|error| Printable(error).to_string());
-                error.map_or_else(never, |error| (error, Look::Red))
-            }
-        }
-    }
-}
-
-fn state(state: ServerState) -> (String, Look) {
-    let (word, look) = match state {
-        ServerState::Stopped => ("stopped", Look::Dim),
-        ServerState::Waiting => ("waiting", Look::Green),
-        ServerState::Scanning => ("scanning", Look::Cyan),
-        ServerState::Downloading => ("downloading", Look::Cyan),
-        ServerState::Unreachable => ("unreachable", Look::Red),
-    };
-    (word.to_owned(), look)
-}
-
-/// How long ago an RFC 3339 time was.
-fn age_of(time: &str, now: DateTime<Utc>) -> Option<String> {
-    let since = now - DateTime::parse_from_rfc3339(time).ok()?.to_utc();
-    Some(short(since.as_seconds_f64()))
-}
-
-/// A length of time in its two largest units, without blanks: `3m12s`.
-fn short(seconds: f64) -> String {
-    let whole = Duration::try_from_secs_f64(seconds.max(0.0).floor()).unwrap_or_default();
-    let shown = humantime::format_duration(whole).to_string();
-    shown.split(' ').take(2).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::lateness::GapStatus;
-    use crate::status::{DiskStatus, NotifyStatus, ProcessStatus};
+    use crate::status::{DiskStatus, ServerStatus};
+
+    fn at(time: &str) -> DateTime<Utc> {
+        DateTime::parse_from_rfc3339(time).unwrap().to_utc()
+    }
 
     fn server(name: &str, state: ServerState) -> ServerStatus {
         ServerStatus {
             name: name.to_owned(),
             state,
-            last_scan_started: Some("2026-11-24T03:00:00.000Z".to_owned()),
-            last_scan_seconds: Some(1.25),
+            last_scan_started: Some(at("2026-11-24T03:00:00Z")),
+            last_scan_took: Some(Duration::from_millis(1250)),
             scans: 3,
             directories_seen: 17,
             files_seen: 1234,
@@ -360,18 +175,15 @@ mod tests {
         late.lateness.gaps = vec![GapStatus { series, from, to }];
         ServiceStatus {
             running: true,
-            uptime_seconds: 75.4,
+            uptime: Duration::from_millis(75_400),
             disk: DiskStatus { used_percent: Some(41.2), max_used_percent: 60.0, ..DiskStatus::default() },
-            notify: NotifyStatus::default(),
-            mirror: Default::default(),
             servers: vec![server("omc01", ServerState::Downloading), lost, late],
-            process: ProcessStatus::default(),
+            ..ServiceStatus::default()
         }
     }
 
     fn shown(columns: usize, colour: bool) -> Vec<String> {
-        let now = DateTime::parse_from_rfc3339("2026-11-24T03:01:05Z").unwrap().to_utc();
-        status(&fleet(), Page { columns, colour }, now)
+        fitted(&fleet(), Page { columns, colour }, at("2026-11-24T03:01:05Z"))
     }
 
     fn heading(lines: &[String]) -> &String {
@@ -417,7 +229,7 @@ mod tests {
         assert!(lines.iter().take(5).any(|line| line.starts_with(gap)), "{lines:#?}");
         let mut well = fleet();
         well.servers.truncate(1);
-        let lines = status(&well, Page { columns: 80, colour: false }, Utc::now());
+        let lines = fitted(&well, Page { columns: 80, colour: false }, Utc::now());
         assert!(lines[0].starts_with("service   running"), "{lines:#?}");
     }
 

@@ -1,0 +1,180 @@
+//! The counters that each server's scanner keeps, so that asking never waits for a part that hangs.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use parking_lot::{Mutex, RwLock};
+
+use super::snapshot::{ServerState, ServerStatus};
+use crate::base::names::{Printable, ServerName};
+use crate::lateness::Lateness;
+
+/// The counters of one server, shared between its scanner and whoever asks.
+#[derive(Debug)]
+pub struct Progress {
+    name: ServerName,
+    status: Mutex<ServerStatus>,
+    lateness: Lateness,
+    amendments: AtomicU64,
+}
+
+impl Progress {
+    /// An operator changed records: what the scanner remembers of them holds no longer.
+    pub fn records_changed(&self) {
+        self.amendments.fetch_add(1, Ordering::Release);
+    }
+
+    /// How often that happened.
+    #[must_use]
+    pub fn amendments(&self) -> u64 {
+        self.amendments.load(Ordering::Acquire)
+    }
+
+    /// A scanner that was never started.
+    #[must_use]
+    pub fn new(name: &ServerName) -> Self {
+        let status = ServerStatus { name: name.to_string(), ..ServerStatus::default() };
+        Self {
+            name: name.clone(),
+            status: Mutex::new(status),
+            lateness: Lateness::default(),
+            amendments: AtomicU64::new(0),
+        }
+    }
+
+    /// The server.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.name.as_str()
+    }
+
+    /// Whether its files come in time.
+    #[must_use]
+    pub fn lateness(&self) -> &Lateness {
+        &self.lateness
+    }
+
+    /// Changes the counters.
+    pub fn update(&self, change: impl FnOnce(&mut ServerStatus)) {
+        change(&mut self.status.lock());
+    }
+
+    /// The counters as they stand. The last error may hold words of the server, and comes harmless.
+    #[must_use]
+    pub fn snapshot(&self) -> ServerStatus {
+        let status = self.status.lock().clone();
+        let (lateness, files_today, bytes_today) = self.lateness.status(Utc::now().timestamp_millis());
+        let last_error = status.last_error.map(|error| Printable(&error).to_string());
+        ServerStatus { files_today, bytes_today, lateness, last_error, ..status }
+    }
+
+    /// A scan begins now. An unreachable server is called so until it answers.
+    pub fn scan_started(&self) {
+        self.update(|status| {
+            status.last_scan_started = Some(Utc::now());
+            status.next_scan = None;
+            status.outside_windows = false;
+            if status.state != ServerState::Unreachable {
+                status.state = ServerState::Scanning;
+            }
+        });
+    }
+
+    /// A scan ended; the next one begins after `wait`.
+    pub fn scan_ended(&self, took: Duration, wait: Duration, state: ServerState) {
+        self.update(|status| {
+            status.scans += 1;
+            status.last_scan_took = Some(took);
+            status.state = state;
+        });
+        self.waits(wait);
+    }
+
+    /// The next scan begins after `wait`.
+    pub fn waits(&self, wait: Duration) {
+        let next = TimeDelta::from_std(wait).ok().map(|wait| Utc::now() + wait);
+        self.update(|status| status.next_scan = next);
+    }
+
+    /// Other settings hold from now on: what went wrong with those of before says nothing of them.
+    pub fn changed(&self) {
+        self.update(|status| status.last_error = None);
+    }
+
+    /// Its scans wait for its files in the mirror; `alone` says why where it is about this server and no other.
+    pub fn held(&self, alone: Option<String>) {
+        self.update(|status| {
+            status.state = ServerState::Waiting;
+            status.next_scan = None;
+            status.connections.in_use = 0;
+            if alone.is_some() {
+                status.last_error = alone;
+            }
+        });
+    }
+
+    /// The server's window is closed, until `opens` where that ever comes. Nothing is connected to it.
+    pub fn window_closed(&self, opens: Option<DateTime<Utc>>) {
+        self.update(|status| {
+            status.state = ServerState::Waiting;
+            status.outside_windows = true;
+            status.next_scan = opens;
+            status.connections.in_use = 0;
+        });
+    }
+
+    /// The exit flag was raised and everything has ended.
+    pub fn stopped(&self) {
+        self.update(|status| {
+            status.state = ServerState::Stopped;
+            status.outside_windows = false;
+            status.next_scan = None;
+            status.connections.in_use = 0;
+        });
+    }
+}
+
+/// The servers' counters, in the configuration's order, which a reload may change.
+#[derive(Debug, Default)]
+pub struct Roster(RwLock<Arc<[Arc<Progress>]>>);
+
+impl Roster {
+    /// These servers.
+    #[must_use]
+    pub fn new(servers: Vec<Arc<Progress>>) -> Self {
+        Self(RwLock::new(servers.into()))
+    }
+
+    /// All of them as of now.
+    #[must_use]
+    pub fn all(&self) -> Arc<[Arc<Progress>]> {
+        Arc::clone(&self.0.read())
+    }
+
+    /// The server of this name.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<Arc<Progress>> {
+        self.all().iter().find(|server| server.name() == name).cloned()
+    }
+
+    /// From now on it is these.
+    pub fn replace(&self, servers: Vec<Arc<Progress>>) {
+        *self.0.write() = servers.into();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_error_is_harmless_whatever_the_server_said() {
+        let progress = Progress::new(&ServerName::new("omc01").unwrap());
+        progress
+            .update(|status| status.last_error = Some("/a: first line: \u{1b}[2J\u{9b}\u{202e}".to_owned()));
+        let shown = progress.snapshot().last_error;
+        assert_eq!(shown.as_deref(), Some("/a: first line: \\u{1b}[2J\\u{9b}\\u{202e}"));
+    }
+}
