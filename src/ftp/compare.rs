@@ -9,6 +9,8 @@
 use std::collections::HashSet;
 use std::rc::Rc;
 
+use chrono::{TimeDelta, Utc};
+
 use super::error::FtpError;
 use super::list::{Listing, Role};
 use super::session::Session;
@@ -19,6 +21,21 @@ use crate::protocol::{Confirmation, Summary};
 
 /// A listing of this many names settles the matter: faults are known that show up at the 17th.
 const TELLING: usize = 20;
+
+/// A clock that is ahead by no more than this is believed without a question (`listing/date.rs`).
+const BELIEVED_AHEAD: TimeDelta = TimeDelta::days(7);
+/// What is further ahead is no clock that is merely wrong: years are left out by nobody for such a file.
+const MOST_AHEAD: TimeDelta = TimeDelta::days(366);
+/// So often a server whose clock is ahead is asked by how much.
+const CLOCK_LOOKS: u8 = 8;
+
+/// What was found out of a server's clock.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Clock {
+    /// By how much it is ahead of ours, at least.
+    pub(super) ahead: TimeDelta,
+    asked: u8,
+}
 
 /// What has been compared so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -79,7 +96,13 @@ impl Session {
         summary: &Summary,
         expected: bool,
     ) -> Result<Confirmation, FtpError> {
-        let Some(way) = self.listed_by.take() else { return Ok(Confirmation::Confirmed) };
+        let way = self.listed_by.take();
+        if let Some((_, name)) = &summary.doubtful_year
+            && let Some(told) = self.look_at_clock(&path.join(name)).await?
+        {
+            return Ok(Confirmation::ListAgain(Some(told)));
+        }
+        let Some(way) = way else { return Ok(Confirmation::Confirmed) };
         if expected && summary.is_empty() && self.shows_more_as_text(path, way).await? {
             return Ok(Confirmation::ListAgain(Some(AS_TEXT.to_owned())));
         }
@@ -106,7 +129,8 @@ impl Session {
         if !summary.is_empty() && !summary.shows_itself && !path.is_root() {
             self.learned.ways.honours_path.set(true);
         }
-        if seems_empty && expected && !was_entered && self.is_reusable() {
+        let asks = !was_entered && self.is_reusable() && !self.learned.ways.takes_paths(way);
+        if seems_empty && expected && asks {
             self.confirm_empty(path).await?;
         }
         Ok(Confirmation::Confirmed)
@@ -266,6 +290,50 @@ impl Session {
         }
         let summary = listing.finish(&mut entries).await?;
         Ok(summary.names.map(|names| (names, summary.shows_itself)))
+    }
+
+    /// Whether listings by this way are of the path that they are asked of: another one than that of the root. Where the
+    /// directory shows nothing, nothing is proved.
+    pub(super) async fn shows_by_path(&mut self, way: Way, path: &RemotePath) -> Result<bool, FtpError> {
+        if self.learned.ways.takes_paths(way) || path.is_root() {
+            return Ok(true);
+        }
+        let Some((names, shows_itself)) =
+            self.seen_by(way, path).await?.filter(|(names, _)| !names.is_empty())
+        else {
+            return Ok(false);
+        };
+        let is_of_path = match self.seen_by(way, &RemotePath::root()).await? {
+            Some((top, _)) => !are_same(&top, &names),
+            None => !shows_itself,
+        };
+        if is_of_path {
+            self.learned.ways.path_was_taken(way);
+        }
+        Ok(is_of_path)
+    }
+
+    /// Asks for the time of a file whose year LIST leaves out, and by which it seems to be of last year: the server's clock may
+    /// be ahead of ours by more than a week. In words, where it is; what it is ahead by is remembered for the server.
+    /// Asked once, and again only where it was found to be so.
+    async fn look_at_clock(&mut self, path: &RemotePath) -> Result<Option<String>, FtpError> {
+        let clock = self.learned.clock.get();
+        let is_known = clock.asked > 0 && clock.ahead.is_zero() || clock.asked >= CLOCK_LOOKS;
+        if is_known || !self.is_reusable() {
+            return Ok(None);
+        }
+        self.learned.clock.set(Clock { asked: clock.asked + 1, ..clock });
+        let reply = self.command("MDTM", &[b"MDTM ", path.wire()].concat()).await?;
+        let ahead =
+            reply.modified().map(|modified| modified - Utc::now()).filter(|ahead| *ahead > clock.ahead);
+        let Some(ahead) = ahead.filter(|ahead| *ahead > BELIEVED_AHEAD && *ahead < MOST_AHEAD) else {
+            return Ok(None);
+        };
+        self.learned.clock.set(Clock { asked: clock.asked + 1, ahead });
+        let days = crate::base::humanize::count(ahead.num_days(), "day");
+        Ok(Some(format!(
+            "the server's clock is ahead of this host's by {days} at least; LIST is read by the server's clock from now on"
+        )))
     }
 
     /// Checks that a directory which MLSD shows empty can be entered: some servers answer a missing or forbidden

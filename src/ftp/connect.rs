@@ -16,6 +16,7 @@ use suppaftp::tokio::ImplAsyncFtpStream;
 use super::active::Active;
 use super::address::Addressing;
 use super::ahead::Bearing;
+use super::compare::Clock;
 use super::error::{FtpError, refused_login};
 use super::reply::{Features, Reply};
 use super::session::{Session, WireEncoding, reply_of};
@@ -54,8 +55,12 @@ pub(super) struct Learned {
     pub(super) features: Cell<Option<Features>>,
     /// How directories are listed.
     pub(super) ways: Ways,
+    /// Whether the clock is ahead.
+    pub(super) clock: Cell<Clock>,
     /// Held by the session that tries a way of listing out.
     pub(super) trial: tokio::sync::Mutex<()>,
+    /// PASV has brought a port.
+    pub(super) pasv_works: Cell<bool>,
     /// Whether EPSV works (or PASV, if false).
     pub(super) extended_passive: Cell<Option<bool>>,
     /// For telling whether a listing is what it was.

@@ -94,8 +94,37 @@ impl Session {
                 Err(error) => goes_on = self.is_reusable() && self.learned.ways.refused(way, &error),
             }
         }
+        if let Some(opened) = self.open_unentered(preferred, path, &refusal).await? {
+            return Ok((Role::Instead(preferred, refusal), opened));
+        }
         self.learned.ways.failed();
         Err(refusal)
+    }
+
+    /// Begins to list by its path a directory that the server does not let anybody enter (appliances whose directories
+    /// are virtual), where listings by paths are known, or seen now, to be of the path that they are asked of.
+    async fn open_unentered(
+        &mut self,
+        refused: Way,
+        path: &RemotePath,
+        refusal: &FtpError,
+    ) -> Result<Option<Opened>, FtpError> {
+        if !self.is_reusable() || !self.learned.ways.tries_path(refused, refusal) {
+            return Ok(None);
+        }
+        let ways = self.learned.ways.others(self.choice(), refused).filter(|way| !way.enters());
+        for way in ways {
+            if !self.shows_by_path(way, path).await? {
+                continue;
+            }
+            match self.open_by(way, path).await {
+                Ok(opened) => return Ok(Some(opened)),
+                Err(error) if !self.is_reusable() => return Err(error),
+                Err(_) => {}
+            }
+        }
+        self.learned.ways.path_in_vain();
+        Ok(None)
     }
 
     pub(super) fn choice(&self) -> Choice {
@@ -133,8 +162,9 @@ impl Session {
         };
         let parser = match way.is_mlsd() {
             true => ListingParser::mlsd(self.encoding),
-            false => ListingParser::list(self.encoding, chrono::Utc::now()),
+            false => ListingParser::list(self.encoding, chrono::Utc::now() + self.learned.clock.get().ahead),
         };
+        let parser = parser.of_directory(path);
         Ok(Opened { way, data, parser })
     }
 
@@ -359,6 +389,8 @@ impl crate::protocol::Listing for Listing<'_> {
 /// Whether a refusal may be a way of saying that the directory is empty.
 fn means_emptiness(refusal: &FtpError) -> bool {
     match refusal {
+        // who does not let anybody in says nothing of what is in there
+        FtpError::Refused { step: "CWD", reply } => matches!(reply.code, 500..=504),
         FtpError::Refused { reply, .. } => {
             says_empty(reply) || says_nothing_found(reply) || matches!(reply.code, 500..=504)
         }

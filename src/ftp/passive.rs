@@ -55,12 +55,9 @@ impl Session {
     /// Reads the answer to the port that was asked for early. Whatever it is, the transfer before it has ended well;
     /// a session that does not answer as it should stays marked.
     pub(super) async fn take_early_port(&mut self, extended: bool) {
-        let (step, code) = passive_command(extended);
+        let (step, _) = passive_command(extended);
         let answer = self.next_reply(step).await;
-        let port = match &answer {
-            Ok(reply) if reply.code == code => passive_port(reply, extended),
-            _ => None,
-        };
+        let port = answer.as_ref().ok().and_then(|reply| self.told_port(reply, extended));
         match (port, answer) {
             (Some(port), _) => {
                 self.early_port = Some(EarlyPort::new(self.route.clone(), port));
@@ -105,6 +102,16 @@ impl Session {
         stream.map_err(|cause| FtpError::Data { step, cause })
     }
 
+    /// The port that a reply tells. Some servers answer EPSV as if it were PASV; that is believed where PASV itself never
+    /// brought a port: where it did, 227 is a late answer to one, and its port somebody else's.
+    fn told_port(&self, reply: &Reply, extended: bool) -> Option<u16> {
+        match reply.code {
+            229 if extended => reply.epsv_port(),
+            227 if !extended || !self.learned.pasv_works.get() => reply.pasv_port(),
+            _ => None,
+        }
+    }
+
     /// PASV first on IPv4 and EPSV first on IPv6, unless the operator says which; what the server refuses for good is not asked again.
     async fn passive_port(&mut self, step: &'static str) -> Result<u16, FtpError> {
         let extended_first = self.learned.extended_passive.get().unwrap_or(self.route.is_ipv6());
@@ -116,16 +123,24 @@ impl Session {
         let mut refusal = None;
         for extended in commands.iter().copied() {
             let (command, code) = passive_command(extended);
-            let reply = self.command(command, command.as_bytes()).await?;
-            let port = match reply.code == code {
-                true => passive_port(&reply, extended),
-                false if reply.code / 100 != 5 || denies_data(command, &reply) => {
+            let reply = match self.command(command, command.as_bytes()).await {
+                Err(FtpError::OutOfStep { reply, .. }) if self.told_port(&reply, extended).is_some() => {
+                    self.pending = false;
+                    reply
+                }
+                outcome => outcome?,
+            };
+            let port = match self.told_port(&reply, extended) {
+                Some(port) => Some(port),
+                None if reply.code == code => None,
+                None if reply.code / 100 != 5 || denies_data(command, &reply) => {
                     return Err(FtpError::Refused { step: command, reply });
                 }
-                false => None,
+                None => None,
             };
             if let Some(port) = port {
                 self.learned.extended_passive.set(Some(extended));
+                self.learned.pasv_works.set(self.learned.pasv_works.get() || !extended);
                 return Ok(port);
             }
             refusal = refusal.or(Some((command, reply)));
@@ -140,10 +155,6 @@ impl Session {
 /// The command that opens a data port, and the code of its answer.
 pub(super) fn passive_command(extended: bool) -> (&'static str, u16) {
     if extended { ("EPSV", 229) } else { ("PASV", 227) }
-}
-
-fn passive_port(reply: &Reply, extended: bool) -> Option<u16> {
-    if extended { reply.epsv_port() } else { reply.pasv_port() }
 }
 
 /// What is wrong may be that replies and commands do not belong together: nothing is said against the file, and

@@ -4,6 +4,8 @@
 //! text (`226`), takes `100 users online` inside a banner for the end of it, and refuses blank lines. All bytes of
 //! the control connection pass [`ReplyRepair`] before suppaftp sees them.
 
+use chrono::{DateTime, NaiveDateTime, Utc};
+
 /// Longest line of a reply, in bytes. Real ones stay under a few hundred.
 const MAX_REPLY_LINE: usize = 16 * 1024;
 /// Most lines outside any reply that are skipped in a row before the server is given up.
@@ -214,6 +216,14 @@ impl Reply {
         u16::try_from(port).ok().filter(|port| *port != 0)
     }
 
+    /// The time of a 213 reply to MDTM (RFC 3659 section 3).
+    #[must_use]
+    pub fn modified(&self) -> Option<DateTime<Utc>> {
+        let digits = self.last_line().get(..14).filter(|_| self.code == 213)?;
+        let text = std::str::from_utf8(digits).ok()?;
+        NaiveDateTime::parse_from_str(text, "%Y%m%d%H%M%S").ok().map(|time| time.and_utc())
+    }
+
     /// The first number of a 213 reply: the size of a file (RFC 3659 section 4).
     #[must_use]
     pub fn size(&self) -> Option<u64> {
@@ -401,6 +411,17 @@ mod tests {
         assert_eq!(port("229 !!!4096!\r\n"), Some(4096));
         assert_eq!(port("229 (|1|10.0.0.1|4096|)\r\n"), Some(4096));
         assert_eq!(port("229 (|||70000|)\r\n"), None);
+    }
+
+    #[test]
+    fn the_time_of_a_file_is_read_with_any_fraction_and_nothing_else_for_one() {
+        let modified = |text: &str| Reply::from_body(format!("{text}\r\n").into_bytes()).modified();
+        let at = modified("213 20261123030005").map(|time| time.timestamp());
+        assert_eq!(at, Some(1_795_402_805));
+        assert_eq!(modified("213 20261123030005.123").map(|time| time.timestamp()), at);
+        for other in ["213 2026112303000", "213 20261323030005", "250 20261123030005", "550 no such file"] {
+            assert_eq!(modified(other), None, "{other}");
+        }
     }
 
     #[test]

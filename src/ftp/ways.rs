@@ -68,6 +68,10 @@ const FAILURES: u8 = 10;
 /// Directories in a row that are looked at by a second way because they seem empty, until one of them has shown that
 /// this way shows what is in a directory.
 const EMPTY_LOOKS: u8 = 3;
+/// So many directories that cannot be entered are tried by their paths in vain, and after that one of so many: those that
+/// are gone or forbidden must not cost further requests each.
+const PATH_TRIALS: u32 = 8;
+const RARELY: u32 = 32;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -96,6 +100,10 @@ pub(super) struct Ways {
     pub(super) homeless: Cell<bool>,
     /// How far MLSD was compared with LIST.
     pub(super) compared: Cell<Compared>,
+    /// Those that were seen to list the path that they are asked of where it cannot be entered, as bits.
+    by_path: Cell<u8>,
+    /// Directories that could be listed neither from within nor by their paths.
+    in_vain: Cell<u32>,
 }
 
 /// What the configuration and FEAT allow.
@@ -185,6 +193,31 @@ impl Ways {
         }
     }
 
+    /// Whether a directory that cannot be entered is to be listed by its path.
+    pub(super) fn tries_path(&self, way: Way, error: &FtpError) -> bool {
+        let FtpError::Refused { step: "CWD", reply } = error else { return false };
+        let is_of_entry = matches!(reply.code, 450 | 505..=559) && reply.code != 530;
+        let is_forbidden = self.has_worked(way) && says_forbidden(reply);
+        let in_vain = self.in_vain.get();
+        let is_due = in_vain < PATH_TRIALS || in_vain.is_multiple_of(RARELY);
+        is_of_entry && (self.by_path.get() != 0 || (!is_forbidden && is_due))
+    }
+
+    /// One was tried, and is not shown.
+    pub(super) fn path_in_vain(&self) {
+        self.in_vain.set(self.in_vain.get().saturating_add(1));
+    }
+
+    /// Whether the way is known to list what cannot be entered.
+    pub(super) fn takes_paths(&self, way: Way) -> bool {
+        self.by_path.get() & way.bit() != 0
+    }
+
+    /// From now on it is.
+    pub(super) fn path_was_taken(&self, way: Way) {
+        self.by_path.set(self.by_path.get() | way.bit());
+    }
+
     fn lacks_command(&self, way: Way) {
         let both = if way.is_mlsd() { BY_MLSD } else { BY_LIST };
         let bits = both.iter().fold(0, |bits, way| bits | way.bit());
@@ -206,6 +239,7 @@ impl Ways {
             self.wants_text.set(false);
             self.looked_at_as_text.set(false);
             self.honours_path.set(false);
+            self.by_path.set(0);
         }
     }
 
@@ -336,6 +370,28 @@ mod tests {
         }
         ways.listed(Way::CwdList, Some(Way::CwdMlsd), true);
         assert_eq!(ways.preferred(MLST), Way::CwdList);
+    }
+
+    #[test]
+    fn what_cannot_be_entered_is_tried_by_its_path_a_few_times_and_always_where_that_has_shown_it() {
+        let ways = Ways::default();
+        let gone = refusal("CWD", "550 Failed to change directory.");
+        let forbidden = refusal("CWD", "550 Permission denied.");
+        assert!(ways.tries_path(Way::CwdList, &gone) && ways.tries_path(Way::CwdList, &forbidden));
+        for other in [refusal("CWD", "502 no"), refusal("CWD", "530 log in"), refusal("LIST", "550 no")] {
+            assert!(!ways.tries_path(Way::CwdList, &other), "{other}");
+        }
+        ways.listed(Way::CwdList, None, true);
+        assert!(!ways.tries_path(Way::CwdList, &forbidden), "who lets in elsewhere means it");
+        let tries = (0..1000).filter(|_| {
+            let tries = ways.tries_path(Way::CwdList, &gone);
+            ways.path_in_vain();
+            tries
+        });
+        assert_eq!(tries.count(), 8 + 31);
+        ways.path_was_taken(Way::ListPath);
+        assert!(ways.tries_path(Way::CwdList, &gone) && ways.tries_path(Way::CwdList, &forbidden));
+        assert!(ways.takes_paths(Way::ListPath) && !ways.takes_paths(Way::MlsdPath));
     }
 
     #[test]

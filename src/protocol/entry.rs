@@ -65,6 +65,9 @@ pub struct Summary {
     pub own_unique: Option<u64>,
     /// At least one file came with size and time, without which equal fingerprints say little.
     pub is_telling: bool,
+    /// Of the zips that a listing dates without a year and that seem older than half a year, the one whose time is the
+    /// latest: its year may have been guessed wrong.
+    pub doubtful_year: Option<(i64, RemoteName)>,
 }
 
 impl Summary {

@@ -466,6 +466,12 @@ fn all_answers_to_pasv_lead_to_the_server_itself() {
     for (what, shape) in shapes {
         served(what, |manner| manner.pasv = shape, &[]);
     }
+    let as_pasv: Shape = passive::pasv;
+    served(
+        "EPSV answered with 227",
+        move |manner| (manner.pasv, manner.epsv) = (passive::refused, as_pasv),
+        &[],
+    );
     served("garbage, EPSV works", |manner| manner.pasv = passive::pasv_garbage, &[]);
 }
 
@@ -538,4 +544,20 @@ fn a_connection_lost_after_all_bytes_came_costs_no_second_transfer_of_them() {
     assert_eq!(content(&service, "omc01/1.zip"), whole);
     let second = ftp.journal(|journal| journal.retrs[1].clone());
     assert!(second.offset >= 300_000, "it began at {}", second.offset);
+}
+
+#[test]
+fn an_answer_to_pasv_that_epsv_gets_is_out_of_step_where_pasv_has_brought_ports() {
+    let ftp = ScriptedServer::start();
+    thirty(&ftp);
+    ftp.manner(|manner| manner.epsv = passive::pasv);
+    ftp.rule(Rule::on("PASV").after(3).once().reply("500 Unknown command.\r\n"));
+    let service = with(&ftp, &[("connections", "1")]).started().run();
+    recorded(&service, 30);
+    faultless(&service);
+    assert_eq!(
+        (ftp.count("EPSV"), ftp.journal(|journal| journal.logins)),
+        (1, 2),
+        "the session is left, and nothing said against the file"
+    );
 }

@@ -451,3 +451,38 @@ fn an_error_for_a_missing_configured_directory_is_shown_and_the_others_are_mirro
     recorded(&service, 2);
     error_shown(&service, "/none: MLSD: 550");
 }
+
+#[test]
+fn entries_that_are_called_by_their_path_are_collected_and_those_of_another_directory_are_refused() {
+    for (mlsd, verb) in [(true, "MLSD"), (false, "LIST")] {
+        for before in ["./", "/a/"] {
+            let ftp = ScriptedServer::start();
+            ftp.manner(|manner| manner.mlsd_in_feat = mlsd);
+            put(&ftp, "/a/1.zip", zip(1, 2000));
+            put(&ftp, "/a/d/2.zip", zip(2, 2000));
+            put(&ftp, "/b/3.zip", zip(3, 2000));
+            let size = zip(1, 2000).len();
+            let (file, directory) = match mlsd {
+                true => (format!("type=file;size={size}; "), "type=dir; ".to_owned()),
+                false => (
+                    format!("-rw-r--r-- 1 u g {size} Nov 23 2025 "),
+                    "drwxr-xr-x 1 u g 9 Nov 23 2025 ".into(),
+                ),
+            };
+            let own = format!("{directory}{before}.\r\n{directory}{before}..\r\n");
+            let others = format!("{file}../b/3.zip\r\n{file}/b/3.zip\r\n");
+            let content = format!("{own}{file}{before}1.zip\r\n{directory}{before}d\r\n{others}");
+            ftp.rule(Rule::on(verb).about("/a").content(content));
+            let service = one(&ftp).started().run();
+            recorded(&service, 3);
+            assert_eq!(
+                names(&service),
+                ["omc01/a/1.zip", "omc01/a/d/2.zip", "omc01/b/3.zip"],
+                "{verb} {before}"
+            );
+            assert_eq!(shown(&service, "lines_not_understood"), 2, "{verb} {before}");
+            rescanned(&ftp, 2);
+            assert_eq!(ftp.count("RETR"), 3, "{verb} {before}");
+        }
+    }
+}

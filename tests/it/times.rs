@@ -88,3 +88,43 @@ fn a_server_whose_clock_is_ahead_lists_files_of_this_year() {
     rescanned(&ftp, 2);
     assert_eq!((shown(&service, "changed_files"), ftp.count("RETR")), (0.into(), 2));
 }
+
+#[test]
+fn a_clock_that_is_weeks_ahead_is_found_out_and_since_passes_over_none_of_its_files() {
+    // by how many days the file's time is ahead, and what MDTM says where it is not the same
+    for (days, mdtm, taken) in [
+        (20, None, true),
+        (90, None, true),
+        (20, Some("213 20200101000000\r\n"), false),
+        (20, Some("500 Unknown command.\r\n"), false),
+    ] {
+        let ftp = ScriptedServer::start();
+        ftp.manner(|manner| manner.mlsd_in_feat = false);
+        let at = Utc::now() + TimeDelta::days(days);
+        let size = zip(1, 2000).len();
+        ftp.put("/a.zip", File::new(zip(1, 2000)).modified(at.timestamp()));
+        ftp.put("/d/b.zip", File::new(zip(2, 2000)));
+        let line = |name: &str, at: DateTime<Utc>| {
+            format!("-rw-r--r-- 1 u g {size} {} {name}\r\n", at.format("%b %e %H:%M"))
+        };
+        let root = format!("{}drwxr-xr-x 1 u g 9 {} d\r\n", line("a.zip", at), at.format("%b %e %H:%M"));
+        ftp.rule(Rule::on("LIST").about("/").content(root));
+        ftp.rule(Rule::on("LIST").about("/d").content(line("b.zip", at)));
+        if let Some(mdtm) = mdtm {
+            ftp.rule(Rule::on("MDTM").reply(mdtm));
+        }
+        let since = (Utc::now() - TimeDelta::days(30)).format("'%Y-%m-%dT%H:%M'").to_string();
+        let service = with(&ftp, &[("since", &since), ("connections", "1")]).started().run();
+        recorded(&service, if taken { 2 } else { 0 });
+        rescanned(&ftp, 3);
+        faultless(&service);
+        assert_eq!(
+            (service.records().len(), ftp.count("MDTM")),
+            (if taken { 2 } else { 0 }, 1),
+            "{days} {mdtm:?}"
+        );
+        let said = logged(&service, "the server's clock is ahead of this host's by");
+        assert_eq!(said.len(), usize::from(taken), "{said:?}");
+        assert_eq!(shown(&service, "changed_files"), 0);
+    }
+}

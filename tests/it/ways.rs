@@ -256,3 +256,52 @@ fn a_refused_listing_of_an_empty_directory_is_told_by_a_second_question() {
         service.wait_for(SOON, "the directory", |service| service.root().join("omc01/MR/d3").is_dir());
     }
 }
+
+/// What a server says to CWD that does not let anybody in.
+const NOT_ENTERED: &str = "550 Failed to change directory.\r\n";
+
+#[test]
+fn a_directory_that_cannot_be_entered_is_listed_by_its_path_where_that_shows_it() {
+    // every directory, or one of them
+    for (about, way) in [(None, "LIST path"), (Some("/MR/d1"), "CWD+LIST")] {
+        let ftp = tree();
+        put(&ftp, "/MR/d3/5.zip", zip(5, 2000));
+        ftp.manner(|manner| (manner.mlsd_in_feat, manner.mlsd_works) = (false, false));
+        let rule = Rule::on("CWD").reply(NOT_ENTERED);
+        ftp.rule(about.map_or(rule.clone(), |about| rule.about(about)));
+        let service = with(&ftp, &[("connections", "1")]).started().run();
+        recorded(&service, 5);
+        rescanned(&ftp, 2);
+        faultless(&service);
+        assert_eq!(shown(&service, "listing"), way);
+        assert_eq!(names(&service), [&FOUR[..], &["omc01/MR/d3/5.zip"]].concat());
+    }
+}
+
+#[test]
+fn a_path_that_is_ignored_shows_nothing_of_a_directory_that_cannot_be_entered() {
+    for mlsd in [false, true] {
+        let ftp = tree();
+        ftp.manner(|manner| (manner.mlsd_in_feat, manner.mlsd_works) = (false, mlsd));
+        ftp.manner(|manner| manner.paths = Paths::Ignored);
+        let keys = [("directories", "['/gone', '/MR']"), ("connections", "1")];
+        let service = with(&ftp, &keys).started().run();
+        recorded(&service, 4);
+        error_shown(&service, "/gone: CWD: 550 Failed to change directory.");
+        let before = ftp.journal(|journal| journal.listings_of("/MR"));
+        ftp.wait_for(SOON, "more scans", |journal| journal.listings_of("/MR") > before + 2);
+        assert_eq!(names(&service), FOUR);
+        assert!(!service.root().join("omc01/gone/MR").try_exists().unwrap());
+    }
+}
+
+#[test]
+fn a_path_is_listed_of_nobody_who_lets_in() {
+    let ftp = tree();
+    ftp.manner(|manner| (manner.mlsd_in_feat, manner.mlsd_works) = (false, false));
+    let service = one(&ftp).started().run();
+    recorded(&service, 4);
+    rescanned(&ftp, 2);
+    let lists: Vec<String> = ftp.commands().into_iter().filter(|line| line.starts_with("LIST ")).collect();
+    assert!(lists.is_empty() && ftp.count("MDTM") == 0, "{lists:?}");
+}

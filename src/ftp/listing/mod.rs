@@ -17,15 +17,19 @@ mod unix_date;
 
 use std::mem;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use encoding_rs::Encoding;
 
-use crate::base::facts::{FileFacts, Modified};
-use crate::base::names::RemotePath;
+use crate::base::facts::{FileFacts, Modified, TimeSource};
+use crate::base::names::{RemoteName, RemotePath};
 use crate::protocol::{Entry, EntryCollector, Kind, ListingCut, MAX_NAME_BYTES, Summary};
 
 /// Most lines that wait until it is clear whether `AM` and `PM` behind the times of a listing belong to them.
 const MAX_UNDECIDED: usize = 4096;
+
+/// Unix shows the time in place of the year of files younger than half a year, by its own clock (`ls` of POSIX). A file
+/// that seems older than this is shown by a server that never shows years, or by one whose clock is ahead.
+const HALF_A_YEAR: TimeDelta = TimeDelta::days(184);
 
 /// What one line says; `None` in its place means not understood.
 #[derive(Debug, PartialEq, Eq)]
@@ -62,6 +66,11 @@ pub struct ListingParser {
     /// Lines whose times cannot be read yet, see [`Halves`].
     undecided: Vec<Vec<u8>>,
     collector: EntryCollector,
+    encoding: &'static Encoding,
+    /// The directory that is listed.
+    path: Option<RemotePath>,
+    /// See [`Summary::doubtful_year`].
+    doubtful_year: Option<(i64, RemoteName)>,
 }
 
 impl ListingParser {
@@ -79,7 +88,16 @@ impl ListingParser {
     }
 
     fn new(format: Format, encoding: &'static Encoding) -> Self {
-        Self { format, pending: Vec::new(), undecided: Vec::new(), collector: EntryCollector::new(encoding) }
+        let (pending, undecided, path, doubtful_year) = (Vec::new(), Vec::new(), None, None);
+        let collector = EntryCollector::new(encoding);
+        Self { format, pending, undecided, collector, encoding, path, doubtful_year }
+    }
+
+    /// Says which directory it is that is listed: servers call entries by their paths.
+    #[must_use]
+    pub fn of_directory(mut self, path: &RemotePath) -> Self {
+        self.path = Some(path.clone());
+        self
     }
 
     /// Has the names collected, for [`Summary::names`].
@@ -117,7 +135,7 @@ impl ListingParser {
     pub fn finish(mut self, entries: &mut Vec<Entry>) -> Summary {
         self.take_pending(entries);
         self.decide(Halves::InTimes, entries);
-        self.collector.finish()
+        Summary { doubtful_year: self.doubtful_year, ..self.collector.finish() }
     }
 
     /// Entries so far, the unwanted ones included.
@@ -205,6 +223,11 @@ impl ListingParser {
             }
             Some(Line::Special) => self.collector.special(line),
             Some(Line::Entry { name, kind, facts }) => {
+                let name = bare(name, self.path.as_ref());
+                if matches!(name, b"." | b"..") {
+                    return;
+                }
+                self.doubt_year(name, kind, facts);
                 let unique = match (self.format, kind) {
                     (Format::Mlsd, Kind::Directory) => mlsd::unique(line),
                     _ => None,
@@ -212,6 +235,22 @@ impl ListingParser {
                 self.collector.entry(name, (kind, unique), facts, entries);
             }
             None => self.collector.not_understood(line),
+        }
+    }
+}
+
+impl ListingParser {
+    fn doubt_year(&mut self, name: &[u8], kind: Kind, facts: FileFacts) {
+        let (Format::List { now, .. }, Kind::File) = (self.format, kind) else { return };
+        let Some(Modified { unix_seconds, source: TimeSource::ListMinute }) = facts.modified else { return };
+        let is_latest = self.doubtful_year.as_ref().is_none_or(|(latest, _)| unix_seconds > *latest);
+        if !is_latest || unix_seconds >= (now - HALF_A_YEAR).timestamp() {
+            return;
+        }
+        if let Ok(name) = RemoteName::from_wire(name, self.encoding)
+            && name.is_zip()
+        {
+            self.doubtful_year = Some((unix_seconds, name));
         }
     }
 }
@@ -237,6 +276,16 @@ fn read_line(format: Format, line: &[u8]) -> Option<Line<'_>> {
         }
         line => Some(line),
     }
+}
+
+/// The name alone, of an entry that is called by its path: `./a.zip`, or `/MR/a.zip` in the listing of `/MR`. Any other
+/// path leads elsewhere and stays what it is, so that it is refused.
+fn bare<'n>(name: &'n [u8], directory: Option<&RemotePath>) -> &'n [u8] {
+    let Some(slash) = name.iter().rposition(|byte| *byte == b'/') else { return name };
+    let (before, rest) = name.split_at_checked(slash).unwrap_or_default();
+    let own = |path: &RemotePath| path.wire().strip_suffix(b"/").unwrap_or(path.wire()) == before;
+    let is_here = before == b"." || directory.is_some_and(own);
+    rest.strip_prefix(b"/").filter(|rest| is_here && !rest.is_empty()).unwrap_or(name)
 }
 
 /// Whether the name may be a time that belongs to the date.
@@ -357,6 +406,48 @@ mod tests {
                 assert_eq!(read_line(format, line), expected, "{shown}");
             }
         }
+    }
+
+    #[test]
+    fn an_entry_that_is_called_by_its_path_is_known_by_its_name_and_any_other_path_is_refused() {
+        let path = RemotePath::from_text("/pub/x", encoding_rs::UTF_8).unwrap();
+        let line = |name: &str| format!("-rw-r--r-- 1 u g 12 Nov 23 2025 {name}\r\n");
+        let directory = |name: &str| format!("drwxr-xr-x 1 u g 12 Nov 23 2025 {name}\r\n");
+        let own = ["./.", "./..", "/pub/x/.", "/pub/x/.."].map(directory).concat();
+        let text = [
+            line("./a.zip"),
+            line("/pub/x/b.zip"),
+            directory("./d/"),
+            directory("/pub/x/e"),
+            own,
+            ["../c.zip", "x/c.zip", "/pub/c.zip", "/pub/x/y/c.zip", "./y/c.zip", "/c.zip", "././c.zip"]
+                .map(line)
+                .concat(),
+        ];
+        let parser = ListingParser::list(encoding_rs::UTF_8, Utc::now()).of_directory(&path);
+        let (entries, summary) = parse(parser, text.concat().as_bytes());
+        assert_eq!(names(&entries), ["a.zip", "b.zip", "d", "e"]);
+        assert_eq!((summary.entries, summary.names_refused), (4, 7));
+        let root = ListingParser::mlsd(encoding_rs::UTF_8).of_directory(&RemotePath::root());
+        let (entries, summary) = parse(root, b"type=file;size=1; /a.zip\r\ntype=file;size=1; /b/a.zip\r\n");
+        assert_eq!((names(&entries), summary.names_refused), (vec!["a.zip"], 1));
+    }
+
+    #[test]
+    fn a_time_without_a_year_that_seems_long_ago_is_doubted_and_a_year_that_is_shown_is_not() {
+        let now = DateTime::parse_from_rfc3339("2026-11-30T12:00:00Z").unwrap().to_utc();
+        let doubted = |lines: &str| {
+            let (_, summary) = parse(ListingParser::list(encoding_rs::UTF_8, now), lines.as_bytes());
+            summary.doubtful_year.map(|(_, name)| name.text().to_owned())
+        };
+        let line = |date: &str, name: &str| format!("-rw-r--r-- 1 u g 12 {date} {name}\r\n");
+        let lines =
+            [line("Jan 23 10:00", "1.zip"), line("Feb  3 10:00", "2.zip"), line("Jan  2 10:00", "3.zip")];
+        assert_eq!(doubted(&lines.concat()).as_deref(), Some("2.zip"), "the latest");
+        for date in ["Nov 30 10:00", "Dec  7 10:00", "Jul  1 10:00", "Jan 23  2026"] {
+            assert_eq!(doubted(&line(date, "1.zip")), None, "{date}");
+        }
+        assert_eq!(doubted(&line("Jan 23 10:00", "1.txt")), None, "nobody wants it");
     }
 
     #[test]
