@@ -52,6 +52,11 @@ impl UnsizedFiles {
         (!self.one_does.replace(true)).then(|| Displacing(Rc::clone(self)))
     }
 
+    /// Whether a file has it.
+    fn one_displaces(&self) -> bool {
+        self.one_does.get()
+    }
+
     fn one_outgrew(&self, now: Instant) {
         self.outgrown.set(self.outgrown.get().saturating_add(1));
         self.not_before.set(Some(now + TRUSTED_AGAIN.after(self.outgrown.get())));
@@ -125,12 +130,15 @@ impl<'s> Filling<'s> {
 
     async fn ask(&mut self, bytes: u64, length: u64) -> anyhow::Result<()> {
         let files = &self.server.unsized_files;
+        let mut is_after_another = false;
         for _ in 0..TRIES {
-            let may_displace = self.may_displace && files.are_trusted(Instant::now());
-            if may_displace && self.displaces.is_none() {
-                self.displaces = files.begin();
+            // what the other one displaces is for it alone
+            is_after_another = self.listed.is_none() && self.displaces.is_none() && files.one_displaces();
+            if is_after_another {
+                tokio::time::sleep(PAUSE).await;
+                continue;
             }
-            let growth = Growth { bytes, length, may_displace: may_displace && self.displaces.is_some() };
+            let growth = Growth { bytes, length, may_displace: self.displaces.is_some() };
             match self.server.guard.grow(growth).await? {
                 Room::Granted { hold, allowance } => {
                     self.hold.absorb(hold);
@@ -138,8 +146,8 @@ impl<'s> Filling<'s> {
                     return Ok(());
                 }
                 Room::Busy => tokio::time::sleep(PAUSE).await,
-                // another one does, and may be whole soon
-                Room::Held if may_displace && self.displaces.is_none() => tokio::time::sleep(PAUSE).await,
+                // free room first; then it displaces, or waits for the one that does
+                Room::Held | Room::TooLarge if self.may_begin_to_displace() => self.displaces = files.begin(),
                 Room::Held | Room::TooLarge => break,
             }
         }
@@ -148,9 +156,14 @@ impl<'s> Filling<'s> {
         }
         Err(match self.listed {
             Some(listed) => Outgrown::NoRoom { listed },
+            None if is_after_another => Outgrown::AfterAnother,
             None => Outgrown::NoRoomUnsized { length },
         }
         .into())
+    }
+
+    fn may_begin_to_displace(&self) -> bool {
+        self.may_displace && self.displaces.is_none() && self.server.unsized_files.are_trusted(Instant::now())
     }
 
     /// The partial file grew from `before` to `now`.

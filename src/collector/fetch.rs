@@ -75,6 +75,9 @@ pub enum FetchError {
     /// It is larger than the server shows, and must go.
     #[error("{0}")]
     Outgrown(String),
+    /// The same, but it is not at fault: see [`Outgrown::AfterAnother`].
+    #[error("{0}")]
+    AfterAnother(String),
     /// Its bytes could not be looked into, which says nothing against them. What came is kept.
     #[error("cannot check the file that came: {0}")]
     Unchecked(#[from] BlockingError),
@@ -165,7 +168,13 @@ pub async fn fetch(
             // it is never resumed, and must not fill the disk meanwhile
             remove(mirror, name).with_context(|| format!("cannot remove the partial file {name}"))?;
             filling.settle(0);
-            return Err(FetchError::Outgrown(error.to_string()));
+            let text = error.to_string();
+            let is_at_fault = !matches!(error.downcast_ref(), Some(Outgrown::AfterAnother));
+            return Err(if is_at_fault {
+                FetchError::Outgrown(text)
+            } else {
+                FetchError::AfterAnother(text)
+            });
         }
         outcome => {
             // emptied where its content turned out to be another

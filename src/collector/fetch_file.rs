@@ -484,7 +484,7 @@ impl Scan<'_> {
     /// Sorts out why a file was not fetched. Gives back what another connection could help against.
     fn not_fetched(&self, job: &FileJob, error: FetchError) -> Result<(), ProtocolError> {
         let text = match error {
-            FetchError::Unchecked(_) => {
+            FetchError::Unchecked(_) | FetchError::AfterAnother(_) => {
                 self.file_waits(&job.path(), &error);
                 return Ok(());
             }

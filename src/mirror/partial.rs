@@ -47,6 +47,9 @@ pub enum Outgrown {
         /// Bytes received.
         length: u64,
     },
+    /// Another file of the server of which it shows no size gets room first. It has not had its turn yet.
+    #[error("the server shows no size, and another such file of it gets its room first")]
+    AfterAnother,
     /// Others needed the room.
     #[error("cut to make room for other files: the server sends more than the {listed} bytes that it shows")]
     Cut {

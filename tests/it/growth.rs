@@ -38,9 +38,10 @@ fn two(good: &ScriptedServer, liar: Server, notify: &NotifyStub, limit: &str) ->
 #[test]
 fn a_file_that_outgrows_its_listing_displaces_no_finished_zip_and_holds_nobody() {
     let (good, liar, notify) = (ScriptedServer::start(), ScriptedServer::start(), NotifyStub::start());
-    (0..4).for_each(|n| good.put(format!("/{n}.zip"), File::new(zip(n, MIB as usize))));
-    let service = run(two(&good, Server::scripted("liar", &liar), &notify, "8MiB"));
-    recorded(&service, 4);
+    (0..10).for_each(|n| good.put(format!("/{n}.zip"), File::new(zip(n, MIB as usize))));
+    // each has less, when nothing is left, than the quarter that a file without a size could have
+    let service = run(two(&good, Server::scripted("liar", &liar), &notify, "14MiB"));
+    recorded(&service, 10);
     (0..3).for_each(|n| {
         liar.put(format!("/{n}.zip"), File::repeating(&b"more and more "[..], 60 * MIB).showing(5000))
     });
@@ -53,11 +54,11 @@ fn a_file_that_outgrows_its_listing_displaces_no_finished_zip_and_holds_nobody()
     };
     service.wait_for(SOON, "each of them waits, with its reason", reason);
     // others go on all the while, and the disk is not filled again and again
-    (4..6).for_each(|n| good.put(format!("/{n}.zip"), File::new(zip(n, MIB as usize))));
-    recorded(&service, 6);
+    (10..12).for_each(|n| good.put(format!("/{n}.zip"), File::new(zip(n, MIB as usize))));
+    recorded(&service, 12);
     try_obtain(Duration::from_secs(2), || {
         let mirror = service.status()["disk"]["mirror_bytes"].as_u64().unwrap_or(0);
-        assert!(mirror <= 8 * MIB + MIB / 2, "{mirror}");
+        assert!(mirror <= 14 * MIB + MIB / 2, "{mirror}");
         None::<()>
     });
     assert_eq!((evicted(&service), service.status()["disk"]["held"].as_bool()), (0, Some(false)));
@@ -121,20 +122,50 @@ fn a_file_without_an_end_on_an_sftp_server_costs_itself_alone() {
     others_go_on(&service, &good);
 }
 
+/// Has the server show no sizes: neither of these files in a listing, nor when it is asked.
+fn shows_no_sizes(ftp: &ScriptedServer, names: impl Iterator<Item = u64>) {
+    ftp.rule(Rule::on("SIZE").reply("502 no\r\n"));
+    let listing: String = names.map(|n| format!("type=file; {n}.zip\r\n")).collect();
+    ftp.rule(Rule::on("MLSD").content(&listing));
+}
+
 #[test]
 fn files_of_which_no_size_is_shown_displace_little_however_many_have_no_end() {
     let (good, liar, notify) = (ScriptedServer::start(), ScriptedServer::start(), NotifyStub::start());
-    (0..5).for_each(|n| good.put(format!("/{n}.zip"), File::new(zip(n, MIB as usize))));
-    let service = run(two(&good, Server::scripted("liar", &liar), &notify, "12MiB"));
-    recorded(&service, 5);
-    liar.rule(Rule::on("SIZE").reply("502 no\r\n"));
-    let names: String = (0..4).map(|n| format!("type=file; {n}.zip\r\n")).collect();
+    (0..10).for_each(|n| good.put(format!("/{n}.zip"), File::new(zip(n, MIB as usize))));
+    let of_four = Server::scripted("liar", &liar).key("connections", "4");
+    let service = run(two(&good, of_four, &notify, "16MiB"));
+    recorded(&service, 10);
+    // side by side, and slow enough that each of them asks for room while another one gets some
+    liar.rule(Rule::on("RETR").stall(MIB));
+    liar.rule(Rule::on("RETR").trickle(64 << 10, Duration::from_millis(20)));
     (0..4).for_each(|n| {
         liar.put(format!("/{n}.zip"), File::repeating(&b"more and more "[..], 60 * MIB).showing(0));
     });
-    liar.rule(Rule::on("MLSD").content(&names));
+    shows_no_sizes(&liar, 0..4);
+    let received = |service: &Service| service.partial().values().sum::<u64>();
+    service.wait_for(SOON, "they come side by side", |service| received(service) == 4 * MIB);
+    liar.release();
     wait_with(&service, "the server shows no size", 4);
-    others_go_on(&service, &good);
+    // one of them may, up to a quarter of the mirror
+    let displaced = evicted(&service);
+    assert!((1..=4).contains(&displaced), "{displaced} of 10");
+    assert_eq!(service.status()["disk"]["held"], false);
+}
+
+#[test]
+fn files_of_which_no_size_is_shown_come_all_though_the_mirror_is_full_and_they_come_side_by_side() {
+    let (good, sparing, notify) = (ScriptedServer::start(), ScriptedServer::start(), NotifyStub::start());
+    (0..12).for_each(|n| good.put(format!("/{n}.zip"), File::new(zip(n, MIB as usize))));
+    let of_four = Server::scripted("liar", &sparing).key("connections", "4");
+    let service = run(two(&good, of_four, &notify, "12500KiB"));
+    recorded(&service, 12);
+    sparing.rule(Rule::on("RETR").trickle(64 << 10, Duration::from_millis(10)));
+    (0..8).for_each(|n| sparing.put(format!("/{n}.zip"), File::new(zip(n + 20, MIB as usize)).showing(0)));
+    shows_no_sizes(&sparing, 0..8);
+    recorded(&service, 20);
+    (0..8).for_each(|n| assert_eq!(sparing.retrs(format!("/{n}.zip")), 1, "{n}"));
+    assert!(evicted(&service) <= 9, "{}", evicted(&service));
 }
 
 #[test]
