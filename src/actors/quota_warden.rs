@@ -32,7 +32,7 @@ use crate::notify::outbox_state::OutboxState;
 use crate::quota::allowance::allowable;
 use crate::quota::plan::{Load, room};
 use crate::quota::sweep::{Evictions, Present, make_room};
-use crate::quota::{DiskFault, Gauge, Need, Swept, Usage, measure};
+use crate::quota::{DiskFault, Gauge, Measured, Meter, Need, Swept, Usage};
 use crate::records::PresentFile;
 use crate::status::Roster;
 
@@ -67,16 +67,17 @@ pub struct Grow(pub Growth);
 /// What `status` shows of the disk.
 #[derive(Debug, Default)]
 pub struct DiskView {
-    usage: Mutex<Option<Usage>>,
-    fault: Mutex<Option<DiskFault>>,
+    last: Mutex<Option<Measured>>,
     held: AtomicBool,
+    /// What it is measured with.
+    pub meter: Meter,
 }
 
 impl DiskView {
     /// As last measured.
     #[must_use]
     pub fn usage(&self) -> Option<Usage> {
-        *self.usage.lock().unwrap_or_else(PoisonError::into_inner)
+        self.last().map(|last| last.usage)
     }
 
     /// Whether downloads are held.
@@ -88,15 +89,23 @@ impl DiskView {
     /// Why no file can be stored, whatever the room; as last measured.
     #[must_use]
     pub fn fault(&self) -> Option<DiskFault> {
-        *self.fault.lock().unwrap_or_else(PoisonError::into_inner)
+        self.last().and_then(|last| last.fault)
+    }
+
+    fn last(&self) -> Option<Measured> {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Keeps a measurement. What keeps files away is said once, and its end too.
-    pub fn measured(&self, (usage, fault): (Usage, Option<DiskFault>)) {
-        *self.usage.lock().unwrap_or_else(PoisonError::into_inner) = Some(usage);
-        let before =
-            std::mem::replace(&mut *self.fault.lock().unwrap_or_else(PoisonError::into_inner), fault);
-        match (before, fault) {
+    pub fn measured(&self, measured: Measured) {
+        let before = {
+            let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+            if last.is_some_and(|last| last.at > measured.at) {
+                return;
+            }
+            last.replace(measured).and_then(|last| last.fault)
+        };
+        match (before, measured.fault) {
             (before, Some(fault)) if before != Some(fault) => {
                 log::error!("{fault}: nothing can be stored until that is mended");
             }
@@ -361,11 +370,11 @@ impl Work {
 impl Evictions for Work {
     fn usage(&self) -> io::Result<Usage> {
         let mirror = self.warden.place.mirror().map_err(io::Error::other)?;
-        let measured = measure(mirror.handle()).map_err(|error| {
+        let measured = self.warden.view.meter.measure(mirror.handle()).map_err(|error| {
             io::Error::new(error.kind(), format!("cannot measure {}: {error}", mirror.path().display()))
         })?;
         self.warden.view.measured(measured);
-        Ok(measured.0)
+        Ok(measured.usage)
     }
 
     async fn present_bytes(&self) -> anyhow::Result<u64> {

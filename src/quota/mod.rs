@@ -15,4 +15,4 @@ pub use allowance::Allowance;
 pub use busy::Busy;
 pub use gauge::{Gauge, Hold};
 pub use sweep::{Need, Swept};
-pub use usage::{DiskFault, Usage, measure};
+pub use usage::{DiskFault, Measured, Meter, Usage};

@@ -13,7 +13,7 @@ use crate::base::blocking::{Threads, run_blocking};
 use crate::config::QuotaSettings;
 use crate::mirror::place::Place;
 use crate::notify::outbox_state::OutboxState;
-use crate::quota::{Gauge, measure};
+use crate::quota::Gauge;
 use crate::records::Totals;
 use crate::status::{
     DiskStatus, HoldStatus, MirrorStatus, NotifyStatus, ProcessStatus, Roster, ServerStatus, ServiceStatus,
@@ -59,9 +59,10 @@ impl Overview {
     pub async fn status(&self, running: bool) -> ServiceStatus {
         crate::base::failpoints::here("status", "status");
         if let Ok(mirror) = self.place.mirror() {
+            let view = Arc::clone(&self.view);
             let measuring = run_blocking(&MEASURING, move || {
                 crate::base::failpoints::here("measure", "status");
-                measure(mirror.handle())
+                view.meter.measure(mirror.handle())
             });
             if let Ok(Ok(Ok(measured))) = tokio::time::timeout(MEASURE_LIMIT, measuring).await {
                 self.view.measured(measured);

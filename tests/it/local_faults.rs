@@ -91,8 +91,19 @@ fn a_mirror_that_turns_read_only_is_shown_and_complained_of_once_for_all_files()
     service.wait_for(SOON, "the reason is shown", |service| last_error(service).contains("ead-only"));
     scanned(&service, 3);
     assert!(last_error(&service).contains("Read-only file system"), "{}", last_error(&service));
+    service.wait_for(SOON, "the disk's fault is shown", |service| {
+        let fault = service.status()["disk"]["fault"].clone();
+        fault.as_str().is_some_and(|fault| fault.contains("read-only"))
+    });
+    let output = service.mrosync(&["check"], &[]);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        !output.status.success() && said.contains("the file system of the mirror is read-only"),
+        "{said}"
+    );
     let complaints = complaints(&service);
-    assert!(complaints.len() <= 4, "{complaints:#?}");
+    let errors = complaints.iter().filter(|line| line.contains(" ERROR ")).count();
+    assert!(errors == 1 && complaints.len() <= 5, "{complaints:#?}");
     assert!(
         complaints.iter().all(|line| line.matches("ead-only file system").count() <= 1),
         "{complaints:#?}"

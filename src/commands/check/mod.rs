@@ -30,7 +30,7 @@ use crate::mirror::place::Reason;
 use crate::mirror::tree::apart;
 use crate::notify;
 use crate::protocol::{Confirmation, Entry, Kind, Session, Summary};
-use crate::quota::measure;
+use crate::quota::{Measured, Meter};
 use crate::records::RecordsReader;
 use crate::service::overview::process;
 use crate::status::progress_line;
@@ -297,7 +297,8 @@ fn probe_disk(root: &Path, limits: &QuotaSettings) -> anyhow::Result<String> {
     let existing = root.ancestors().find(|path| path.is_dir()).unwrap_or(Path::new("."));
     let directory =
         std::fs::File::open(existing).with_context(|| format!("opening {}", existing.display()))?;
-    let (usage, fault) = measure(&directory)
+    let Measured { usage, fault, .. } = Meter::default()
+        .measure(&directory)
         .with_context(|| format!("measuring the file system of {}", existing.display()))?;
     if let Some(fault) = fault {
         bail!("{}: {fault}", root.display());
