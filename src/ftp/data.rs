@@ -12,9 +12,10 @@ use super::error::FtpError;
 use super::passive::{out_of_step, passive_command};
 use super::reply::Reply;
 use super::session::Session;
-use super::transport::{Socket, Tls};
+use super::transport::Tls;
 use crate::net::deadline::within;
 use crate::net::error::NetError;
+use crate::net::socket::Socket;
 
 /// An open data connection and what the server said when it opened.
 #[derive(Debug)]

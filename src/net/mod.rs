@@ -3,7 +3,7 @@
 //!
 //! - `resolve`: host names to addresses, with a deadline
 //! - [`route`]: straight to the server, or through a SOCKS5 proxy
-//! - [`tls`]: whom to trust
+//! - [`socket`]: a connection with TLS or without; [`tls`]: whom to trust
 //! - [`error`] and `deadline`: what goes wrong on the way, and how long a server may be silent
 //! - `pace` and `rate`: the lowest useful speed, and the highest one that is allowed
 
@@ -13,4 +13,5 @@ pub(crate) mod pace;
 pub(crate) mod rate;
 pub(crate) mod resolve;
 pub mod route;
+pub mod socket;
 pub mod tls;

@@ -9,16 +9,16 @@ use awc::http::header::{HOST, HeaderName, HeaderValue};
 use rustls::crypto::ring;
 use rustls::{ClientConfig, RootCertStore};
 
-use super::line::Lines;
+use super::stream::HttpConnector;
 use super::url::host;
 use crate::config::{NotifyMethod, NotifySettings, Password};
 
 /// Returns a client whose connections serve further calls for `keep_alive`.
-pub(super) fn new(settings: &NotifySettings, lines: Lines, keep_alive: Duration) -> Client {
+pub(super) fn new(settings: &NotifySettings, connector: HttpConnector, keep_alive: Duration) -> Client {
     // its limit of 100 connections would queue calls in their own time
-    let connector = awc::Connector::new().limit(0).timeout(settings.timeout).conn_keep_alive(keep_alive);
+    let awc = awc::Connector::new().limit(0).timeout(settings.timeout).conn_keep_alive(keep_alive);
     let mut client = Client::builder()
-        .connector(connector.connector(lines))
+        .connector(awc.connector(connector))
         .disable_timeout()
         .disable_redirects()
         .add_default_header((HOST, host(&settings.url)))

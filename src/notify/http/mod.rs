@@ -3,7 +3,7 @@
 mod answer;
 mod client;
 mod head;
-mod line;
+mod stream;
 mod url;
 
 use std::cell::RefCell;
@@ -23,7 +23,7 @@ use super::sink::{CallFailure, CallResult, Fault, Notice, Sink};
 use crate::base::humanize;
 use crate::config::NotifySettings;
 use answer::Refusal;
-use line::{Broken, Lines};
+use stream::{Broken, HttpConnector};
 
 /// An idle connection is used again within this time only. Apache closes its own after 5 s, and a call on a
 /// connection that is closed meanwhile fails.
@@ -63,11 +63,11 @@ impl HttpSink {
     #[must_use]
     pub(super) fn new(settings: &NotifySettings) -> Self {
         let tls = (settings.url.scheme() == "https").then(client::trust_the_system);
-        let lines = Lines::to(&settings.url, tls, settings.timeout);
+        let connector = HttpConnector::to(&settings.url, tls, settings.timeout);
         let method = client::method(settings.method);
         Self {
-            kept: client::new(settings, lines.clone(), KEEP_ALIVE),
-            fresh: client::new(settings, lines, Duration::ZERO),
+            kept: client::new(settings, connector.clone(), KEEP_ALIVE),
+            fresh: client::new(settings, connector, Duration::ZERO),
             shown: format!("{method} {}", url::shown(&settings.url)),
             method,
             url: settings.url.clone(),
@@ -177,7 +177,7 @@ fn failure(fault: Fault, reason: String) -> CallFailure {
     CallFailure { fault, reason }
 }
 
-/// Why the line broke, where it did.
+/// Why the stream broke, where it did.
 fn broken(error: &SendRequestError) -> Option<&Broken> {
     let cause: &std::io::Error = match error {
         SendRequestError::Send(error) => error,

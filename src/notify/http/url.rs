@@ -32,7 +32,7 @@ pub(super) fn shown(url: &Url) -> String {
     shown.chars().take(MAX_SHOWN).collect()
 }
 
-/// Returns a URL as awc is to see it: TLS is a matter of the line.
+/// Returns a URL as awc is to see it: TLS is a matter of the stream.
 pub(super) fn plain(url: &str) -> String {
     url.strip_prefix("https://").map_or_else(|| url.to_owned(), |rest| format!("http://{rest}"))
 }

@@ -192,6 +192,8 @@ pub(super) struct Fixture {
     pub(super) sink: MemorySink,
     pub(super) settings: watch::Sender<NotifySettings>,
     watched: watch::Receiver<NotifySettings>,
+    /// The settings that sinks were opened by.
+    pub(super) opened: RefCell<Vec<NotifySettings>>,
 }
 
 impl Fixture {
@@ -218,7 +220,7 @@ impl Fixture {
             timeout: Duration::from_secs(1),
             concurrency: NotifyConcurrency::AtMost(4),
         });
-        Self { rows, sink, settings, watched }
+        Self { rows, sink, settings, watched, opened: RefCell::default() }
     }
 
     pub(super) fn allow(&self, concurrency: NotifyConcurrency) {
@@ -234,7 +236,8 @@ impl Fixture {
 
     /// Works until the flag is raised.
     pub(super) async fn work(&self, exit: &ExitWatch) {
-        let open = |_: &NotifySettings| -> Rc<dyn Sink> {
+        let open = |settings: &NotifySettings| -> Rc<dyn Sink> {
+            self.opened.borrow_mut().push(settings.clone());
             Rc::new(Stepwise(self.sink.clone(), Rc::clone(&self.rows.steps)))
         };
         Dispatcher::new(&self.watched, &self.rows, &open).run(exit, |_, _| {}).await;

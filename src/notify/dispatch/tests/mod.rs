@@ -167,6 +167,9 @@ async fn other_settings_are_heeded_at_once_and_forget_what_was_known_of_the_rece
         assert!(left.len() < 15, "{left:?}");
     };
     tokio::join!(reload, fixture.to_the_end());
+    let opened = fixture.opened.borrow();
+    let paths: Vec<&str> = opened.iter().map(|settings| settings.url.path()).collect();
+    assert_eq!(paths, ["/d", "/other"]);
 }
 
 // -- files that go -------------------------------------------------------------------------------------------

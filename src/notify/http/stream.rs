@@ -19,11 +19,11 @@ use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 use url::{Host, Url};
 
 use super::head::{self, Head, MAX_HEAD};
 use crate::base::blocking::{Threads, run_blocking};
+use crate::net::socket::Socket;
 
 /// Read at a time while a head is awaited.
 const BLOCK: usize = 4096;
@@ -66,22 +66,17 @@ enum Stage {
 }
 
 /// See the module.
-pub(super) struct Line {
-    stream: Stream,
+pub(super) struct HttpStream {
+    socket: Socket,
     stage: Stage,
     requests: u64,
     /// Something of the answer came, be it only the announcement of one.
     got: bool,
 }
 
-enum Stream {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
-}
-
-impl Line {
-    fn new(stream: Stream) -> Self {
-        Self { stream, stage: Stage::Open, requests: 0, got: false }
+impl HttpStream {
+    fn new(socket: Socket) -> Self {
+        Self { socket, stage: Stage::Open, requests: 0, got: false }
     }
 
     fn broken(&self, error: Option<io::Error>) -> io::Error {
@@ -123,7 +118,7 @@ impl Line {
             }
             let mut block = [0; BLOCK];
             let mut block = ReadBuf::new(&mut block);
-            let read = Pin::new(&mut self.stream).poll_read(cx, &mut block);
+            let read = Pin::new(&mut self.socket).poll_read(cx, &mut block);
             match std::task::ready!(read) {
                 Err(error) => return Poll::Ready(Err(self.broken(Some(error)))),
                 Ok(()) if block.filled().is_empty() => return Poll::Ready(Err(self.broken(None))),
@@ -137,124 +132,79 @@ impl Line {
     }
 }
 
-impl AsyncRead for Line {
+impl AsyncRead for HttpStream {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let line = self.get_mut();
-        if matches!(line.stage, Stage::Awaiting(_)) {
-            std::task::ready!(line.poll_head(cx))?;
+        let this = self.get_mut();
+        if matches!(this.stage, Stage::Awaiting(_)) {
+            std::task::ready!(this.poll_head(cx))?;
         }
-        let Stage::Passing(bytes, at) = &mut line.stage else {
-            return Pin::new(&mut line.stream).poll_read(cx, buffer);
+        let Stage::Passing(bytes, at) = &mut this.stage else {
+            return Pin::new(&mut this.socket).poll_read(cx, buffer);
         };
         let rest = bytes.get(*at..).unwrap_or_default();
         let now = rest.get(..buffer.remaining().min(rest.len())).unwrap_or_default();
         buffer.put_slice(now);
         *at += now.len();
         if *at >= bytes.len() {
-            line.stage = Stage::Open;
+            this.stage = Stage::Open;
         }
         Poll::Ready(Ok(()))
     }
 }
 
-impl AsyncWrite for Line {
+impl AsyncWrite for HttpStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let line = self.get_mut();
-        if !matches!(line.stage, Stage::Awaiting(_)) {
-            line.stage = Stage::Awaiting(Vec::new());
-            line.requests += 1;
-            line.got = false;
+        let this = self.get_mut();
+        if !matches!(this.stage, Stage::Awaiting(_)) {
+            this.stage = Stage::Awaiting(Vec::new());
+            this.requests += 1;
+            this.got = false;
         }
-        let written = std::task::ready!(Pin::new(&mut line.stream).poll_write(cx, bytes));
-        Poll::Ready(written.map_err(|error| line.broken(Some(error))))
+        let written = std::task::ready!(Pin::new(&mut this.socket).poll_write(cx, bytes));
+        Poll::Ready(written.map_err(|error| this.broken(Some(error))))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let line = self.get_mut();
-        let flushed = std::task::ready!(Pin::new(&mut line.stream).poll_flush(cx));
-        Poll::Ready(flushed.map_err(|error| line.broken(Some(error))))
+        let this = self.get_mut();
+        let flushed = std::task::ready!(Pin::new(&mut this.socket).poll_flush(cx));
+        Poll::Ready(flushed.map_err(|error| this.broken(Some(error))))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+        Pin::new(&mut self.get_mut().socket).poll_shutdown(cx)
     }
 }
 
-impl AsyncRead for Stream {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
-            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
-        }
-    }
-}
-
-impl AsyncWrite for Stream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
-    }
-}
-
-impl ActixStream for Line {
+impl ActixStream for HttpStream {
     fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<Ready>> {
-        ActixStream::poll_read_ready(self.tcp(), cx)
+        ActixStream::poll_read_ready(self.socket.tcp(), cx)
     }
 
     fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<Ready>> {
-        ActixStream::poll_write_ready(self.tcp(), cx)
+        ActixStream::poll_write_ready(self.socket.tcp(), cx)
     }
 }
 
-impl Line {
-    fn tcp(&self) -> &TcpStream {
-        match &self.stream {
-            Stream::Plain(stream) => stream,
-            Stream::Tls(stream) => stream.get_ref().0,
-        }
-    }
-}
-
-impl fmt::Debug for Line {
+impl fmt::Debug for HttpStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Line").field("requests", &self.requests).finish_non_exhaustive()
+        f.debug_struct("HttpStream").field("requests", &self.requests).finish_non_exhaustive()
     }
 }
 
 /// Connects to one host, and speaks TLS there where the URL says so.
 #[derive(Clone)]
-pub(super) struct Lines {
+pub(super) struct HttpConnector {
     host: Host<String>,
     port: u16,
     tls: Option<TlsConnector>,
     limit: Duration,
 }
 
-impl Lines {
+impl HttpConnector {
     /// To the host of `url`, within `limit`. The configuration lets none pass that has no host.
     pub(super) fn to(url: &Url, tls: Option<ClientConfig>, limit: Duration) -> Self {
         let host = url.host().map_or_else(|| Host::Domain(String::new()), |host| host.to_owned());
@@ -262,10 +212,10 @@ impl Lines {
         Self { host, port, tls: tls.map(|tls| TlsConnector::from(Arc::new(tls))), limit }
     }
 
-    async fn open(self) -> io::Result<Line> {
+    async fn open(self) -> io::Result<HttpStream> {
         let stream = self.connect().await?;
         stream.set_nodelay(true)?;
-        let Some(tls) = self.tls else { return Ok(Line::new(Stream::Plain(stream))) };
+        let Some(tls) = self.tls else { return Ok(HttpStream::new(Socket::Plain(stream))) };
         let name = match self.host {
             Host::Domain(name) => {
                 ServerName::try_from(name).map_err(|error| io::Error::other(error.to_string()))?
@@ -275,7 +225,7 @@ impl Lines {
         };
         let secured = tls.connect(name, stream).await;
         let secured = secured.map_err(|error| io::Error::new(error.kind(), format!("TLS fails: {error}")))?;
-        Ok(Line::new(Stream::Tls(Box::new(secured))))
+        Ok(HttpStream::new(Socket::Tls(Box::new(secured))))
     }
 
     /// Each address has its part of the time, so that one that hangs leaves some to the others.
@@ -304,18 +254,18 @@ async fn look_up(name: String, port: u16) -> io::Result<Vec<SocketAddr>> {
     run_blocking(&LOOK_UPS, look).await.map_err(io::Error::other)?
 }
 
-impl Service<ConnectInfo<Uri>> for Lines {
-    type Response = Connection<Uri, Line>;
+impl Service<ConnectInfo<Uri>> for HttpConnector {
+    type Response = Connection<Uri, HttpStream>;
     type Error = ConnectError;
     type Future = LocalBoxFuture<'static, Result<Self::Response, Self::Error>>;
 
     actix_service::always_ready!();
 
     fn call(&self, info: ConnectInfo<Uri>) -> Self::Future {
-        let (lines, uri) = (self.clone(), info.request().clone());
+        let (connector, uri) = (self.clone(), info.request().clone());
         Box::pin(async move {
-            let line = lines.open().await.map_err(ConnectError::Io)?;
-            Ok(Connection::new(uri, line))
+            let stream = connector.open().await.map_err(ConnectError::Io)?;
+            Ok(Connection::new(uri, stream))
         })
     }
 }
