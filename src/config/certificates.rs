@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
+use super::files::BOM;
 use super::reader::{ConfigFaults, Section};
-use super::sources::BOM;
 use super::{TlsMode, values};
 
 /// Largest file of certificates in bytes: all authorities of the world take a few hundred KiB.

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::sources::Environment;
+use super::files::Environment;
 use super::{Loaded, ServerSettings, load_from};
 
 /// The smallest list of servers; more keys of the server may follow.

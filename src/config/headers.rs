@@ -3,9 +3,9 @@
 
 use config::{Value, ValueKind};
 
+use super::files::Environment;
 use super::reader::{Section, Table, sorted};
 use super::secrets::{password_of_file, password_of_variable};
-use super::sources::Environment;
 use super::{Password, values};
 
 /// More headers than anybody needs; each goes out with every call.

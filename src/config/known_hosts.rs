@@ -8,7 +8,7 @@ use russh::keys::PublicKey;
 use russh::keys::known_hosts::known_host_keys_path;
 
 use super::SftpSettings;
-use super::sources::BOM;
+use super::files::BOM;
 
 /// Largest file of known hosts that is read, in bytes: far more than the hosts of a site.
 const MAX_KNOWN_HOSTS: u64 = 4 << 20;

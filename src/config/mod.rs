@@ -17,6 +17,7 @@ use url::Url;
 use crate::base::names::{RemotePath, ServerName};
 
 mod certificates;
+mod files;
 #[cfg(test)]
 mod fixtures;
 mod headers;
@@ -63,7 +64,7 @@ pub fn load(files: &[PathBuf]) -> Result<Loaded, ConfigFaults> {
     load_from(files, &std::env::vars_os().collect())
 }
 
-fn load_from(files: &[PathBuf], environment: &sources::Environment) -> Result<Loaded, ConfigFaults> {
+fn load_from(files: &[PathBuf], environment: &files::Environment) -> Result<Loaded, ConfigFaults> {
     let default = [PathBuf::from(DEFAULT_FILE)];
     let files = if files.is_empty() { &default } else { files };
     validate::validate(sources::merge(files, environment), environment)

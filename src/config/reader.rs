@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use config::{Map, Value, ValueKind};
 
+use super::files::Environment;
 use super::keys::{self, Fallback, Key, Kind, Place, ProtocolName};
-use super::sources::Environment;
 use super::values;
 use crate::base::names::Printable;
 

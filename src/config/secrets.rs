@@ -6,8 +6,8 @@ use std::ffi::OsStr;
 use std::path::Path;
 
 use super::Password;
+use super::files::{Environment, open_to_others, read_text};
 use super::reader::Section;
-use super::sources::{Environment, open_to_others, read_text};
 use super::values;
 
 /// The user of public servers (RFC 1635).

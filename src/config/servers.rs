@@ -213,8 +213,8 @@ fn directories(value: &Value, encoding: &'static Encoding) -> Result<Vec<RemoteP
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::files::Environment;
     use crate::config::fixtures::{SERVER, faults, load, load_with, server};
-    use crate::config::sources::Environment;
     use crate::config::{ListingMode, Order, Verify};
     use std::fs;
     use std::time::Duration;

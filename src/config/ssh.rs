@@ -11,9 +11,9 @@ use config::{Value, ValueKind};
 use russh::keys::ssh_key::Fingerprint;
 use russh::keys::{Algorithm, Error, HashAlg, PrivateKey, PublicKey, decode_secret_key};
 
+use super::files::{open_to_others, read_text};
 use super::reader::{ReadContext, Section};
 use super::secrets::{Secret, read_secret};
-use super::sources::{open_to_others, read_text};
 use super::values;
 use super::{HostKey, LoginKey, SftpSettings};
 

@@ -6,12 +6,13 @@ use std::path::PathBuf;
 
 use config::{Value, ValueKind};
 
+use super::files::Environment;
 use super::headers::read_headers;
 use super::keys::{Kind, Place};
 use super::network::rate;
 use super::reader::{ConfigFaults, ReadContext, Section, Table, Unknown, sorted};
 use super::servers::{read_defaults, read_servers};
-use super::sources::{Environment, Merged};
+use super::sources::Merged;
 use super::values;
 use super::web::read_web;
 use super::{

@@ -322,4 +322,18 @@ mod tests {
              a note"
         );
     }
+
+    #[test]
+    fn the_keys_that_wait_for_a_restart_are_those_of_the_table() {
+        let loaded = |directory: &str| {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            let paths = ["sync]\nroot", "records]\npath", "control]\nsocket"]
+                .map(|key| format!("[{key} = '/nonexistent/{directory}'\n"));
+            std::fs::write(&file, paths.concat() + "[[servers]]\nname = 'a'\nhost = 'h'\n").unwrap();
+            config::load(&[file.path().to_owned()]).unwrap().settings
+        };
+        let keys = config::keys::all().filter(|key| key.needs_restart);
+        let keys: Vec<_> = keys.map(|key| format!("{}.{}", key.place.name(), key.name)).collect();
+        assert_eq!(keep_until_restart(&loaded("a"), &mut loaded("b")), keys);
+    }
 }
