@@ -66,7 +66,7 @@ pub(super) static KEYS: &[Key] = &[
     },
     Key {
         name: "encoding",
-        kind: Kind::Form("encoding", "编码名"),
+        kind: Kind::Form("label of an encoding", "编码名"),
         default: Is(Text("utf-8")),
         help: "The encoding of file names on the wire, with FTP also of user and password: `utf-8`, `gbk`, `gb18030`, \
                `latin1` or another label of the [WHATWG Encoding Standard](https://encoding.spec.whatwg.org/#names-and-labels) \
