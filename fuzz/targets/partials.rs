@@ -1,6 +1,6 @@
 //! Names of partial files, as they lie in `.partial` at a start, whoever put them there.
 
-use mrosync::mirror::partial::PartialName;
+use mrosync::mirror::partial_name::PartialName;
 
 /// A name says nothing, or what it says is said again by a name that says the same.
 pub fn run(data: &[u8]) {

@@ -16,8 +16,8 @@ use super::record_messages::{
 };
 use crate::base::names::ServerName;
 use crate::mirror::delete::{is_present, present_size};
-use crate::mirror::identity::{MirrorId, Standing, marker};
-use crate::mirror::place::{Place, Reason, Settled, settle, take};
+use crate::mirror::identity::{MirrorId, Reason, Standing, mark, marker};
+use crate::mirror::place::{Place, Settled, settle, take};
 use crate::quota::absence::AT_LEAST;
 use crate::quota::{Gauge, Tally, Verdict};
 use crate::records::{BATCH, PresentFile, Standing as Recorded};
@@ -105,7 +105,7 @@ impl MirrorWatch {
                 Some(id) => id,
                 None => {
                     let id = MirrorId::random()?;
-                    self.place.mirror()?.mark(id)?;
+                    mark(&*self.place.mirror()?, id)?;
                     id
                 }
             };

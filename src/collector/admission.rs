@@ -19,7 +19,8 @@ use super::server::Server;
 use crate::base::backoff::Backoff;
 use crate::base::facts::FileFacts;
 use crate::base::humanize;
-use crate::mirror::partial::{Outgrown, PartialName, stat};
+use crate::mirror::partial::{Outgrown, stat};
+use crate::mirror::partial_name::PartialName;
 use crate::mirror::tree::size_of_stat;
 use crate::quota::{Allowance, Busy, Hold};
 

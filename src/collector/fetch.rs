@@ -18,7 +18,8 @@ use crate::quota::Gauge;
 
 use super::admission::Filling;
 use super::proof::{Found, Shown, decide};
-use crate::mirror::partial::{Outgrown, Partial, PartialName, remove};
+use crate::mirror::partial::{Outgrown, Partial, remove};
+use crate::mirror::partial_name::PartialName;
 use crate::mirror::tree::ServerMirror;
 
 /// How far a file may outgrow its listing before its transfer is cut. A file that is being uploaded grows while it

@@ -10,8 +10,9 @@ use crate::commands::amend::{Outcome, is_confirmed};
 use crate::config::Settings;
 use crate::control::{Change, client};
 use crate::mirror::delete::size_at;
+use crate::mirror::identity::Reason;
 use crate::mirror::identity::{MirrorId, Standing, Verdict, count_zips, judge, look_for, marker};
-use crate::mirror::place::{Reason, take};
+use crate::mirror::place::take;
 use crate::quota::Absence;
 use crate::records::{BATCH, Filter, OpenError, RecordRow, Records, RecordsReader};
 

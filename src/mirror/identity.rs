@@ -11,8 +11,10 @@ use std::str::FromStr;
 use encoding_rs::UTF_8;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
-use super::place::Reason;
-use super::tree::{MAX_DEPTH, PARTIAL_DIRECTORY, names_in, open_component, open_directory, open_server};
+use super::tree::{
+    MAX_DEPTH, Mirror, PARTIAL_DIRECTORY, names_in, open_component, open_directory, open_server,
+};
+use crate::base::humanize;
 use crate::base::names::{RemoteName, RemotePath, ServerName};
 use crate::quota::Absence;
 use crate::quota::absence::AT_LEAST;
@@ -25,6 +27,7 @@ const UNFINISHED_MARKER: &str = ".mirror.new";
 const MAX_MARKER_BYTES: u64 = 1024;
 const WORDS: &str = "This marks a mirror of mrosync, whose records know the number above: leave it where it is, and \
                      take it along with the files.\n";
+
 /// The number of a mirror, which no other has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MirrorId(u128);
@@ -85,8 +88,13 @@ fn read_marker(partial: BorrowedFd<'_>) -> io::Result<MirrorId> {
     text.lines().next().unwrap_or_default().parse()
 }
 
-/// Gives the mirror its marker, which survives a power loss when this answers.
-pub(super) fn write_marker(root: BorrowedFd<'_>, partial: BorrowedFd<'_>, id: MirrorId) -> io::Result<()> {
+/// Gives the mirror a marker, in the place of the one of before. It survives a power loss when this returns.
+///
+/// # Errors
+///
+/// The system's.
+pub fn mark(mirror: &Mirror, id: MirrorId) -> io::Result<()> {
+    let (root, partial) = mirror.root_and_partial();
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let mut file: File =
         rustix::fs::openat(partial, UNFINISHED_MARKER, flags, Mode::from_raw_mode(0o644))?.into();
@@ -108,6 +116,87 @@ pub struct Standing {
     pub records: u64,
     /// Some of the present ones.
     pub sample: Vec<(ServerName, RemotePath)>,
+}
+
+/// Why nothing is concluded from what lies in the mirror, or is missing there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reason {
+    /// It has no marker, as an empty directory where no disk is mounted.
+    Unmarked {
+        /// Files that the records call present.
+        present: u64,
+    },
+    /// It has the marker of another mirror.
+    Another {
+        /// Files that the records call present.
+        present: u64,
+    },
+    /// Most files are gone at once.
+    Gone(Absence),
+    /// The records know nothing of the zips in it.
+    NewRecords {
+        /// So many, or more.
+        zips: u64,
+    },
+    /// It cannot be looked at or opened.
+    Unusable(String),
+}
+
+impl Reason {
+    /// One word for programs.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Unmarked { .. } => "unmarked",
+            Self::Another { .. } => "another",
+            Self::Gone(_) => "gone",
+            Self::NewRecords { .. } => "new_records",
+            Self::Unusable(_) => "unusable",
+        }
+    }
+
+    /// What is wrong with the mirror at `root`, and what to do.
+    #[must_use]
+    pub fn sentence(&self, root: &Path) -> String {
+        let root = root.display();
+        let held = "nothing is fetched, deleted or announced";
+        let adopt = "'mrosync mirror adopt --dry-run' says what taking it as it is would mean";
+        match self {
+            Self::Unmarked { present } => format!(
+                "{root} is not the mirror of the records, which say that {} there: it has no marker \
+                 (.partial/.mirror); {held} until it is back: mount its disk; if the mirror was moved or restored, {adopt}",
+                lie(*present)
+            ),
+            Self::Another { present } => format!(
+                "{root} is another mirror than that of the records, which say that {} there: its marker \
+                 (.partial/.mirror) is another; {held} until the right one is back: mount its disk; if this one is \
+                 meant, {adopt}",
+                lie(*present)
+            ),
+            Self::Gone(absence) => format!(
+                "{} of {} are gone from {root} at once; {held} until they are back: mount their disk; if they were \
+                 deleted on purpose, {adopt}",
+                absence.gone,
+                humanize::count(absence.of, "file")
+            ),
+            Self::NewRecords { zips } => format!(
+                "the records are new and know nothing of the zips in {root} ({zips} or more); {held} until that is \
+                 decided: put the right database back (records.path); or 'mrosync records mark --local' takes the \
+                 files over; or 'mrosync records confirm --dry-run' says what leaving them alone would mean"
+            ),
+            Self::Unusable(error) => format!("{error}; {held} until {root} can be used"),
+        }
+    }
+
+    /// The same for the files of one server.
+    #[must_use]
+    pub fn sentence_of(&self, root: &Path, server: &ServerName) -> String {
+        self.sentence(&root.join(server.as_str()))
+    }
+}
+
+fn lie(count: u64) -> String {
+    if count == 1 { "1 file lies".to_owned() } else { format!("{count} files lie") }
 }
 
 /// What is to be done with the mirror.
@@ -277,9 +366,9 @@ mod tests {
         assert_eq!(marker(&folder.path().join("nowhere")).unwrap(), None);
         let mirror = Mirror::open(folder.path()).unwrap();
         assert_eq!(marker(folder.path()).unwrap(), None);
-        mirror.mark(id).unwrap();
+        mark(&mirror, id).unwrap();
         assert_eq!(marker(folder.path()).unwrap(), Some(id));
-        mirror.mark(A).unwrap();
+        mark(&mirror, A).unwrap();
         assert_eq!(marker(folder.path()).unwrap(), Some(A));
         std::fs::write(folder.path().join(".partial/.mirror"), "+123456789abcdef0123456789abcdef\n").unwrap();
         assert_eq!(marker(folder.path()).unwrap_err().kind(), io::ErrorKind::InvalidData);

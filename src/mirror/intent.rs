@@ -14,7 +14,7 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 use siphasher::sip128::{Hasher128, SipHasher24};
 
-use super::partial::PartialName;
+use super::partial_name::PartialName;
 use super::tree::ServerMirror;
 use crate::base::names::RemotePath;
 

@@ -13,6 +13,7 @@ pub mod idle;
 pub mod intent;
 pub mod local;
 pub mod partial;
+pub mod partial_name;
 pub mod place;
 pub mod publisher;
 pub mod store;

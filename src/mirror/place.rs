@@ -13,95 +13,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::Context;
 use tokio::sync::watch;
 
-use super::identity::{MirrorId, Standing, Verdict, count_zips, judge, look_for, marker};
+use super::identity::{MirrorId, Reason, Standing, Verdict, count_zips, judge, look_for, mark, marker};
 use super::tree::{Mirror, refuse_in_use};
 use crate::base::names::ServerName;
 use crate::quota::Absence;
-
-/// Why nothing is concluded from what lies in the mirror, or is missing there.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reason {
-    /// It has no marker, as an empty directory where no disk is mounted.
-    Unmarked {
-        /// Files that the records call present.
-        present: u64,
-    },
-    /// It has the marker of another mirror.
-    Another {
-        /// Files that the records call present.
-        present: u64,
-    },
-    /// Most files are gone at once.
-    Gone(Absence),
-    /// The records know nothing of the zips in it.
-    NewRecords {
-        /// So many, or more.
-        zips: u64,
-    },
-    /// It cannot be looked at or opened.
-    Unusable(String),
-}
-
-impl Reason {
-    /// One word for programs.
-    #[must_use]
-    pub fn word(&self) -> &'static str {
-        match self {
-            Self::Unmarked { .. } => "unmarked",
-            Self::Another { .. } => "another",
-            Self::Gone(_) => "gone",
-            Self::NewRecords { .. } => "new_records",
-            Self::Unusable(_) => "unusable",
-        }
-    }
-
-    /// What is wrong with the mirror at `root`, and what to do.
-    #[must_use]
-    pub fn sentence(&self, root: &Path) -> String {
-        let root = root.display();
-        let held = "nothing is fetched, deleted or announced";
-        let adopt = "'mrosync mirror adopt --dry-run' says what taking it as it is would mean";
-        match self {
-            Self::Unmarked { present } => format!(
-                "{root} is not the mirror of the records, which say that {} there: it has no marker \
-                 (.partial/.mirror); {held} until it is back: mount its disk; if the mirror was moved or restored, {adopt}",
-                lie(*present)
-            ),
-            Self::Another { present } => format!(
-                "{root} is another mirror than that of the records, which say that {} there: its marker \
-                 (.partial/.mirror) is another; {held} until the right one is back: mount its disk; if this one is \
-                 meant, {adopt}",
-                lie(*present)
-            ),
-            Self::Gone(absence) => format!(
-                "{} of {} are gone from {root} at once; {held} until they are back: mount their disk; if they were \
-                 deleted on purpose, {adopt}",
-                absence.gone,
-                files(absence.of)
-            ),
-            Self::NewRecords { zips } => format!(
-                "the records are new and know nothing of the zips in {root} ({zips} or more); {held} until that is \
-                 decided: put the right database back (records.path); or 'mrosync records mark --local' takes the \
-                 files over; or 'mrosync records confirm --dry-run' says what leaving them alone would mean"
-            ),
-            Self::Unusable(error) => format!("{error}; {held} until {root} can be used"),
-        }
-    }
-
-    /// The same for the files of one server.
-    #[must_use]
-    pub fn sentence_of(&self, root: &Path, server: &ServerName) -> String {
-        self.sentence(&root.join(server.as_str()))
-    }
-}
-
-fn lie(count: u64) -> String {
-    if count == 1 { "1 file lies".to_owned() } else { format!("{count} files lie") }
-}
-
-fn files(count: u64) -> String {
-    if count == 1 { "1 file".to_owned() } else { format!("{count} files") }
-}
 
 /// Who has to wait, and why.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -310,7 +225,7 @@ pub fn take(path: &Path, found: Option<MirrorId>) -> anyhow::Result<Settled> {
         Some(id) => Some(id),
         None => {
             let id = MirrorId::random()?;
-            match mirror.mark(id) {
+            match mark(&mirror, id) {
                 Ok(()) => Some(id),
                 // a full mirror must be opened all the same, or nothing could be evicted from it
                 Err(error) if matches!(error.kind(), StorageFull | QuotaExceeded) => None,

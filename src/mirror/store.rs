@@ -28,7 +28,8 @@ use rustix::fs::{Advice, AtFlags, FileType, Mode, OFlags, RenameFlags, Stat, Sta
 use rustix::io::Errno;
 
 use super::intent;
-use super::partial::{PartialName, remove, stat};
+use super::partial::{remove, stat};
+use super::partial_name::PartialName;
 use super::syncfs::{WholeSync, beside_each_other};
 use super::tree::{ServerMirror, make_and_open, open_directory};
 use crate::base::failpoints;

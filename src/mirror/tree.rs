@@ -15,8 +15,7 @@ use anyhow::{Context, bail};
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::identity::{MirrorId, write_marker};
-use super::partial::is_partial_name;
+use super::partial_name::is_partial_name;
 use crate::base::durable::make_directories;
 use crate::base::names::{RemotePath, ServerName};
 
@@ -115,13 +114,9 @@ impl Mirror {
         Ok(())
     }
 
-    /// Gives it a marker (see [`super::identity`]), in the place of the one of before.
-    ///
-    /// # Errors
-    ///
-    /// The system's.
-    pub fn mark(&self, id: MirrorId) -> io::Result<()> {
-        write_marker(self.root.as_fd(), self.partial.as_fd(), id)
+    /// Handles of the root and of its `.partial`, for the marker.
+    pub(super) fn root_and_partial(&self) -> (BorrowedFd<'_>, BorrowedFd<'_>) {
+        (self.root.as_fd(), self.partial.as_fd())
     }
 
     /// Whether its path still leads to the directories that are open: the disk may have been unmounted, or another one

@@ -6,11 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use super::gauge::Gauge;
-
 /// All of them.
-#[derive(Debug, Default)]
-pub struct Transfers(Mutex<Vec<Arc<Transfer>>>);
+#[derive(Debug, Clone, Default)]
+pub struct Transfers(Arc<Mutex<Vec<Arc<Transfer>>>>);
 
 /// One of them.
 #[derive(Debug)]
@@ -31,7 +29,7 @@ impl Transfer {
 /// Work on a partial file, until it is dropped.
 #[derive(Debug)]
 pub struct Busy {
-    gauge: Arc<Gauge>,
+    transfers: Transfers,
     transfer: Arc<Transfer>,
 }
 
@@ -55,7 +53,7 @@ impl Busy {
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.gauge.transfers().lock().retain(|other| !Arc::ptr_eq(other, &self.transfer));
+        self.transfers.lock().retain(|other| !Arc::ptr_eq(other, &self.transfer));
     }
 }
 
@@ -63,12 +61,10 @@ impl Transfers {
     fn lock(&self) -> MutexGuard<'_, Vec<Arc<Transfer>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-impl Gauge {
     /// Begins work on the partial file of this name.
     #[must_use]
-    pub fn busy(self: &Arc<Self>, key: String) -> Busy {
+    pub fn begin(&self, key: String) -> Busy {
         let transfer = Transfer {
             key,
             bytes: AtomicU64::default(),
@@ -76,26 +72,25 @@ impl Gauge {
             cut: Notify::new(),
         };
         let transfer = Arc::new(transfer);
-        self.transfers().lock().push(Arc::clone(&transfer));
-        Busy { gauge: Arc::clone(self), transfer }
+        self.lock().push(Arc::clone(&transfer));
+        Busy { transfers: self.clone(), transfer }
     }
 
-    /// Bytes in partial files that nobody works on, as far as is known without a look.
+    /// Bytes in the partial files that are worked on.
     #[must_use]
-    pub fn idle(&self) -> u64 {
-        let bytes = |transfer: &Arc<Transfer>| transfer.bytes.load(Ordering::Relaxed);
-        self.partial().saturating_sub(self.transfers().lock().iter().map(bytes).sum())
+    pub fn bytes(&self) -> u64 {
+        self.lock().iter().map(|transfer| transfer.bytes.load(Ordering::Relaxed)).sum()
     }
 
     /// Does `act` unless the partial file of this name is worked on; nobody begins with it meanwhile.
     pub fn if_idle<T>(&self, key: &str, act: impl FnOnce() -> T) -> Option<T> {
-        let transfers = self.transfers().lock();
+        let transfers = self.lock();
         (!transfers.iter().any(|transfer| transfer.key == key)).then(act)
     }
 
     /// Ends the transfers that are larger than their servers show; true where there are any, or were a moment ago.
     pub fn cut_outgrown(&self) -> bool {
-        let transfers = self.transfers().lock();
+        let transfers = self.lock();
         let outgrown = transfers.iter().filter(|transfer| transfer.outgrown.load(Ordering::Relaxed));
         outgrown.map(|transfer| transfer.cut.notify_one()).count() > 0
     }
@@ -107,16 +102,16 @@ mod tests {
 
     #[tokio::test]
     async fn those_that_outgrew_their_listing_are_cut_and_no_others() {
-        let gauge = Arc::new(Gauge::default());
-        let (honest, liar) = (gauge.busy("a".to_owned()), gauge.busy("b".to_owned()));
-        assert!(!gauge.cut_outgrown());
+        let transfers = Transfers::default();
+        let (honest, liar) = (transfers.begin("a".to_owned()), transfers.begin("b".to_owned()));
+        assert!(!transfers.cut_outgrown());
         liar.outgrows();
-        assert!(gauge.cut_outgrown());
+        assert!(transfers.cut_outgrown());
         liar.transfer().cut().await;
         let waiting = tokio::time::timeout(std::time::Duration::from_millis(10), honest.transfer().cut());
         assert!(waiting.await.is_err());
         drop(liar);
-        assert!(!gauge.cut_outgrown());
-        assert_eq!((gauge.if_idle("a", || ()), gauge.if_idle("b", || ())), (None, Some(())));
+        assert!(!transfers.cut_outgrown());
+        assert_eq!((transfers.if_idle("a", || ()), transfers.if_idle("b", || ())), (None, Some(())));
     }
 }

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use super::busy::Transfers;
-use super::replaced::Replacements;
+use super::busy::{Busy, Transfers};
+use super::replaced::{Replacements, Replacing};
+use crate::base::names::{RemotePath, ServerName};
 
 /// Shared by all scanners and the quota warden.
 #[derive(Debug, Default)]
@@ -17,14 +18,48 @@ pub struct Gauge {
 }
 
 impl Gauge {
-    /// The partial files that are worked on.
-    pub(super) fn transfers(&self) -> &Transfers {
-        &self.transfers
+    /// Begins work on the partial file of this name.
+    #[must_use]
+    pub fn busy(&self, key: String) -> Busy {
+        self.transfers.begin(key)
     }
 
-    /// The finished files whose content is replaced.
-    pub(super) fn replacements(&self) -> &Replacements {
-        &self.replacements
+    /// Bytes in partial files that nobody works on, as far as is known without a look.
+    #[must_use]
+    pub fn idle(&self) -> u64 {
+        self.partial().saturating_sub(self.transfers.bytes())
+    }
+
+    /// Does `act` unless the partial file of this name is worked on; nobody begins with it meanwhile.
+    pub fn if_idle<T>(&self, key: &str, act: impl FnOnce() -> T) -> Option<T> {
+        self.transfers.if_idle(key, act)
+    }
+
+    /// Ends the transfers that are larger than their servers show; true where there are any, or were a moment ago.
+    pub fn cut_outgrown(&self) -> bool {
+        self.transfers.cut_outgrown()
+    }
+
+    /// Begins to replace the content of a finished file, up to its new record.
+    #[must_use]
+    pub fn replacing(&self, server: &ServerName, path: &RemotePath) -> Replacing {
+        self.replacements.begin(server, path)
+    }
+
+    /// The records are asked what to delete: their answer knows of all that was replaced by now.
+    pub fn asks_what_to_delete(&self) {
+        self.replacements.asks_what_to_delete();
+    }
+
+    /// Does `act` unless the file is being replaced, or was since the records were asked; nobody begins to replace it
+    /// meanwhile.
+    pub fn unless_replaced<T>(
+        &self,
+        server: &ServerName,
+        path: &RemotePath,
+        act: impl FnOnce() -> T,
+    ) -> Option<T> {
+        self.replacements.unless_replaced(server, path, act)
     }
 
     /// Bytes promised to downloads and not written yet.

@@ -7,7 +7,6 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::gauge::Gauge;
 use crate::base::names::{RemotePath, ServerName};
 
 /// Most files that are remembered after they were replaced. No batch of deletions takes so long that more are.
@@ -21,8 +20,8 @@ fn name(server: &ServerName, path: &RemotePath) -> Name {
 }
 
 /// Those that are being replaced, and those that were since the records were asked last for what to delete.
-#[derive(Debug, Default)]
-pub struct Replacements(Mutex<Names>);
+#[derive(Debug, Clone, Default)]
+pub struct Replacements(Arc<Mutex<Names>>);
 
 #[derive(Debug, Default)]
 struct Names {
@@ -33,13 +32,13 @@ struct Names {
 /// The content of a file is being replaced, until this is dropped.
 #[derive(Debug)]
 pub struct Replacing {
-    gauge: Arc<Gauge>,
+    replacements: Replacements,
     name: Name,
 }
 
 impl Drop for Replacing {
     fn drop(&mut self) {
-        let mut names = self.gauge.replacements().lock();
+        let mut names = self.replacements.lock();
         names.under_way.remove(&self.name);
         if names.done.len() >= MAX_DONE {
             names.done.clear();
@@ -52,20 +51,18 @@ impl Replacements {
     fn lock(&self) -> MutexGuard<'_, Names> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-impl Gauge {
     /// Begins to replace the content of a finished file, up to its new record.
     #[must_use]
-    pub fn replacing(self: &Arc<Self>, server: &ServerName, path: &RemotePath) -> Replacing {
+    pub fn begin(&self, server: &ServerName, path: &RemotePath) -> Replacing {
         let name = name(server, path);
-        self.replacements().lock().under_way.insert(name.clone());
-        Replacing { gauge: Arc::clone(self), name }
+        self.lock().under_way.insert(name.clone());
+        Replacing { replacements: self.clone(), name }
     }
 
     /// The records are asked what to delete: their answer knows of all that was replaced by now.
     pub fn asks_what_to_delete(&self) {
-        self.replacements().lock().done.clear();
+        self.lock().done.clear();
     }
 
     /// Does `act` unless the file is being replaced, or was since the records were asked; nobody begins to replace it
@@ -77,7 +74,7 @@ impl Gauge {
         act: impl FnOnce() -> T,
     ) -> Option<T> {
         let name = name(server, path);
-        let names = self.replacements().lock();
+        let names = self.lock();
         (!names.under_way.contains(&name) && !names.done.contains(&name)).then(act)
     }
 }
@@ -88,18 +85,18 @@ mod tests {
 
     #[test]
     fn a_file_is_not_deleted_for_an_answer_of_before_its_content_was_replaced() {
-        let gauge = Arc::new(Gauge::default());
+        let replacements = Replacements::default();
         let server = ServerName::new("omc01").unwrap();
         let path = |text: &str| RemotePath::from_text(text, encoding_rs::UTF_8).unwrap();
         let (file, other) = (path("/a.zip"), path("/b.zip"));
-        let deletes = |file: &RemotePath| gauge.unless_replaced(&server, file, || ()).is_some();
+        let deletes = |file: &RemotePath| replacements.unless_replaced(&server, file, || ()).is_some();
         assert!(deletes(&file));
-        let replacing = gauge.replacing(&server, &file);
-        gauge.asks_what_to_delete();
+        let replacing = replacements.begin(&server, &file);
+        replacements.asks_what_to_delete();
         assert!(!deletes(&file) && deletes(&other), "its new record is still to come");
         drop(replacing);
         assert!(!deletes(&file), "the answer was of before");
-        gauge.asks_what_to_delete();
+        replacements.asks_what_to_delete();
         assert!(deletes(&file));
     }
 }
