@@ -1,8 +1,9 @@
 //! Which protocol a server speaks, decided once: the one place that knows all of them, one line for each.
 
 use crate::config::{Protocol, ServerSettings};
+use crate::ftp;
 use crate::protocol::Connector;
-use crate::{ftp, sftp};
+use crate::sftp;
 
 /// Returns what makes sessions with the server of `settings`. Reads what they name, such as certificates; connects to
 /// nothing yet.
