@@ -23,7 +23,7 @@ pub mod quota_warden;
 pub mod record_keeper;
 pub mod record_messages;
 pub mod scanner;
-mod slot;
+mod scanner_handle;
 pub mod supervisor;
 
 use std::future::Future;

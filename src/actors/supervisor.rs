@@ -15,7 +15,7 @@ use tokio::sync::Mutex;
 
 use super::AbortOnDrop;
 use super::scanner::Plan;
-use super::slot::{Begun, Leaving, Slot};
+use super::scanner_handle::{Begun, ScannerHandle, Stopping};
 use crate::base::failpoints;
 use crate::base::humanize::count as count_of;
 use crate::status::ServerState;
@@ -68,9 +68,9 @@ pub struct Supervisor {
 }
 
 struct State {
-    slots: RefCell<Vec<Slot>>,
+    scanners: RefCell<Vec<ScannerHandle>>,
     /// Scanners that were taken out and may not have ended yet.
-    leaving: RefCell<Vec<Leaving>>,
+    stopping: RefCell<Vec<Stopping>>,
     /// Between a start and its stop. Held while either is under way, so that they follow one another.
     started: Mutex<bool>,
     /// The same for whoever does not want to wait.
@@ -81,10 +81,10 @@ impl Supervisor {
     /// A supervisor with one scanner for each plan, each on an arbiter of its own.
     #[must_use]
     pub fn new(plans: Vec<Plan>) -> Self {
-        let slots = plans.into_iter().map(|plan| Slot::new(plan, None)).collect();
+        let scanners = plans.into_iter().map(|plan| ScannerHandle::new(plan, None)).collect();
         let state = State {
-            slots: RefCell::new(slots),
-            leaving: RefCell::default(),
+            scanners: RefCell::new(scanners),
+            stopping: RefCell::default(),
             started: Mutex::new(false),
             is_started: Cell::new(false),
         };
@@ -145,13 +145,13 @@ impl State {
     fn look(&self) {
         // a start or stop under way looks after the scanners itself
         let started = self.started.try_lock().is_ok_and(|started| *started);
-        for slot in self.slots.borrow_mut().iter_mut() {
-            slot.look_for_life();
+        for scanner in self.scanners.borrow_mut().iter_mut() {
+            scanner.look_for_signs_of_life();
             if started {
-                slot.begin_if_lost();
+                scanner.begin_if_lost();
             }
         }
-        self.leaving.borrow_mut().retain(|leaving| !leaving.has_ended());
+        self.stopping.borrow_mut().retain(|stopping| !stopping.has_ended());
     }
 
     async fn start(&self) -> Result<String, String> {
@@ -160,7 +160,7 @@ impl State {
             return Ok("already started".to_owned());
         }
         let sent: Vec<_> =
-            self.slots.borrow_mut().iter_mut().map(|slot| (slot.name(), slot.begin())).collect();
+            self.scanners.borrow_mut().iter_mut().map(|scanner| (scanner.name(), scanner.begin())).collect();
         *started = true;
         let count = sent.len();
         let late = late_of(sent).await;
@@ -187,18 +187,20 @@ impl State {
         }
         *started = false;
         self.is_started.set(false);
-        let mut endings: Vec<_> = self.slots.borrow_mut().iter_mut().filter_map(Slot::end).collect();
-        endings.extend(self.leaving.borrow().iter().map(Leaving::ending));
+        let mut endings: Vec<_> =
+            self.scanners.borrow_mut().iter_mut().filter_map(ScannerHandle::end).collect();
+        endings.extend(self.stopping.borrow().iter().map(Stopping::ending));
         let ended = tokio::time::timeout(STOP_LIMIT, join_all(endings)).await.is_ok();
-        let slots = self.slots.borrow();
+        let scanners = self.scanners.borrow();
         if ended {
-            let stopped = format!("stopped {}", count_of(slots.len(), "server"));
+            let stopped = format!("stopped {}", count_of(scanners.len(), "server"));
             log::info!("{stopped}");
             return Ok(stopped);
         }
-        let late = slots.iter().filter(|slot| slot.plan.progress.snapshot().state != ServerState::Stopped);
-        let mut names: BTreeSet<String> = late.map(Slot::name).collect();
-        names.extend(self.late_leaving());
+        let late =
+            scanners.iter().filter(|scanner| scanner.plan.progress.snapshot().state != ServerState::Stopped);
+        let mut names: BTreeSet<String> = late.map(ScannerHandle::name).collect();
+        names.extend(self.late_stopping());
         let names = Vec::from_iter(names);
         log::error!("still stopping: {}", names.join(", "));
         Err(format!("still stopping: {}", names.join(", ")))
@@ -209,18 +211,18 @@ impl State {
         let (mut changed, arriving) = self.exchange(plans, *started);
         // a stop, and a start, need not wait for those that end
         drop(started);
-        let endings: Vec<_> = self.leaving.borrow().iter().map(Leaving::ending).collect();
+        let endings: Vec<_> = self.stopping.borrow().iter().map(Stopping::ending).collect();
         if tokio::time::timeout(STOP_LIMIT, join_all(endings)).await.is_err() {
-            changed.late = self.late_leaving();
+            changed.late = self.late_stopping();
             log::error!("still stopping: {}", changed.late.join(", "));
         }
         let started = self.started.lock().await;
-        self.leaving.borrow_mut().retain(|leaving| !leaving.has_ended());
+        self.stopping.borrow_mut().retain(|stopping| !stopping.has_ended());
         let mut sent = arriving;
-        for slot in self.slots.borrow_mut().iter_mut().filter(|slot| slot.changes) {
-            slot.renew();
+        for scanner in self.scanners.borrow_mut().iter_mut().filter(|scanner| scanner.changes) {
+            scanner.renew();
             if *started {
-                sent.push((slot.name(), slot.begin()));
+                sent.push((scanner.name(), scanner.begin()));
             }
         }
         drop(started);
@@ -234,46 +236,47 @@ impl State {
     /// Puts the plans in the place of those of before. New scanners begin; those of servers that are gone or have other
     /// settings are told to end.
     fn exchange(&self, plans: Vec<Plan>, started: bool) -> (Changed, Vec<(String, Begun)>) {
-        let (mut slots, mut leaving) = (self.slots.borrow_mut(), self.leaving.borrow_mut());
-        let mut before: HashMap<String, Slot> = slots.drain(..).map(|slot| (slot.name(), slot)).collect();
+        let (mut scanners, mut stopping) = (self.scanners.borrow_mut(), self.stopping.borrow_mut());
+        let mut before: HashMap<String, ScannerHandle> =
+            scanners.drain(..).map(|scanner| (scanner.name(), scanner)).collect();
         let (mut changed, mut sent) = (Changed::default(), Vec::new());
         for plan in plans {
             let name = plan.settings.name.to_string();
-            let slot = match before.remove(&name) {
-                Some(slot) if slot.plan.is_as(&plan) => {
+            let scanner = match before.remove(&name) {
+                Some(scanner) if scanner.plan.is_as(&plan) => {
                     changed.untouched += 1;
-                    slot
+                    scanner
                 }
-                Some(mut slot) => {
-                    leaving.extend(slot.change(plan));
+                Some(mut scanner) => {
+                    stopping.extend(scanner.change(plan));
                     changed.changed.push(name);
-                    slot
+                    scanner
                 }
                 None => {
                     // a scanner of this name that has not ended yet keeps its thread, so that there are never two
-                    let thread = leaving.iter_mut().find_map(|gone| gone.thread_of(&name));
-                    let mut slot = Slot::new(plan, thread);
+                    let thread = stopping.iter_mut().find_map(|gone| gone.thread_of(&name));
+                    let mut scanner = ScannerHandle::new(plan, thread);
                     if started {
-                        sent.push((name.clone(), slot.begin()));
+                        sent.push((name.clone(), scanner.begin()));
                     }
                     changed.added.push(name);
-                    slot
+                    scanner
                 }
             };
-            slots.push(slot);
+            scanners.push(scanner);
         }
         changed.removed = before.keys().cloned().collect();
         changed.removed.sort();
-        leaving.extend(before.into_values().map(Slot::leave));
+        stopping.extend(before.into_values().map(ScannerHandle::leave));
         (changed, sent)
     }
 
-    fn late_leaving(&self) -> Vec<String> {
-        self.leaving
+    fn late_stopping(&self) -> Vec<String> {
+        self.stopping
             .borrow()
             .iter()
-            .filter(|leaving| !leaving.has_ended())
-            .map(|leaving| leaving.name.clone())
+            .filter(|stopping| !stopping.has_ended())
+            .map(|stopping| stopping.name.clone())
             .collect()
     }
 }

@@ -10,7 +10,7 @@ use std::io;
 use serde::Serialize;
 use serde_json::ser::{Formatter, Serializer};
 
-use crate::base::names::misleads;
+use crate::base::names::is_unsafe_to_print;
 
 /// Writes `value` on one line, without a line end.
 ///
@@ -36,8 +36,8 @@ struct Harmless;
 
 impl Formatter for Harmless {
     fn write_string_fragment<W: ?Sized + io::Write>(&mut self, out: &mut W, text: &str) -> io::Result<()> {
-        for part in text.split_inclusive(misleads) {
-            match part.chars().next_back().filter(|last| misleads(*last)) {
+        for part in text.split_inclusive(is_unsafe_to_print) {
+            match part.chars().next_back().filter(|last| is_unsafe_to_print(*last)) {
                 Some(last) => {
                     out.write_all(part.strip_suffix(last).unwrap_or(part).as_bytes())?;
                     // all of them have four digits
@@ -58,7 +58,7 @@ mod tests {
     fn every_string_comes_back_and_nothing_in_it_moves_a_cursor_or_ends_a_line() {
         let harmful = "\u{1b}[2J\u{9b}2J\u{7f}\u{85}\u{2028}\u{2029}\u{202e}gpj\u{2069}\n\r\t\0\"\\/中😀";
         let json = to_string(&[harmful]).unwrap();
-        assert!(!json.contains(misleads), "{json}");
+        assert!(!json.contains(is_unsafe_to_print), "{json}");
         assert_eq!(serde_json::from_str::<[String; 1]>(&json).unwrap(), [harmful]);
         assert!(json.contains("\\u009b2J\\u007f\\u0085\\u2028\\u2029\\u202egpj\\u2069"), "{json}");
     }

@@ -51,8 +51,9 @@ impl ServerName {
         if name.trim() != name {
             return Err("must not begin or end with a blank");
         }
-        let is_invisible =
-            |c| misleads(c) || matches!(c, '\u{ad}' | '\u{200b}'..='\u{200d}' | '\u{2060}' | '\u{feff}');
+        let is_invisible = |c| {
+            is_unsafe_to_print(c) || matches!(c, '\u{ad}' | '\u{200b}'..='\u{200d}' | '\u{2060}' | '\u{feff}')
+        };
         if !name.chars().any(char::is_control) && name.chars().any(is_invisible) {
             return Err("must not hold characters that cannot be seen or turn the direction of writing");
         }
@@ -251,8 +252,8 @@ pub struct Printable<'a>(pub &'a str);
 
 impl fmt::Display for Printable<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for part in self.0.split_inclusive(misleads) {
-            match part.chars().next_back().filter(|last| misleads(*last)) {
+        for part in self.0.split_inclusive(is_unsafe_to_print) {
+            match part.chars().next_back().filter(|last| is_unsafe_to_print(*last)) {
                 Some(last) => {
                     f.write_str(part.strip_suffix(last).unwrap_or(part))?;
                     write!(f, "{}", last.escape_default())?;
@@ -267,7 +268,7 @@ impl fmt::Display for Printable<'_> {
 /// Control characters, line and paragraph separators, and the marks, embeddings, overrides and isolates of the
 /// bidirectional algorithm (Unicode Standard Annex 9 section 2).
 #[must_use]
-pub(crate) fn misleads(c: char) -> bool {
+pub(crate) fn is_unsafe_to_print(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

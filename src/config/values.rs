@@ -70,7 +70,7 @@ pub(super) fn globs(value: &Value) -> Result<Globs, String> {
 }
 
 /// A moment, in unix seconds.
-pub(super) fn moment(value: &Value) -> Result<i64, String> {
+pub(super) fn timestamp(value: &Value) -> Result<i64, String> {
     time::parse(text(value)?).map(|milliseconds| milliseconds.div_euclid(1000))
 }
 
@@ -79,7 +79,7 @@ pub(super) fn since(value: &Value) -> Result<Option<i64>, String> {
     if text(value)? == "now" {
         return Ok(None);
     }
-    moment(value).map(Some).map_err(|fault| format!("{fault}; or \"now\""))
+    timestamp(value).map(Some).map_err(|fault| format!("{fault}; or \"now\""))
 }
 
 /// A whole number within `range`.

@@ -12,7 +12,7 @@ use super::{Command, CommandLine, Form};
 use crate::status::ServiceStatus;
 use crate::status::progress_line;
 use crate::status::table::{self, Page};
-use crate::terminal::status_line::Foot;
+use crate::terminal::status_line::StatusLine;
 use crate::terminal::{is_rich, size};
 
 /// Between two looks at what a stop waits for; a stop that is done before the first one shows nothing.
@@ -38,9 +38,9 @@ pub fn ask(socket: &Path, line: CommandLine) -> anyhow::Result<Reply> {
         }
         CommandLine { command: Command::Stop, .. } if rich => {
             let status = || client::ask(socket, CommandLine::STATUS).ok()?.status();
-            let mut foot = Foot::new();
-            let answer = stopping(|| client::ask(socket, line), status, |line| foot.show(&line));
-            foot.clear();
+            let mut status_line = StatusLine::new();
+            let answer = stopping(|| client::ask(socket, line), status, |line| status_line.show(&line));
+            status_line.clear();
             answer
         }
         _ => client::ask(socket, line),

@@ -20,7 +20,7 @@ use super::{Command, CommandLine, Form};
 use crate::base::blocking::{self, Threads, run_blocking};
 use crate::base::names::Printable;
 use crate::status::table::{self, Page};
-use crate::terminal::text::{Look, cut};
+use crate::terminal::text::{Style, cut};
 use crate::terminal::{can_move, is_rich, size};
 
 /// The other page, without cursor.
@@ -224,12 +224,12 @@ impl Terminal {
         lines.push(String::new());
         if let Some(trouble) = &self.trouble {
             let trouble = cut(&Printable(trouble).to_string(), page.columns);
-            lines.push(Look::Red.paint(&trouble, self.colour));
+            lines.push(Style::Red.paint(&trouble, self.colour));
         }
         let more = if more > 0 { format!("; {more} lines more") } else { String::new() };
         let every = crate::base::humanize::duration(self.pause);
-        let foot = format!("{}, every {every}; q ends{more}", Local::now().format("%H:%M:%S"));
-        lines.push(Look::Dim.paint(&cut(&foot, page.columns), self.colour));
+        let last_line = format!("{}, every {every}; q ends{more}", Local::now().format("%H:%M:%S"));
+        lines.push(Style::Dim.paint(&cut(&last_line, page.columns), self.colour));
         lines
     }
 }

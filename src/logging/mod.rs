@@ -44,7 +44,7 @@ const SILENT_TARGET: &str = "actix_http";
 pub struct RunLog(Arc<Shared>);
 
 struct Shared {
-    manner: RwLock<Manner>,
+    options: RwLock<LogOptions>,
     repeats: Repeats,
     stderr: Sink,
     file: Sink,
@@ -52,7 +52,7 @@ struct Shared {
 
 /// What is written, and how.
 #[derive(Debug, Clone, Copy)]
-struct Manner {
+struct LogOptions {
     level: LevelFilter,
     format: LogFormat,
 }
@@ -73,9 +73,9 @@ pub fn init(settings: &LogSettings) -> anyhow::Result<RunLog> {
 
 impl RunLog {
     fn new(settings: &LogSettings, stderr: Output, file: Option<Output>) -> Self {
-        let manner = Manner { level: settings.level, format: settings.format };
+        let options = LogOptions { level: settings.level, format: settings.format };
         Self(Arc::new(Shared {
-            manner: RwLock::new(manner),
+            options: RwLock::new(options),
             repeats: Repeats::default(),
             stderr: Sink::new(Some(stderr)),
             file: Sink::new(file),
@@ -88,8 +88,8 @@ impl RunLog {
     ///
     /// As there; level and form are taken over all the same.
     pub fn change(&self, settings: &LogSettings) -> anyhow::Result<()> {
-        let manner = Manner { level: settings.level, format: settings.format };
-        *self.0.manner.write().unwrap_or_else(PoisonError::into_inner) = manner;
+        let options = LogOptions { level: settings.level, format: settings.format };
+        *self.0.options.write().unwrap_or_else(PoisonError::into_inner) = options;
         log::set_max_level(settings.level);
         self.reopen(settings.file.as_deref())
     }
@@ -112,11 +112,11 @@ impl RunLog {
             .level(FOREIGN_LEVEL)
             .level_for(OWN_TARGET, LevelFilter::Trace)
             .level_for(SILENT_TARGET, LevelFilter::Off)
-            .filter(move |metadata: &Metadata<'_>| metadata.level() <= filtered.manner().level)
+            .filter(move |metadata: &Metadata<'_>| metadata.level() <= filtered.options().level)
             .format(move |out, message, record| {
                 let (level, target, message) = (record.level(), record.target(), message.to_string());
                 if formatted.0.repeats.admits(level, target, &message, Instant::now()) {
-                    let line = line(formatted.manner().format, level, target, &message);
+                    let line = line(formatted.options().format, level, target, &message);
                     out.finish(format_args!("{line}"));
                 }
             })
@@ -124,14 +124,14 @@ impl RunLog {
             .chain(fern::Output::call(move |record: &Record<'_>| written.write(&record.args().to_string())))
     }
 
-    fn manner(&self) -> Manner {
-        *self.0.manner.read().unwrap_or_else(PoisonError::into_inner)
+    fn options(&self) -> LogOptions {
+        *self.0.options.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Writes how often warnings and errors were said again that were not written each time, where a minute is over since
     /// the first of them; at the end of the program, all of them.
     pub fn sum_up(&self, at_the_end: bool) {
-        let format = self.manner().format;
+        let format = self.options().format;
         for Withheld { level, target, message } in self.0.repeats.due((!at_the_end).then(Instant::now)) {
             self.write(&line(format, level, &target, &message));
         }
@@ -140,7 +140,7 @@ impl RunLog {
     /// Writes a line everywhere. That an output begins to fail is told in the other, which is where somebody can read
     /// it.
     fn write(&self, content: &str) {
-        let (Shared { stderr, file, .. }, format) = (&*self.0, self.manner().format);
+        let (Shared { stderr, file, .. }, format) = (&*self.0, self.options().format);
         for (sink, other) in [(stderr, file), (file, stderr)] {
             if let Err(begun) = sink.write(content, format) {
                 // both failing leaves nobody to tell

@@ -35,7 +35,7 @@ use crate::records::Records;
 use crate::service::overview::Overview;
 use crate::service::systemd;
 use crate::status::{Progress, Roster, progress_line};
-use crate::web::{self, Door, Page};
+use crate::web::{self, BoundListener, Page};
 
 /// A SIGTERM is answered within 5 s: the stop takes up to 2 s of them, calls under way and the flush the rest.
 const LANDING_LIMIT: Duration = Duration::from_secs(1);
@@ -140,12 +140,12 @@ impl Service {
     pub(super) async fn serve(
         mut self,
         mut signals: Signals,
-        (socket, door): (ControlSocket, Option<Door>),
+        (socket, listener): (ControlSocket, Option<BoundListener>),
         start_now: bool,
     ) -> Result<Ended, Refused> {
         let (requests, mut asked) = Requests::new();
         console::start(requests.clone()).context("cannot start the console")?;
-        self.open_page(door, requests.clone())?;
+        self.open_page(listener, requests.clone())?;
         log::info!("mrosync {} is ready", env!("CARGO_PKG_VERSION"));
         let (keeper, supervisor) = (self.keeper.clone(), self.handler.supervisor.clone());
         let is_alive =
@@ -218,7 +218,7 @@ impl Service {
     }
 
     /// The status page, on threads of its own; and what it is made of, for one that is opened later.
-    fn open_page(&self, door: Option<Door>, requests: Requests) -> anyhow::Result<()> {
+    fn open_page(&self, listener: Option<BoundListener>, requests: Requests) -> anyhow::Result<()> {
         let (keeper, reloader) = (self.keeper.clone(), &self.handler.reloader);
         let alive = move || -> std::pin::Pin<Box<dyn Future<Output = bool> + Send>> {
             let keeper = keeper.clone();
@@ -226,7 +226,7 @@ impl Service {
         };
         let (servers, records) = (Arc::clone(&reloader.roster), reloader.records.clone());
         let parts = web::Parts { requests, alive: Arc::new(alive), servers, records };
-        let page: Option<Page> = door.map(|door| door.serve(parts.clone())).transpose()?;
+        let page: Option<Page> = listener.map(|listener| listener.serve(parts.clone())).transpose()?;
         reloader.web.replace(Some((parts, page)));
         Ok(())
     }

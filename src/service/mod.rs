@@ -27,7 +27,7 @@ use crate::mirror::place::{Place, settle};
 use crate::mirror::tree::MirrorInUse;
 use crate::records::{OpenError, Records};
 use crate::terminal::screen::Leaving;
-use crate::web::{AddressInUse, Door};
+use crate::web::{AddressInUse, BoundListener};
 
 use build::Service;
 use signals::Signals;
@@ -96,10 +96,10 @@ pub fn run(launch: Launch) -> Result<Ended, Refused> {
             }
         };
         let (place, records, socket) = opening;
-        let door = settings.web.clone().map(Door::open).transpose().map_err(in_use_or_failed)?;
+        let listener = settings.web.clone().map(BoundListener::open).transpose().map_err(in_use_or_failed)?;
         let start_now = launch.start;
         let service = Service::build(launch, place, records, most_open_files)?;
-        service.serve(signals, (socket, door), start_now).await
+        service.serve(signals, (socket, listener), start_now).await
     });
     // not dropped, which would wait for a look at a file system that does not answer; the process ends next
     std::mem::forget(system);

@@ -22,7 +22,7 @@ use crate::config::{self, Loaded, Settings};
 use crate::logging::RunLog;
 use crate::service::systemd;
 use crate::status::{Progress, Roster};
-use crate::web::{Door, Page, Parts};
+use crate::web::{BoundListener, Page, Parts};
 
 /// For a step that waits for the disk. Whoever asked waits no longer than 30 s.
 const STEP_LIMIT: Duration = Duration::from_secs(10);
@@ -51,7 +51,7 @@ struct Read {
     settings: Settings,
     servers: Vec<Checked>,
     warnings: Vec<String>,
-    door: Option<Door>,
+    listener: Option<BoundListener>,
 }
 
 /// What became of a reload.
@@ -101,15 +101,15 @@ impl Reloader {
         let Loaded { mut settings, warnings } = loaded.map_err(|faults| faults.faults().to_vec())?;
         let listens = in_force.web.as_ref().map(|web| web.listen);
         let elsewhere = settings.web.clone().filter(|web| Some(web.listen) != listens);
-        let door = elsewhere
-            .map(Door::open)
+        let listener = elsewhere
+            .map(BoundListener::open)
             .transpose()
             .map_err(|error| vec![crate::base::humanize::why(&error)])?;
         self.begin(&mut settings, in_force).await.map_err(|fault| vec![fault])?;
         let of_servers = settings.servers.clone();
         let check = move || of_servers.into_iter().map(Checked::new).collect();
         let servers = beside(check).await.map_err(unread)?;
-        Ok(Read { settings, servers, warnings, door })
+        Ok(Read { settings, servers, warnings, listener })
     }
 
     /// Has servers begin with what is new, from the moment that the records remember. Nothing is asked where nobody does.
@@ -137,7 +137,7 @@ impl Reloader {
     }
 
     async fn change_to(&self, read: Read, in_force: &mut Settings) -> Report {
-        let Read { mut settings, servers, warnings, door } = read;
+        let Read { mut settings, servers, warnings, listener } = read;
         let mut report = Report { restart: keep_until_restart(in_force, &mut settings), ..Report::default() };
         report.sections = changed_sections(in_force, &settings);
         report.notes.extend(self.change_log(&settings).await);
@@ -147,7 +147,7 @@ impl Reloader {
         self.live.follow(&settings);
         self.fleet.open_files.follow(&settings);
         if report.sections.contains(&"web") {
-            report.notes.extend(self.change_page(&settings, door).await);
+            report.notes.extend(self.change_page(&settings, listener).await);
         }
         match self.change_servers(servers).await {
             Ok(changed) => report.servers = changed,
@@ -169,11 +169,12 @@ impl Reloader {
 
     /// The page at a new address takes the place of the one before; at the same address it takes over what is asked of
     /// visitors.
-    async fn change_page(&self, settings: &Settings, door: Option<Door>) -> Option<String> {
+    async fn change_page(&self, settings: &Settings, listener: Option<BoundListener>) -> Option<String> {
         let parts = self.web.borrow().as_ref().map(|(parts, _)| parts.clone())?;
-        let opened = match (door, &settings.web) {
-            (Some(door), _) => {
-                beside(move || door.serve(parts).map_err(|error| crate::base::humanize::why(&error))).await
+        let opened = match (listener, &settings.web) {
+            (Some(listener), _) => {
+                beside(move || listener.serve(parts).map_err(|error| crate::base::humanize::why(&error)))
+                    .await
             }
             (None, Some(web)) => {
                 if let Some((_, Some(page))) = &*self.web.borrow() {

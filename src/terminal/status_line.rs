@@ -9,12 +9,12 @@ const WIPE: &str = "\r\x1b[2K";
 
 /// The line. Where standard output is not for it, nothing is ever shown.
 #[derive(Debug)]
-pub struct Foot {
+pub struct StatusLine {
     output: Option<Stdout>,
     shown: bool,
 }
 
-impl Foot {
+impl StatusLine {
     /// Below standard output.
     #[must_use]
     pub fn new() -> Self {
@@ -46,13 +46,13 @@ impl Foot {
     }
 }
 
-impl Default for Foot {
+impl Default for StatusLine {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Drop for Foot {
+impl Drop for StatusLine {
     fn drop(&mut self) {
         self.clear();
     }

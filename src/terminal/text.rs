@@ -7,7 +7,7 @@ const CUT: char = '…';
 
 /// How a text looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Look {
+pub enum Style {
     /// As the terminal has it.
     #[default]
     Plain,
@@ -25,7 +25,7 @@ pub enum Look {
     Red,
 }
 
-impl Look {
+impl Style {
     /// `text` so, or as it is without colour.
     #[must_use]
     pub fn paint(self, text: &str, colour: bool) -> String {
@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn without_colour_a_text_is_as_it_is() {
-        assert_eq!(Look::Red.paint("lost", false), "lost");
-        assert_eq!(Look::Red.paint("lost", true), "\x1b[1;31mlost\x1b[0m");
+        assert_eq!(Style::Red.paint("lost", false), "lost");
+        assert_eq!(Style::Red.paint("lost", true), "\x1b[1;31mlost\x1b[0m");
     }
 }

@@ -66,7 +66,7 @@ pub struct AddressInUse(SocketAddr);
 
 /// The bound address, which answers once it is served.
 #[derive(Debug)]
-pub struct Door {
+pub struct BoundListener {
     listener: TcpListener,
     settings: WebSettings,
 }
@@ -91,7 +91,7 @@ impl Drop for Page {
     }
 }
 
-impl Door {
+impl BoundListener {
     /// Binds the address.
     ///
     /// # Errors

@@ -343,7 +343,7 @@ fn a_reply_without_end_takes_no_memory_without_end() {
 }
 
 /// Whether something in `text` moves a cursor, ends a line or turns the direction of writing.
-fn misleads(text: &str) -> bool {
+fn is_unsafe_to_print(text: &str) -> bool {
     let mark = |c: char| matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     text.chars().any(|c| mark(c) || (c.is_control() && c != '\n'))
 }
@@ -388,7 +388,7 @@ fn nothing_that_a_server_says_reaches_a_terminal_as_a_command() {
         shown.push(String::from_utf8(output.stderr).unwrap());
     }
     for text in &shown {
-        assert!(!misleads(text), "{text:?}");
+        assert!(!is_unsafe_to_print(text), "{text:?}");
     }
     // the data itself is as it was: programs get the name back
     let paths: Vec<_> = service.records().into_iter().map(|record| record["path"].clone()).collect();

@@ -33,7 +33,7 @@ use crate::quota::{Measured, Meter};
 use crate::records::RecordsReader;
 use crate::service::overview::process;
 use crate::status::progress_line;
-use crate::terminal::status_line::Foot;
+use crate::terminal::status_line::StatusLine;
 
 /// Ways of listing that a directory is tried in, one after the other.
 const MAX_WAYS: usize = 5;
@@ -72,22 +72,22 @@ pub async fn check(settings: &Settings) -> bool {
 /// Probes all servers at once. At a terminal their lines come as they answer, above the number of those that do not
 /// yet; else in the configuration's order.
 async fn probe_all(servers: &[ServerSettings]) -> bool {
-    let mut foot = Foot::new();
+    let mut status_line = StatusLine::new();
     let probes = servers.iter().map(|server| async move { (server, probe_within(server).await) });
-    let mut answers = if foot.is_seen() {
+    let mut answers = if status_line.is_seen() {
         FuturesUnordered::from_iter(probes).boxed_local()
     } else {
         FuturesOrdered::from_iter(probes).boxed_local()
     };
     let mut left: Vec<&str> = servers.iter().map(|server| server.name.as_str()).collect();
     let mut well = true;
-    foot.show(&progress_line::checking(&left, servers.len()));
+    status_line.show(&progress_line::checking(&left, servers.len()));
     while let Some((server, outcome)) = answers.next().await {
         left.retain(|name| *name != server.name.as_str());
-        foot.clear();
+        status_line.clear();
         well &= report(&format!("server {}", server.name), &outcome);
         if !left.is_empty() {
-            foot.show(&progress_line::checking(&left, servers.len()));
+            status_line.show(&progress_line::checking(&left, servers.len()));
         }
     }
     well

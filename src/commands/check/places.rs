@@ -14,7 +14,7 @@ use crate::base::names::Printable;
 use crate::config::Settings;
 use crate::control::socket::check_directory;
 use crate::mirror::tree::{BOOT_FILE, LOCK_FILE, PARTIAL_DIRECTORY};
-use crate::web::Door;
+use crate::web::BoundListener;
 
 /// The database, and what lies beside it: somebody else's service may have made them.
 const FILES: [&str; 4] = ["", "-wal", "-shm", ".lock"];
@@ -47,7 +47,7 @@ pub(super) fn findings(settings: &Settings, is_running: bool) -> Vec<Finding> {
     }
     note("control.socket", socket(&control.socket));
     if let Some(web) = web.clone().filter(|_| !is_running) {
-        let fault = Door::open(web).err().map(|error| format!("{error:#}"));
+        let fault = BoundListener::open(web).err().map(|error| format!("{error:#}"));
         // it names its key itself, for those who see nothing else
         let fault = fault.map(|fault| fault.trim_start_matches("web.listen: ").to_owned());
         note("web.listen", fault.map_or(Ok(()), |fault| Err(anyhow::Error::msg(fault))));

@@ -9,7 +9,7 @@ use super::Page;
 use crate::base::names::Printable;
 use crate::status::json::time;
 use crate::status::{ServerState, ServerStatus};
-use crate::terminal::text::{Look, cut, width};
+use crate::terminal::text::{Style, cut, width};
 
 /// Between two columns.
 const GAP: usize = 2;
@@ -126,23 +126,23 @@ fn rows(
     page: Page,
     now: DateTime<Utc>,
 ) -> Vec<String> {
-    let heading = row(columns, page, |column| (column.heading().to_owned(), Look::Bold));
+    let heading = row(columns, page, |column| (column.heading().to_owned(), Style::Bold));
     let rows = servers.iter().map(|server| row(columns, page, |column| column.cell(server, now)));
     std::iter::once(heading).chain(rows).collect()
 }
 
-fn row(columns: &[(Column, usize)], page: Page, cell: impl Fn(Column) -> (String, Look)) -> String {
+fn row(columns: &[(Column, usize)], page: Page, cell: impl Fn(Column) -> (String, Style)) -> String {
     let mut line = String::new();
     // painted blanks would hide that a line ends, so what pads stays outside of the paint
     let mut pending = 0;
     for (column, room) in columns {
-        let (text, look) = cell(*column);
+        let (text, style) = cell(*column);
         let text = cut(&text, (*room).min(page.columns));
         let padding = room.saturating_sub(width(&text));
         let (before, after) = if column.is_number() { (padding, 0) } else { (0, padding) };
         if !text.is_empty() {
             line.extend(std::iter::repeat_n(' ', pending + before));
-            line.push_str(&look.paint(&text, page.colour));
+            line.push_str(&style.paint(&text, page.colour));
             pending = 0;
         } else {
             pending += before;
@@ -190,51 +190,51 @@ impl Column {
         }
     }
 
-    fn cell(self, server: &ServerStatus, now: DateTime<Utc>) -> (String, Look) {
-        let some = |count: u64, look| (count.to_string(), if count > 0 { look } else { Look::Dim });
-        let never = || ("-".to_owned(), Look::Dim);
+    fn cell(self, server: &ServerStatus, now: DateTime<Utc>) -> (String, Style) {
+        let some = |count: u64, style| (count.to_string(), if count > 0 { style } else { Style::Dim });
+        let never = || ("-".to_owned(), Style::Dim);
         match self {
-            Self::Server => (Printable(&server.name).to_string(), Look::Plain),
+            Self::Server => (Printable(&server.name).to_string(), Style::Plain),
             Self::State => state(server.state),
             Self::Scanned => {
-                let age = |started: DateTime<Utc>| (short((now - started).as_seconds_f64()), Look::Plain);
+                let age = |started: DateTime<Utc>| (short((now - started).as_seconds_f64()), Style::Plain);
                 server.last_scan_started.map_or_else(never, age)
             }
             Self::LastScan => {
-                server.last_scan_started.map_or_else(never, |started| (time::text(started), Look::Plain))
+                server.last_scan_started.map_or_else(never, |started| (time::text(started), Style::Plain))
             }
             Self::Took => {
-                let took = |took: Duration| (format!("{:.1}s", took.as_secs_f64()), Look::Plain);
+                let took = |took: Duration| (format!("{:.1}s", took.as_secs_f64()), Style::Plain);
                 server.last_scan_took.map_or_else(never, took)
             }
-            Self::Directories => some(server.directories_seen, Look::Plain),
-            Self::Zips => some(server.files_seen, Look::Plain),
-            Self::Fetched => some(server.files_downloaded, Look::Plain),
-            Self::Bytes => (ByteSize(server.bytes_downloaded).display().iec().to_string(), Look::Plain),
-            Self::Pending => some(server.pending_files, Look::Yellow),
+            Self::Directories => some(server.directories_seen, Style::Plain),
+            Self::Zips => some(server.files_seen, Style::Plain),
+            Self::Fetched => some(server.files_downloaded, Style::Plain),
+            Self::Bytes => (ByteSize(server.bytes_downloaded).display().iec().to_string(), Style::Plain),
+            Self::Pending => some(server.pending_files, Style::Yellow),
             Self::Newest => {
-                server.lateness.newest_seen_age_seconds.map_or_else(never, |age| (short(age), Look::Plain))
+                server.lateness.newest_seen_age_seconds.map_or_else(never, |age| (short(age), Style::Plain))
             }
             Self::Missing => match server.lateness.period_seconds {
-                Some(_) => some(server.lateness.missing_periods, Look::Red),
+                Some(_) => some(server.lateness.missing_periods, Style::Red),
                 None => never(),
             },
             Self::Error => {
                 let error = server.last_error.as_deref().map(|error| Printable(error).to_string());
-                error.map_or_else(never, |error| (error, Look::Red))
+                error.map_or_else(never, |error| (error, Style::Red))
             }
         }
     }
 }
 
-fn state(state: ServerState) -> (String, Look) {
-    let look = match state {
-        ServerState::Stopped => Look::Dim,
-        ServerState::Waiting => Look::Green,
-        ServerState::Scanning | ServerState::Downloading => Look::Cyan,
-        ServerState::Unreachable => Look::Red,
+fn state(state: ServerState) -> (String, Style) {
+    let style = match state {
+        ServerState::Stopped => Style::Dim,
+        ServerState::Waiting => Style::Green,
+        ServerState::Scanning | ServerState::Downloading => Style::Cyan,
+        ServerState::Unreachable => Style::Red,
     };
-    (state.word().to_owned(), look)
+    (state.word().to_owned(), style)
 }
 
 /// A length of time in its two largest units, without blanks: `3m12s`.

@@ -12,7 +12,7 @@ use chrono::{DateTime, Utc};
 use crate::base::humanize;
 use crate::base::names::Printable;
 use crate::status::{ServerState, ServiceStatus};
-use crate::terminal::text::{Look, cut, width, wrap};
+use crate::terminal::text::{Style, cut, width, wrap};
 
 pub use plain::plain;
 
@@ -38,16 +38,16 @@ pub fn fitted(status: &ServiceStatus, page: Page, now: DateTime<Utc>) -> Vec<Str
         for (number, line) in wrap(&need, page.columns.saturating_sub(2)).iter().take(NEED_LINES).enumerate()
         {
             let mark = if number == 0 { "! " } else { "  " };
-            lines.push(Look::Red.paint(&cut(&format!("{mark}{line}"), page.columns), page.colour));
+            lines.push(Style::Red.paint(&cut(&format!("{mark}{line}"), page.columns), page.colour));
         }
     }
     if !lines.is_empty() {
         lines.push(String::new());
     }
-    for (head, text, look) in summary(status) {
+    for (head, text, style) in summary(status) {
         let text = cut(&text, page.columns.saturating_sub(width(&head)));
         let head = cut(&head, page.columns);
-        lines.push(format!("{}{}", Look::Dim.paint(&head, page.colour), look.paint(&text, page.colour)));
+        lines.push(format!("{}{}", Style::Dim.paint(&head, page.colour), style.paint(&text, page.colour)));
     }
     lines.push(String::new());
     lines.extend(columns::fitted(&status.servers, page, now));
@@ -101,21 +101,21 @@ fn needs(status: &ServiceStatus) -> Vec<String> {
     needs
 }
 
-fn summary(status: &ServiceStatus) -> Vec<(String, String, Look)> {
+fn summary(status: &ServiceStatus) -> Vec<(String, String, Style)> {
     let ServiceStatus { running, uptime, disk, notify, .. } = status;
     let size = |bytes| ByteSize(bytes).display().iec().to_string();
-    let (state, look) = if *running { ("running", Look::Green) } else { ("stopped", Look::Yellow) };
+    let (state, style) = if *running { ("running", Style::Green) } else { ("stopped", Style::Yellow) };
     let uptime = humantime::format_duration(Duration::from_secs(uptime.as_secs()));
     let used = disk.used_percent.map_or("?".to_owned(), |percent| format!("{percent:.1}"));
     let max = disk.max_bytes.map_or(String::new(), |max| format!(" of {}", size(max)));
     let disk_look = match disk.used_percent {
-        _ if disk.held || disk.fault.is_some() => Look::Red,
-        Some(percent) if percent >= disk.max_used_percent * NEARLY => Look::Yellow,
-        _ => Look::Plain,
+        _ if disk.held || disk.fault.is_some() => Style::Red,
+        Some(percent) if percent >= disk.max_used_percent * NEARLY => Style::Yellow,
+        _ => Style::Plain,
     };
-    let notify_look = if notify.pending > 0 { Look::Yellow } else { Look::Plain };
+    let notify_look = if notify.pending > 0 { Style::Yellow } else { Style::Plain };
     vec![
-        ("service   ".to_owned(), format!("{state}, up {uptime}"), look),
+        ("service   ".to_owned(), format!("{state}, up {uptime}"), style),
         (
             "disk      ".to_owned(),
             format!(

@@ -1,4 +1,4 @@
-//! One server's place at the supervisor: its scanner, the thread of it, and one life of it between a start and a stop.
+//! What the supervisor holds of one server: its scanner, the thread of it, and its run between a start and a stop.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -28,13 +28,13 @@ pub(super) type Begun = LocalBoxFuture<'static, bool>;
 pub(super) type Ending = Shared<LocalBoxFuture<'static, ()>>;
 
 /// See the module. The scanner may be lost to a panic and is made anew then, on the same thread.
-pub(super) struct Slot {
+pub(super) struct ScannerHandle {
     pub(super) plan: Plan,
     /// The system may not give one, which is tried again.
     thread: Option<Thread>,
     /// Why there is no thread, as the log has said.
     lacking: Option<String>,
-    life: Option<Life>,
+    run: Option<Run>,
     /// The plan has changed, and the scanner is still the one of before.
     pub(super) changes: bool,
     /// The last look found its thread blocked; two in a row are believed, as by the scanner itself.
@@ -58,7 +58,7 @@ pub(super) struct Vacant {
 }
 
 /// From a start to its stop.
-struct Life {
+struct Run {
     flag: ExitFlag,
     /// For a scanner that is made anew.
     begin: Begin,
@@ -66,21 +66,22 @@ struct Life {
 }
 
 /// A scanner that was told to end because its server is gone or has changed.
-pub(super) struct Leaving {
+pub(super) struct Stopping {
     pub(super) name: String,
     ending: Ending,
     /// Of a server that is gone: ended with the scanner, and held until then, as is its address.
     left: Option<Thread>,
 }
 
-impl Slot {
+impl ScannerHandle {
     /// A scanner that waits for its start, on a thread of its own unless there is one for it.
     pub(super) fn new(plan: Plan, vacant: Option<Vacant>) -> Self {
         let thread = vacant.map(|vacant| Thread::new(&plan, vacant));
-        let (life, lacking) = (None, None);
-        let mut slot = Self { plan, thread, lacking, life, changes: false, suspected: false, blocked: false };
-        slot.provide();
-        slot
+        let (run, lacking) = (None, None);
+        let mut handle =
+            Self { plan, thread, lacking, run, changes: false, suspected: false, blocked: false };
+        handle.provide();
+        handle
     }
 
     /// Makes the thread where there is none; says why that is not possible.
@@ -101,7 +102,7 @@ impl Slot {
                 if self.lacking.as_ref() != Some(&lack) {
                     log::error!("server={} {lack}", self.name());
                 }
-                if self.life.is_some() {
+                if self.run.is_some() {
                     self.plan.progress.update(|status| {
                         status.state = ServerState::Unreachable;
                         status.last_error = Some(lack.clone());
@@ -116,7 +117,7 @@ impl Slot {
         self.plan.settings.name.to_string()
     }
 
-    /// Begins a life, and tells whether the scanner has taken it in time. One that is about to change begins later.
+    /// Begins a run, and tells whether the scanner has taken it in time. One that is about to change begins later.
     pub(super) fn begin(&mut self) -> Begun {
         if self.changes {
             return async { true }.boxed_local();
@@ -126,13 +127,13 @@ impl Slot {
         let begin = Begin { exit, running };
         // nothing is ever sent: the end of the channel is the message
         let ending = async move { while ended.recv().await.is_some() {} }.boxed_local().shared();
-        self.life = Some(Life { flag, begin: begin.clone(), ending });
+        self.run = Some(Run { flag, begin: begin.clone(), ending });
         self.send(begin).boxed_local()
     }
 
-    /// Begins the life again where the scanner was lost.
+    /// Begins the run again where the scanner was lost.
     pub(super) fn begin_if_lost(&mut self) {
-        let begin = self.life.as_ref().map(|life| life.begin.clone());
+        let begin = self.run.as_ref().map(|run| run.begin.clone());
         let is_lost = self.thread.as_ref().is_none_or(|thread| !thread.scanner.connected());
         if let Some(begin) = begin.filter(|_| is_lost) {
             // sent already, and nobody waits for the answer
@@ -151,9 +152,9 @@ impl Slot {
         }
     }
 
-    /// Raises the flag of its life, if it has one.
+    /// Raises the flag of its run, if it is in one.
     pub(super) fn end(&mut self) -> Option<Ending> {
-        let Life { flag, begin, ending } = self.life.take()?;
+        let Run { flag, begin, ending } = self.run.take()?;
         // or the channel would not end
         drop(begin);
         flag.raise();
@@ -163,12 +164,12 @@ impl Slot {
         Some(ending)
     }
 
-    /// Ends the life under the plan of before; [`Self::renew`] follows.
-    pub(super) fn change(&mut self, plan: Plan) -> Option<Leaving> {
+    /// Ends the run under the plan of before; [`Self::renew`] follows.
+    pub(super) fn change(&mut self, plan: Plan) -> Option<Stopping> {
         let pulse = Arc::clone(&self.plan.pulse);
         self.plan = Plan { pulse, ..plan };
         self.changes = true;
-        self.end().map(|ending| Leaving { name: self.name(), ending, left: None })
+        self.end().map(|ending| Stopping { name: self.name(), ending, left: None })
     }
 
     /// Makes the scanner of the plan that has changed.
@@ -180,15 +181,15 @@ impl Slot {
         self.changes = false;
     }
 
-    /// Ends the life for good.
-    pub(super) fn leave(mut self) -> Leaving {
+    /// Ends the run for good.
+    pub(super) fn leave(mut self) -> Stopping {
         let (name, ending) = (self.name(), self.end());
         let ending = ending.unwrap_or_else(|| async {}.boxed_local().shared());
-        Leaving { name, ending, left: self.thread }
+        Stopping { name, ending, left: self.thread }
     }
 
     /// Names a scanner whose thread is blocked, once, and says when it moves again.
-    pub(super) fn look_for_life(&mut self) {
+    pub(super) fn look_for_signs_of_life(&mut self) {
         let Plan { settings, pulse, progress, .. } = &self.plan;
         let name = &settings.name;
         let verdict = watchdog::judge(pulse.silence(), watchdog::limit(settings.timeout));
@@ -248,7 +249,7 @@ impl Thread {
     }
 }
 
-impl Leaving {
+impl Stopping {
     pub(super) fn ending(&self) -> Ending {
         self.ending.clone()
     }
@@ -264,7 +265,7 @@ impl Leaving {
     }
 }
 
-impl Drop for Leaving {
+impl Drop for Stopping {
     fn drop(&mut self) {
         if let Some(thread) = &self.left {
             thread.arbiter.stop();
