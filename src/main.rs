@@ -19,6 +19,7 @@ use mrosync::logging;
 use mrosync::records::{self, Filter, RecordsReader};
 use mrosync::service;
 use mrosync::service::{Ended, Launch, Refused};
+use mrosync::terminal::screen::Screen;
 
 /// Done.
 const DONE: i32 = 0;
@@ -59,18 +60,19 @@ fn main() {
 }
 
 fn run(settings: Settings, files: Vec<PathBuf>, warnings: &[String], start: bool) -> i32 {
-    let log = match logging::init(&settings.log) {
+    let screen = Screen::default();
+    let log = match logging::init(&settings.log, &screen) {
         Ok(log) => log,
         Err(error) => {
             complain(&why(&error));
             return FAILED;
         }
     };
-    logging::log_panics();
+    logging::log_panics(&screen);
     for warning in warnings {
         log::warn!("{warning}");
     }
-    match service::run(Launch { settings, files, log, start }) {
+    match service::run(Launch { settings, files, log, screen, start }) {
         Ok(Ended::Well) => DONE,
         Ok(Ended::RecordsLost) => FAILED,
         Err(refused) => {

@@ -14,7 +14,7 @@ mod reports;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::exit;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -25,7 +25,7 @@ use mrosync::logging;
 use mrosync::records::RecordsReader;
 use mrosync::service;
 use mrosync::service::{Ended, Launch};
-use mrosync::terminal::screen;
+use mrosync::terminal::screen::Screen;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -35,6 +35,8 @@ use place::{Addresses, Place};
 use receiver::Calls;
 use reports::Exporter;
 
+/// The terminal, which the stage set and the service in front of it share.
+static SCREEN: LazyLock<Screen> = LazyLock::new(Screen::default);
 /// Between two tries to reach a service that has not opened its control socket yet.
 const KNOCK_PAUSE: Duration = Duration::from_millis(100);
 /// Of the status page, as the documents name it.
@@ -95,10 +97,15 @@ fn play(options: &Options, runtime: &Runtime, signals: Signals, place: &Place) -
     runtime.spawn(progress::tell(socket.clone(), made.clone()));
     runtime.spawn(quit_at_the_end(options.limit, signals, socket));
 
-    let log = logging::init(&settings.log)?;
-    logging::log_panics();
-    if service::run(Launch { settings, files: vec![place.configuration()], log, start: true })?
-        == Ended::RecordsLost
+    let log = logging::init(&settings.log, &SCREEN)?;
+    logging::log_panics(&SCREEN);
+    if service::run(Launch {
+        settings,
+        files: vec![place.configuration()],
+        log,
+        screen: SCREEN.clone(),
+        start: true,
+    })? == Ended::RecordsLost
     {
         bail!("the service lost its records");
     }
@@ -177,5 +184,5 @@ impl Signals {
 
 /// One line or several to standard output, whether or not anybody reads it.
 fn say(text: &str) {
-    screen::say(text);
+    SCREEN.say(text);
 }

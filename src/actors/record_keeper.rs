@@ -7,11 +7,12 @@
 //! the disk serves many files. A file that comes alone does not wait; what follows a commit closely is gathered for
 //! some milliseconds.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::{Actor, AsyncContext, Context, Handler, Message, ResponseFuture};
 use chrono::Utc;
+use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
 use super::record_messages::{
@@ -39,11 +40,11 @@ impl SharedTotals {
     /// As of the last commit.
     #[must_use]
     pub fn get(&self) -> Totals {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.0.lock()
     }
 
     fn set(&self, totals: Totals) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = totals;
+        *self.0.lock() = totals;
     }
 }
 

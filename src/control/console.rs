@@ -5,14 +5,15 @@ use std::io::{BufRead, BufReader, Read, Write};
 
 use super::{Answer, Command, CommandLine, Form, Requests, editor};
 use crate::base::blocking;
+use crate::terminal::screen::Screen;
 
 /// Longer lines are no commands.
 const MAX_LINE: u64 = 4096;
 
 /// Reads commands until the end of the input, which is not a command: the service goes on without a console.
-pub fn start(requests: Requests) -> std::io::Result<()> {
+pub fn start(requests: Requests, screen: &Screen) -> std::io::Result<()> {
     if editor::is_wanted() {
-        match editor::start(requests.clone()) {
+        match editor::start(requests.clone(), screen) {
             Ok(()) => return Ok(()),
             Err(error) => log::info!("the console goes without line editing: {error:#}"),
         }

@@ -24,8 +24,9 @@ use super::{Answer, Command, CommandLine, Form, Requests};
 use crate::base::blocking;
 use crate::status::ServiceStatus;
 use crate::status::progress_line::{FirstSync, Standing};
+use crate::terminal::screen::Screen;
 use crate::terminal::text::cut;
-use crate::terminal::{can_move, is_rich, screen, size};
+use crate::terminal::{can_move, is_rich, size};
 
 const PROMPT: &str = "mrosync> ";
 /// Between two looks at the first sync.
@@ -51,32 +52,32 @@ pub fn is_wanted() -> bool {
 /// # Errors
 ///
 /// The terminal is none that can be edited on.
-pub fn start(requests: Requests) -> anyhow::Result<()> {
+pub fn start(requests: Requests, screen: &Screen) -> anyhow::Result<()> {
     let config = Config::builder().completion_type(CompletionType::List).history_ignore_dups(true)?.build();
     let mut line: Line = Editor::with_history(config, MemHistory::new()).context("no line editing")?;
     line.set_helper(Some(Words));
     let mut printer = line.create_external_printer().context("no printing beside the line")?;
     // a terminal that is gone shows nothing
-    screen::open(move |text| drop(printer.print(text))).context("no hold of the terminal")?;
-    let asking = requests.clone();
-    blocking::spawn("console", move || serve(line, &requests))?;
-    blocking::spawn("progress", move || tell_first_sync(&asking))?;
+    screen.open(move |text| drop(printer.print(text))).context("no hold of the terminal")?;
+    let (asking, showing, screen) = (requests.clone(), screen.clone(), screen.clone());
+    blocking::spawn("console", move || serve(line, &requests, &screen))?;
+    blocking::spawn("progress", move || tell_first_sync(&asking, &showing))?;
     Ok(())
 }
 
-fn serve(mut line: Line, requests: &Requests) {
+fn serve(mut line: Line, requests: &Requests, screen: &Screen) {
     let mut ends = 0;
     loop {
-        screen::settle();
+        screen.settle();
         let began = Instant::now();
         let read = line.readline(PROMPT);
-        screen::pass();
+        screen.pass();
         match read {
             Ok(typed) if typed.trim().is_empty() => {}
             Ok(typed) => {
                 // memory that is full forgets the oldest
                 line.add_history_entry(typed.trim()).ok();
-                if answer(&typed, requests) {
+                if answer(&typed, requests, screen) {
                     return;
                 }
             }
@@ -90,7 +91,7 @@ fn serve(mut line: Line, requests: &Requests) {
                 if ends >= MAX_ENDS {
                     return log::info!("the terminal is gone; the service goes on without a console");
                 }
-                screen::say(NO_END);
+                screen.say(NO_END);
             }
             Err(error) => {
                 return log::info!("the console cannot be read ({error}); the service goes on without it");
@@ -100,27 +101,30 @@ fn serve(mut line: Line, requests: &Requests) {
 }
 
 /// Answers one line; true once the service ends.
-fn answer(typed: &str, requests: &Requests) -> bool {
+fn answer(typed: &str, requests: &Requests, screen: &Screen) -> bool {
     let CommandLine { command, form } = match typed.parse() {
         Ok(line) => line,
         Err(unknown) => {
-            screen::say(&Answer::from(unknown).text(Form::People));
+            screen.say(&Answer::from(unknown).text(Form::People));
             return false;
         }
     };
     let ends = command == Command::Quit;
     let answer = match command {
         Command::Stop | Command::Quit => {
-            let answer =
-                stopping(|| requests.ask_blocking(command), || status(requests), |line| show(Some(line)));
-            show(None);
+            let answer = stopping(
+                || requests.ask_blocking(command),
+                || status(requests),
+                |line| show(screen, Some(line)),
+            );
+            show(screen, None);
             answer
         }
         _ => requests.ask_blocking(command),
     };
     match answer {
-        Answer::Status(status) if form == Form::People => screen::say(&shown(&status)),
-        answer => screen::say(&answer.text(form)),
+        Answer::Status(status) if form == Form::People => screen.say(&shown(&status)),
+        answer => screen.say(&answer.text(form)),
     }
     ends
 }
@@ -133,13 +137,13 @@ fn status(requests: &Requests) -> Option<Box<ServiceStatus>> {
 }
 
 /// A line of progress, cut to the terminal: one that wraps could not be taken away again.
-fn show(line: Option<String>) {
+fn show(screen: &Screen, line: Option<String>) {
     let columns = size(stdout()).columns.saturating_sub(1);
-    screen::progress(line.map(|line| cut(&line, columns)));
+    screen.progress(line.map(|line| cut(&line, columns)));
 }
 
 /// Shows how far the first sync is, until all servers came to the end of a scan.
-fn tell_first_sync(requests: &Requests) {
+fn tell_first_sync(requests: &Requests, screen: &Screen) {
     let mut sync = FirstSync::new(Instant::now());
     // never told anything: a pause that nothing ends
     let (_never, pause) = mpsc::channel::<()>();
@@ -147,11 +151,11 @@ fn tell_first_sync(requests: &Requests) {
         // an answer that is none: the service is ending
         let Some(status) = status(requests) else { return };
         match sync.look(&status, Instant::now()) {
-            Standing::Idle => show(None),
-            Standing::Going(line) => show(Some(line)),
+            Standing::Idle => show(screen, None),
+            Standing::Going(line) => show(screen, Some(line)),
             Standing::Done(line) => {
-                show(None);
-                return screen::say(&line);
+                show(screen, None);
+                return screen.say(&line);
             }
         }
     }

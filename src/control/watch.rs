@@ -2,6 +2,10 @@
 //! found as it was afterwards; one after the other where output is no terminal, or as JSON.
 //!
 //! A service that goes away is said so, and asked again. The end is q, Ctrl-C or a signal that ends programs.
+//!
+//! The modes of the terminal are set by rustix, which is here anyway, and not by crossterm (0.29, five crates that
+//! nothing else needs): that one measures `/dev/tty` where standard output may be another terminal, takes its modes
+//! where standard input is a pipe, and keeps what it found in a global.
 
 use std::io::{IsTerminal, Read, Write, stdin, stdout};
 use std::path::{Path, PathBuf};

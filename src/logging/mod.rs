@@ -15,15 +15,16 @@ mod sink;
 
 use std::panic::PanicHookInfo;
 use std::path::Path;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context;
 use log::{Level, LevelFilter, Metadata, Record};
+use parking_lot::RwLock;
 
 use crate::base::panics;
 use crate::config::{LogFormat, LogSettings};
-use crate::terminal::screen::Stderr;
+use crate::terminal::screen::Screen;
 
 use line::line;
 use repeats::{Repeats, Withheld};
@@ -62,8 +63,8 @@ struct LogOptions {
 /// # Errors
 ///
 /// The log file cannot be opened, its directory cannot be made, or the log has begun already.
-pub fn init(settings: &LogSettings) -> anyhow::Result<RunLog> {
-    let stderr = Output { name: "standard error".to_owned(), to: Box::new(Stderr) };
+pub fn init(settings: &LogSettings, screen: &Screen) -> anyhow::Result<RunLog> {
+    let stderr = Output { name: "standard error".to_owned(), to: Box::new(screen.stderr()) };
     let file = settings.file.as_deref().map(LogFile::at_the_start).transpose()?;
     let log = RunLog::new(settings, stderr, file.map(LogFile::into_output));
     log.dispatch().apply().context("cannot begin the log a second time")?;
@@ -89,7 +90,7 @@ impl RunLog {
     /// As there; level and form are taken over all the same.
     pub fn change(&self, settings: &LogSettings) -> anyhow::Result<()> {
         let options = LogOptions { level: settings.level, format: settings.format };
-        *self.0.options.write().unwrap_or_else(PoisonError::into_inner) = options;
+        *self.0.options.write() = options;
         log::set_max_level(settings.level);
         self.reopen(settings.file.as_deref())
     }
@@ -125,7 +126,7 @@ impl RunLog {
     }
 
     fn options(&self) -> LogOptions {
-        *self.0.options.read().unwrap_or_else(PoisonError::into_inner)
+        *self.0.options.read()
     }
 
     /// Writes how often warnings and errors were said again that were not written each time, where a minute is over since
@@ -154,12 +155,13 @@ impl RunLog {
 /// the message, instead of several lines of text.
 ///
 /// While the log has not begun or is off, the line goes to standard error as it is.
-pub fn log_panics() {
-    std::panic::set_hook(Box::new(|info| {
+pub fn log_panics(screen: &Screen) {
+    let screen = screen.clone();
+    std::panic::set_hook(Box::new(move |info| {
         let panic = describe(info);
         panics::note(&panic);
         if log::max_level() == LevelFilter::Off {
-            let stderr = Output { name: String::new(), to: Box::new(Stderr) };
+            let stderr = Output { name: String::new(), to: Box::new(screen.stderr()) };
             let line = line(LogFormat::Text, Level::Error, OWN_TARGET, &panic);
             drop(Sink::new(Some(stderr)).write(&line, LogFormat::Text));
         } else {
@@ -390,11 +392,12 @@ mod tests {
     #[ignore = "run by other tests in a process of its own"]
     fn child() {
         let Some(file) = std::env::var_os("LOGGING_CHILD_FILE") else { return };
-        log_panics();
+        let screen = Screen::default();
+        log_panics(&screen);
         assert!(std::thread::spawn(|| panic!("early")).join().is_err());
         let settings = LogSettings { file: Some(file.into()), ..settings(LevelFilter::Info) };
-        init(&settings).unwrap();
-        assert!(init(&settings).is_err());
+        init(&settings, &screen).unwrap();
+        assert!(init(&settings, &screen).is_err());
         log::info!("before");
         let thread = std::thread::Builder::new().name("scanner".to_owned());
         assert!(thread.spawn(|| panic!("boom\n{}", "bang")).unwrap().join().is_err());

@@ -3,10 +3,10 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use log::Level;
+use parking_lot::Mutex;
 
 /// Equal lines that are written in a window.
 const WRITTEN: u64 = 5;
@@ -54,7 +54,7 @@ impl Repeats {
             return true;
         }
         let key = self.keys.hash_one((level, target, message));
-        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut said = self.said.lock();
         if said.len() >= MAX_LINES && !said.contains_key(&key) {
             return true;
         }
@@ -69,7 +69,7 @@ impl Repeats {
 
     /// The sums of the windows that are over at time `now`; all sums with `now` `None`.
     pub(super) fn due(&self, now: Option<Instant>) -> Vec<Withheld> {
-        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut said = self.said.lock();
         let is_over = |line: &Said| now.is_none_or(|now| now.duration_since(line.since) >= WINDOW);
         let over: Vec<u64> = said.iter().filter(|(_, line)| is_over(line)).map(|(key, _)| *key).collect();
         let ended = over.into_iter().filter_map(|key| said.remove(&key));

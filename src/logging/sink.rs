@@ -4,10 +4,10 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
 use anyhow::Context;
 use log::Level;
+use parking_lot::Mutex;
 
 use super::OWN_TARGET;
 use super::line::line;
@@ -96,7 +96,7 @@ impl Sink {
 
     /// Writes to `output` from now on. What the one before has lost is told there.
     pub(super) fn redirect(&self, output: Option<Output>) {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.0.lock();
         *state = SinkState { output, lost: state.lost, torn: false };
     }
 
@@ -104,7 +104,7 @@ impl Sink {
     ///
     /// Fails with what is to be told elsewhere where this line is the first that is lost.
     pub(super) fn write(&self, content: &str, format: LogFormat) -> Result<(), String> {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.0.lock();
         let mut text = String::with_capacity(content.len() + 1);
         if state.torn {
             text.push('\n');

@@ -35,6 +35,7 @@ use crate::records::Records;
 use crate::service::overview::Overview;
 use crate::service::systemd;
 use crate::status::{Progress, Roster, progress_line};
+use crate::terminal::screen::Screen;
 use crate::web::{self, BoundListener, Page};
 
 /// A SIGTERM is answered within 5 s: the stop takes up to 2 s of them, calls under way and the flush the rest.
@@ -140,11 +141,12 @@ impl Service {
     pub(super) async fn serve(
         mut self,
         mut signals: Signals,
+        screen: &Screen,
         (socket, listener): (ControlSocket, Option<BoundListener>),
         start_now: bool,
     ) -> Result<Ended, Refused> {
         let (requests, mut asked) = Requests::new();
-        console::start(requests.clone()).context("cannot start the console")?;
+        console::start(requests.clone(), screen).context("cannot start the console")?;
         self.open_page(listener, requests.clone())?;
         log::info!("mrosync {} is ready", env!("CARGO_PKG_VERSION"));
         let (keeper, supervisor) = (self.keeper.clone(), self.handler.supervisor.clone());

@@ -26,7 +26,7 @@ use crate::logging::RunLog;
 use crate::mirror::place::{Place, settle};
 use crate::mirror::tree::MirrorInUse;
 use crate::records::{OpenError, Records};
-use crate::terminal::screen::Leaving;
+use crate::terminal::screen::Screen;
 use crate::web::{AddressInUse, BoundListener};
 
 use build::Service;
@@ -69,6 +69,8 @@ pub struct Launch {
     pub files: Vec<PathBuf>,
     /// The log that has begun.
     pub log: RunLog,
+    /// What the console and the log have in common.
+    pub screen: Screen,
     /// Start scanning at once.
     pub start: bool,
 }
@@ -81,7 +83,7 @@ pub struct Launch {
 pub fn run(launch: Launch) -> Result<Ended, Refused> {
     let most_open_files = open_files::raise();
     panics::own_thread("main");
-    let _leaving = Leaving;
+    let _leaving = launch.screen.leave_on_drop();
     let runtime =
         Runtime::new().context("no descriptors to wait for sockets with; raise LimitNOFILE (ulimit -n)")?;
     let system = System::with_tokio_rt(move || runtime);
@@ -97,9 +99,9 @@ pub fn run(launch: Launch) -> Result<Ended, Refused> {
         };
         let (place, records, socket) = opening;
         let listener = settings.web.clone().map(BoundListener::open).transpose().map_err(in_use_or_failed)?;
-        let start_now = launch.start;
+        let (start_now, screen) = (launch.start, launch.screen.clone());
         let service = Service::build(launch, place, records, most_open_files)?;
-        service.serve(signals, (socket, listener), start_now).await
+        service.serve(signals, &screen, (socket, listener), start_now).await
     });
     // not dropped, which would wait for a look at a file system that does not answer; the process ends next
     std::mem::forget(system);

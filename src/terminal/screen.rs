@@ -4,12 +4,17 @@
 //! say into one queue, and one thread hands it to the editor's printer, which takes the edited line away, prints, and
 //! draws the line again. Nobody waits for the terminal: a log line that finds the queue full counts as one that
 //! cannot be written ([`crate::logging`] tells how many are lost).
+//!
+//! Kept beside indicatif (0.18), which brings the same for lines of progress: it prints above its own bars, and knows
+//! nothing of a line that rustyline edits, for which rustyline's own printer is the one way; and its log lines wait for
+//! the terminal. What is left to it would be the line of `check` and `ctl stop`, 59 lines in `status_line`.
 
 use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 
 use crate::base::blocking;
@@ -25,9 +30,13 @@ const BACK: &str = "\x1b[A\r\x1b[2K";
 /// Ends what the editor may have left: bracketed paste, and half a line.
 const LEAVE: &str = "\x1b[?2004l\r\x1b[2K";
 
-static SCREEN: Mutex<Option<Screen>> = Mutex::new(None);
+/// The terminal, for all who write there. Before it is opened, and where it never is, what they say goes to standard
+/// output and standard error as it is.
+#[derive(Debug, Clone, Default)]
+pub struct Screen(Arc<Mutex<Option<Opened>>>);
 
-struct Screen {
+#[derive(Debug)]
+struct Opened {
     queue: SyncSender<Message>,
     /// Whether the log goes to the same terminal.
     log: bool,
@@ -35,6 +44,7 @@ struct Screen {
     before: Termios,
 }
 
+#[derive(Debug)]
 enum Message {
     /// Whole lines.
     Text(String),
@@ -46,80 +56,99 @@ enum Message {
     Settle(SyncSender<()>),
 }
 
-/// From here on the terminal is written to by `print` alone, on a thread of its own.
-///
-/// # Errors
-///
-/// Standard input is no terminal, or there is no thread to be had.
-pub fn open(print: impl FnMut(String) + Send + 'static) -> io::Result<()> {
-    let before = tcgetattr(io::stdin())?;
-    let (queue, waiting) = mpsc::sync_channel(QUEUE);
-    blocking::spawn("screen", move || serve(&waiting, print))?;
-    let log = io::stderr().is_terminal();
-    *SCREEN.lock().unwrap_or_else(PoisonError::into_inner) = Some(Screen { queue, log, before });
-    Ok(())
+impl Screen {
+    /// From here on the terminal is written to by `print` alone, on a thread of its own.
+    ///
+    /// # Errors
+    ///
+    /// Standard input is no terminal, or there is no thread to be had.
+    pub fn open(&self, print: impl FnMut(String) + Send + 'static) -> io::Result<()> {
+        let before = tcgetattr(io::stdin())?;
+        let (queue, waiting) = mpsc::sync_channel(QUEUE);
+        blocking::spawn("screen", move || serve(&waiting, print))?;
+        let log = io::stderr().is_terminal();
+        *self.0.lock() = Some(Opened { queue, log, before });
+        Ok(())
+    }
+
+    /// Gives the terminal back as it was found, with everything printed. Nothing happens where it was never opened.
+    pub fn leave(&self) {
+        self.settle();
+        let Some(opened) = self.0.lock().take() else { return };
+        // a terminal that is gone needs neither
+        drop(io::stdout().write_all(LEAVE.as_bytes()).and_then(|()| io::stdout().flush()));
+        tcsetattr(io::stdin(), OptionalActions::Drain, &opened.before).ok();
+    }
+
+    /// [`Self::leave`] on every way out: once what is given back is dropped.
+    #[must_use]
+    pub fn leave_on_drop(&self) -> LeaveOnDrop {
+        LeaveOnDrop(self.clone())
+    }
+
+    /// One line or several to standard output, whether or not anybody reads it, and without running into an edited
+    /// line.
+    pub fn say(&self, text: &str) {
+        let left = match self.queue() {
+            Some((queue, _)) => queue.send(Message::Text(format!("{text}\n"))).is_err(),
+            None => true,
+        };
+        if left {
+            drop(writeln!(io::stdout().lock(), "{text}"));
+        }
+    }
+
+    /// Shows a line of progress in place of the one before it, or takes it away. Left out where the terminal is busy.
+    pub fn progress(&self, line: Option<String>) {
+        if let Some((queue, _)) = self.queue() {
+            drop(queue.try_send(Message::Progress(line)));
+        }
+    }
+
+    /// What was shown as progress stays where it is, because the user wrote something below it.
+    pub fn pass(&self) {
+        if let Some((queue, _)) = self.queue() {
+            drop(queue.send(Message::Pass));
+        }
+    }
+
+    /// Waits until all was printed, for a moment at most.
+    pub fn settle(&self) {
+        let Some((queue, _)) = self.queue() else { return };
+        let (settled, waiting) = mpsc::sync_channel(1);
+        if queue.try_send(Message::Settle(settled)).is_ok() {
+            waiting.recv_timeout(SETTLE_LIMIT).ok();
+        }
+    }
+
+    /// Standard error for the log, whose lines go through the screen where both are one terminal.
+    #[must_use]
+    pub fn stderr(&self) -> Stderr {
+        Stderr(self.clone())
+    }
+
+    fn queue(&self) -> Option<(SyncSender<Message>, bool)> {
+        self.0.lock().as_ref().map(|opened| (opened.queue.clone(), opened.log))
+    }
 }
 
-/// Gives the terminal back as it was found, with everything printed. Nothing happens where it was never opened.
-pub fn leave() {
-    settle();
-    let Some(screen) = SCREEN.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
-    // a terminal that is gone needs neither
-    drop(io::stdout().write_all(LEAVE.as_bytes()).and_then(|()| io::stdout().flush()));
-    tcsetattr(io::stdin(), OptionalActions::Drain, &screen.before).ok();
-}
-
-/// [`leave`] on every way out.
+/// See [`Screen::leave_on_drop`].
 #[derive(Debug)]
-pub struct Leaving;
+pub struct LeaveOnDrop(Screen);
 
-impl Drop for Leaving {
+impl Drop for LeaveOnDrop {
     fn drop(&mut self) {
-        leave();
+        self.0.leave();
     }
 }
 
-/// One line or several to standard output, whether or not anybody reads it, and without running into an edited line.
-pub fn say(text: &str) {
-    let left = match queue() {
-        Some((queue, _)) => queue.send(Message::Text(format!("{text}\n"))).is_err(),
-        None => true,
-    };
-    if left {
-        drop(writeln!(io::stdout().lock(), "{text}"));
-    }
-}
-
-/// Shows a line of progress in place of the one before it, or takes it away. Left out where the terminal is busy.
-pub fn progress(line: Option<String>) {
-    if let Some((queue, _)) = queue() {
-        drop(queue.try_send(Message::Progress(line)));
-    }
-}
-
-/// What was shown as progress stays where it is, because the user wrote something below it.
-pub fn pass() {
-    if let Some((queue, _)) = queue() {
-        drop(queue.send(Message::Pass));
-    }
-}
-
-/// Waits until all was printed, for a moment at most.
-pub fn settle() {
-    let Some((queue, _)) = queue() else { return };
-    let (settled, waiting) = mpsc::sync_channel(1);
-    if queue.try_send(Message::Settle(settled)).is_ok() {
-        waiting.recv_timeout(SETTLE_LIMIT).ok();
-    }
-}
-
-/// Standard error for the log, whose lines go through the screen where both are one terminal.
+/// See [`Screen::stderr`].
 #[derive(Debug)]
-pub struct Stderr;
+pub struct Stderr(Screen);
 
 impl Write for Stderr {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let Some((queue, true)) = queue() else { return io::stderr().write(bytes) };
+        let Some((queue, true)) = self.0.queue() else { return io::stderr().write(bytes) };
         match queue.try_send(Message::Text(String::from_utf8_lossy(bytes).into_owned())) {
             Ok(()) => Ok(bytes.len()),
             Err(TrySendError::Full(_)) => Err(ErrorKind::WouldBlock.into()),
@@ -130,11 +159,6 @@ impl Write for Stderr {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
-}
-
-fn queue() -> Option<(SyncSender<Message>, bool)> {
-    let screen = SCREEN.lock().unwrap_or_else(PoisonError::into_inner);
-    screen.as_ref().map(|screen| (screen.queue.clone(), screen.log))
 }
 
 fn serve(waiting: &Receiver<Message>, mut print: impl FnMut(String)) {

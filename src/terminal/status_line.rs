@@ -1,4 +1,7 @@
 //! A line of progress at the foot of what a command prints, which goes away again.
+//!
+//! Ours and not of indicatif (0.18), which would bring four crates for these lines, and shows its own where `NO_COLOR` is
+//! set, which the documents promise it does not ([`super::is_rich`]).
 
 use std::io::{Stdout, Write, stdout};
 

@@ -3,11 +3,12 @@
 
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use actix_web::dev::Extensions;
 use actix_web::rt::net::TcpStream;
+use parking_lot::Mutex;
 use socket2::{SockRef, Socket};
 
 use super::DEAF_LIMIT;
@@ -60,7 +61,7 @@ impl Clients {
     }
 
     fn add(&self, client: &Arc<Client>) {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.open.lock();
         open.retain(|client| client.strong_count() > 0);
         while open.len() >= self.most {
             let there =

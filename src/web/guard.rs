@@ -4,7 +4,7 @@
 //! at: the name that it was sent to (DNS rebinding), the site that sent it (cross-site requests), and the token.
 
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix_web::body::MessageBody;
@@ -13,6 +13,7 @@ use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, HttpResponse, web};
+use parking_lot::{Mutex, RwLock};
 use subtle::ConstantTimeEq;
 
 use super::assets;
@@ -94,11 +95,11 @@ impl Rules {
 
     /// From now on these hold; the address that is listened on is the same.
     pub(super) fn change(&self, settings: WebSettings) {
-        *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+        *self.settings.write() = Arc::new(settings);
     }
 
     fn settings(&self) -> Arc<WebSettings> {
-        Arc::clone(&self.settings.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.settings.read())
     }
 
     /// Whether the token allows anything that is not allowed without it.
@@ -140,7 +141,7 @@ impl Rules {
 
     /// Warns once a minute, or whoever tries tokens would fill the log, and returns how long to keep the answer back.
     fn wrong_token(&self, request: &ServiceRequest) -> Duration {
-        let mut wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut wrong = self.wrong.lock();
         if wrong.warned.is_none_or(|before| before.elapsed() > WARN_EVERY) {
             let peer = request.peer_addr().map_or("somebody".to_owned(), |peer| peer.ip().to_string());
             let before = match wrong.count {
