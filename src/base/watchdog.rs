@@ -6,9 +6,11 @@
 //! [`Verdict::Stuck`]; the supervisor, on another thread, names what is [`Verdict::Blocked`].
 
 use std::cell::RefCell;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 /// Never less: longer than any wait within the service (60 s), and than reading back a slow disk.
 const SHORTEST_LIMIT: Duration = Duration::from_secs(120);
@@ -79,7 +81,7 @@ impl Pulse {
     #[must_use]
     pub fn task(self: &Arc<Self>, what: String) -> Task {
         self.beat();
-        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tasks = self.tasks.lock();
         tasks.next += 1;
         let number = tasks.next;
         tasks.under_way.push((number, what, Instant::now()));
@@ -89,7 +91,7 @@ impl Pulse {
     /// The time since the last sign of life; `None` while nothing is under way.
     #[must_use]
     pub fn silence(&self) -> Option<Duration> {
-        let idle = self.tasks.lock().unwrap_or_else(PoisonError::into_inner).under_way.is_empty();
+        let idle = self.tasks.lock().under_way.is_empty();
         let last = Duration::from_millis(self.last.load(Ordering::Relaxed));
         (!idle).then(|| self.born.elapsed().saturating_sub(last))
     }
@@ -97,7 +99,7 @@ impl Pulse {
     /// What is under way and for how long, in words; the last begun first.
     #[must_use]
     pub fn under_way(&self) -> String {
-        let tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        let tasks = self.tasks.lock();
         let name =
             |(_, what, since): &(u64, String, Instant)| format!("{what} for {}", seconds(since.elapsed()));
         let mut named: Vec<String> = tasks.under_way.iter().rev().take(MAX_NAMED).map(name).collect();
@@ -125,7 +127,7 @@ pub struct Task {
 impl Drop for Task {
     fn drop(&mut self) {
         self.pulse.beat();
-        let mut tasks = self.pulse.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tasks = self.pulse.tasks.lock();
         tasks.under_way.retain(|(number, ..)| *number != self.number);
     }
 }

@@ -63,3 +63,23 @@ impl Requests {
 fn gone() -> Answer {
     Answer::Failed("the service is ending".to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn whoever_asks_a_service_that_ends_is_told_so() {
+        let ending = |answer: Answer| answer.text(Form::People) == "failed: the service is ending";
+        let (requests, mut receiver) = Requests::new();
+        let (answer, ()) = tokio::join!(requests.ask(Command::Start), async {
+            let asked = receiver.recv().await.map(|request| request.command);
+            assert_eq!(asked, Some(Command::Start));
+        });
+        assert!(ending(answer), "it was taken and never answered");
+        drop(receiver);
+        assert!(ending(requests.ask(Command::Stop).await));
+        let asking = std::thread::spawn(move || requests.ask_blocking(Command::Status));
+        assert!(ending(asking.join().unwrap()));
+    }
+}

@@ -14,9 +14,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use chrono::{Local, NaiveDate, TimeZone};
+use parking_lot::{Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
 
 use crate::base::blocking;
@@ -122,8 +122,7 @@ impl GapStatus {
 
 impl Lateness {
     fn state(&self) -> MutexGuard<'_, State> {
-        // numbers stay true after a panic elsewhere
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// A listing shows a file that is not on record. The first time counts.

@@ -177,4 +177,75 @@ mod tests {
         let shown = progress.snapshot().last_error;
         assert_eq!(shown.as_deref(), Some("/a: first line: \\u{1b}[2J\\u{9b}\\u{202e}"));
     }
+
+    fn progress() -> Progress {
+        Progress::new(&ServerName::new("omc01").unwrap())
+    }
+
+    #[test]
+    fn an_unreachable_server_is_called_so_until_it_answers() {
+        let progress = progress();
+        assert_eq!(progress.snapshot().state, ServerState::Stopped);
+        progress.scan_started();
+        assert_eq!(progress.snapshot().state, ServerState::Scanning);
+        progress.scan_ended(Duration::from_secs(2), Duration::from_secs(60), ServerState::Unreachable);
+        progress.scan_started();
+        assert_eq!(progress.snapshot().state, ServerState::Unreachable);
+        progress.scan_ended(Duration::from_secs(1), Duration::from_secs(60), ServerState::Waiting);
+        let shown = progress.snapshot();
+        assert_eq!((shown.state, shown.scans), (ServerState::Waiting, 2));
+        assert_eq!(shown.last_scan_took, Some(Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn the_next_scan_is_known_while_one_is_waited_for_and_never_else() {
+        let progress = progress();
+        progress.waits(Duration::from_secs(60));
+        let wait = progress.snapshot().next_scan.unwrap() - Utc::now();
+        assert!(wait > TimeDelta::seconds(30) && wait <= TimeDelta::seconds(60), "{wait}");
+        progress.scan_started();
+        assert_eq!(progress.snapshot().next_scan, None);
+        // longer than there are times
+        progress.waits(Duration::MAX);
+        assert_eq!(progress.snapshot().next_scan, None);
+        progress.waits(Duration::from_secs(60));
+        progress.stopped();
+        assert_eq!(progress.snapshot().next_scan, None);
+    }
+
+    #[test]
+    fn a_closed_window_and_a_hold_leave_no_connection_and_say_why() {
+        let progress = progress();
+        let used = |progress: &Progress| progress.update(|status| status.connections.in_use = 4);
+        let opens = Utc::now() + TimeDelta::hours(1);
+        used(&progress);
+        progress.window_closed(Some(opens));
+        let shown = progress.snapshot();
+        assert_eq!((shown.next_scan, shown.connections.in_use), (Some(opens), 0));
+        assert!(shown.outside_windows && shown.state == ServerState::Waiting);
+        progress.scan_started();
+        assert!(!progress.snapshot().outside_windows);
+        used(&progress);
+        progress.held(Some("its files are gone".to_owned()));
+        progress.held(None);
+        let shown = progress.snapshot();
+        assert_eq!((shown.next_scan, shown.connections.in_use), (None, 0));
+        assert_eq!(shown.last_error.as_deref(), Some("its files are gone"), "also once all are held");
+        progress.changed();
+        assert_eq!(progress.snapshot().last_error, None);
+    }
+
+    #[test]
+    fn a_reload_changes_whom_the_roster_knows() {
+        let named = |name: &str| Arc::new(Progress::new(&ServerName::new(name).unwrap()));
+        let roster = Roster::new(vec![named("a"), named("b")]);
+        let before = roster.all();
+        roster.replace(vec![named("c"), named("a")]);
+        let names = |all: &[Arc<Progress>]| all.iter().map(|one| one.name().to_owned()).collect::<Vec<_>>();
+        assert_eq!(
+            (names(&before), names(&roster.all())),
+            (vec!["a".into(), "b".into()], vec!["c".into(), "a".into()])
+        );
+        assert!(roster.find("a").is_some() && roster.find("b").is_none());
+    }
 }

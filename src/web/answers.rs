@@ -148,3 +148,21 @@ async fn ask(parts: &Parts, command: Command) -> Answer {
 fn text(mut answer: actix_web::HttpResponseBuilder, text: String) -> HttpResponse {
     answer.insert_header((header::CONTENT_TYPE, "text/plain; charset=utf-8")).body(text)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use actix_web::body::MessageBody;
+
+    #[test]
+    fn what_is_done_is_200_and_what_is_not_503_with_the_line_of_the_console() {
+        for (answer, status, body) in [
+            (Answer::Done("started 2 servers".to_owned()), 200, "ok: started 2 servers\n"),
+            (Answer::Failed("no\nway".to_owned()), 503, "failed: no\\nway\n"),
+        ] {
+            let response = line(&answer);
+            assert_eq!(response.status().as_u16(), status);
+            assert_eq!(response.into_body().try_into_bytes().unwrap(), body);
+        }
+    }
+}
