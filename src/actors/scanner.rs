@@ -30,6 +30,7 @@ use crate::collector::open_files::OpenFiles;
 use crate::collector::ports::{DiskGuard, Growth, Records, Room};
 use crate::collector::server::{Neighbours, Server};
 use crate::config::{ServerSettings, SyncSettings};
+use crate::connectors;
 use crate::mirror::place::{Holds, Place};
 use crate::mirror::publisher::Publisher;
 use crate::mirror::tree::Apart;
@@ -221,7 +222,8 @@ fn make(plan: Plan) -> anyhow::Result<Server> {
     let mirror = place.mirror()?;
     let records = Rc::new(KeeperRecords { keeper, server: settings.name.clone() });
     let guard = Rc::new(WardenGuard(warden));
-    let neighbours = Neighbours { records, guard, publisher, gauge, open_files };
+    let connector = connectors::connector((*settings).clone())?.into();
+    let neighbours = Neighbours { connector, records, guard, publisher, gauge, open_files };
     Server::new(settings, sync, &mirror, neighbours, progress)
 }
 

@@ -103,7 +103,8 @@ fn warn_of_gaps(server: &Server, well: bool) {
     }
 }
 
-async fn one_scan(server: &Server) -> Result<Tally, ProtocolError> {
+/// Scans the server once, and waits until what was fetched is recorded.
+pub(super) async fn one_scan(server: &Server) -> Result<Tally, ProtocolError> {
     let _under_way = watchdog::task(|| "a scan".to_owned());
     if let Err(error) = server.guard.sweep().await {
         let text = format!("cannot check the disk before the scan: {}", humanize::why(&error));

@@ -27,5 +27,7 @@ pub mod retry_memory;
 pub mod scan;
 pub mod server;
 mod shifts;
+#[cfg(test)]
+mod tests;
 mod windows;
 mod workers;

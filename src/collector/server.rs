@@ -22,7 +22,6 @@ use super::retry_memory::Memory;
 use crate::base::names::RemotePath;
 use crate::collector::open_files::OpenFiles;
 use crate::config::{ServerSettings, SyncSettings};
-use crate::connectors;
 use crate::mirror::partial::Leftovers;
 use crate::mirror::publisher::Publisher;
 use crate::mirror::tree::{Mirror, ServerMirror};
@@ -48,7 +47,7 @@ pub struct Server {
     pub(super) records: Rc<dyn Records>,
     pub(super) guard: Rc<dyn DiskGuard>,
     pub(super) publisher: Publisher,
-    pub(super) connector: Box<dyn Connector>,
+    pub(super) connector: Rc<dyn Connector>,
     /// Where there was nothing to do.
     pub(super) quiet: RefCell<QuietDirectories>,
     /// Shifts of its times that were found to be its own.
@@ -74,6 +73,8 @@ pub struct Server {
 /// The parts of the program that a [`Server`] is built on.
 #[derive(Clone)]
 pub struct Neighbours {
+    /// Makes sessions with the server.
+    pub connector: Rc<dyn Connector>,
     /// Asked what is known, and told what is stored.
     pub records: Rc<dyn Records>,
     /// Asked for room.
@@ -91,7 +92,7 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// When the mirror cannot be opened, or TLS has nobody to trust.
+    /// When the mirror cannot be opened.
     pub fn new(
         settings: Arc<ServerSettings>,
         sync: watch::Receiver<SyncSettings>,
@@ -100,10 +101,10 @@ impl Server {
         progress: Arc<Progress>,
     ) -> anyhow::Result<Self> {
         let own = Arc::new(mirror.server(&settings.name)?);
-        let Neighbours { records, guard, publisher, gauge, open_files } = neighbours;
+        let Neighbours { connector, records, guard, publisher, gauge, open_files } = neighbours;
         let interval = sync.borrow().interval;
         Ok(Self {
-            connector: connectors::connector((*settings).clone())?,
+            connector,
             leftovers: Rc::new(RefCell::new(
                 Leftovers::read(&own).with_context(|| format!("cannot read .partial/{}", settings.name))?,
             )),

@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::files::Environment;
-use super::{Loaded, ServerSettings, load_from};
+use super::{Loaded, ServerSettings, Settings, load_from};
 
 /// The smallest list of servers; more keys of the server may follow.
 pub(super) const SERVER: &str = "[[servers]]\nname = 'omc01'\nhost = 'h'\n";
@@ -28,6 +28,11 @@ pub(super) fn load(toml: &str) -> Result<Vec<ServerSettings>, Vec<String>> {
 /// The only server, with these keys beside name and host.
 pub(super) fn server(keys: &str) -> ServerSettings {
     load(&format!("{SERVER}{keys}\n")).unwrap().remove(0)
+}
+
+/// The settings with this server and no other.
+pub(crate) fn settings(keys: &str) -> Settings {
+    load_with(&format!("{SERVER}{keys}\n"), &Environment::new()).unwrap().settings
 }
 
 /// The faults of a server with these keys beside name and host.

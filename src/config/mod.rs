@@ -19,7 +19,7 @@ use crate::base::names::{RemotePath, ServerName};
 mod certificates;
 mod files;
 #[cfg(test)]
-mod fixtures;
+pub(crate) mod fixtures;
 mod headers;
 pub mod keys;
 mod known_hosts;

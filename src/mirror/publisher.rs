@@ -42,6 +42,24 @@ impl Publisher {
         Ok(Self(sender))
     }
 
+    /// The same work without a thread, for tests whose clock is paused: it would run on while another thread works.
+    #[cfg(test)]
+    pub(crate) fn on_this_thread() -> Self {
+        let (sender, mut receiver) = mpsc::channel(QUEUE);
+        tokio::task::spawn_local(async move {
+            let mut line = Line::new(Steps { link: link_batch, store: store_batch });
+            while let Some(first) = receiver.recv().await {
+                let mut batch = Batch::default();
+                batch.push(first);
+                line.round(batch);
+                while !line.is_empty() {
+                    line.round(Batch::default());
+                }
+            }
+        });
+        Self(sender)
+    }
+
     /// Makes `staged` durable under its final name.
     ///
     /// Cancelled, the file is stored all the same; its partial name tells the next run so.

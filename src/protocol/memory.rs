@@ -105,6 +105,7 @@ struct State {
     batch: Cell<usize>,
     piece: Cell<usize>,
     is_tentative: Cell<bool>,
+    latency: Cell<Duration>,
     key: FingerprintKey,
 }
 
@@ -136,6 +137,7 @@ impl MemoryServer {
             batch: Cell::new(BATCH),
             piece: Cell::new(PIECE),
             is_tentative: Cell::new(false),
+            latency: Cell::new(Duration::ZERO),
             key: FingerprintKey::default(),
         }))
     }
@@ -259,6 +261,12 @@ impl MemoryServer {
         self
     }
 
+    /// Each step takes so long, so that others may come in between.
+    pub fn latency(&self, latency: Duration) -> &Self {
+        self.0.latency.set(latency);
+        self
+    }
+
     /// Listings are tentative until they are confirmed.
     pub fn tentative(&self, is_tentative: bool) -> &Self {
         self.0.is_tentative.set(is_tentative);
@@ -294,6 +302,9 @@ impl MemoryServer {
     async fn step(&self, step: Step, path: &[u8]) -> Result<bool, ProtocolError> {
         let number = self.steps();
         self.0.journal.borrow_mut().push((step, String::from_utf8_lossy(path).into_owned()));
+        if !self.0.latency.get().is_zero() {
+            tokio::time::sleep(self.0.latency.get()).await;
+        }
         match self.action(step, path, number) {
             None => Ok(false),
             Some(Action::ListAgain) => Ok(true),

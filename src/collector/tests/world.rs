@@ -1,0 +1,379 @@
+//! What the tests of the engine share: a server, records and a disk that do as a test says, and a mirror in a temporary
+//! directory.
+//!
+//! Every step of the server, the records and the disk takes a millisecond of the paused clock. So each of them is a moment
+//! at which others work, and at which a scan can be stopped ([`for_polls`]).
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io::{Cursor, Write};
+use std::path::PathBuf;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::sync::watch;
+use tokio::task::LocalSet;
+use tokio::time::sleep;
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, ZipWriter};
+
+use crate::base::facts::{Download, Earlier, FileFacts, Knowledge, Shifted};
+use crate::base::names::{RemoteName, RemotePath};
+use crate::collector::collect::{one_scan, wind_up};
+use crate::collector::open_files::OpenFiles;
+use crate::collector::ports::{DiskGuard, Growth, Records, Room};
+use crate::collector::scan::Tally;
+use crate::collector::server::{Neighbours, Server};
+use crate::config::{ServerSettings, Settings, SyncSettings, fixtures};
+use crate::mirror::publisher::Publisher;
+use crate::mirror::tree::Mirror;
+use crate::protocol::ProtocolError;
+use crate::protocol::memory::MemoryServer;
+use crate::quota::Gauge;
+use crate::status::{Progress, ServerStatus};
+
+/// A step of anything.
+pub(super) const STEP: Duration = Duration::from_millis(1);
+/// From scan to scan.
+pub(super) const INTERVAL: Duration = Duration::from_secs(60);
+/// Longer than any wait for a next try.
+pub(super) const LONG: Duration = Duration::from_secs(20 * 60);
+
+/// Runs a test under a paused clock, with what lives on a server's own thread.
+pub(super) fn run(test: impl AsyncFnOnce()) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    LocalSet::new().block_on(&runtime.unwrap(), test());
+}
+
+/// Lets `work` go on at so many moments and drops it then; `None` where it was not done by then.
+pub(super) async fn for_polls<T>(polls: usize, work: impl Future<Output = T>) -> Option<T> {
+    let (mut work, mut left) = (pin!(work), polls);
+    std::future::poll_fn(move |context| match left {
+        0 => Poll::Ready(None),
+        _ => {
+            left -= 1;
+            work.as_mut().poll(context).map(Some)
+        }
+    })
+    .await
+}
+
+/// A zip of about so many bytes; another `seed` is another content.
+pub(super) fn zip_of(bytes: usize, seed: u8) -> Vec<u8> {
+    let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
+    zip.start_file("mro.xml", SimpleFileOptions::default().compression_method(CompressionMethod::Stored))
+        .unwrap();
+    let mut state = u32::from(seed) + 1;
+    let content = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    });
+    zip.write_all(&content.take(bytes).collect::<Vec<u8>>()).unwrap();
+    zip.finish().unwrap().into_inner()
+}
+
+/// The records, in memory.
+#[derive(Default)]
+pub(super) struct MemoryRecords {
+    root: PathBuf,
+    rows: RefCell<BTreeMap<String, Download>>,
+    /// Every path that was recorded, as often as it was.
+    recorded: RefCell<Vec<String>>,
+    /// What was recorded and did not lie in the mirror whole.
+    unbacked: RefCell<Vec<String>>,
+    /// Files that were asked for.
+    pub(super) looked_up: Cell<u64>,
+    pub(super) settled: RefCell<Vec<Shifted>>,
+    /// So many of the next records fail.
+    pub(super) fail_records: Cell<u32>,
+    /// So many of the next look-ups fail.
+    pub(super) fail_look_ups: Cell<u32>,
+}
+
+fn counts_down(left: &Cell<u32>) -> bool {
+    left.replace(left.get().saturating_sub(1)) > 0
+}
+
+impl MemoryRecords {
+    /// All that was recorded, in order.
+    pub(super) fn recorded(&self) -> Vec<String> {
+        self.recorded.borrow().clone()
+    }
+
+    /// The record of a path.
+    pub(super) fn row(&self, path: &str) -> Option<Download> {
+        self.rows.borrow().get(path).cloned()
+    }
+
+    /// An operator has the record forgotten.
+    pub(super) fn forget(&self, path: &str) {
+        self.rows.borrow_mut().remove(path);
+    }
+
+    fn keep(&self, path: String, download: Download) {
+        let mut rows = self.rows.borrow_mut();
+        match rows.get_mut(&path) {
+            Some(row) if download.earlier == Earlier::IsTheSame => row.facts = download.facts,
+            _ => drop(rows.insert(path, download)),
+        }
+    }
+
+    fn know(&self, directory: &RemotePath, name: &RemoteName, facts: FileFacts) -> Knowledge {
+        let mut rows = self.rows.borrow_mut();
+        let Some(row) = rows.get_mut(directory.join(name).text()) else { return Knowledge::New };
+        let was = FileFacts { size: row.facts.size.and(Some(row.size)), ..row.facts };
+        let by = was.modified.zip(facts.modified).and_then(|(was, is)| was.shift_to(is));
+        if was.agrees_with(&facts) {
+            Knowledge::Known
+        } else if row.no_archive {
+            Knowledge::Outdated { was, is_present: true }
+        } else if let Some(by) = by.filter(|_| was.size == facts.size) {
+            Knowledge::Shifted { was, by }
+        } else {
+            (row.facts, row.size) = (facts, facts.size.unwrap_or(row.size));
+            Knowledge::Changed { was }
+        }
+    }
+}
+
+#[async_trait::async_trait(?Send)]
+impl Records for MemoryRecords {
+    async fn look_up(
+        &self,
+        directory: &Arc<RemotePath>,
+        files: Arc<[(RemoteName, FileFacts)]>,
+    ) -> anyhow::Result<Vec<Knowledge>> {
+        sleep(STEP).await;
+        anyhow::ensure!(!counts_down(&self.fail_look_ups), "the records do not answer");
+        self.looked_up.set(self.looked_up.get() + files.len() as u64);
+        Ok(files.iter().map(|(name, facts)| self.know(directory, name, *facts)).collect())
+    }
+
+    async fn settle_shifts(&self, files: Vec<Shifted>) -> anyhow::Result<()> {
+        sleep(STEP).await;
+        for file in &files {
+            if let Some(row) = self.rows.borrow_mut().get_mut(file.directory.join(&file.name).text()) {
+                row.facts = file.facts;
+            }
+        }
+        self.settled.borrow_mut().extend(files);
+        Ok(())
+    }
+
+    async fn record(&self, download: Download) -> anyhow::Result<()> {
+        sleep(STEP).await;
+        anyhow::ensure!(!counts_down(&self.fail_records), "the records take nothing");
+        let path = download.directory.join(&download.name).text().to_owned();
+        let stored = std::fs::metadata(self.root.join("omc01").join(path.trim_start_matches('/')));
+        if stored.is_ok_and(|stored| stored.len() == download.size) {
+            self.recorded.borrow_mut().push(path.clone());
+        } else {
+            self.unbacked.borrow_mut().push(path.clone());
+        }
+        self.keep(path, download);
+        // committed before the asker hears of it
+        sleep(STEP).await;
+        Ok(())
+    }
+}
+
+/// What the disk says of room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Says {
+    Granted,
+    Busy,
+    Held,
+    TooLarge,
+    Nothing,
+}
+
+/// The disk guard: grants all that it is asked for, unless a test says otherwise.
+#[derive(Default)]
+pub(super) struct MemoryDisk {
+    gauge: Arc<Gauge>,
+    mirror: RefCell<Option<Arc<Mirror>>>,
+    /// What it says of the next downloads, and of those that need more.
+    pub(super) says: RefCell<VecDeque<Says>>,
+    pub(super) says_of_growth: RefCell<VecDeque<Says>>,
+    /// What it was asked for.
+    pub(super) asked: RefCell<Vec<u64>>,
+    pub(super) fail_sweeps: Cell<u32>,
+}
+
+impl MemoryDisk {
+    async fn answer(&self, says: &RefCell<VecDeque<Says>>, bytes: u64) -> anyhow::Result<Room> {
+        sleep(STEP).await;
+        self.asked.borrow_mut().push(bytes);
+        let says = says.borrow_mut().pop_front();
+        Ok(match says {
+            None | Some(Says::Granted) => Room::Granted { hold: self.gauge.hold(bytes), allowance: 0 },
+            Some(Says::Busy) => Room::Busy,
+            Some(Says::Held) => Room::Held,
+            Some(Says::TooLarge) => Room::TooLarge,
+            Some(Says::Nothing) => anyhow::bail!("the disk does not answer"),
+        })
+    }
+}
+
+#[async_trait::async_trait(?Send)]
+impl DiskGuard for MemoryDisk {
+    async fn sweep(&self) -> anyhow::Result<()> {
+        sleep(STEP).await;
+        anyhow::ensure!(!counts_down(&self.fail_sweeps), "the disk does not answer");
+        let mirror = self.mirror.borrow();
+        self.gauge.set_partial(mirror.as_ref().unwrap().partial_bytes()?);
+        Ok(())
+    }
+
+    async fn make_room(&self, bytes: u64) -> anyhow::Result<Room> {
+        self.answer(&self.says, bytes).await
+    }
+
+    async fn grow(&self, growth: Growth) -> anyhow::Result<Room> {
+        self.answer(&self.says_of_growth, growth.bytes).await
+    }
+}
+
+/// Everything around a scanner, which outlives it.
+pub(super) struct World {
+    pub(super) remote: MemoryServer,
+    pub(super) records: Rc<MemoryRecords>,
+    pub(super) disk: Rc<MemoryDisk>,
+    pub(super) progress: Arc<Progress>,
+    pub(super) sync: watch::Sender<SyncSettings>,
+    settings: Settings,
+    publisher: Publisher,
+    mirror: Arc<Mirror>,
+    folder: TempDir,
+}
+
+impl World {
+    /// An empty server and an empty mirror. `keys` are those of the server beside its name and host.
+    pub(super) fn new(keys: &str) -> Self {
+        // in memory where there is such a file system: the tests of many moments sync thousands of files
+        let folder = TempDir::new_in("/dev/shm").or_else(|_| TempDir::new()).unwrap();
+        let settings = fixtures::settings(keys);
+        let mirror = Arc::new(Mirror::open(folder.path()).unwrap());
+        let remote = MemoryServer::default();
+        remote.latency(STEP).pieces(2, 1024);
+        let records = MemoryRecords { root: folder.path().to_owned(), ..MemoryRecords::default() };
+        let disk = MemoryDisk { mirror: RefCell::new(Some(Arc::clone(&mirror))), ..MemoryDisk::default() };
+        let sync =
+            SyncSettings { root: folder.path().to_owned(), interval: INTERVAL, quiet_directories: None };
+        let progress = Arc::new(Progress::new(&settings.servers[0].name));
+        let (records, disk) = (Rc::new(records), Rc::new(disk));
+        let (sync, publisher) = (watch::Sender::new(sync), Publisher::on_this_thread());
+        Self { remote, records, disk, progress, sync, settings, publisher, mirror, folder }
+    }
+
+    /// A scanner that remembers nothing, as after a start of the service.
+    pub(super) fn start(&self) -> Server {
+        let neighbours = Neighbours {
+            connector: self.remote.connector().into(),
+            records: Rc::clone(&self.records) as Rc<dyn Records>,
+            guard: Rc::clone(&self.disk) as Rc<dyn DiskGuard>,
+            publisher: self.publisher.clone(),
+            gauge: Arc::clone(&self.disk.gauge),
+            open_files: OpenFiles::new(65_536, &self.settings),
+        };
+        let settings: Arc<ServerSettings> = Arc::new(self.settings.servers[0].clone());
+        let progress = Arc::clone(&self.progress);
+        Server::new(settings, self.sync.subscribe(), &self.mirror, neighbours, progress).unwrap()
+    }
+
+    pub(super) fn status(&self) -> ServerStatus {
+        self.progress.snapshot()
+    }
+
+    /// Where the file at `path` lies in the mirror.
+    pub(super) fn local(&self, path: &str) -> PathBuf {
+        self.folder.path().join("omc01").join(path.trim_start_matches('/'))
+    }
+
+    pub(super) fn content(&self, path: &str) -> Option<Vec<u8>> {
+        std::fs::read(self.local(path)).ok()
+    }
+
+    /// Names in `.partial`.
+    pub(super) fn partial(&self) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(self.folder.path().join(".partial/omc01")).unwrap();
+        entries.map(|entry| entry.unwrap().path()).collect()
+    }
+
+    /// All files of the mirror, by their paths on the server.
+    pub(super) fn files(&self) -> BTreeSet<String> {
+        let mut files = BTreeSet::new();
+        let mut directories = vec![self.local("/")];
+        while let Some(directory) = directories.pop() {
+            for entry in std::fs::read_dir(directory).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    directories.push(path);
+                } else {
+                    files.insert(format!("/{}", path.strip_prefix(self.local("/")).unwrap().display()));
+                }
+            }
+        }
+        files
+    }
+
+    /// What holds at every moment: each record has its file, whole; each name of the mirror is that of a whole file; and
+    /// nothing was recorded twice.
+    pub(super) fn assert_sound(&self, expected: &[(&str, Vec<u8>)]) {
+        assert_eq!(*self.records.unbacked.borrow(), [""; 0], "recorded and not whole in the mirror");
+        let recorded = self.records.recorded();
+        let once: BTreeSet<&String> = recorded.iter().collect();
+        assert_eq!(once.len(), recorded.len(), "recorded twice: {recorded:?}");
+        for path in self.files() {
+            let whole = expected.iter().find(|(at, _)| *at == path).map(|(_, content)| content);
+            assert!(self.content(&path).as_ref() == whole, "{path} is not what it should be");
+        }
+    }
+
+    /// What holds in the end: all of `expected` is in the mirror and on record, and nothing is left over.
+    pub(super) fn assert_complete(&self, expected: &[(&str, Vec<u8>)]) {
+        self.assert_sound(expected);
+        let all: BTreeSet<String> = expected.iter().map(|(path, _)| (*path).to_owned()).collect();
+        assert_eq!(self.files(), all);
+        assert_eq!(self.records.recorded().into_iter().collect::<BTreeSet<_>>(), all);
+        assert_eq!(self.partial(), [""; 0].map(PathBuf::from));
+        let gauge = &self.disk.gauge;
+        assert_eq!((gauge.reserved(), gauge.holds(), gauge.partial()), (0, 0, 0));
+    }
+}
+
+/// Puts `files` on the server of a world.
+pub(super) fn put(world: &World, files: &[(&str, Vec<u8>)]) {
+    for (at, (path, content)) in files.iter().enumerate() {
+        world.remote.file(path, content.clone(), 1_000_000 + 7 * at as i64);
+    }
+}
+
+/// Three zips in two directories, each of several pieces.
+pub(super) fn three() -> [(&'static str, Vec<u8>); 3] {
+    [("/a/1.zip", zip_of(2500, 1)), ("/a/2.zip", zip_of(1500, 2)), ("/b/c/3.zip", zip_of(2500, 3))]
+}
+
+/// One scan, which finds a way in.
+pub(super) async fn scanned(server: &Server) -> Tally {
+    one_scan(server).await.unwrap()
+}
+
+/// Scans until one has nothing left to do, with long pauses in between, as far as a few of them are enough.
+pub(super) async fn scan_until_done(server: &Server) {
+    let mut last: Option<Result<Tally, ProtocolError>> = None;
+    for _ in 0..5 {
+        let outcome = one_scan(server).await;
+        if outcome.as_ref().is_ok_and(|tally| tally.waiting == 0 && tally.failed_directories == 0) {
+            wind_up(server).await;
+            return;
+        }
+        last = Some(outcome);
+        sleep(LONG).await;
+    }
+    panic!("it comes to no end: {last:?}");
+}
