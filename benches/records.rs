@@ -8,7 +8,7 @@ use std::sync::Arc;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use mrosync::base::facts::{Download, Earlier, FileFacts, Modified, TimeSource};
 use mrosync::base::names::{RemoteName, RemotePath, ServerName};
-use mrosync::records::Records;
+use mrosync::config::RecordsSettings;
 
 /// Files that are recorded or looked up together, as in a directory of some hours.
 const TOGETHER: u64 = 64;
@@ -52,7 +52,8 @@ fn downloads(from: u64) -> Vec<Download> {
 fn records(criterion: &mut Criterion) {
     for size in SIZES {
         let place = tempfile::tempdir().expect("a temporary directory");
-        let mut records = Records::open(&place.path().join("records.db")).expect("a database");
+        let mut records = mrosync::records::open(&RecordsSettings { path: place.path().join("records.db") })
+            .expect("a database");
         let mut next = 0;
         while next < size {
             // many directories in one transaction, which fills it faster

@@ -10,13 +10,13 @@ use mrosync::base::names::Printable;
 use mrosync::cli::{self, Command, CtlCommand, Invocation, RecordsFormat};
 use mrosync::commands::adopt;
 use mrosync::commands::amend;
-use mrosync::commands::amend::Outcome;
+use mrosync::commands::confirmation::Outcome;
 use mrosync::commands::{check, mark};
-use mrosync::config::{self, Loaded, Settings};
+use mrosync::config::{self, Loaded, RecordsSettings, Settings};
 use mrosync::control::client::Meaning;
 use mrosync::control::{self, CommandLine, Form, operator, watch};
 use mrosync::logging;
-use mrosync::records::{self, Filter, RecordsReader};
+use mrosync::records::{self, Filter};
 use mrosync::service;
 use mrosync::service::{Ended, Launch, Refused};
 use mrosync::terminal::screen::Screen;
@@ -55,7 +55,7 @@ fn main() {
             let system = std::mem::ManuallyDrop::new(actix_rt::System::new());
             changed(system.block_on(mark::mark(&settings, &order)))
         }
-        Command::Records { filter, format } => records(&settings.records.path, &filter, format),
+        Command::Records { filter, format } => records(&settings.records, &filter, format),
     });
 }
 
@@ -127,15 +127,15 @@ fn watch_status(socket: &Path, json: bool, pause: Duration) -> i32 {
     }
 }
 
-fn records(path: &Path, filter: &Filter, format: RecordsFormat) -> i32 {
+fn records(settings: &RecordsSettings, filter: &Filter, format: RecordsFormat) -> i32 {
     let write = match format {
         RecordsFormat::Table => records::write_table,
         RecordsFormat::Json => records::write_json,
         RecordsFormat::Csv => records::write_csv,
     };
-    let written = RecordsReader::open(path)
+    let written = records::read(settings)
         .map_err(anyhow::Error::from)
-        .and_then(|mut reader| Ok(write(&mut reader, filter, &mut std::io::stdout().lock())?));
+        .and_then(|mut reader| Ok(write(reader.as_mut(), filter, &mut std::io::stdout().lock())?));
     match written {
         Ok(()) => DONE,
         Err(error) => {

@@ -22,7 +22,7 @@ use clap::Parser;
 use mrosync::config::{self, Settings};
 use mrosync::control::{Command, client};
 use mrosync::logging;
-use mrosync::records::RecordsReader;
+use mrosync::records;
 use mrosync::service;
 use mrosync::service::{Ended, Launch};
 use mrosync::terminal::screen::Screen;
@@ -88,7 +88,7 @@ fn play(options: &Options, runtime: &Runtime, signals: Signals, place: &Place) -
     exporter.fill().context("cannot make the first zips")?;
     let at = Addresses { receiver, page: free_address().context("no address for the status page")? };
     let settings = write_and_load(place, &fleet, at)?;
-    let (socket, records) = (settings.control.socket.clone(), settings.records.path.clone());
+    let (socket, database) = (settings.control.socket.clone(), settings.records.clone());
 
     say(&place.programme(&fleet, at, options.limit));
     let (made, calls) = (exporter.made(), Arc::new(Calls::new(place.mirror())));
@@ -109,7 +109,7 @@ fn play(options: &Options, runtime: &Runtime, signals: Signals, place: &Place) -
     {
         bail!("the service lost its records");
     }
-    let totals = RecordsReader::open(&records)?.totals()?;
+    let totals = records::read(&database)?.recorded_mirror(0)?.totals;
     Ok(progress::summary(&totals, made.get(), &calls))
 }
 

@@ -10,17 +10,14 @@ use actix::Addr;
 use tokio::time::Instant;
 
 use super::ask;
-use super::record_keeper::RecordKeeper;
-use super::record_messages::{
-    GetStanding, MarkFound, MarkMissing, MissingAfter, PresentAfter, RememberMirror,
-};
+use super::record_keeper::{RecordKeeper, Request};
 use crate::base::names::ServerName;
 use crate::mirror::delete::{is_present, present_size};
 use crate::mirror::identity::{MirrorId, Reason, Standing, mark, marker};
 use crate::mirror::place::{Place, Settled, settle, take};
 use crate::quota::absence::AT_LEAST;
 use crate::quota::{Gauge, Tally, Verdict};
-use crate::records::{BATCH, PresentFile, Standing as Recorded};
+use crate::records::{BATCH, Change, PresentFile, RecordedMirror, Work};
 use crate::status::Roster;
 
 /// Files whose presence is checked in one go, and how often that is done at most: the audit walks through the
@@ -119,7 +116,8 @@ impl MirrorWatch {
     }
 
     async fn settle(&self) -> anyhow::Result<Result<Settled, Reason>> {
-        let recorded = ask(&self.keeper, GetStanding(SAMPLE)).await?;
+        let recorded =
+            ask(&self.keeper, Request::new(Work::Find, |records| records.recorded_mirror(SAMPLE))).await?;
         let standing = standing(&recorded);
         // its lock, which may be the one of the mirror to be opened
         self.place.let_go();
@@ -135,7 +133,8 @@ impl MirrorWatch {
     /// The records remember the mirror, once its marker is durable.
     async fn belongs(&self, known: Option<MirrorId>, id: Option<MirrorId>) -> anyhow::Result<()> {
         let Some(id) = id.filter(|id| known != Some(*id)) else { return Ok(()) };
-        ask(&self.keeper, RememberMirror(id.to_string())).await
+        let remember = Request::new(Work::Begin, move |records| records.remember_mirror(&id.to_string()));
+        ask(&self.keeper, remember).await
     }
 
     /// Takes whatever lies at the mirror's place for the mirror of the records, because an operator says so.
@@ -189,7 +188,11 @@ impl MirrorWatch {
     async fn walk(&self) -> anyhow::Result<bool> {
         let mirror = self.place.mirror()?;
         let after = self.audit.borrow().after;
-        let files = ask(&self.keeper, PresentAfter { after, limit: AUDIT }).await?;
+        let files = ask(
+            &self.keeper,
+            Request::new(Work::Find, move |records| records.present_after(Some(after), AUDIT)),
+        )
+        .await?;
         let is_last = files.len() < AUDIT;
         {
             let mut audit = self.audit.borrow_mut();
@@ -245,7 +248,7 @@ impl MirrorWatch {
             gone.len()
         );
         for batch in gone.chunks(BATCH) {
-            ask(&self.keeper, MarkMissing(batch.iter().map(|file| file.id).collect())).await?;
+            ask(&self.keeper, Change::Missing(batch.iter().map(|file| file.id).collect())).await?;
         }
         Ok(())
     }
@@ -254,7 +257,11 @@ impl MirrorWatch {
     async fn find_again(&self) -> anyhow::Result<()> {
         let mirror = self.place.mirror()?;
         let after = self.audit.borrow().sought;
-        let files = ask(&self.keeper, MissingAfter { after, limit: FIND_AGAIN }).await?;
+        let files = ask(
+            &self.keeper,
+            Request::new(Work::Find, move |records| records.missing_after(after, FIND_AGAIN)),
+        )
+        .await?;
         self.audit.borrow_mut().sought =
             if files.len() < FIND_AGAIN { 0 } else { files.last().map_or(0, |file| file.id) };
         let is_back = |file: &&PresentFile| matches!(present_size(&mirror, &file.server, &file.path), Ok(Some(size)) if size == file.size);
@@ -263,7 +270,7 @@ impl MirrorWatch {
             return Ok(());
         }
         log::info!("{} files that were missing are in the mirror again, and count as present", back.len());
-        ask(&self.keeper, MarkFound(back)).await.map(drop)
+        ask(&self.keeper, Change::Found(back)).await.map(drop)
     }
 
     /// Whether a file that an eviction found gone counts as evicted. One or a few do; with more, the next walk through the
@@ -280,7 +287,7 @@ impl MirrorWatch {
 }
 
 /// What the records say, as the mirror is judged by it.
-pub fn standing(recorded: &Recorded) -> Standing {
+pub fn standing(recorded: &RecordedMirror) -> Standing {
     Standing {
         known: recorded.marker.as_deref().and_then(|marker| marker.parse().ok()),
         present: recorded.totals.present_files,

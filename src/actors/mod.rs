@@ -3,9 +3,9 @@
 //!
 //! ```text
 //!  console, socket, signals ── Start, Stop ──▶ Supervisor ── Begin(ExitWatch) ──▶ FtpScanner × servers
-//!                                                                │ LookUp, DownloadedFile     │ MakeRoom, Sweep
+//!                                                                │ Request, DownloadedFile    │ MakeRoom, Sweep
 //!                                                                ▼                            ▼
-//!                            Notifier ── DueNotices, Delivered ─▶ RecordKeeper ◀── OldestPresent, MarkEvicted ── QuotaWarden
+//!                            Notifier ── Request, Write ─▶ RecordKeeper ◀── Request, Change ── QuotaWarden
 //! ```
 //!
 //! Waiting goes one way: Supervisor › FtpScanner › QuotaWarden › Notifier › RecordKeeper. The keeper waits for
@@ -21,7 +21,6 @@ pub mod mirror_watch;
 pub mod notifier;
 pub mod quota_warden;
 pub mod record_keeper;
-pub mod record_messages;
 pub mod scanner;
 mod scanner_handle;
 pub mod supervisor;

@@ -12,8 +12,7 @@ use actix::{Actor, Addr, Context};
 use chrono::Utc;
 use tokio::sync::watch;
 
-use super::record_keeper::RecordKeeper;
-use super::record_messages::{Delivered, DueNotices, Postpone};
+use super::record_keeper::{RecordKeeper, Request};
 use super::scanner::Begin;
 use super::{AbortOnDrop, ask, shielded};
 use crate::base::backoff::{Backoff, Restarts};
@@ -29,6 +28,7 @@ use crate::notify::dispatch::Dispatcher;
 use crate::notify::outbox::Outbox;
 use crate::notify::outbox_state::OutboxState;
 use crate::notify::sink::CallResult;
+use crate::records::{Work, Write};
 use crate::status::Roster;
 
 /// While the files of a server are held, the outbox is looked at so often for those of the others.
@@ -138,7 +138,10 @@ impl Outbox for KeeperOutbox {
         }
         let held: Vec<_> = holds.servers.into_keys().collect();
         let some_held = !held.is_empty();
-        let mut due = ask(&self.keeper, DueNotices { limit, except, held }).await?;
+        let find = Request::new(Work::Find, move |records| {
+            records.due_notices(Utc::now().timestamp_millis(), limit, &except, &held)
+        });
+        let mut due = ask(&self.keeper, find).await?;
         if some_held {
             // the next one may be of a server that waits
             due.next_at = Some(self.now() + LOOK_AGAIN_MS);
@@ -147,11 +150,11 @@ impl Outbox for KeeperOutbox {
     }
 
     async fn delivered(&self, ids: Vec<i64>) -> anyhow::Result<()> {
-        ask(&self.keeper, Delivered(ids)).await
+        ask(&self.keeper, Write::Delivered(ids)).await
     }
 
     async fn postpone(&self, notices: Vec<Postponed>) -> anyhow::Result<()> {
-        ask(&self.keeper, Postpone(notices)).await
+        ask(&self.keeper, Write::Postponed(notices)).await
     }
 
     fn is_missing(&self, notice: &Notice) -> bool {

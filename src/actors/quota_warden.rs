@@ -19,8 +19,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::mirror_watch::MirrorWatch;
-use super::record_keeper::{RecordKeeper, SharedTotals};
-use super::record_messages::{MarkEvicted, MarkMissing, OldestPresent};
+use super::record_keeper::{RecordKeeper, Request, SharedTotals};
 use super::{AbortOnDrop, ask, shielded};
 use crate::base::failpoints;
 use crate::base::humanize::count;
@@ -34,7 +33,7 @@ use crate::quota::allowance::allowable;
 use crate::quota::plan::{Load, room};
 use crate::quota::sweep::{Evictions, Present, make_room};
 use crate::quota::{DiskFault, Gauge, Measured, Meter, Need, Swept, Usage};
-use crate::records::PresentFile;
+use crate::records::{Change, PresentFile, Work as RecordWork};
 use crate::status::Roster;
 
 /// Between two looks whether the mirror is there.
@@ -329,9 +328,9 @@ impl Work {
             ids.iter().partition(|id| found_gone.contains(*id))
         };
         if !missing.is_empty() {
-            ask(&self.warden.keeper, MarkMissing(missing)).await?;
+            ask(&self.warden.keeper, Change::Missing(missing)).await?;
         }
-        ask(&self.warden.keeper, MarkEvicted(evicted)).await?;
+        ask(&self.warden.keeper, Change::Evicted(evicted)).await?;
         // where it failed, they stay away from the notifier until a later request has marked them
         self.warden.outbox_state.deletions_ended(ids);
         self.unmarked.borrow_mut().clear();
@@ -384,7 +383,10 @@ impl Evictions for Work {
 
     async fn oldest(&self, announced: bool, after: i64, limit: usize) -> anyhow::Result<Vec<Present>> {
         self.warden.gauge.asks_what_to_delete();
-        let files = ask(&self.warden.keeper, OldestPresent { announced, after, limit }).await?;
+        let find = Request::new(RecordWork::Find, move |records| {
+            records.oldest_present(announced, Some(after), limit)
+        });
+        let files = ask(&self.warden.keeper, find).await?;
         let present = |PresentFile { id, server, path, size, .. }| Present { id, server, path, size };
         Ok(files.into_iter().map(present).collect())
     }

@@ -14,8 +14,7 @@ use anyhow::bail;
 use tokio::sync::{mpsc, watch};
 
 use super::quota_warden::{Grow, MakeRoom, QuotaWarden, Sweep};
-use super::record_keeper::RecordKeeper;
-use super::record_messages::{DownloadedFile, LookUp, SettleShifts};
+use super::record_keeper::{DownloadedFile, RecordKeeper, Request};
 use super::{AbortOnDrop, ask, shielded};
 use crate::base::backoff::{Backoff, Restarts};
 use crate::base::exit_flag::{ExitWatch, Stopped};
@@ -35,6 +34,7 @@ use crate::mirror::place::{Holds, Place};
 use crate::mirror::publisher::Publisher;
 use crate::mirror::tree::Apart;
 use crate::quota::Gauge;
+use crate::records::Work;
 use crate::status::{Progress, ServerState};
 
 const RESTART: Backoff = Backoff { first: Duration::from_secs(1), most: Duration::from_secs(300) };
@@ -257,14 +257,16 @@ impl Records for KeeperRecords {
         files: Arc<[(RemoteName, FileFacts)]>,
     ) -> anyhow::Result<Vec<Knowledge>> {
         let (server, directory) = (self.server.clone(), Arc::clone(directory));
-        ask(&self.keeper, LookUp { server, directory, files }).await
+        let look_up = Request::new(Work::LookUp, move |records| records.look_up(&server, &directory, &files));
+        ask(&self.keeper, look_up).await
     }
 
     async fn settle_shifts(&self, files: Vec<Shifted>) -> anyhow::Result<()> {
         // not all at once: others wait for the keeper, too
         for files in files.chunks(SHIFTS_TOGETHER) {
             let (server, files) = (self.server.clone(), files.to_vec());
-            ask(&self.keeper, SettleShifts { server, files }).await?;
+            let settle = Request::new(Work::LookUp, move |records| records.settle_shifts(&server, &files));
+            ask(&self.keeper, settle).await?;
         }
         Ok(())
     }

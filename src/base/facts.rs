@@ -164,6 +164,21 @@ pub struct Download {
     pub earlier: Earlier,
 }
 
+impl Download {
+    /// Returns what is put on record of a file that was never fetched. When that is, whoever records it says.
+    #[must_use]
+    pub fn marked(
+        server: &ServerName,
+        directory: Arc<RemotePath>,
+        name: RemoteName,
+        facts: FileFacts,
+        size: u64,
+    ) -> Self {
+        let (server, earlier) = (server.clone(), Earlier::Stays);
+        Self { server, directory, name, facts, size, downloaded_at: 0, no_archive: false, earlier }
+    }
+}
+
 /// What a download means for the record of an earlier one of the same path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Earlier {
@@ -184,7 +199,7 @@ pub enum Knowledge {
     /// Downloaded, and listed as it was then or as it was reported changed.
     Known,
     /// Downloaded, and listed as before but for its time, which differs as a change of the server's zone or of daylight
-    /// saving makes it. Answered so until [`crate::records::Records::settle_shifts`] says what it was.
+    /// saving makes it. Answered so until [`crate::records::RecordStore::settle_shifts`] says what it was.
     Shifted {
         /// What the server showed before.
         was: FileFacts,

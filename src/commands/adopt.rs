@@ -6,15 +6,15 @@ use std::path::Path;
 
 use crate::actors::mirror_watch::{SAMPLE, standing};
 use crate::base::names::ServerName;
-use crate::commands::amend::{Outcome, is_confirmed};
+use crate::commands::confirmation::{Outcome, is_confirmed};
+use crate::commands::record_writer::RecordWriter;
 use crate::config::Settings;
-use crate::control::{Change, client};
+use crate::control::Change;
 use crate::mirror::delete::size_at;
 use crate::mirror::identity::Reason;
 use crate::mirror::identity::{MirrorId, Standing, Verdict, count_zips, judge, look_for, marker};
-use crate::mirror::place::take;
 use crate::quota::Absence;
-use crate::records::{BATCH, Filter, OpenError, RecordRow, Records, RecordsReader};
+use crate::records::{self, BATCH, Filter, OpenError, RecordRow};
 
 /// How sure the operator is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,8 +68,8 @@ impl View {
     /// Looks at both, and changes nothing.
     pub(crate) fn of(settings: &Settings) -> anyhow::Result<Self> {
         let root = &settings.sync.root;
-        let standing = match RecordsReader::open(&settings.records.path) {
-            Ok(reader) => standing(&reader.standing(SAMPLE)?),
+        let standing = match records::read(&settings.records) {
+            Ok(mut reader) => standing(&reader.recorded_mirror(SAMPLE)?),
             // before the first start of the service
             Err(OpenError::Missing { .. }) => Standing::default(),
             Err(error) => return Err(error.into()),
@@ -154,8 +154,7 @@ fn confirm_records(settings: &Settings, order: Order, view: &View) -> anyhow::Re
     if !is_confirmed(order.confirm, zips)? {
         return Ok(Outcome::Unconfirmed);
     }
-    let writer = Writer::open(settings)?;
-    writer.adopt(view)?;
+    RecordWriter::open(settings)?.adopt(view.marker)?;
     writeln!(out, "the records are those of {}", root.display())?;
     out.flush()?;
     Ok(Outcome::Done)
@@ -197,7 +196,7 @@ fn fate(root: &Path, row: &RecordRow) -> Fate {
 
 fn count(settings: &Settings, listed: bool, out: &mut dyn Write) -> anyhow::Result<Counted> {
     let mut counted = Counted { last: i64::MIN, ..Counted::default() };
-    let mut reader = match RecordsReader::open(&settings.records.path) {
+    let mut reader = match records::read(&settings.records) {
         Err(OpenError::Missing { .. }) => return Ok(counted),
         opened => opened?,
     };
@@ -224,58 +223,9 @@ fn count(settings: &Settings, listed: bool, out: &mut dyn Write) -> anyhow::Resu
     Ok(counted)
 }
 
-/// Who writes: the service that runs, or this process.
-enum Writer<'a> {
-    Service(&'a Settings),
-    Own(Box<Records>, &'a Settings),
-}
-
-impl<'a> Writer<'a> {
-    fn open(settings: &'a Settings) -> anyhow::Result<Self> {
-        match Records::open(&settings.records.path) {
-            Ok(records) => Ok(Self::Own(Box::new(records), settings)),
-            Err(OpenError::InUse { .. }) => Ok(Self::Service(settings)),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    fn missing(&mut self, ids: Vec<i64>) -> anyhow::Result<u64> {
-        match self {
-            Self::Own(records, _) => Ok(records.mark_missing(&ids, now())?.files),
-            Self::Service(settings) => client::change(&settings.control.socket, Change::Missing(ids)),
-        }
-    }
-
-    fn found(&mut self, ids: Vec<i64>) -> anyhow::Result<u64> {
-        match self {
-            Self::Own(records, _) => Ok(records.mark_found(&ids, now())? as u64),
-            Self::Service(settings) => client::change(&settings.control.socket, Change::Found(ids)),
-        }
-    }
-
-    /// Last of all: the service goes on with this.
-    fn adopt(self, view: &View) -> anyhow::Result<()> {
-        match self {
-            Self::Own(mut records, settings) => {
-                let settled = take(&settings.sync.root, view.marker)?;
-                let id = settled.id.ok_or_else(|| anyhow::anyhow!("there is no room for the marker"))?;
-                records.remember_mirror(&id.to_string())?;
-                records.close();
-                Ok(())
-            }
-            Self::Service(settings) => client::adopt(&settings.control.socket),
-        }
-    }
-}
-
-fn now() -> i64 {
-    chrono::Utc::now().timestamp_millis()
-}
-
 fn change(settings: &Settings, view: &View, last: i64) -> anyhow::Result<(u64, u64)> {
-    let mut writer = Writer::open(settings)?;
-    // the writer first: it looks at the file, which would drop the locks of a reader in this process
-    let mut reader = RecordsReader::open(&settings.records.path)?;
+    let mut writer = RecordWriter::open(settings)?;
+    let mut reader = records::read(&settings.records)?;
     let (mut missing, mut found) = (Vec::new(), Vec::new());
     let (mut missed, mut back) = (0, 0);
     reader.for_each(&Filter::default(), &mut |row| {
@@ -285,19 +235,20 @@ fn change(settings: &Settings, view: &View, last: i64) -> anyhow::Result<(u64, u
             _ => {}
         }
         if missing.len() >= BATCH {
-            missed += writer.missing(std::mem::take(&mut missing)).map_err(io::Error::other)?;
+            missed +=
+                writer.change(Change::Missing(std::mem::take(&mut missing))).map_err(io::Error::other)?;
         }
         if found.len() >= BATCH {
-            back += writer.found(std::mem::take(&mut found)).map_err(io::Error::other)?;
+            back += writer.change(Change::Found(std::mem::take(&mut found))).map_err(io::Error::other)?;
         }
         Ok(())
     })?;
     if !missing.is_empty() {
-        missed += writer.missing(missing)?;
+        missed += writer.change(Change::Missing(missing))?;
     }
     if !found.is_empty() {
-        back += writer.found(found)?;
+        back += writer.change(Change::Found(found))?;
     }
-    writer.adopt(view)?;
+    writer.adopt(view.marker)?;
     Ok((missed, back))
 }

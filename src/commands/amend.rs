@@ -1,18 +1,18 @@
 //! `mrosync records forget` and `requeue`: counts what is meant, asks, and changes it batch by batch. While a service
 //! runs, it is the one that writes, and it is told over its control socket; else the database is opened here.
 
-use std::io::{self, BufRead, BufWriter, IsTerminal, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::Path;
-
-use anyhow::Context;
 
 use crate::base::names::{RemotePath, ServerName};
 use crate::commands::adopt::View;
+use crate::commands::confirmation::{Outcome, is_confirmed};
+use crate::commands::record_writer::RecordWriter;
 use crate::config::Settings;
-use crate::control::{Change, client};
+use crate::control::Change;
 use crate::mirror::delete::{delete_durably, is_there};
 use crate::mirror::identity::Verdict;
-use crate::records::{Amendment, BATCH, Filter, OpenError, RecordRow, Records, RecordsReader};
+use crate::records::{self, Amendment, BATCH, Filter, RecordRow};
 
 /// What to change, and how sure the operator is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,15 +27,6 @@ pub struct Order {
     pub dry_run: bool,
     /// How many they are, as the operator knows.
     pub confirm: Option<u64>,
-}
-
-/// How it ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// Done, or nothing was to be done.
-    Done,
-    /// The number was missing or another; nothing was changed.
-    Unconfirmed,
 }
 
 /// Does what `order` says, with its words on standard output.
@@ -95,7 +86,7 @@ struct Counted {
 
 fn count(settings: &Settings, order: &Order, out: &mut dyn Write) -> anyhow::Result<Counted> {
     let mut counted = Counted { last: i64::MIN, ..Counted::default() };
-    let mut reader = RecordsReader::open(&settings.records.path)?;
+    let mut reader = records::read(&settings.records)?;
     reader.for_each(&order.filter, &mut |row| {
         let is_free = is_free(&settings.sync.root, order.amendment, row)?;
         counted.in_place += u64::from(!is_free && order.amendment == Amendment::Forget);
@@ -119,47 +110,6 @@ fn is_free(root: &Path, amendment: Amendment, row: &RecordRow) -> io::Result<boo
     }
 }
 
-/// Compares the number that the operator gives with what was counted, and says what is wrong with it.
-pub(crate) fn is_confirmed(confirm: Option<u64>, matching: u64) -> anyhow::Result<bool> {
-    let mut errors = io::stderr();
-    let given = match confirm {
-        Some(given) => Some(given),
-        None if io::stdin().is_terminal() => {
-            write!(errors, "type the number to go on: ")?;
-            let mut line = String::new();
-            io::stdin().lock().read_line(&mut line).context("cannot read the number")?;
-            line.trim().parse().ok()
-        }
-        None => {
-            writeln!(errors, "mrosync: nothing was changed; to do it, pass --confirm {matching}")?;
-            return Ok(false);
-        }
-    };
-    let right = given == Some(matching);
-    if !right {
-        writeln!(errors, "mrosync: nothing was changed: that is not the number, which is {matching}")?;
-    }
-    Ok(right)
-}
-
-/// Who writes: the service that runs, or this process.
-enum Writer<'a> {
-    Service(&'a Path),
-    Own(Box<Records>),
-}
-
-impl Writer<'_> {
-    fn write(&mut self, amendment: Amendment, ids: Vec<i64>) -> anyhow::Result<u64> {
-        match self {
-            Self::Own(records) => {
-                let now = chrono::Utc::now().timestamp_millis();
-                Ok(records.amend(amendment, &ids, now)?.records as u64)
-            }
-            Self::Service(socket) => client::change(socket, Change::amend(amendment, ids)),
-        }
-    }
-}
-
 /// What is changed together.
 #[derive(Default)]
 struct Batch {
@@ -169,19 +119,14 @@ struct Batch {
 }
 
 fn change(settings: &Settings, order: &Order, last: i64) -> anyhow::Result<u64> {
-    let mut writer = match Records::open(&settings.records.path) {
-        Ok(records) => Writer::Own(Box::new(records)),
-        Err(OpenError::InUse { .. }) => Writer::Service(&settings.control.socket),
-        Err(error) => return Err(error.into()),
-    };
-    // the writer first: it looks at the file, which would drop the locks of a reader in this process
-    let mut reader = RecordsReader::open(&settings.records.path)?;
+    let mut writer = RecordWriter::open(settings)?;
+    let mut reader = records::read(&settings.records)?;
     let (mut changed, root) = (0, &settings.sync.root);
     let mut batch = Batch::default();
     let mut write = |batch: Batch| {
         // a file without a record would never be deleted; a record without a file is forgotten the next time
         delete_durably(root, &batch.files)?;
-        writer.write(order.amendment, batch.ids)
+        writer.change(Change::amend(order.amendment, batch.ids))
     };
     reader.for_each(&order.filter, &mut |row| {
         let is_free = is_free(root, order.amendment, row)?;
@@ -197,8 +142,6 @@ fn change(settings: &Settings, order: &Order, last: i64) -> anyhow::Result<u64> 
     if !batch.ids.is_empty() {
         changed += write(batch)?;
     }
-    if let Writer::Own(records) = writer {
-        records.close();
-    }
+    writer.close();
     Ok(changed)
 }

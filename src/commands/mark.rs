@@ -6,15 +6,16 @@ use std::path::Path;
 
 use anyhow::Context;
 
-use crate::base::facts::{Download, Earlier, FileFacts};
+use crate::base::facts::{Download, FileFacts};
 use crate::base::globs::Globs;
 use crate::base::names::{Printable, RemotePath};
 use crate::collector::list_all::survey;
-use crate::commands::amend::{Outcome, is_confirmed};
+use crate::commands::confirmation::{Outcome, is_confirmed};
+use crate::commands::record_writer::RecordWriter;
 use crate::config::{ServerSettings, Settings};
-use crate::control::{Change, Marking, client};
+use crate::control::{Change, Marking};
 use crate::mirror::local::local_files;
-use crate::records::{Mark, OpenError, Records, RecordsReader};
+use crate::records::{self, Mark, OpenError, RecordReader};
 
 /// What to mark, and how sure the operator is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,21 +39,21 @@ pub struct Order {
 /// Whatever fails. Nothing was changed where it fails before the number is confirmed; after that each batch stays, and
 /// the same command goes on with the rest.
 pub async fn mark(settings: &Settings, order: &Order) -> anyhow::Result<Outcome> {
-    let mut reader = match RecordsReader::open(&settings.records.path) {
+    let mut reader = match records::read(&settings.records) {
         Ok(reader) => Some(reader),
         // before the first start of the service
         Err(OpenError::Missing { .. }) => None,
         Err(error) => return Err(error.into()),
     };
     let mut servers = chosen(settings, &order.servers)?;
-    if let Some(reader) = &reader {
+    if let Some(reader) = &mut reader {
         for server in servers.iter_mut().filter(|server| server.selection.from_now) {
             server.selection.since = reader.beginning(&server.name)?;
         }
     }
     let mut found = find(settings, order, &servers).await?;
     if let Some(reader) = &mut reader {
-        leave_recorded(reader, &mut found)?;
+        leave_recorded(reader.as_mut(), &mut found)?;
     }
     // the writer looks at the file, which would drop the locks of a reader in this process
     drop(reader);
@@ -117,17 +118,7 @@ async fn listed(
         writeln!(io::stderr(), "mrosync: server {}: passed over: {}", server.name, Printable(refused))?;
     }
     let download = |(directory, name, facts): (_, _, FileFacts)| {
-        let size = facts.size.unwrap_or(0);
-        Download {
-            server: server.name.clone(),
-            directory,
-            name,
-            facts,
-            size,
-            downloaded_at: 0,
-            no_archive: false,
-            earlier: Earlier::Stays,
-        }
+        Download::marked(&server.name, directory, name, facts, facts.size.unwrap_or(0))
     };
     Ok(surveyed.files.into_iter().map(download).collect())
 }
@@ -144,23 +135,13 @@ fn local(
     let download = |file: crate::mirror::local::LocalFile| {
         // whether the time of the file is that of the server, nobody knows
         let facts = FileFacts { size: Some(file.size), modified: None };
-        let (directory, name) = (file.directory, file.name);
-        Download {
-            server: server.name.clone(),
-            directory,
-            name,
-            facts,
-            size: file.size,
-            downloaded_at: 0,
-            no_archive: false,
-            earlier: Earlier::Stays,
-        }
+        Download::marked(&server.name, file.directory, file.name, facts, file.size)
     };
     Ok(files.into_iter().map(download).collect())
 }
 
 /// Leaves out what is on record.
-fn leave_recorded(reader: &mut RecordsReader, found: &mut Found<'_>) -> anyhow::Result<()> {
+fn leave_recorded(reader: &mut dyn RecordReader, found: &mut Found<'_>) -> anyhow::Result<()> {
     for (_, files) in found {
         let mut kept = Vec::new();
         for file in std::mem::take(files) {
@@ -174,26 +155,13 @@ fn leave_recorded(reader: &mut RecordsReader, found: &mut Found<'_>) -> anyhow::
 }
 
 fn write(settings: &Settings, mark: Mark, found: &Found<'_>) -> anyhow::Result<u64> {
-    let mut own = match Records::open(&settings.records.path) {
-        Ok(records) => Some(records),
-        Err(OpenError::InUse { .. }) => None,
-        Err(error) => return Err(error.into()),
-    };
+    let mut writer = RecordWriter::open(settings)?;
     let mut changed = 0;
     for (server, files) in found {
-        for mut marking in Marking::batches(mark, server.encoding, files) {
-            changed += match &mut own {
-                Some(records) => {
-                    let now = chrono::Utc::now().timestamp_millis();
-                    marking.files.iter_mut().for_each(|file| file.downloaded_at = now);
-                    records.mark(mark, &marking.files)? as u64
-                }
-                None => client::change(&settings.control.socket, Change::Mark(marking))?,
-            };
+        for marking in Marking::batches(mark, server.encoding, files) {
+            changed += writer.change(Change::Mark(marking))?;
         }
     }
-    if let Some(records) = own {
-        records.close();
-    }
+    writer.close();
     Ok(changed)
 }

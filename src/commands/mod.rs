@@ -3,4 +3,6 @@
 pub mod adopt;
 pub mod amend;
 pub mod check;
+pub mod confirmation;
 pub mod mark;
+mod record_writer;

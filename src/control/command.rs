@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Marking;
 use crate::base::names::Printable;
-use crate::records::{Amendment, BATCH};
+use crate::records::{self, Amendment, BATCH};
 
 /// What can be asked of the running service.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,6 +54,19 @@ impl Change {
         match amendment {
             Amendment::Forget => Self::Forget(ids),
             Amendment::Requeue => Self::Requeue(ids),
+        }
+    }
+
+    /// Returns the change of records that is asked for; none where it is about the mirror.
+    #[must_use]
+    pub fn of_records(self) -> Option<records::Change> {
+        match self {
+            Self::Forget(ids) => Some(records::Change::Amend(Amendment::Forget, ids)),
+            Self::Requeue(ids) => Some(records::Change::Amend(Amendment::Requeue, ids)),
+            Self::Mark(Marking { mark, files, .. }) => Some(records::Change::Mark(mark, files)),
+            Self::Missing(ids) => Some(records::Change::Missing(ids)),
+            Self::Found(ids) => Some(records::Change::Found(ids)),
+            Self::Adopt {} => None,
         }
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use encoding_rs::Encoding;
 use serde::{Deserialize, Serialize};
 
-use crate::base::facts::{Download, Earlier, FileFacts, Modified, TimeSource};
+use crate::base::facts::{Download, FileFacts, Modified, TimeSource};
 use crate::base::names::{RemoteName, RemotePath, ServerName};
 use crate::records::{BATCH, Mark};
 
@@ -142,16 +142,8 @@ fn received(
         }
         None => None,
     };
-    Some(Download {
-        server: server.clone(),
-        directory: Arc::clone(directory),
-        name,
-        facts: FileFacts { size: file.listed_size, modified },
-        size: file.size,
-        downloaded_at: 0,
-        no_archive: false,
-        earlier: Earlier::Stays,
-    })
+    let facts = FileFacts { size: file.listed_size, modified };
+    Some(Download::marked(server, Arc::clone(directory), name, facts, file.size))
 }
 
 #[cfg(test)]
@@ -159,16 +151,9 @@ mod tests {
     use super::*;
 
     fn download(directory: &str, name: &[u8], facts: FileFacts) -> Download {
-        Download {
-            server: ServerName::new("OMC 01").unwrap(),
-            directory: Arc::new(RemotePath::from_text(directory, encoding_rs::GBK).unwrap()),
-            name: RemoteName::from_wire(name, encoding_rs::GBK).unwrap(),
-            facts,
-            size: 3,
-            downloaded_at: 0,
-            no_archive: false,
-            earlier: Earlier::Stays,
-        }
+        let server = ServerName::new("OMC 01").unwrap();
+        let directory = Arc::new(RemotePath::from_text(directory, encoding_rs::GBK).unwrap());
+        Download::marked(&server, directory, RemoteName::from_wire(name, encoding_rs::GBK).unwrap(), facts, 3)
     }
 
     #[test]

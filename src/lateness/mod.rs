@@ -13,7 +13,6 @@ mod waits;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
-use std::path::Path;
 
 use chrono::{Local, NaiveDate, TimeZone};
 use parking_lot::{Mutex, MutexGuard};
@@ -22,7 +21,8 @@ use serde::{Deserialize, Serialize};
 use crate::base::blocking;
 use crate::base::facts::{FileFacts, TimeSource};
 use crate::base::names::RemotePath;
-use crate::records::{RecordRow, RecordsReader};
+use crate::config::RecordsSettings;
+use crate::records::{self, RecordRow};
 
 pub use minutes::{MAX_MINUTES, Minute};
 pub use waits::WaitsStatus;
@@ -263,10 +263,13 @@ fn day(at: i64) -> Option<NaiveDate> {
 /// # Errors
 ///
 /// When there is no thread to be had.
-pub fn remember(records: &Path, tell: impl Fn(&RecordRow) + Send + 'static) -> std::io::Result<()> {
-    let records = records.to_owned();
+pub fn remember(
+    settings: &RecordsSettings,
+    tell: impl Fn(&RecordRow) + Send + 'static,
+) -> std::io::Result<()> {
+    let settings = settings.clone();
     let read = move || {
-        let rows = RecordsReader::open(&records)
+        let rows = records::read(&settings)
             .map_err(anyhow::Error::from)
             .and_then(|mut reader| Ok(reader.newest(MAX_REMEMBERED)?));
         match rows {

@@ -1,13 +1,7 @@
-//! What can go wrong with the record database, sorted by what the caller does about it.
+//! What can go wrong with the records, sorted by what the caller does about it.
 
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
-
-use rusqlite::{Error as SqliteError, ErrorCode, ffi};
-
-use super::sqlite::connect::beside;
 
 /// Why the record database could not be opened. Whatever the reason, an existing file is left as it was.
 #[derive(Debug, thiserror::Error)]
@@ -113,84 +107,55 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    /// Sorts what SQLite said while `file` was opened.
-    pub(in crate::records) fn sqlite(file: &Path, error: &SqliteError) -> Self {
-        let (trouble, detail) = sort(file, error);
+    /// Sorts what went wrong with `file`.
+    pub(super) fn of_kind(kind: FailureKind, file: &Path, detail: String) -> Self {
         let file = file.to_owned();
-        match trouble {
-            Trouble::DiskFull => Self::DiskFull { file },
-            Trouble::ReadOnly => Self::ReadOnly { file, detail },
-            Trouble::Damaged => Self::Damaged { file, detail },
-            Trouble::Busy => Self::Locked { file },
-            Trouble::Other | Trouble::Replaced => Self::Other { file, detail },
+        match kind {
+            FailureKind::DiskFull => Self::DiskFull { file },
+            FailureKind::ReadOnly => Self::ReadOnly { file, detail },
+            FailureKind::Damaged => Self::Damaged { file, detail },
+            FailureKind::Busy => Self::Locked { file },
+            FailureKind::Other | FailureKind::Replaced => Self::Other { file, detail },
         }
     }
 
     /// Sorts what the system said while it was asked to do `attempt` for `file`.
-    pub(in crate::records) fn io(file: &Path, attempt: &str, error: &io::Error) -> Self {
-        let (file, detail) = (file.to_owned(), format!("cannot {attempt}: {error}"));
-        match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::DiskFull { file },
-            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-                Self::ReadOnly { file, detail }
-            }
-            _ => Self::Other { file, detail },
-        }
+    pub(super) fn io(file: &Path, attempt: &str, error: &io::Error) -> Self {
+        let kind = match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => FailureKind::DiskFull,
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => FailureKind::ReadOnly,
+            _ => FailureKind::Other,
+        };
+        Self::of_kind(kind, file, format!("cannot {attempt}: {error}"))
     }
 }
 
-/// An operation on the open record database that failed. Nothing of it was kept.
+/// An operation on the open records that failed. Nothing of it was kept.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot {attempt} in {}: {source_text}", .file.display())]
+#[error("cannot {attempt} in {}: {detail}", .place.display())]
 pub struct RecordsError {
-    trouble: Trouble,
+    kind: FailureKind,
     attempt: &'static str,
-    file: PathBuf,
-    source_text: String,
+    place: PathBuf,
+    detail: String,
 }
 
 impl RecordsError {
-    pub(in crate::records) fn new(attempt: &'static str, file: &Path, error: &SqliteError) -> Self {
-        let (trouble, source_text) = sort(file, error);
-        Self { trouble, attempt, file: file.to_owned(), source_text }
+    /// `attempt` failed in the records at `place`.
+    pub(super) fn new(kind: FailureKind, attempt: &'static str, place: &Path, detail: String) -> Self {
+        Self { kind, attempt, place: place.to_owned(), detail }
     }
 
-    /// Trouble that SQLite does not notice.
-    pub(in crate::records) fn told(
-        attempt: &'static str,
-        file: &Path,
-        trouble: Trouble,
-        source_text: String,
-    ) -> Self {
-        Self { trouble, attempt, file: file.to_owned(), source_text }
-    }
-
-    /// What kind of trouble it is.
+    /// Returns what kind of failure it is.
     #[must_use]
-    pub fn trouble(&self) -> Trouble {
-        self.trouble
+    pub fn kind(&self) -> FailureKind {
+        self.kind
     }
 }
 
-/// The trouble and its words. A file system that turned read-only under an open file, as ext4 does when it meets an
-/// error, is a mere error of the disk to SQLite; what it is shows when anything about a file is changed.
-fn sort(file: &Path, error: &SqliteError) -> (Trouble, String) {
-    match Trouble::of(error) {
-        Trouble::Other | Trouble::DiskFull if is_read_only(file) => {
-            (Trouble::ReadOnly, format!("{error}: its file system is read-only"))
-        }
-        trouble => (trouble, error.to_string()),
-    }
-}
-
-fn is_read_only(file: &Path) -> bool {
-    let touched = File::open(beside(file, ".lock")).and_then(|lock| lock.set_modified(SystemTime::now()));
-    touched.is_err_and(|error| error.kind() == io::ErrorKind::ReadOnlyFilesystem)
-}
-
-/// The kinds of trouble that call for different measures.
+/// The kinds of failure that call for different measures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Trouble {
+pub enum FailureKind {
     /// No room to write: try again once there is.
     DiskFull,
     /// The file or its file system became unwritable.
@@ -205,10 +170,10 @@ pub enum Trouble {
     Other,
 }
 
-impl Trouble {
-    /// What becomes of it, for the log.
+impl FailureKind {
+    /// Returns what becomes of it and what helps, for the log.
     #[must_use]
-    pub fn outlook(self) -> &'static str {
+    pub fn advice(self) -> &'static str {
         match self {
             Self::DiskFull => "nothing is lost: it goes on by itself once there is room",
             Self::ReadOnly => "nothing is lost: it goes on by itself once the file can be written again",
@@ -218,63 +183,11 @@ impl Trouble {
             Self::Other => "nothing is lost: it is tried again and again",
         }
     }
-
-    pub(in crate::records) fn of(error: &SqliteError) -> Self {
-        match error {
-            SqliteError::SqliteFailure(failure, _) | SqliteError::SqlInputError { error: failure, .. } => {
-                Self::of_failure(*failure)
-            }
-            // values that this program never stores
-            SqliteError::FromSqlConversionFailure(..)
-            | SqliteError::IntegralValueOutOfRange(..)
-            | SqliteError::InvalidColumnType(..)
-            | SqliteError::QueryReturnedNoRows
-            | SqliteError::Utf8Error(..) => Self::Damaged,
-            _ => Self::Other,
-        }
-    }
-
-    fn of_failure(failure: ffi::Error) -> Self {
-        match failure.code {
-            ErrorCode::DiskFull => Self::DiskFull,
-            ErrorCode::ReadOnly | ErrorCode::PermissionDenied => Self::ReadOnly,
-            ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => Self::Damaged,
-            ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => Self::Busy,
-            ErrorCode::SystemIoFailure => match failure.extended_code {
-                // a user's disk quota (EDQUOT) fails writes so; a full disk fails the growth of -shm so
-                ffi::SQLITE_IOERR_WRITE | ffi::SQLITE_IOERR_SHMSIZE => Self::DiskFull,
-                ffi::SQLITE_IOERR_DATA | ffi::SQLITE_IOERR_CORRUPTFS => Self::Damaged,
-                _ => Self::Other,
-            },
-            _ => Self::Other,
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_sqlite_says_is_sorted_by_what_helps() {
-        for (code, trouble) in [
-            (ffi::SQLITE_FULL, Trouble::DiskFull),
-            (ffi::SQLITE_IOERR_WRITE, Trouble::DiskFull),
-            (ffi::SQLITE_IOERR_SHMSIZE, Trouble::DiskFull),
-            (ffi::SQLITE_READONLY_DIRECTORY, Trouble::ReadOnly),
-            (ffi::SQLITE_PERM, Trouble::ReadOnly),
-            (ffi::SQLITE_NOTADB, Trouble::Damaged),
-            (ffi::SQLITE_CORRUPT_INDEX, Trouble::Damaged),
-            (ffi::SQLITE_IOERR_CORRUPTFS, Trouble::Damaged),
-            (ffi::SQLITE_BUSY_SNAPSHOT, Trouble::Busy),
-            (ffi::SQLITE_LOCKED, Trouble::Busy),
-            (ffi::SQLITE_IOERR_READ, Trouble::Other),
-            (ffi::SQLITE_NOMEM, Trouble::Other),
-        ] {
-            let error = SqliteError::SqliteFailure(ffi::Error::new(code), None);
-            assert_eq!(Trouble::of(&error), trouble, "{code}: {error}");
-        }
-    }
 
     #[test]
     fn what_the_system_says_is_sorted_by_what_helps() {

@@ -6,24 +6,12 @@ use std::io::{self, BufWriter, Write};
 use chrono::{DateTime, SecondsFormat};
 use serde::Serialize;
 
-use super::{Filter, OpenError, RecordRow, RecordsError, RecordsReader};
+use super::filter::Filter;
+use super::reader::{RecordReader, VisitError};
+use super::types::RecordRow;
 
 /// Bytes collected before they are written.
 const BUFFER: usize = 64 * 1024;
-
-/// Why the records could not be written out.
-#[derive(Debug, thiserror::Error)]
-pub enum ExportError {
-    /// The database could not be read.
-    #[error(transparent)]
-    Records(#[from] RecordsError),
-    /// The database had to be opened again, because a service started to write to it, and could not.
-    #[error(transparent)]
-    Open(#[from] OpenError),
-    /// The output could not be written.
-    #[error("cannot write the records out: {0}")]
-    Write(#[from] io::Error),
-}
 
 /// A record with the keys and the spelling of the promised output.
 #[derive(Serialize)]
@@ -58,12 +46,12 @@ impl<'a> Line<'a> {
 ///
 /// # Errors
 ///
-/// [`ExportError`].
+/// [`VisitError`].
 pub fn write_json(
-    records: &mut RecordsReader,
+    records: &mut dyn RecordReader,
     filter: &Filter,
     out: &mut dyn Write,
-) -> Result<(), ExportError> {
+) -> Result<(), VisitError> {
     let mut out = BufWriter::with_capacity(BUFFER, out);
     let written = records.for_each(filter, &mut |row| {
         crate::base::json::write(&mut out, &Line::new(row))?;
@@ -76,8 +64,8 @@ pub fn write_json(
 ///
 /// # Errors
 ///
-/// [`ExportError`].
-pub fn newest_json(records: &mut RecordsReader, limit: u32) -> Result<String, ExportError> {
+/// [`VisitError`].
+pub fn newest_json(records: &mut dyn RecordReader, limit: u32) -> Result<String, VisitError> {
     let rows = records.newest(limit)?;
     let lines: Vec<_> = rows.iter().map(Line::new).collect();
     Ok(serde_json::to_string(&lines).map_err(io::Error::from)?)
@@ -88,15 +76,15 @@ pub fn newest_json(records: &mut RecordsReader, limit: u32) -> Result<String, Ex
 ///
 /// # Errors
 ///
-/// [`ExportError`].
+/// [`VisitError`].
 pub fn write_csv(
-    records: &mut RecordsReader,
+    records: &mut dyn RecordReader,
     filter: &Filter,
     out: &mut dyn Write,
-) -> Result<(), ExportError> {
+) -> Result<(), VisitError> {
     let mut out = csv::WriterBuilder::new().has_headers(false).buffer_capacity(BUFFER).from_writer(out);
     let written =
-        out.write_record(KEYS).map_err(csv_error).map_err(ExportError::from).and_then(|()| {
+        out.write_record(KEYS).map_err(csv_error).map_err(VisitError::from).and_then(|()| {
             records.for_each(filter, &mut |row| out.serialize(Line::new(row)).map_err(csv_error))
         });
     until_the_reader_leaves(written.and_then(|()| Ok(out.flush()?)))
@@ -107,21 +95,21 @@ pub fn write_csv(
 ///
 /// # Errors
 ///
-/// [`ExportError`].
+/// [`VisitError`].
 pub fn write_table(
-    records: &mut RecordsReader,
+    records: &mut dyn RecordReader,
     filter: &Filter,
     out: &mut dyn Write,
-) -> Result<(), ExportError> {
+) -> Result<(), VisitError> {
     let widest = match filter.servers.as_slice() {
-        [] => records.widest_server(width)?,
+        [] => records.servers()?.iter().map(|server| width(server)).max().unwrap_or(0),
         servers => servers.iter().map(|server| width(server)).max().unwrap_or(0),
     };
     let widest = widest.max(width("SERVER"));
     let mut out = BufWriter::with_capacity(BUFFER, out);
     let columns = ["SERVER", "SIZE", "MODIFIED", "DOWNLOADED", "NOTIFIED", "EVICTED", "PATH"];
     let written = write_columns(&mut out, widest, columns)
-        .map_err(ExportError::from)
+        .map_err(VisitError::from)
         .and_then(|()| records.for_each(filter, &mut |row| write_row(&mut out, widest, row)));
     until_the_reader_leaves(written.and_then(|()| Ok(out.flush()?)))
 }
@@ -176,9 +164,9 @@ fn csv_error(error: csv::Error) -> io::Error {
     }
 }
 
-fn until_the_reader_leaves(written: Result<(), ExportError>) -> Result<(), ExportError> {
+fn until_the_reader_leaves(written: Result<(), VisitError>) -> Result<(), VisitError> {
     match written {
-        Err(ExportError::Write(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        Err(VisitError::Write(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         other => other,
     }
 }
@@ -189,8 +177,9 @@ mod tests {
 
     use encoding_rs::GBK;
 
-    use super::super::Records;
-    use super::super::sqlite::fixtures::{Place, directory, download, name, record_some, server};
+    use super::super::fixtures::{Place, Shortcuts, directory, download, mlsd, name, record_some, server};
+    use super::super::memory::MemoryRecords;
+    use super::super::store::RecordStore;
     use super::*;
     use crate::base::facts::FileFacts;
     use crate::base::names::{RemoteName, RemotePath};
@@ -199,35 +188,35 @@ mod tests {
     const MODIFIED: i64 = 1_795_402_800;
 
     /// Three records: as in the promised example, then one with nothing known, then one with everything.
-    fn examples(place: &Place) -> RecordsReader {
-        let mut records = place.open();
+    fn examples(place: &MemoryRecords) -> Box<dyn RecordReader> {
+        let mut records = place.open().unwrap();
         let mut first = download("omc_456456_mro.zip", MODIFIED * 1000 + 5123);
         (first.directory, first.size) = (Arc::new(directory("/xxx")), 123);
-        first.facts = super::super::sqlite::fixtures::mlsd(123, MODIFIED);
+        first.facts = mlsd(123, MODIFIED);
         let mut second = download("a \"b\", c\u{1b}[2J.zip", -1);
         (second.facts, second.directory) = (FileFacts::default(), Arc::new(RemotePath::root()));
         let mut third = download("x.zip", 0);
         third.server = server("上海");
         third.name = RemoteName::from_wire(b"\xd6\xd0.zip", GBK).unwrap();
         records.record(&[first, second, third]).unwrap();
-        records.mark_delivered(&[3], MODIFIED * 1000).unwrap();
-        records.mark_evicted(&[3], MODIFIED * 1000 + 999).unwrap();
+        records.deliver(&[3], MODIFIED * 1000);
+        records.evict(&[3], MODIFIED * 1000 + 999);
         records.close();
-        RecordsReader::open(&place.file()).unwrap()
+        place.read()
     }
 
-    type Writer = fn(&mut RecordsReader, &Filter, &mut dyn Write) -> Result<(), ExportError>;
+    type Writer = fn(&mut dyn RecordReader, &Filter, &mut dyn Write) -> Result<(), VisitError>;
 
-    fn written(writer: Writer, reader: &mut RecordsReader, server: Option<&str>) -> String {
+    fn written(writer: Writer, reader: &mut Box<dyn RecordReader>, server: Option<&str>) -> String {
         let mut out = Vec::new();
         let servers = server.into_iter().map(str::to_owned).collect();
-        writer(reader, &Filter { servers, ..Filter::default() }, &mut out).unwrap();
+        writer(reader.as_mut(), &Filter { servers, ..Filter::default() }, &mut out).unwrap();
         String::from_utf8(out).unwrap()
     }
 
     #[test]
     fn json_is_one_object_a_line_with_the_promised_keys_in_their_order() {
-        let place = Place::new();
+        let place = MemoryRecords::default();
         let mut reader = examples(&place);
         let expected = [
             r#"{"server":"omc01","path":"/xxx/omc_456456_mro.zip","size":123,"modified":"2026-11-23T03:00:00Z","downloaded_at":"2026-11-23T03:00:05.123Z","notified_at":null,"evicted_at":null}"#,
@@ -242,7 +231,7 @@ mod tests {
 
     #[test]
     fn csv_has_a_line_of_keys_and_leaves_empty_what_is_not_known() {
-        let place = Place::new();
+        let place = MemoryRecords::default();
         let mut reader = examples(&place);
         let expected = [
             "server,path,size,modified,downloaded_at,notified_at,evicted_at",
@@ -255,7 +244,7 @@ mod tests {
 
     #[test]
     fn the_table_is_aligned_and_safe_for_a_terminal() {
-        let place = Place::new();
+        let place = MemoryRecords::default();
         let mut reader = examples(&place);
         let expected = "\
 SERVER           SIZE  MODIFIED              DOWNLOADED            NOTIFIED              EVICTED               PATH
@@ -268,13 +257,13 @@ omc01              10  -                     1969-12-31T23:59:59Z  -            
 
     #[test]
     fn a_long_server_name_widens_its_column_from_the_first_line_on() {
-        let place = Place::new();
-        let mut records = place.open();
-        record_some(&mut records, 1);
+        let place = MemoryRecords::default();
+        let mut records = place.open().unwrap();
+        record_some(&mut *records, 1);
         let mut file = download("x.zip", 1);
         file.server = server("a-rather-long-name");
         records.record(&[file]).unwrap();
-        let mut reader = RecordsReader::open(&place.file()).unwrap();
+        let mut reader = place.read();
         let table = written(write_table, &mut reader, None);
         let starts: Vec<_> = table.lines().map(|line| line.find(['P', '/'])).collect();
         assert_eq!(starts.len(), 3);
@@ -283,7 +272,7 @@ omc01              10  -                     1969-12-31T23:59:59Z  -            
 
     #[test]
     fn a_server_without_records_makes_no_lines_but_the_head() {
-        let place = Place::new();
+        let place = MemoryRecords::default();
         let mut reader = examples(&place);
         assert_eq!(written(write_json, &mut reader, Some("omc09")), "");
         assert_eq!(written(write_csv, &mut reader, Some("omc09")).lines().count(), 1);
@@ -313,37 +302,37 @@ omc01              10  -                     1969-12-31T23:59:59Z  -            
         }
     }
 
-    fn many(place: &Place) -> Records {
-        let mut records = place.open();
-        record_some(&mut records, 3000);
+    fn many(place: &MemoryRecords) -> Box<dyn RecordStore> {
+        let mut records = place.open().unwrap();
+        record_some(&mut *records, 3000);
         records
     }
 
     #[test]
     fn a_reader_that_goes_away_ends_the_writing_in_peace_and_a_full_disk_does_not() {
-        let place = Place::new();
+        let place = MemoryRecords::default();
         let _records = many(&place);
         for writer in [write_json as Writer, write_csv, write_table] {
             for room in [0, 100, 100_000] {
-                let mut reader = RecordsReader::open(&place.file()).unwrap();
+                let mut reader = place.read();
                 let mut gone = Pipe { room, error: io::ErrorKind::BrokenPipe, attempts_after: 0 };
-                writer(&mut reader, &Filter::default(), &mut gone).unwrap();
+                writer(reader.as_mut(), &Filter::default(), &mut gone).unwrap();
                 assert!((1..4).contains(&gone.attempts_after), "{} at {room}", gone.attempts_after);
                 let mut full = Pipe { room, error: io::ErrorKind::StorageFull, attempts_after: 0 };
-                let error = writer(&mut reader, &Filter::default(), &mut full).unwrap_err();
-                assert!(matches!(error, ExportError::Write(_)), "{error}");
+                let error = writer(reader.as_mut(), &Filter::default(), &mut full).unwrap_err();
+                assert!(matches!(error, VisitError::Write(_)), "{error}");
             }
         }
     }
 
     #[test]
     fn a_name_that_reads_like_an_escape_is_kept_in_json() {
-        let place = Place::new();
-        let mut records = place.open();
+        let place = MemoryRecords::default();
+        let mut records = place.open().unwrap();
         let mut file = download("a.zip", 1);
         file.name = name(b"bad\xff.zip");
         records.record(&[file]).unwrap();
-        let mut reader = RecordsReader::open(&place.file()).unwrap();
+        let mut reader = place.read();
         assert!(written(write_json, &mut reader, None).contains(r#""path":"/in/bad%FF.zip""#));
     }
 }

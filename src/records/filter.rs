@@ -1,6 +1,6 @@
 //! Which records are meant: what `mrosync records` shows.
 
-use super::RecordRow;
+use super::types::RecordRow;
 use crate::base::globs::Globs;
 
 /// See the module; the default means all records.
@@ -41,28 +41,28 @@ impl Filter {
 
 #[cfg(test)]
 mod tests {
-    use super::super::RecordsReader;
-    use super::super::sqlite::fixtures::{Place, record_some};
+    use super::super::fixtures::{Place, Shortcuts, record_some};
+    use super::super::memory::MemoryRecords;
     use super::*;
 
-    fn shown(place: &Place, filter: &Filter) -> Vec<i64> {
+    fn shown(place: &MemoryRecords, filter: &Filter) -> Vec<i64> {
         let mut ids = Vec::new();
         let mut keep = |row: &RecordRow| -> std::io::Result<()> {
             ids.push(row.id);
             Ok(())
         };
-        RecordsReader::open(&place.file()).unwrap().for_each(filter, &mut keep).unwrap();
+        place.read().for_each(filter, &mut keep).unwrap();
         ids
     }
 
     #[test]
     fn every_filter_must_fit_and_a_time_until_is_not_part_of_it() {
-        let place = Place::new();
-        let mut records = place.open();
+        let place = MemoryRecords::default();
+        let mut records = place.open().unwrap();
         // downloaded at 1, 2, 3 and 4 ms
-        let ids = record_some(&mut records, 4);
-        records.mark_delivered(&ids[..2], 10).unwrap();
-        records.mark_evicted(&ids[1..3], 11).unwrap();
+        let ids = record_some(&mut *records, 4);
+        records.deliver(&ids[..2], 10);
+        records.evict(&ids[1..3], 11);
         let all = Filter::default;
         let paths = |pattern: &str| Globs::new(&[pattern]).unwrap();
         for (filter, expected) in [

@@ -17,8 +17,7 @@ use super::signals::{Asked, Signals};
 use super::{Ended, Launch, Refused};
 use crate::actors::notifier::{KeeperOutbox, Notifier, OnResult};
 use crate::actors::quota_warden::{DiskView, QuotaWarden, Warden};
-use crate::actors::record_keeper::{RecordKeeper, SharedTotals};
-use crate::actors::record_messages::{Flush, Ping};
+use crate::actors::record_keeper::{Flush, Ping, RecordKeeper, SharedTotals};
 use crate::actors::scanner::Begin;
 use crate::actors::supervisor::{IsRunning, Supervisor};
 use crate::actors::{Address, shielded, start, start_apart};
@@ -31,7 +30,7 @@ use crate::mirror::place::Place;
 use crate::mirror::publisher::Publisher;
 use crate::notify::outbox_state::OutboxState;
 use crate::quota::Gauge;
-use crate::records::Records;
+use crate::records::RecordStore;
 use crate::service::overview::Overview;
 use crate::service::systemd;
 use crate::status::{Progress, Roster, progress_line};
@@ -64,13 +63,13 @@ impl Service {
     pub(super) fn build(
         launch: Launch,
         place: Place,
-        mut records: Records,
+        mut records: Box<dyn RecordStore>,
         most_open_files: u64,
     ) -> anyhow::Result<Self> {
         let Launch { mut settings, files, log, .. } = launch;
-        let moments = records.begin(&beginning(&settings.servers), chrono::Utc::now().timestamp())?;
+        let moments = records.begin_servers(&beginning(&settings.servers), chrono::Utc::now().timestamp())?;
         begin(&mut settings.servers, &moments);
-        let (live, database) = (Live::new(&settings), settings.records.path.clone());
+        let (live, database) = (Live::new(&settings), settings.records.clone());
         let gauge = measured(&place)?;
         let place = Arc::new(place);
         let (totals, outbox_state) = (SharedTotals::default(), Arc::new(OutboxState::default()));

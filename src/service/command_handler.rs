@@ -7,12 +7,11 @@ use super::reload::Reloader;
 use crate::actors::Address;
 use crate::actors::quota_warden::Adopt;
 use crate::actors::record_keeper::RecordKeeper;
-use crate::actors::record_messages::{Amend, MarkFetched, MarkFound, MarkMissing};
 use crate::actors::supervisor::{IsRunning, Start, Stop, Supervisor};
 use crate::base::failpoints;
 use crate::base::humanize::why;
 use crate::control::{Answer, Change, Command};
-use crate::records::Amendment;
+use crate::records::Changed;
 
 /// The parts that commands are about.
 pub(super) struct CommandHandler {
@@ -39,19 +38,9 @@ impl CommandHandler {
     }
 
     async fn change(&self, change: Change) -> Answer {
-        let keeper = &self.keeper;
-        match change {
-            Change::Forget(ids) => self.changed(keeper.send(Amend(Amendment::Forget, ids)).await),
-            Change::Requeue(ids) => self.changed(keeper.send(Amend(Amendment::Requeue, ids)).await),
-            Change::Mark(marking) => {
-                self.changed(keeper.send(MarkFetched(marking.mark, marking.files)).await)
-            }
-            Change::Missing(ids) => {
-                let count = ids.len();
-                self.changed(keeper.send(MarkMissing(ids)).await.map(|done| done.map(|()| count)))
-            }
-            Change::Found(ids) => self.changed(keeper.send(MarkFound(ids)).await),
-            Change::Adopt {} => {
+        match change.of_records() {
+            Some(change) => self.changed(self.keeper.send(change).await),
+            None => {
                 let adopted = self.reloader.fleet.warden.send(Adopt).await;
                 done(adopted.map(|adopted| adopted.map_err(|error| format!("{error:#}"))))
             }
@@ -59,11 +48,11 @@ impl CommandHandler {
     }
 
     /// Records were changed: every scanner looks them up again.
-    fn changed<E: Display>(&self, outcome: Result<anyhow::Result<usize>, E>) -> Answer {
+    fn changed<E: Display>(&self, outcome: Result<anyhow::Result<Changed>, E>) -> Answer {
         // after the commit: whatever a scan learns from here on is true
         self.reloader.roster.all().iter().for_each(|progress| progress.records_changed());
         match outcome {
-            Ok(Ok(changed)) => Answer::Changed(changed),
+            Ok(Ok(changed)) => Answer::Changed(usize::try_from(changed.records).unwrap_or(usize::MAX)),
             Ok(Err(error)) => Answer::Failed(why(&error)),
             Err(lost) => Answer::Failed(lost.to_string()),
         }

@@ -15,8 +15,8 @@ use crate::actors::scanner::Plan;
 use crate::base::names::ServerName;
 use crate::collector::open_files::OpenFiles;
 use crate::config::{
-    KnownKeys, NotifySettings, Protocol, QuotaSettings, ServerSettings, Settings, SftpSettings, SyncSettings,
-    TlsMode,
+    KnownKeys, NotifySettings, Protocol, QuotaSettings, RecordsSettings, ServerSettings, Settings,
+    SftpSettings, SyncSettings, TlsMode,
 };
 use crate::lateness;
 use crate::mirror::place::Place;
@@ -154,7 +154,7 @@ pub(super) fn begin(servers: &mut [ServerSettings], moments: &[i64]) {
 }
 
 /// Tells the servers' lateness what the records know. Without it, it is learnt anew.
-pub(super) fn remember_lateness(records: &Path, servers: &[Arc<Progress>]) {
+pub(super) fn remember_lateness(records: &RecordsSettings, servers: &[Arc<Progress>]) {
     let by_name: HashMap<String, Arc<Progress>> =
         servers.iter().map(|progress| (progress.name().to_owned(), Arc::clone(progress))).collect();
     let begun = lateness::remember(records, move |row| {

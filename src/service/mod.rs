@@ -25,7 +25,7 @@ use crate::control::socket::{ControlSocket, SocketInUse, UnsafeDirectory};
 use crate::logging::RunLog;
 use crate::mirror::place::{Place, settle};
 use crate::mirror::tree::MirrorInUse;
-use crate::records::{OpenError, Records};
+use crate::records::{self, OpenError, RecordStore};
 use crate::terminal::screen::Screen;
 use crate::web::{AddressInUse, BoundListener};
 
@@ -109,9 +109,9 @@ pub fn run(launch: Launch) -> Result<Ended, Refused> {
 }
 
 /// Opens what the service holds alone, and waits for room where a disk is full to the last byte.
-async fn open_places(settings: &Settings) -> Result<(Place, Records, ControlSocket), Refused> {
-    let mut records = with_room(async || Ok(Records::open(&settings.records.path)?)).await?;
-    let recorded = records.standing(SAMPLE).map_err(anyhow::Error::from)?;
+async fn open_places(settings: &Settings) -> Result<(Place, Box<dyn RecordStore>, ControlSocket), Refused> {
+    let mut records = with_room(async || Ok(records::open(&settings.records)?)).await?;
+    let recorded = records.recorded_mirror(SAMPLE).map_err(anyhow::Error::from)?;
     let (root, standing) = (&settings.sync.root, standing(&recorded));
     let servers: Vec<_> = settings.servers.iter().map(|server| server.name.clone()).collect();
     let mut settled = with_room(async || settle(root, &standing, &servers)).await?;

@@ -14,12 +14,12 @@ use tokio::sync::Mutex;
 
 use super::fleet::{Checked, Fleet, Live, begin, beginning, remember_lateness};
 use crate::actors::Address;
-use crate::actors::record_keeper::RecordKeeper;
-use crate::actors::record_messages::BeginServers;
+use crate::actors::record_keeper::{RecordKeeper, Request};
 use crate::actors::supervisor::{Change, Changed, Supervisor};
 use crate::base::blocking::{Threads, run_blocking};
-use crate::config::{self, Loaded, Settings};
+use crate::config::{self, Loaded, RecordsSettings, Settings};
 use crate::logging::RunLog;
+use crate::records::Work;
 use crate::service::systemd;
 use crate::status::{Progress, Roster};
 use crate::web::{BoundListener, Page, Parts};
@@ -38,8 +38,8 @@ pub(super) struct Reloader {
     pub(super) fleet: Fleet,
     pub(super) roster: Arc<Roster>,
     pub(super) supervisor: Address<Supervisor>,
-    /// The database, for what it knows of new servers.
-    pub(super) records: PathBuf,
+    /// Where the records are, for what they know of new servers.
+    pub(super) records: RecordsSettings,
     /// The status page while it is on, and what it is made of.
     pub(super) web: RefCell<Option<(Parts, Option<Page>)>>,
     /// The settings in force; held while they are changed.
@@ -118,7 +118,10 @@ impl Reloader {
         if names.is_empty() && beginning(&in_force.servers).is_empty() {
             return Ok(());
         }
-        let moments = self.keeper.send(BeginServers(names)).timeout(STEP_LIMIT).await;
+        let ask = Request::new(Work::Begin, move |records| {
+            records.begin_servers(&names, chrono::Utc::now().timestamp())
+        });
+        let moments = self.keeper.send(ask).timeout(STEP_LIMIT).await;
         let moments = moments.map_err(|error| format!("the records do not answer: {error}"))?;
         let moments = moments.map_err(|error| {
             format!("since = \"now\" cannot be remembered: {}", crate::base::humanize::why(&error))

@@ -13,7 +13,7 @@ use super::guard::{Rules, WithToken};
 use crate::base::blocking::{Threads, run_blocking};
 use crate::control::{Answer, Command, Form};
 use crate::lateness::{MAX_MINUTES, Minute};
-use crate::records::{RecordsReader, newest_json};
+use crate::records::{self, newest_json};
 use crate::status::metrics;
 
 /// A keeper that does not answer in this time hangs.
@@ -107,7 +107,7 @@ async fn history(parts: web::Data<Parts>, asked: web::Query<HashMap<String, Stri
 /// The newest records, each as `mrosync records --format json` prints it.
 async fn newest(parts: web::Data<Parts>) -> HttpResponse {
     let read = move || -> anyhow::Result<String> {
-        Ok(newest_json(&mut RecordsReader::open(&parts.records)?, NEWEST)?)
+        Ok(newest_json(records::read(&parts.records)?.as_mut(), NEWEST)?)
     };
     match run_blocking(&READERS, read).await {
         Ok(Ok(rows)) => HttpResponse::Ok().content_type("application/json").body(rows),

@@ -10,7 +10,6 @@ mod guard;
 
 use std::future::Future;
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
@@ -22,7 +21,7 @@ use actix_web::{App, HttpServer, web};
 use anyhow::Context;
 
 use crate::base::blocking;
-use crate::config::WebSettings;
+use crate::config::{RecordsSettings, WebSettings};
 use crate::control::Requests;
 use crate::status::Roster;
 
@@ -55,8 +54,8 @@ pub struct Parts {
     pub alive: Alive,
     /// The servers' counters.
     pub servers: Arc<Roster>,
-    /// The record database, for the newest files.
-    pub records: PathBuf,
+    /// Where the records are, for the newest files.
+    pub records: RecordsSettings,
 }
 
 /// Another program listens there.

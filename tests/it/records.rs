@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Output, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +11,8 @@ use chrono::DateTime;
 use encoding_rs::UTF_8;
 use mrosync::base::facts::{Download, Earlier, FileFacts};
 use mrosync::base::names::{RemoteName, RemotePath, ServerName};
-use mrosync::records::Records;
+use mrosync::config::RecordsSettings;
+use mrosync::records::{Change, RecordStore};
 use serde_json::Value;
 
 use crate::support::notify::NotifyStub;
@@ -224,14 +226,18 @@ fn nobody() -> Setup {
     Setup::new().server(Server::at("omc01", "127.0.0.1:1".parse().unwrap()))
 }
 
+fn open(file: &Path) -> Box<dyn RecordStore> {
+    mrosync::records::open(&RecordsSettings { path: file.to_owned() }).unwrap()
+}
+
 /// Gives a service a database with so many records of omc01, whose files are evicted: there are none.
 pub fn with_many_records(setup: Setup, count: i64) -> Setup {
     // made elsewhere: a process that another test starts at this moment may hold its lock a little longer
     let elsewhere = tempfile::tempdir().unwrap();
     let file = elsewhere.path().join("records.db");
-    let mut records = Records::open(&file).unwrap();
+    let mut records = open(&file);
     records.record(&(1..=count).map(download).collect::<Vec<_>>()).unwrap();
-    records.mark_evicted(&(1..=count).collect::<Vec<_>>(), count).unwrap();
+    records.change(&Change::Evicted((1..=count).collect()), count).unwrap();
     records.close();
     std::fs::copy(file, setup.directory().join("records.db")).unwrap();
     setup
@@ -274,7 +280,7 @@ fn a_reader_who_takes_its_time_neither_hinders_the_writer_nor_lets_the_log_grow(
     const LONGEST_LOG: u64 = 6 << 20;
     let setup = with_many_records(nobody(), MANY);
     let file = setup.directory().join("records.db");
-    let mut writer = Records::open(&file).unwrap();
+    let mut writer = open(&file);
     let mut command = setup.command(&["records", "--format", "json"]);
     let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -313,7 +319,7 @@ fn a_backup_that_is_taken_while_the_service_writes_is_whole() {
         let sound: String = target.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
         assert_eq!(sound, "ok");
         drop(target);
-        let mut copy = Records::open(&copy).unwrap();
+        let mut copy = open(&copy);
         let downloads = copy.totals().unwrap().downloads() as usize;
         assert!(downloads >= before, "{downloads} of {before}");
         assert_eq!(copy.present_after(None, 1000).unwrap().len(), downloads);

@@ -21,7 +21,7 @@ use crate::base::names::{Printable, RemotePath};
 use crate::collector::open_files;
 use crate::collector::open_files::Need;
 use crate::commands::adopt::View;
-use crate::config::{QuotaSettings, Selection, ServerSettings, Settings};
+use crate::config::{QuotaSettings, RecordsSettings, Selection, ServerSettings, Settings};
 use crate::connectors;
 use crate::control::client::{self, Reply};
 use crate::control::{Command, CommandLine};
@@ -30,7 +30,7 @@ use crate::mirror::tree::apart;
 use crate::notify;
 use crate::protocol::{Confirmation, Entry, Kind, Session, Summary};
 use crate::quota::{Measured, Meter};
-use crate::records::RecordsReader;
+use crate::records::{self, OpenError};
 use crate::service::overview::process;
 use crate::status::progress_line;
 use crate::terminal::status_line::StatusLine;
@@ -53,11 +53,11 @@ const SERVICE_LIMIT: Duration = Duration::from_secs(3);
 pub async fn check(settings: &Settings) -> bool {
     let Settings { sync, quota, records, servers, .. } = settings;
     let mut well = report("configuration", &Ok(humanize::count(servers.len(), "server")));
-    well &= probe_all(&with_beginnings(servers, &records.path)).await;
+    well &= probe_all(&with_beginnings(servers, records)).await;
     for apart in servers.iter().filter_map(|server| apart(&sync.root, &server.name)) {
         well &= report::<String>("disk", &Err(apart.into()));
     }
-    well &= report("records", &probe_records(&records.path));
+    well &= report("records", &probe_records(records));
     let own = settings.clone();
     well &= report("mirror", &in_time(move || probe_mirror(&own)));
     let (root, limits) = (sync.root.clone(), *quota);
@@ -181,10 +181,10 @@ async fn probe(settings: &ServerSettings) -> anyhow::Result<String> {
 }
 
 /// Those that begin with what is new have begun where the records say so, and else would begin now.
-fn with_beginnings(servers: &[ServerSettings], records: &Path) -> Vec<ServerSettings> {
-    let (mut servers, reader) = (servers.to_vec(), RecordsReader::open(records).ok());
+fn with_beginnings(servers: &[ServerSettings], records: &RecordsSettings) -> Vec<ServerSettings> {
+    let (mut servers, mut reader) = (servers.to_vec(), records::read(records).ok());
     for server in servers.iter_mut().filter(|server| server.selection.from_now) {
-        let begun = reader.as_ref().and_then(|reader| reader.beginning(&server.name).ok().flatten());
+        let begun = reader.as_mut().and_then(|reader| reader.beginning(&server.name).ok().flatten());
         server.selection.since = Some(begun.unwrap_or_else(|| chrono::Utc::now().timestamp()));
     }
     servers
@@ -260,13 +260,13 @@ fn complaint(summary: &Summary) -> String {
 }
 
 /// Opens the database beside a service that may be running. One that does not exist yet is made by the service.
-fn probe_records(path: &Path) -> anyhow::Result<String> {
-    let shown = path.display();
-    if !path.try_exists().with_context(|| format!("looking at {shown}"))? {
-        return Ok(format!("{shown} does not exist yet; the service makes it"));
+fn probe_records(settings: &RecordsSettings) -> anyhow::Result<String> {
+    let shown = settings.path.display();
+    match records::read(settings) {
+        Ok(_) => Ok(format!("{shown} opens")),
+        Err(OpenError::Missing { .. }) => Ok(format!("{shown} does not exist yet; the service makes it")),
+        Err(error) => Err(error.into()),
     }
-    RecordsReader::open(path)?;
-    Ok(format!("{shown} opens"))
 }
 
 /// Whether the mirror is the one of the records. A service that runs knows most of it.

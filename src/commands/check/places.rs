@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::io::{Error, ErrorKind};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, bail};
 use rustix::fs::{Access, AtFlags, CWD, FlockOperation};
@@ -14,17 +14,15 @@ use crate::base::names::Printable;
 use crate::config::Settings;
 use crate::control::socket::check_directory;
 use crate::mirror::tree::{BOOT_FILE, LOCK_FILE, PARTIAL_DIRECTORY};
+use crate::records;
 use crate::web::BoundListener;
-
-/// The database, and what lies beside it: somebody else's service may have made them.
-const FILES: [&str; 4] = ["", "-wal", "-shm", ".lock"];
 
 /// A key of the configuration, and what is wrong with what it names.
 pub(super) type Finding = (&'static str, anyhow::Error);
 
 /// Everything that the start would fail at. While a service `is_running`, it holds the mirror and the page's address.
 pub(super) fn findings(settings: &Settings, is_running: bool) -> Vec<Finding> {
-    let Settings { sync, records, control, web, log, servers, .. } = settings;
+    let Settings { sync, records: recorded, control, web, log, servers, .. } = settings;
     let mut found = Vec::new();
     let mut note = |key, outcome: anyhow::Result<()>| found.extend(outcome.err().map(|error| (key, error)));
     let parts = servers.iter().flat_map(|server| {
@@ -40,8 +38,8 @@ pub(super) fn findings(settings: &Settings, is_running: bool) -> Vec<Finding> {
     if !is_running {
         note("sync.root", is_free(&partial.join(LOCK_FILE)));
     }
-    let database = FILES.map(|ending| file(&beside(&records.path, ending)));
-    note("records.path", directory(parent(&records.path)).and_then(|()| all(database.into_iter())));
+    let database = records::files(recorded).into_iter().map(|path| file(&path));
+    note("records.path", directory(parent(&recorded.path)).and_then(|()| all(database)));
     if let Some(log) = &log.file {
         note("log.file", file_to_append(log));
     }
@@ -96,12 +94,6 @@ fn file(path: &Path) -> anyhow::Result<()> {
         // its directory was looked at
         Err(_) => Ok(()),
     }
-}
-
-fn beside(path: &Path, ending: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(ending);
-    PathBuf::from(name)
 }
 
 fn file_to_append(path: &Path) -> anyhow::Result<()> {

@@ -3,38 +3,49 @@
 //! SQLite goes on writing to a file that was deleted or replaced under its hands, and all of that would be gone with the
 //! process. So nothing is read or written any more then, and the records are saved beside the place once.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 
-use super::connect::{FILE_MODE, beside};
-use super::{Records, RecordsError, Trouble};
+use super::files::{FILE_MODE, Identity, sibling_path};
 use crate::base::durable::sync_above;
+use crate::records::error::{FailureKind, RecordsError};
 
-/// What tells a file from any other that may take its name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Identity {
-    device: u64,
-    inode: u64,
+/// The file of an open database, and what became of the records once its name meant another.
+#[derive(Debug)]
+pub(super) struct OpenFile {
+    path: PathBuf,
+    identity: Identity,
+    rescue: Option<String>,
 }
 
-impl Identity {
-    pub(super) fn of(file: &Path) -> io::Result<Self> {
-        fs::metadata(file).map(|metadata| Self { device: metadata.dev(), inode: metadata.ino() })
+impl OpenFile {
+    pub(super) fn new(path: PathBuf) -> io::Result<Self> {
+        Ok(Self { identity: Identity::of(&path)?, path, rescue: None })
     }
-}
 
-impl Records {
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Makes sure that the name of the database still means the file that is open.
-    pub(super) fn still_in_place(&mut self, attempt: &'static str) -> Result<(), RecordsError> {
-        if Identity::of(&self.file).is_ok_and(|now| now == self.identity) {
+    ///
+    /// # Errors
+    ///
+    /// Where it does not; the records that `connection` sees were saved then, if possible.
+    pub(super) fn check(
+        &mut self,
+        connection: &Connection,
+        attempt: &'static str,
+    ) -> Result<(), RecordsError> {
+        let Self { path, identity, rescue } = self;
+        if Identity::of(path).is_ok_and(|now| now == *identity) {
             return Ok(());
         }
-        let Self { connection, file, rescue, .. } = self;
-        let saved = rescue.get_or_insert_with(|| match save(connection, file) {
+        let saved = rescue.get_or_insert_with(|| match save(connection, path) {
             Ok(copy) => format!("all records were saved to {}", copy.display()),
             Err(error) => format!("the records could not be saved: {error:#}"),
         });
@@ -42,13 +53,13 @@ impl Records {
             "it was deleted or replaced while the service runs; {saved}: put it back, or stop the service and put \
              the copy in its place"
         );
-        Err(RecordsError::told(attempt, file, Trouble::Replaced, text))
+        Err(RecordsError::new(FailureKind::Replaced, attempt, path, text))
     }
 }
 
 /// Writes what the open connection sees into a file of its own. An earlier copy is never overwritten.
 fn save(connection: &Connection, file: &Path) -> anyhow::Result<PathBuf> {
-    let copy = beside(file, ".rescued");
+    let copy = sibling_path(file, ".rescued");
     // empty and ours, so that SQLite need not make it readable for others
     OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(&copy)?;
     let path = copy.to_str().ok_or_else(|| anyhow::anyhow!("its path is not UTF-8"))?;
@@ -60,15 +71,20 @@ fn save(connection: &Connection, file: &Path) -> anyhow::Result<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixtures::{Place, download, record_some};
+    use std::fs;
+
+    use super::super::fixtures::Place;
+    use super::super::store::SqliteStore;
     use super::*;
+    use crate::records::fixtures::{download, record_some};
+    use crate::records::store::RecordStore;
 
     #[test]
     fn a_database_that_is_deleted_or_replaced_is_saved_and_not_written_to_any_more() {
         for replaced in [false, true] {
             let place = Place::new();
             let mut records = place.open();
-            record_some(&mut records, 5);
+            record_some(&mut *records, 5);
             let aside = place.directory().join("aside.db");
             fs::rename(place.file(), &aside).unwrap();
             if replaced {
@@ -76,11 +92,11 @@ mod tests {
             }
             for _ in 0..2 {
                 let error = records.record(&[download("x.zip", 1)]).unwrap_err();
-                assert_eq!(error.trouble(), Trouble::Replaced);
+                assert_eq!(error.kind(), FailureKind::Replaced);
                 assert!(error.to_string().contains("records.db.rescued"), "{error}");
             }
-            assert_eq!(records.totals().unwrap_err().trouble(), Trouble::Replaced);
-            let mut copy = Records::open(&beside(&place.file(), ".rescued")).unwrap();
+            assert_eq!(records.totals().unwrap_err().kind(), FailureKind::Replaced);
+            let mut copy = SqliteStore::open(&sibling_path(&place.file(), ".rescued")).unwrap();
             assert_eq!(copy.totals().unwrap().downloads(), 5);
             fs::rename(&aside, place.file()).unwrap();
             records.record(&[download("x.zip", 1)]).unwrap();
@@ -92,10 +108,10 @@ mod tests {
     fn what_was_written_last_is_saved_at_the_end() {
         let place = Place::new();
         let mut records = place.open();
-        record_some(&mut records, 5);
+        record_some(&mut *records, 5);
         fs::remove_file(place.file()).unwrap();
         records.close();
-        let mut copy = Records::open(&beside(&place.file(), ".rescued")).unwrap();
+        let mut copy = SqliteStore::open(&sibling_path(&place.file(), ".rescued")).unwrap();
         assert_eq!(copy.totals().unwrap().downloads(), 5);
     }
 }
