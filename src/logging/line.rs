@@ -14,7 +14,9 @@ use crate::base::names::Printable;
 use crate::base::panics;
 use crate::config::LogFormat;
 
-/// What a message about a server begins with.
+/// What a message about a server begins with. It stands in the message and is read from there, and is no key-value of
+/// `log` (feature `kv`): the text promises it in its place, before a blank, `: ` or a path, so that each of the some
+/// fifty lines would have to say by one more key which; and messages are put together far from where they are logged.
 const SERVER: &str = "server=";
 
 #[derive(Serialize)]

@@ -7,10 +7,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io::ErrorKind::{QuotaExceeded, StorageFull};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context;
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::identity::{MirrorId, Reason, Standing, Verdict, count_zips, judge, look_for, mark, marker};
@@ -85,7 +86,7 @@ impl Place {
     ///
     /// [`MirrorHeld`].
     pub fn mirror(&self) -> Result<Arc<Mirror>, MirrorHeld> {
-        self.mirror.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or(MirrorHeld)
+        self.mirror.lock().clone().ok_or(MirrorHeld)
     }
 
     /// Whether the mirror that is open has its marker, and the records know it.
@@ -127,7 +128,7 @@ impl Place {
     pub fn open(&self, settled: Settled) {
         let Settled { mirror, id, sample } = settled;
         self.marked.store(id.is_some(), Ordering::Relaxed);
-        *self.mirror.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(mirror));
+        *self.mirror.lock() = Some(Arc::new(mirror));
         let reason = sample.is_sudden().then_some(Reason::Gone(sample));
         self.holds.send_modify(|holds| {
             match (&holds.all, &reason) {
@@ -144,7 +145,7 @@ impl Place {
 
     /// Gives up the handles and the lock, because another mirror may be opened next.
     pub fn let_go(&self) {
-        self.mirror.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.mirror.lock().take();
     }
 
     /// It is not: its handles are given up, and everybody waits.

@@ -6,9 +6,9 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::{Instant, sleep_until};
 
 use crate::config::NetworkSettings;
@@ -91,9 +91,7 @@ impl Limit {
     pub(crate) async fn pay(&self, bytes: usize) {
         let now = Instant::now();
         let own = self.own.map(|rate| self.bucket.borrow_mut().take(bytes, rate, now));
-        let fleet = self
-            .fleet
-            .map(|rate| FLEET.lock().unwrap_or_else(PoisonError::into_inner).take(bytes, rate, now));
+        let fleet = self.fleet.map(|rate| FLEET.lock().take(bytes, rate, now));
         if let Some(paid) = own.max(fleet) {
             sleep_until(paid).await;
             crate::base::watchdog::beat();

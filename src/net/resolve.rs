@@ -7,8 +7,9 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock};
 
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::base::blocking;
@@ -66,7 +67,7 @@ impl Resolver {
 
     /// Joins the look-up that is under way, or begins one.
     fn begin(self: &Arc<Self>, host: &str) -> io::Result<watch::Receiver<Option<Answer>>> {
-        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut under_way = self.under_way.lock();
         if let Some(receiver) = under_way.get(host) {
             return Ok(receiver.clone());
         }
@@ -75,7 +76,7 @@ impl Resolver {
         blocking::spawn("resolver", move || {
             let answer = (resolver.look_up)(&name).map_err(|error| (error.kind(), error.to_string()));
             // taken out first: an answer is for those who wait, and the next who asks gets a fresh one
-            resolver.under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(&name);
+            resolver.under_way.lock().remove(&name);
             sender.send_replace(Some(answer));
         })?;
         under_way.insert(host.to_owned(), receiver.clone());

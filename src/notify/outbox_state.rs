@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 /// Shared by keeper, warden and dispatcher. Rows that the dispatcher has read beforehand are called for only while none of
@@ -105,8 +105,8 @@ impl OutboxState {
         self.concurrency.load(Ordering::Relaxed)
     }
 
-    fn deleted(&self) -> std::sync::MutexGuard<'_, HashSet<i64>> {
-        self.deleted.lock().unwrap_or_else(PoisonError::into_inner)
+    fn deleted(&self) -> parking_lot::MutexGuard<'_, HashSet<i64>> {
+        self.deleted.lock()
     }
 }
 

@@ -1,9 +1,10 @@
 //! The partial files that are worked on: nobody else removes them, and those that outgrow what their server shows may be
 //! cut.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 /// All of them.
@@ -59,7 +60,7 @@ impl Drop for Busy {
 
 impl Transfers {
     fn lock(&self) -> MutexGuard<'_, Vec<Arc<Transfer>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// Begins work on the partial file of this name.

@@ -5,7 +5,9 @@
 //! earlier one in between would be deleted for the record of the earlier one, and its own record would call it present.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::base::names::{RemotePath, ServerName};
 
@@ -49,7 +51,7 @@ impl Drop for Replacing {
 
 impl Replacements {
     fn lock(&self) -> MutexGuard<'_, Names> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// Begins to replace the content of a finished file, up to its new record.

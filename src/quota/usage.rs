@@ -2,8 +2,9 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 /// The mounts that this process sees (proc(5)).
 const MOUNTS: &str = "/proc/self/mountinfo";
@@ -84,7 +85,7 @@ impl Meter {
     /// Whether the kernel writes no more to it, as was seen a moment ago at most.
     fn has_stopped_writing(&self, now: Instant, directory: BorrowedFd<'_>) -> bool {
         // not locked while it is looked at: a file system that does not answer must keep nobody else
-        let seen = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let seen = || self.0.lock();
         let lately = *seen();
         match lately {
             Some((at, stopped)) if now.saturating_duration_since(at) < LOOK_EVERY => stopped,
