@@ -3,8 +3,8 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use mrosync::ftp::control::reply::{Reply, ReplyRepair};
 use mrosync::ftp::listing::ListingParser;
-use mrosync::ftp::reply::{Reply, ReplyRepair};
 
 /// Entries of a listing, as in a directory of some days.
 const ENTRIES: u32 = 1000;

@@ -1,6 +1,6 @@
 //! The answers to PASV and EPSV: the whole reply.
 
-use mrosync::ftp::reply::Reply;
+use mrosync::ftp::control::reply::Reply;
 
 /// A port is one of the numbers in the reply, and never 0.
 pub fn run(data: &[u8]) {

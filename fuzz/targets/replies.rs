@@ -1,6 +1,6 @@
 //! Replies: a byte for the cuts, then what came on the control connection.
 
-use mrosync::ftp::reply::{Features, Reply, ReplyFault, ReplyRepair};
+use mrosync::ftp::control::reply::{Features, Reply, ReplyFault, ReplyRepair};
 
 use super::{choice, pieces};
 

@@ -4,9 +4,9 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use super::data::Data;
+use super::control::reply::Reply;
+use super::data::open::Data;
 use super::error::FtpError;
-use super::reply::Reply;
 use super::session::Session;
 use crate::base::names::RemotePath;
 

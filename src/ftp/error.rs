@@ -2,8 +2,8 @@
 
 use std::io;
 
-use super::answers::denies_data;
-use super::reply::Reply;
+use super::control::answers::denies_data;
+use super::control::reply::Reply;
 use crate::net::error::{NetError, broke};
 use crate::protocol::{Detail, ErrorScope, ListingCut, ProtocolError};
 

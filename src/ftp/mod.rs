@@ -1,31 +1,20 @@
 //! Conversations with FTP servers: logging in, listing, fetching. Nothing here knows of the mirror or the records.
 //!
 //! - [`connect`]: address, TLS, user and password in, a logged-in [`Session`] out
-//! - [`session`]: commands, replies, deadlines
-//! - `answers`: which answers can belong to which command
-//! - `address`: files by their paths, or by their bare names in the current directory
-//! - `data`, `passive` and `active`: data connections, and who opens them
-//! - [`list`] and [`listing`]: one directory as entries, whatever dialect the server speaks
-//! - [`compare`]: whether a listing can be believed
-//! - [`download`]: one file as bytes, resumed where that is safe
-//! - [`reply`] and [`transport`]: what lies beneath suppaftp, which carries the control connection
+//! - [`control`]: commands and replies, by suppaftp, and the stream beneath it
+//! - `data`: data connections, and who opens them
+//! - `list` and [`listing`]: one directory as entries, whatever dialect the server speaks, and whether it can be believed
+//! - [`download`] and `address`: one file as bytes, by its path or its bare name
 
-mod active;
 mod address;
-mod ahead;
-mod answers;
-pub mod compare;
 pub mod connect;
+pub mod control;
 mod data;
 pub mod download;
 pub mod error;
-pub mod list;
+mod list;
 pub mod listing;
-mod passive;
-pub mod reply;
 pub mod session;
-pub mod transport;
-mod ways;
 
 pub use connect::Connector;
 pub use error::FtpError;

@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
-use super::error::FtpError;
-use super::session::Session;
 use crate::config::{NetworkSettings, TransferMode};
+use crate::ftp::error::FtpError;
+use crate::ftp::session::Session;
 use crate::net::route::Route;
 
 /// Connections that wait to be looked at: the server's, and a few of others.
@@ -26,14 +26,14 @@ static NEXT: AtomicU32 = AtomicU32::new(0);
 
 /// What the operator wants of active mode.
 #[derive(Debug, Clone)]
-pub(super) struct Active {
+pub(crate) struct Active {
     ports: Option<RangeInclusive<u16>>,
     address: Option<IpAddr>,
 }
 
 /// An open port that the server was told of.
 #[derive(Debug)]
-pub(super) struct OpenPort {
+pub(crate) struct OpenPort {
     listener: TcpListener,
     told: SocketAddr,
     server: IpAddr,
@@ -41,7 +41,7 @@ pub(super) struct OpenPort {
 
 impl Active {
     /// `None` in passive mode.
-    pub(super) fn of(settings: &NetworkSettings) -> Option<Self> {
+    pub(crate) fn of(settings: &NetworkSettings) -> Option<Self> {
         let NetworkSettings { active_ports, active_address, .. } = settings;
         (settings.mode == TransferMode::Active)
             .then(|| Self { ports: active_ports.clone(), address: *active_address })
@@ -77,7 +77,7 @@ fn listen(at: SocketAddr) -> io::Result<TcpListener> {
 
 impl Session {
     /// Opens a port and tells the server of it.
-    pub(super) async fn open_port(
+    pub(crate) async fn open_port(
         &mut self,
         step: &'static str,
         active: &Active,
@@ -101,7 +101,7 @@ impl Session {
 
 impl OpenPort {
     /// Waits for the server; whoever else comes is sent away.
-    pub(super) async fn accept(self, step: &'static str, after: Duration) -> Result<TcpStream, FtpError> {
+    pub(crate) async fn accept(self, step: &'static str, after: Duration) -> Result<TcpStream, FtpError> {
         let stranger = Cell::new(None);
         let coming = async {
             loop {

@@ -32,7 +32,7 @@ const NO_DATA_WORDS: [&str; 15] = [
 ];
 
 /// Whether a reply of `code` can be the answer to the command of that `step`.
-pub(super) fn belongs(step: &str, code: u16) -> bool {
+pub(crate) fn belongs(step: &str, code: u16) -> bool {
     let is = |steps: &[&str]| steps.contains(&step);
     match code {
         125 | 150 | 225 | 226 => is(&TRANSFERS),
@@ -51,7 +51,7 @@ pub(super) fn belongs(step: &str, code: u16) -> bool {
 
 /// Whether a refusal means that the session has no data connection for anybody, so that nothing is said against the
 /// directory or file that one was wanted for.
-pub(super) fn denies_data(step: &str, reply: &Reply) -> bool {
+pub(crate) fn denies_data(step: &str, reply: &Reply) -> bool {
     let of_channel = CHANNELS.contains(&step);
     if !of_channel && !TRANSFERS.contains(&step) {
         return false;

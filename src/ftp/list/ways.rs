@@ -7,13 +7,13 @@
 use std::cell::Cell;
 
 use super::compare::Compared;
-use super::error::FtpError;
-use super::reply::Reply;
 use crate::config::ListingMode;
+use crate::ftp::control::reply::Reply;
+use crate::ftp::error::FtpError;
 
 /// A command, and how it learns the directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Way {
+pub(crate) enum Way {
     /// `MLSD /path`
     MlsdPath,
     /// `CWD /path`, and a bare `MLSD`.
@@ -26,22 +26,22 @@ pub(super) enum Way {
 
 impl Way {
     /// As the server is told.
-    pub(super) fn command(self) -> &'static str {
+    pub(crate) fn command(self) -> &'static str {
         if self.is_mlsd() { "MLSD" } else { "LIST" }
     }
 
     /// Whether it shows facts (RFC 3659), and not what people read.
-    pub(super) fn is_mlsd(self) -> bool {
+    pub(crate) fn is_mlsd(self) -> bool {
         matches!(self, Self::MlsdPath | Self::CwdMlsd)
     }
 
     /// Whether the directory is entered first.
-    pub(super) fn enters(self) -> bool {
+    pub(crate) fn enters(self) -> bool {
         matches!(self, Self::CwdMlsd | Self::CwdList)
     }
 
     /// As `status` and `check` show it.
-    pub(super) fn in_words(self) -> &'static str {
+    pub(crate) fn in_words(self) -> &'static str {
         match self {
             Self::MlsdPath => "MLSD path",
             Self::CwdMlsd => "CWD+MLSD",
@@ -75,7 +75,7 @@ const RARELY: u32 = 32;
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(super) struct Ways {
+pub(crate) struct Ways {
     /// The one in use, where it is not simply the first.
     chosen: Cell<Option<Way>>,
     /// Those that showed anything, as bits.
@@ -87,19 +87,19 @@ pub(super) struct Ways {
     /// Of the last listing that came to its end.
     shown: Cell<Option<Way>>,
     /// Listings are refused unless the type is ASCII.
-    pub(super) wants_text: Cell<bool>,
+    pub(crate) wants_text: Cell<bool>,
     /// A directory of which LIST showed nothing was looked at under TYPE A.
-    pub(super) looked_at_as_text: Cell<bool>,
+    pub(crate) looked_at_as_text: Cell<bool>,
     /// A listing was seen that was surely of the directory asked for.
-    pub(super) honours_path: Cell<bool>,
+    pub(crate) honours_path: Cell<bool>,
     /// Directories looked at a second time because they seemed empty.
     empty_looks: Cell<u8>,
     /// The same of one that held something before.
-    pub(super) emptied_looked_at: Cell<bool>,
+    pub(crate) emptied_looked_at: Cell<bool>,
     /// The root cannot be entered.
-    pub(super) homeless: Cell<bool>,
+    pub(crate) homeless: Cell<bool>,
     /// How far MLSD was compared with LIST.
-    pub(super) compared: Cell<Compared>,
+    pub(crate) compared: Cell<Compared>,
     /// Those that were seen to list the path that they are asked of where it cannot be entered, as bits.
     by_path: Cell<u8>,
     /// Directories that could be listed neither from within nor by their paths.
@@ -108,10 +108,10 @@ pub(super) struct Ways {
 
 /// What the configuration and FEAT allow.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Choice {
-    pub(super) mode: ListingMode,
+pub(crate) struct Choice {
+    pub(crate) mode: ListingMode,
     /// FEAT shows MLST.
-    pub(super) mlst: bool,
+    pub(crate) mlst: bool,
 }
 
 impl Choice {
@@ -127,7 +127,7 @@ impl Choice {
 
 impl Ways {
     /// The way that a directory is listed by.
-    pub(super) fn preferred(&self, choice: Choice) -> Way {
+    pub(crate) fn preferred(&self, choice: Choice) -> Way {
         let ways = choice.ways();
         let is_known = |way: &&Way| self.absent.get() & way.bit() == 0;
         let first = ways.iter().find(is_known).or(ways.first()).copied().unwrap_or(Way::CwdList);
@@ -135,26 +135,26 @@ impl Ways {
     }
 
     /// The others, in the order in which they are tried. What the server does not know is left out.
-    pub(super) fn others(&self, choice: Choice, way: Way) -> impl Iterator<Item = Way> + use<> {
+    pub(crate) fn others(&self, choice: Choice, way: Way) -> impl Iterator<Item = Way> + use<> {
         let absent = self.absent.get();
         let ways = choice.ways().iter().copied();
         ways.filter(move |other| *other != way && absent & other.bit() == 0)
     }
 
     /// From now on it is this one.
-    pub(super) fn choose(&self, way: Way) {
+    pub(crate) fn choose(&self, way: Way) {
         self.chosen.set(Some(way));
         self.honours_path.set(false);
         self.misses.set(0);
     }
 
     /// Whether it ever showed anything.
-    pub(super) fn has_worked(&self, way: Way) -> bool {
+    pub(crate) fn has_worked(&self, way: Way) -> bool {
         self.worked.get() & way.bit() != 0
     }
 
     /// A listing came to its end. `instead` is the way that refused the directory before, where there is one.
-    pub(super) fn listed(&self, way: Way, instead: Option<Way>, shows_anything: bool) {
+    pub(crate) fn listed(&self, way: Way, instead: Option<Way>, shows_anything: bool) {
         self.failures.set(0);
         let Some(refused) = instead else {
             self.shown.set(Some(way));
@@ -175,7 +175,7 @@ impl Ways {
     }
 
     /// A way was refused a directory. Whether another is worth trying.
-    pub(super) fn refused(&self, way: Way, error: &FtpError) -> bool {
+    pub(crate) fn refused(&self, way: Way, error: &FtpError) -> bool {
         let FtpError::Refused { step, reply } = error else { return false };
         let is_unknown = matches!(reply.code, 500 | 502) || (reply.code == 504 && way.is_mlsd());
         if *step == way.command() && is_unknown {
@@ -194,7 +194,7 @@ impl Ways {
     }
 
     /// Whether a directory that cannot be entered is to be listed by its path.
-    pub(super) fn tries_path(&self, way: Way, error: &FtpError) -> bool {
+    pub(crate) fn tries_path(&self, way: Way, error: &FtpError) -> bool {
         let FtpError::Refused { step: "CWD", reply } = error else { return false };
         let is_of_entry = matches!(reply.code, 450 | 505..=559) && reply.code != 530;
         let is_forbidden = self.has_worked(way) && says_forbidden(reply);
@@ -204,17 +204,17 @@ impl Ways {
     }
 
     /// One was tried, and is not shown.
-    pub(super) fn path_in_vain(&self) {
+    pub(crate) fn path_in_vain(&self) {
         self.in_vain.set(self.in_vain.get().saturating_add(1));
     }
 
     /// Whether the way is known to list what cannot be entered.
-    pub(super) fn takes_paths(&self, way: Way) -> bool {
+    pub(crate) fn takes_paths(&self, way: Way) -> bool {
         self.by_path.get() & way.bit() != 0
     }
 
     /// From now on it is.
-    pub(super) fn path_was_taken(&self, way: Way) {
+    pub(crate) fn path_was_taken(&self, way: Way) {
         self.by_path.set(self.by_path.get() | way.bit());
     }
 
@@ -228,7 +228,7 @@ impl Ways {
     }
 
     /// No way lists the directory.
-    pub(super) fn failed(&self) {
+    pub(crate) fn failed(&self) {
         self.failures.set(self.failures.get().saturating_add(1));
         if self.failures.get() >= FAILURES {
             self.failures.set(0);
@@ -244,20 +244,20 @@ impl Ways {
     }
 
     /// Whether a directory that `way` shows empty is looked at by a second one. `expected` ones hold something, or did.
-    pub(super) fn doubts_emptiness(&self, expected: bool) -> bool {
+    pub(crate) fn doubts_emptiness(&self, expected: bool) -> bool {
         let looks = self.empty_looks.get();
         let unproved = !self.honours_path.get() && looks < EMPTY_LOOKS;
         looks == 0 || unproved || (expected && !self.emptied_looked_at.get())
     }
 
     /// One was looked at.
-    pub(super) fn looked_at_emptiness(&self, expected: bool) {
+    pub(crate) fn looked_at_emptiness(&self, expected: bool) {
         self.empty_looks.set(self.empty_looks.get().saturating_add(1));
         self.emptied_looked_at.set(self.emptied_looked_at.get() || expected);
     }
 
     /// How the server lists, in words; `None` before a listing came to its end.
-    pub(super) fn in_words(&self) -> Option<String> {
+    pub(crate) fn in_words(&self) -> Option<String> {
         let type_a = if self.wants_text.get() { ", TYPE A" } else { "" };
         self.shown.get().map(|way| format!("{}{type_a}", way.in_words()))
     }
@@ -295,17 +295,17 @@ const EMPTY: [&str; 11] = [
 const CHINESE_EMPTY: [&str; 6] = ["目录为空", "目录是空", "空目录", "没有文件", "无文件", "没有任何文件"];
 
 /// Whether a refusal is about rights.
-pub(super) fn says_forbidden(reply: &Reply) -> bool {
+pub(crate) fn says_forbidden(reply: &Reply) -> bool {
     says(reply, &FORBIDDEN, &CHINESE_FORBIDDEN)
 }
 
 /// Whether a refusal says that there are no files, and nothing else.
-pub(super) fn says_empty(reply: &Reply) -> bool {
+pub(crate) fn says_empty(reply: &Reply) -> bool {
     matches!(reply.code, 450 | 550) && !says_forbidden(reply) && says(reply, &EMPTY, &CHINESE_EMPTY)
 }
 
 /// Whether a refusal says that something is not there, which of a directory that was entered may mean that it is empty.
-pub(super) fn says_nothing_found(reply: &Reply) -> bool {
+pub(crate) fn says_nothing_found(reply: &Reply) -> bool {
     !says_forbidden(reply)
         && says(reply, &["no such", "not found", "no file"], &["不存在", "找不到", "未找到"])
 }

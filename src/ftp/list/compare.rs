@@ -11,12 +11,12 @@ use std::rc::Rc;
 
 use chrono::{TimeDelta, Utc};
 
-use super::error::FtpError;
-use super::list::{Listing, Role};
-use super::session::Session;
 use super::ways::Way;
 use crate::base::names::RemotePath;
 use crate::config::ListingMode;
+use crate::ftp::error::FtpError;
+use crate::ftp::list::lister::{Listing, Role};
+use crate::ftp::session::Session;
 use crate::protocol::{Confirmation, Summary};
 
 /// A listing of this many names settles the matter: faults are known that show up at the 17th.
@@ -31,15 +31,15 @@ const CLOCK_LOOKS: u8 = 8;
 
 /// What was found out of a server's clock.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Clock {
+pub(crate) struct Clock {
     /// By how much it is ahead of ours, at least.
-    pub(super) ahead: TimeDelta,
+    pub(crate) ahead: TimeDelta,
     asked: u8,
 }
 
 /// What has been compared so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Compared {
+pub(crate) enum Compared {
     /// Nothing.
     #[default]
     Nothing,
@@ -74,7 +74,7 @@ impl Compared {
 
 impl Session {
     /// Whether a listing by this way is not to be used before it is confirmed.
-    pub(super) fn is_tentative(&self, way: Way) -> bool {
+    pub(crate) fn is_tentative(&self, way: Way) -> bool {
         !self.learned.ways.honours_path.get() || self.may_compare(way)
     }
 
@@ -90,7 +90,7 @@ impl Session {
     ///
     /// [`FtpError::Refused`] where a directory that seems to have become empty cannot be entered. What cannot be
     /// compared is believed. Cancelled, the session is not reusable.
-    pub(super) async fn confirm(
+    pub(crate) async fn confirm(
         &mut self,
         path: &RemotePath,
         summary: &Summary,
@@ -294,7 +294,7 @@ impl Session {
 
     /// Whether listings by this way are of the path that they are asked of: another one than that of the root. Where the
     /// directory shows nothing, nothing is proved.
-    pub(super) async fn shows_by_path(&mut self, way: Way, path: &RemotePath) -> Result<bool, FtpError> {
+    pub(crate) async fn shows_by_path(&mut self, way: Way, path: &RemotePath) -> Result<bool, FtpError> {
         if self.learned.ways.takes_paths(way) || path.is_root() {
             return Ok(true);
         }

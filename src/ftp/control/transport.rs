@@ -17,9 +17,9 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::error::{FtpError, refused_login};
 use super::reply::{Reply, ReplyRepair};
 use crate::config::TlsMode;
+use crate::ftp::error::{FtpError, refused_login};
 use crate::net::route::{Route, Way, WayState};
 use crate::net::socket::Socket;
 

@@ -6,13 +6,13 @@
 use async_trait::async_trait;
 use tokio::time::Instant;
 
-use super::data::Data;
-use super::error::FtpError;
-use super::listing::ListingParser;
-use super::reply::Reply;
-use super::session::Session;
 use super::ways::{Choice, Way, says_empty, says_forbidden, says_nothing_found};
 use crate::base::names::RemotePath;
+use crate::ftp::control::reply::Reply;
+use crate::ftp::data::open::Data;
+use crate::ftp::error::FtpError;
+use crate::ftp::listing::ListingParser;
+use crate::ftp::session::Session;
 use crate::net::pace::Pace;
 use crate::protocol::{Entry, Fingerprint, Fingerprinter, ListingCut, ProtocolError, ReadAhead, Summary};
 
@@ -40,7 +40,7 @@ pub struct Listing<'s> {
 }
 
 /// A listing that has begun: its way, its data connection and its parser.
-pub(super) struct Opened {
+pub(crate) struct Opened {
     way: Way,
     data: Option<Data>,
     parser: ListingParser,
@@ -48,7 +48,7 @@ pub(super) struct Opened {
 
 /// What a listing is for.
 #[derive(Debug)]
-pub(super) enum Role {
+pub(crate) enum Role {
     /// The directory is listed as all are.
     Usual,
     /// This way was refused the directory, and another is tried for it.
@@ -63,7 +63,7 @@ impl Session {
     /// # Errors
     ///
     /// [`FtpError::Refused`] where no way lists it; the session stays usable then.
-    pub(super) async fn list(&mut self, path: &RemotePath) -> Result<Listing<'_>, FtpError> {
+    pub(crate) async fn list(&mut self, path: &RemotePath) -> Result<Listing<'_>, FtpError> {
         let (role, mut opened) = self.open_by_any(path).await?;
         let is_usual = matches!(role, Role::Usual);
         self.listed_by = is_usual.then_some(opened.way);
@@ -127,16 +127,16 @@ impl Session {
         Ok(None)
     }
 
-    pub(super) fn choice(&self) -> Choice {
+    pub(crate) fn choice(&self) -> Choice {
         Choice { mode: self.listing, mlst: self.learned.features.get().unwrap_or_default().mlsd }
     }
 
-    pub(super) fn preferred_way(&self) -> Way {
+    pub(crate) fn preferred_way(&self) -> Way {
         self.learned.ways.preferred(self.choice())
     }
 
     /// Begins to list a directory in one way.
-    pub(super) async fn open_by(&mut self, way: Way, path: &RemotePath) -> Result<Opened, FtpError> {
+    pub(crate) async fn open_by(&mut self, way: Way, path: &RemotePath) -> Result<Opened, FtpError> {
         // before the port is asked for, which may come together with the directory
         self.set_type(self.learned.ways.wants_text.get()).await?;
         let data = if way.enters() {
@@ -251,7 +251,7 @@ fn is_harmless(path: &RemotePath) -> bool {
 }
 
 impl<'s> Listing<'s> {
-    pub(super) fn of(session: &'s mut Session, opened: Opened, role: Role) -> Self {
+    pub(crate) fn of(session: &'s mut Session, opened: Opened, role: Role) -> Self {
         let Opened { way, data, parser } = opened;
         let pace = Pace::new(&session.speed);
         let fingerprinter = Fingerprinter::new(session.learned.fingerprint_key);
@@ -271,7 +271,7 @@ impl<'s> Listing<'s> {
     }
 
     /// Has the names collected, and those of the path looked for.
-    pub(super) fn collect_names(mut self, path: &RemotePath) -> Self {
+    pub(crate) fn collect_names(mut self, path: &RemotePath) -> Self {
         self.parser.collect_names();
         self.parser.watch_for(path);
         self
@@ -316,7 +316,7 @@ impl Listing<'_> {
     }
 
     /// See [`crate::protocol::Listing::next`].
-    pub(super) async fn next(&mut self, entries: &mut Vec<Entry>) -> Result<bool, FtpError> {
+    pub(crate) async fn next(&mut self, entries: &mut Vec<Entry>) -> Result<bool, FtpError> {
         let held = self.ahead.take()?;
         let read = if held.is_empty() { self.read().await? } else { held.len() };
         let bytes = if held.is_empty() { self.session.buffer.get(..read) } else { Some(held.as_slice()) };
@@ -326,7 +326,7 @@ impl Listing<'_> {
     }
 
     /// See [`crate::protocol::Listing::finish`]. `entries` gets what a last line without an end held.
-    pub(super) async fn finish(self, entries: &mut Vec<Entry>) -> Result<Summary, FtpError> {
+    pub(crate) async fn finish(self, entries: &mut Vec<Entry>) -> Result<Summary, FtpError> {
         let Self { session, data, parser, way, role, ahead, clean, at_line_end, .. } = self;
         // a line that the end of the connection cut may look like a name of its own
         let is_torn = !clean && !at_line_end;

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
-use super::error::FtpError;
+use crate::ftp::error::FtpError;
 use crate::net::deadline::within;
 use crate::net::route::Route;
 
@@ -33,7 +33,7 @@ const SIDE_BY_SIDE: [&str; 1] = ["libunftp"];
 
 /// What is known of a server: whether it bears the early PASV.
 #[derive(Debug, Default)]
-pub(super) struct Bearing(Cell<State>);
+pub(crate) struct Bearing(Cell<State>);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum State {
@@ -53,7 +53,7 @@ enum State {
 
 impl Bearing {
     /// Reads what the server calls itself in its greeting or in its help.
-    pub(super) fn named(&self, words: &str) {
+    pub(crate) fn named(&self, words: &str) {
         if !matches!(self.0.get(), State::Unnamed | State::BeingAsked) {
             return;
         }
@@ -67,7 +67,7 @@ impl Bearing {
     }
 
     /// Whether the caller should ask the server what it is. Only the first one is told so.
-    pub(super) fn wants_a_name(&self) -> bool {
+    pub(crate) fn wants_a_name(&self) -> bool {
         let wants = self.0.get() == State::Unnamed;
         if wants {
             self.0.set(State::BeingAsked);
@@ -76,19 +76,19 @@ impl Bearing {
     }
 
     /// The server was asked and gave no name that is known here.
-    pub(super) fn stays_unnamed(&self) {
+    pub(crate) fn stays_unnamed(&self) {
         if self.0.get() == State::BeingAsked {
             self.0.set(State::Trying { left: TRIALS, since: None });
         }
     }
 
     /// Whether it is sure that the server handles one command after the other.
-    pub(super) fn is_in_order(&self) -> bool {
+    pub(crate) fn is_in_order(&self) -> bool {
         self.0.get() == State::Bears
     }
 
     /// Whether the next port may be asked for early now.
-    pub(super) fn may_ask(&self) -> bool {
+    pub(crate) fn may_ask(&self) -> bool {
         match self.0.get() {
             State::Bears => true,
             State::Trying { left, since } if since.is_none_or(|since| since.elapsed() > TRIAL_LASTS) => {
@@ -100,7 +100,7 @@ impl Bearing {
     }
 
     /// The replies came as they should, and the port led to a transfer.
-    pub(super) fn went_well(&self) {
+    pub(crate) fn went_well(&self) {
         match self.0.get() {
             State::Trying { left: 0 | 1, .. } => self.0.set(State::Bears),
             State::Trying { left, .. } => self.0.set(State::Trying { left: left - 1, since: None }),
@@ -109,7 +109,7 @@ impl Bearing {
     }
 
     /// Something did not fit: never again.
-    pub(super) fn went_wrong(&self, what: &dyn std::fmt::Display) {
+    pub(crate) fn went_wrong(&self, what: &dyn std::fmt::Display) {
         if self.0.replace(State::Never) != State::Never {
             log::info!(
                 "a server does not bear an early PASV ({what}); it is asked for ports in turn from now on"
@@ -120,24 +120,24 @@ impl Bearing {
 
 /// A data port that the server opened before it was needed, and the connection to it.
 #[derive(Debug)]
-pub(super) struct EarlyPort {
+pub(crate) struct EarlyPort {
     connecting: JoinHandle<io::Result<TcpStream>>,
     told: Instant,
 }
 
 impl EarlyPort {
-    pub(super) fn new(route: Route, port: u16) -> Self {
+    pub(crate) fn new(route: Route, port: u16) -> Self {
         let connecting = tokio::spawn(async move { route.connect(port).await });
         Self { connecting, told: Instant::now() }
     }
 
     /// Whether it is not too old to be relied on.
-    pub(super) fn is_fresh(&self) -> bool {
+    pub(crate) fn is_fresh(&self) -> bool {
         self.told.elapsed() < KEPT
     }
 
     /// Its connection.
-    pub(super) async fn connected(
+    pub(crate) async fn connected(
         &mut self,
         step: &'static str,
         after: Duration,

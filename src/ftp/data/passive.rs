@@ -1,29 +1,29 @@
 //! Passive mode: the server opens a port, and we connect to it (RFC 959 PASV, RFC 2428 EPSV), early where the server
-//! bears it ([`super::ahead`]).
+//! bears it ([`super::early`]).
 
 use std::io;
 
 use tokio::net::TcpStream;
 
-use super::ahead::EarlyPort;
-use super::answers::denies_data;
-use super::error::FtpError;
-use super::reply::Reply;
-use super::session::{Session, is_one_line};
+use super::early::EarlyPort;
 use crate::base::names::RemotePath;
 use crate::config::PassiveCommand;
+use crate::ftp::control::answers::denies_data;
+use crate::ftp::control::reply::Reply;
+use crate::ftp::error::FtpError;
+use crate::ftp::session::{Session, is_one_line};
 use crate::net::deadline::within;
 use crate::net::error::NetError;
 
 impl Session {
     /// Makes `path` the current directory, and asks for the port of the listing that follows in the same round trip
     /// where the server handles one command after the other.
-    pub(super) async fn enter(&mut self, path: &RemotePath) -> Result<(), FtpError> {
+    pub(crate) async fn enter(&mut self, path: &RemotePath) -> Result<(), FtpError> {
         self.enter_wire(path.wire()).await
     }
 
     /// The same of a path as the server knows it.
-    pub(super) async fn enter_wire(&mut self, path: &[u8]) -> Result<(), FtpError> {
+    pub(crate) async fn enter_wire(&mut self, path: &[u8]) -> Result<(), FtpError> {
         let line = [b"CWD ", path].concat();
         let extended = self.learned.extended_passive.get();
         let together =
@@ -54,7 +54,7 @@ impl Session {
 
     /// Reads the answer to the port that was asked for early. Whatever it is, the transfer before it has ended well;
     /// a session that does not answer as it should stays marked.
-    pub(super) async fn take_early_port(&mut self, extended: bool) {
+    pub(crate) async fn take_early_port(&mut self, extended: bool) {
         let (step, _) = passive_command(extended);
         let answer = self.next_reply(step).await;
         let port = answer.as_ref().ok().and_then(|reply| self.told_port(reply, extended));
@@ -70,7 +70,7 @@ impl Session {
 
     /// Asks a server that did not say in its greeting what it is, so that those which are known to answer out of
     /// order are never asked early.
-    pub(super) async fn learn_name(&mut self) -> Result<(), FtpError> {
+    pub(crate) async fn learn_name(&mut self) -> Result<(), FtpError> {
         // no port is ever asked for in active mode
         if self.active.is_none() && self.learned.early_passive.wants_a_name() {
             let reply = self.command("HELP", b"HELP").await?;
@@ -82,7 +82,7 @@ impl Session {
 
     /// PASV (RFC 959) or EPSV (RFC 2428), then TCP to where the control connection leads; whether the port was opened
     /// early.
-    pub(super) async fn connect_data(&mut self, step: &'static str) -> Result<(TcpStream, bool), FtpError> {
+    pub(crate) async fn connect_data(&mut self, step: &'static str) -> Result<(TcpStream, bool), FtpError> {
         let mut early = self.early_port.take();
         if let Some(port) = early.as_mut().filter(|port| port.is_fresh()) {
             match port.connected(step, self.timeout).await {
@@ -153,12 +153,12 @@ impl Session {
 }
 
 /// The command that opens a data port, and the code of its answer.
-pub(super) fn passive_command(extended: bool) -> (&'static str, u16) {
+pub(crate) fn passive_command(extended: bool) -> (&'static str, u16) {
     if extended { ("EPSV", 229) } else { ("PASV", 227) }
 }
 
 /// What is wrong may be that replies and commands do not belong together: nothing is said against the file, and
 /// another session is tried.
-pub(super) fn out_of_step(step: &'static str, error: &FtpError) -> FtpError {
+pub(crate) fn out_of_step(step: &'static str, error: &FtpError) -> FtpError {
     FtpError::Net(NetError::Lost { step, cause: io::Error::other(format!("after an early PASV: {error}")) })
 }

@@ -8,18 +8,18 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::active::OpenPort;
-use super::error::FtpError;
 use super::passive::{out_of_step, passive_command};
-use super::reply::Reply;
-use super::session::Session;
-use super::transport::Tls;
+use crate::ftp::control::reply::Reply;
+use crate::ftp::control::transport::Tls;
+use crate::ftp::error::FtpError;
+use crate::ftp::session::Session;
 use crate::net::deadline::within;
 use crate::net::error::NetError;
 use crate::net::socket::Socket;
 
 /// An open data connection and what the server said when it opened.
 #[derive(Debug)]
-pub(super) struct Data {
+pub(crate) struct Data {
     /// `None` where the server closed it before TLS began, and called that complete.
     socket: Option<Socket>,
     /// The final reply, where it came without a preliminary one.
@@ -49,7 +49,7 @@ impl Channel {
 
 impl Session {
     /// Opens a data connection and sends `line`, preceded by REST where `offset` is not zero.
-    pub(super) async fn open_transfer(
+    pub(crate) async fn open_transfer(
         &mut self,
         step: &'static str,
         line: &[u8],
@@ -156,7 +156,7 @@ impl Session {
 
     /// Closes the data connection and reads the final reply: vsftpd and ProFTPD send it only then. With `ask_early`
     /// the port for the next transfer is asked for in the same round trip, where the server bears it.
-    pub(super) async fn end_transfer(
+    pub(crate) async fn end_transfer(
         &mut self,
         step: &'static str,
         data: Data,
@@ -203,7 +203,7 @@ impl Session {
 impl Data {
     /// Reads into `buffer`; 0 is the end. `clean` turns false when TLS ended without saying so, or the connection with
     /// a reset: a server may have sent all by then, which its verdict, the size or the content tells.
-    pub(super) async fn read(
+    pub(crate) async fn read(
         &mut self,
         step: &'static str,
         timeout: Duration,
