@@ -5,9 +5,8 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use super::control::reply::Reply;
-use super::data::open::Data;
+use super::data::open::{Data, DataOpener};
 use super::error::FtpError;
-use super::session::Session;
 use crate::base::names::RemotePath;
 
 /// So many files are tried in vain by their bare names, and after that one of so many: those that are gone or forbidden
@@ -49,27 +48,48 @@ impl Addressing {
     }
 }
 
-impl Session {
+/// What was learnt of a server's names, for all sessions with it.
+#[derive(Debug, Default)]
+pub(super) struct LearnedNames {
+    /// How the server takes the names of files that are fetched.
+    pub(super) fetched: Addressing,
+    /// The same of those whose size is asked for.
+    pub(super) sized: Addressing,
+}
+
+/// See [`LearnedNames`].
+pub(super) type FileNames = Rc<LearnedNames>;
+
+/// Asks for files by their names.
+pub(super) struct FileFinder<'s> {
+    pub(super) opener: &'s mut DataOpener,
+    pub(super) names: &'s LearnedNames,
+}
+
+impl FileFinder<'_> {
     /// The size of a file as SIZE says it (RFC 3659 section 4), or `None` where the server does not tell.
     ///
     /// # Errors
     ///
     /// When the connection breaks.
     pub(super) async fn size(&mut self, path: &[u8]) -> Result<Option<u64>, FtpError> {
-        self.set_type(false).await?;
-        let learned = Rc::clone(&self.learned);
+        self.opener.control.set_type(false).await?;
+        let learned = self.names;
         if learned.sized.bare.get() || learned.fetched.bare.get() {
             return Ok(self.size_of_bare(path).await?.and_then(|reply| reply.size()));
         }
-        let reply = self.command("SIZE", &[b"SIZE ", path].concat()).await?;
+        let reply = self.opener.control.command("SIZE", &[b"SIZE ", path].concat()).await?;
         if reply.is_done() {
             self.note_path(&learned.sized, path);
             return Ok(reply.size());
         }
-        if !refuses_name(&reply) || !learned.sized.wants_trial(self.cwd.is_some()) || !self.is_reusable() {
+        if !refuses_name(&reply)
+            || !learned.sized.wants_trial(self.opener.control.cwd.is_some())
+            || !self.opener.control.is_reusable()
+        {
             return Ok(None);
         }
-        let before = self.cwd.clone();
+        let before = self.opener.control.cwd.clone();
         match self.size_of_bare(path).await? {
             Some(reply) => {
                 learned.sized.bare_was_taken("SIZE");
@@ -89,19 +109,19 @@ impl Session {
             Err(FtpError::Refused { .. }) => return Ok(None),
             outcome => outcome?,
         }
-        let reply = self.command("SIZE", &[b"SIZE ", name].concat()).await?;
+        let reply = self.opener.control.command("SIZE", &[b"SIZE ", name].concat()).await?;
         Ok(reply.is_done().then_some(reply))
     }
 
     /// Opens the transfer of the file at `path` from byte `offset` on, by its path or its bare name.
     pub(super) async fn open_file(&mut self, path: &RemotePath, offset: u64) -> Result<Data, FtpError> {
-        self.set_type(false).await?;
-        let learned = Rc::clone(&self.learned);
+        self.opener.control.set_type(false).await?;
+        let learned = self.names;
         let path = path.wire();
         if learned.fetched.bare.get() {
             return match self.open_bare(path, offset).await {
                 // a directory that may not be entered: its files may be had all the same
-                Err(FtpError::Refused { step: "CWD", .. }) if self.is_reusable() => {
+                Err(FtpError::Refused { step: "CWD", .. }) if self.opener.control.is_reusable() => {
                     self.open_path(path, offset).await
                 }
                 outcome => outcome,
@@ -118,18 +138,18 @@ impl Session {
         // a refusal to begin in the middle says nothing of the name; the caller tries again from the start
         if offset > 0
             || !is_of_name
-            || !learned.fetched.wants_trial(self.cwd.is_some())
-            || !self.is_reusable()
+            || !learned.fetched.wants_trial(self.opener.control.cwd.is_some())
+            || !self.opener.control.is_reusable()
         {
             return Err(error);
         }
-        let before = self.cwd.clone();
+        let before = self.opener.control.cwd.clone();
         match self.open_bare(path, offset).await {
             Ok(data) => {
                 learned.fetched.bare_was_taken("RETR");
                 Ok(data)
             }
-            Err(FtpError::Refused { .. }) if self.is_reusable() => {
+            Err(FtpError::Refused { .. }) if self.opener.control.is_reusable() => {
                 learned.fetched.was_in_vain();
                 self.go_back(before).await?;
                 Err(error)
@@ -139,42 +159,42 @@ impl Session {
     }
 
     async fn open_path(&mut self, path: &[u8], offset: u64) -> Result<Data, FtpError> {
-        self.open_transfer("RETR", &[b"RETR ", path].concat(), offset).await
+        self.opener.open_transfer("RETR", &[b"RETR ", path].concat(), offset).await
     }
 
     async fn open_bare(&mut self, path: &[u8], offset: u64) -> Result<Data, FtpError> {
         let (directory, name) = split(path);
         self.stand_in(directory, true).await?;
-        self.open_transfer("RETR", &[b"RETR ", name].concat(), offset).await
+        self.opener.open_transfer("RETR", &[b"RETR ", name].concat(), offset).await
     }
 
     /// Makes `directory` the current one, if it is not; with its port, where a transfer follows.
     async fn stand_in(&mut self, directory: &[u8], transfer: bool) -> Result<(), FtpError> {
-        if self.cwd.as_deref() == Some(directory) {
+        if self.opener.control.cwd.as_deref() == Some(directory) {
             return Ok(());
         }
         if transfer {
-            return self.enter_wire(directory).await;
+            return self.opener.enter(directory).await;
         }
-        self.require("CWD", &[b"CWD ", directory].concat()).await.map(drop)
+        self.opener.control.require("CWD", &[b"CWD ", directory].concat()).await.map(drop)
     }
 
     /// After a trial in vain. Where the login put the server is not known, and mostly the root; that matters only to
     /// servers that see paths from the current directory.
     async fn go_back(&mut self, before: Option<Vec<u8>>) -> Result<(), FtpError> {
-        if self.cwd == before {
+        if self.opener.control.cwd == before {
             return Ok(());
         }
         let directory = before.unwrap_or_else(|| b"/".to_vec());
-        self.command("CWD", &[b"CWD ", directory.as_slice()].concat()).await.map(drop)
+        self.opener.control.command("CWD", &[b"CWD ", directory.as_slice()].concat()).await.map(drop)
     }
 
     /// A path of one name proves nothing where the root is the current directory.
     fn note_path(&self, addressing: &Addressing, path: &[u8]) {
         let (directory, _) = split(path);
-        let elsewhere = self.cwd.as_deref().is_some_and(|cwd| cwd != b"/" && cwd != directory);
+        let elsewhere = self.opener.control.cwd.as_deref().is_some_and(|cwd| cwd != b"/" && cwd != directory);
         if directory != b"/" || elsewhere {
-            addressing.path_was_taken(self.cwd.is_some());
+            addressing.path_was_taken(self.opener.control.cwd.is_some());
         }
     }
 }

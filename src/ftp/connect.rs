@@ -1,42 +1,41 @@
 //! Connecting to an FTP server: address, TLS, user and password in; a logged-in [`Session`] out.
 
-use std::cell::Cell;
 use std::io;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use async_trait::async_trait;
-use encoding_rs::Encoding;
 use rustls_pki_types::ServerName as TlsName;
 use suppaftp::FtpError as SuppaError;
 use suppaftp::tokio::ImplAsyncFtpStream;
 
-use super::address::Addressing;
-use super::control::reply::{Features, Reply};
-use super::control::transport::{ControlConnector, ControlStream, Outbox, Tls};
+use super::address::FileNames;
+use super::control::connection::{Control, reply_of};
+use super::control::reply::Reply;
+use super::control::transport::{ConnectState, ControlConnector, ControlStream, Outbox, Tls};
 use super::data::active::Active;
-use super::data::early::Bearing;
+use super::data::open::DataOpener;
+use super::data::passive::{LearnedPorts, Passive};
 use super::error::{FtpError, refused_login};
-use super::list::compare::Clock;
-use super::list::ways::Ways;
-use super::session::{Session, WireEncoding, reply_of};
+use super::list::lister::Lists;
+use super::list::stream::LearnedLists;
+use super::login::log_in;
+use super::session::Session;
 use crate::config::{ServerSettings, TlsMode};
 use crate::net::deadline::within;
 use crate::net::error::NetError;
 use crate::net::pace::Speed;
 use crate::net::rate::Limit;
 use crate::net::resolve::Resolver;
-use crate::net::route::{Route, Way, routes};
+use crate::net::route::{Route, routes};
 use crate::net::tls::Trust;
-use crate::protocol::{FingerprintKey, ProtocolError};
+use crate::protocol::ProtocolError;
 
 /// For logging out again where logging in did not come to its end.
 const QUIT_LIMIT: Duration = Duration::from_secs(1);
-
-/// The server wants ACCT after user or password (RFC 959 section 5.4).
-const ASKS_FOR_ACCOUNT: u16 = 332;
 
 /// Makes sessions with one server, and keeps what was learnt of it. Lives on the server's own thread.
 #[derive(Debug)]
@@ -45,32 +44,15 @@ pub struct Connector {
     trust: Option<Trust>,
     resolver: Arc<Resolver>,
     speed: Speed,
-    learned: Rc<Learned>,
+    learned: Learned,
 }
 
 /// What one session finds out for all later ones.
 #[derive(Debug, Default)]
-pub(super) struct Learned {
-    /// What FEAT said, asked once.
-    pub(super) features: Cell<Option<Features>>,
-    /// How directories are listed.
-    pub(super) ways: Ways,
-    /// Whether the clock is ahead.
-    pub(super) clock: Cell<Clock>,
-    /// Held by the session that tries a way of listing out.
-    pub(super) trial: tokio::sync::Mutex<()>,
-    /// PASV has brought a port.
-    pub(super) pasv_works: Cell<bool>,
-    /// Whether EPSV works (or PASV, if false).
-    pub(super) extended_passive: Cell<Option<bool>>,
-    /// For telling whether a listing is what it was.
-    pub(super) fingerprint_key: FingerprintKey,
-    /// How the server takes the names of files that are fetched.
-    pub(super) fetched: Addressing,
-    /// The same of those whose size is asked for.
-    pub(super) sized: Addressing,
-    /// Whether a port may be asked for before the transfer that runs is answered.
-    pub(super) early_passive: Bearing,
+struct Learned {
+    lists: Rc<LearnedLists>,
+    ports: Rc<LearnedPorts>,
+    names: FileNames,
 }
 
 impl Connector {
@@ -86,7 +68,7 @@ impl Connector {
         };
         let (least, timeout) = (settings.min_speed, settings.timeout);
         let speed = Speed { least, timeout, received: Rc::default(), limit: Limit::new(&settings.network) };
-        Ok(Self { settings, trust, resolver: Resolver::system(), speed, learned: Rc::default() })
+        Ok(Self { settings, trust, resolver: Resolver::system(), speed, learned: Learned::default() })
     }
 
     /// Connects and logs in, in binary mode. All addresses of the host are tried in turn.
@@ -110,7 +92,7 @@ impl Connector {
     async fn connect_by(&self, route: Route) -> Result<Session, FtpError> {
         let Self { settings, .. } = self;
         let tls = self.tls().map_err(|error| FtpError::Tls(crate::base::humanize::why(&error)))?;
-        let (outbox, way) = (Outbox::default(), Way::default());
+        let (outbox, way) = (Outbox::default(), ConnectState::default());
         let connector = ControlConnector {
             tls: tls.clone().map(|tls| (settings.tls, tls)),
             outbox: outbox.clone(),
@@ -130,41 +112,44 @@ impl Connector {
                 return Err(way_error(&route, settings.port, blocked, connected.map(Result::err)));
             }
         };
-        let mut session = Session {
-            client,
-            outbox,
-            early_port: None,
+        let mut control = Control::new(client, outbox, tls, settings.timeout).await;
+        self.learned.ports.early.named(control.greeting());
+        if let Err(error) = log_in(&mut control, settings, &self.learned.lists).await {
+            // half a login counts against the server's limit like a whole one
+            control.quit(QUIT_LIMIT).await;
+            return Err(match error {
+                FtpError::Refused { step, reply } if matches!(reply.code, 421 | 530) => {
+                    refused_login(reply, step)
+                }
+                error => error,
+            });
+        }
+        Ok(self.session(control, route, local))
+    }
+
+    fn session(&self, control: Control, route: Route, local: IpAddr) -> Session {
+        let Self { settings, learned, .. } = self;
+        let passive = Passive {
+            command: settings.network.passive,
             route,
+            learned: Rc::clone(&learned.ports),
+            early_port: None,
+        };
+        let lists = Lists {
+            mode: settings.listing,
+            encoding: settings.encoding,
+            learned: Rc::clone(&learned.lists),
+            listed_by: None,
+        };
+        let opener = DataOpener {
+            control,
             local,
             active: Active::of(&settings.network),
-            passive: settings.network.passive,
-            tls,
-            timeout: settings.timeout,
+            passive,
             speed: self.speed.clone(),
-            encoding: settings.encoding,
-            listing: settings.listing,
-            learned: Rc::clone(&self.learned),
-            pending: false,
-            cwd: None,
-            is_text: false,
-            listed_by: None,
             buffer: Vec::new(),
         };
-        self.learned.early_passive.named(session.client.get_welcome_msg().unwrap_or_default());
-        session.client.set_encoding(WireEncoding).await;
-        match session.log_in(settings).await {
-            Ok(()) => Ok(session),
-            Err(error) => {
-                // half a login counts against the server's limit like a whole one
-                session.quit(QUIT_LIMIT).await;
-                Err(match error {
-                    FtpError::Refused { step, reply } if matches!(reply.code, 421 | 530) => {
-                        refused_login(reply, step)
-                    }
-                    error => error,
-                })
-            }
-        }
+        Session { opener, lists, names: Rc::clone(&learned.names) }
     }
 
     fn tls(&self) -> anyhow::Result<Option<Tls>> {
@@ -186,82 +171,7 @@ impl crate::protocol::Connector for Connector {
     }
 
     fn describe_listing(&self) -> Option<String> {
-        self.learned.ways.in_words()
-    }
-}
-
-impl Session {
-    /// USER and PASS, protection of the data connections, binary type, and what FEAT tells.
-    async fn log_in(&mut self, settings: &ServerSettings) -> Result<(), FtpError> {
-        self.introduce(settings).await?;
-        if self.tls.is_some() {
-            self.protect_data().await?;
-        }
-        self.ask_for_binary().await?;
-        let features = match self.learned.features.get() {
-            Some(features) => features,
-            None => self.ask_features().await?,
-        };
-        if features.utf8 && self.encoding == encoding_rs::UTF_8 {
-            // a refusal does no harm; never sent for other encodings, because it switches IIS over
-            self.command("OPTS", b"OPTS UTF8 ON").await?;
-        }
-        Ok(())
-    }
-
-    /// USER, and PASS where the server wants it, in the server's encoding. The first digit of the answers decides.
-    async fn introduce(&mut self, settings: &ServerSettings) -> Result<(), FtpError> {
-        let user = encoded(&settings.user, settings.encoding)?;
-        let password = encoded(settings.password.reveal(), settings.encoding)?;
-        let mut reply = self.command("login", &[b"USER ", user.as_slice()].concat()).await?;
-        if reply.code / 100 == 3 && reply.code != ASKS_FOR_ACCOUNT {
-            reply = self.command("login", &[b"PASS ", password.as_slice()].concat()).await?;
-        }
-        let reply = reply.without(&password);
-        match reply.code {
-            200..300 => Ok(()),
-            ASKS_FOR_ACCOUNT => Err(FtpError::AccountAsked(reply)),
-            _ => Err(refused_login(reply, "login")),
-        }
-    }
-
-    /// PBSZ and PROT (RFC 4217 section 9). Implicit servers ask for these as well, though data on them is encrypted from
-    /// the start (vsftpd: 522). PBSZ says nothing where TLS is spoken, and may be refused (DrFTPD: 500); without PROT
-    /// data would come in the clear.
-    async fn protect_data(&mut self) -> Result<(), FtpError> {
-        self.suggest("PBSZ", b"PBSZ 0").await?;
-        let reply = self.suggest("PROT", b"PROT P").await?;
-        if reply.is_done() {
-            return Ok(());
-        }
-        Err(FtpError::Tls(format!("PROT P is refused, and nothing is fetched in the clear: {reply}")))
-    }
-
-    /// Servers start in ASCII type, which would change line ends inside the zips. One that knows no types may have no
-    /// other than binary; if not, the content shows it.
-    async fn ask_for_binary(&mut self) -> Result<(), FtpError> {
-        // the same by another name (RFC 959 section 3.1.1.4)
-        for line in ["TYPE I", "TYPE L 8"] {
-            let reply = self.suggest("TYPE", line.as_bytes()).await?;
-            if reply.is_done() {
-                return Ok(());
-            }
-            log::debug!("{line} is refused ({reply}); going on without it");
-        }
-        Ok(())
-    }
-
-    /// A command that can be done without: a refusal is no error, unless it is about the login.
-    async fn suggest(&mut self, step: &'static str, line: &[u8]) -> Result<Reply, FtpError> {
-        let reply = self.command(step, line).await?;
-        if matches!(reply.code, 421 | 530) { Err(FtpError::Refused { step, reply }) } else { Ok(reply) }
-    }
-
-    async fn ask_features(&mut self) -> Result<Features, FtpError> {
-        let reply = self.command("FEAT", b"FEAT").await?;
-        let features = if reply.is_done() { Features::from_reply(&reply) } else { Features::default() };
-        self.learned.features.set(Some(features));
-        Ok(features)
+        self.learned.lists.ways.describe()
     }
 }
 
@@ -299,16 +209,6 @@ fn greeting_error(address: &str, error: SuppaError) -> FtpError {
             Ok(reply) => refused_login(reply, "greeting"),
             Err(error) => error,
         },
-    }
-}
-
-/// User and password as the server reads them. The configuration was refused where that cannot be.
-fn encoded(text: &str, encoding: &'static Encoding) -> Result<Vec<u8>, FtpError> {
-    match encoding.encode(text) {
-        (bytes, _, false) => Ok(bytes.into_owned()),
-        _ => Err(FtpError::Local(anyhow!(
-            "user or password hold a character that the server's encoding lacks"
-        ))),
     }
 }
 

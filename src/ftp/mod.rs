@@ -14,6 +14,7 @@ pub mod download;
 pub mod error;
 mod list;
 pub mod listing;
+mod login;
 pub mod session;
 
 pub use connect::Connector;

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use tokio::net::TcpStream;
 use tokio_socks::tcp::Socks5Stream;
@@ -196,37 +196,6 @@ impl fmt::Display for Route {
         match self {
             Self::Straight(address) => address.fmt(f),
             Self::Proxied(route) => write!(f, "the proxy {}", route.proxy),
-        }
-    }
-}
-
-/// What is learnt of the way while connecting, which suppaftp would swallow.
-#[derive(Debug, Clone, Default)]
-pub struct Way(Arc<Mutex<WayState>>);
-
-#[derive(Debug, Default)]
-pub(crate) enum WayState {
-    /// Not at the server yet.
-    #[default]
-    Ahead,
-    /// The proxy has led no further.
-    Blocked(io::Error),
-    /// At the server, from this address of ours.
-    Through(IpAddr),
-}
-
-impl Way {
-    /// Notes how far it has come.
-    pub(crate) fn set(&self, state: WayState) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = state;
-    }
-
-    /// Our end of a connection that has reached the server; or why it has not, as far as that is known.
-    pub(crate) fn end(&self) -> Result<IpAddr, Option<io::Error>> {
-        match std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner)) {
-            WayState::Through(local) => Ok(local),
-            WayState::Blocked(error) => Err(Some(error)),
-            WayState::Ahead => Err(None),
         }
     }
 }

@@ -77,18 +77,23 @@ impl Connector {
         let stream = stream.map_err(unconnected)?;
         // requests are small, and each is waited for
         stream.set_nodelay(true).map_err(unconnected)?;
-        let (socket, scissors) = Socket::new(stream);
+        let (socket, abort_on_drop) = Socket::new(stream);
         let trust = Trust::load(&self.sftp, &settings.host, settings.port)?;
         let config = Arc::new(self.config(&trust)?);
         let words = Words::default();
         let connecting = connect_stream(config, socket, HostKeyVerifier::new(trust, &words));
         let connected = within("key exchange", settings.timeout, connecting).await?;
         let mut handle = connected.map_err(|broken| {
-            let said = words.farewell().or_else(|| scissors.greeting());
+            let said = words.disconnect_reason().or_else(|| abort_on_drop.greeting());
             broken.into_error("key exchange", said)
         })?;
-        let login =
-            Login { settings, sftp: &self.sftp, handle: &mut handle, words: &words, scissors: &scissors };
+        let login = Login {
+            settings,
+            sftp: &self.sftp,
+            handle: &mut handle,
+            words: &words,
+            abort_on_drop: &abort_on_drop,
+        };
         login.log_in().await?;
         let channel = within("opening a channel", settings.timeout, handle.channel_open_session()).await?;
         let channel = channel.map_err(|error| no_channel(error, &words))?;
@@ -98,7 +103,7 @@ impl Connector {
             handle,
             channel,
             words,
-            scissors,
+            abort_on_drop,
             timeout,
             speed,
             encoding,

@@ -1,6 +1,6 @@
 //! What can go wrong on the way to an SFTP server, and what it means for the caller.
 
-use super::packet::status;
+use super::status;
 use crate::base::names::Printable;
 use crate::net::error::NetError;
 use crate::protocol::{Detail, ErrorScope, ListingCut, ProtocolError};
@@ -124,6 +124,12 @@ impl From<SftpError> for ProtocolError {
             error => Self::remote(error.scope(), error).with(detail),
         }
     }
+}
+
+/// A connection that ended.
+pub(super) fn lost(step: &'static str, said: Option<String>) -> SftpError {
+    let said = said.unwrap_or_else(|| "the server closed it".to_owned());
+    NetError::Lost { step, cause: std::io::Error::other(said) }.into()
 }
 
 /// Words of a server, as far as they are worth showing.

@@ -7,8 +7,9 @@ use bytes::Bytes;
 
 use super::error::SftpError;
 use super::habits::{Habits, Opened};
-use super::packet::{Reply, Request, status};
+use super::packet::{Reply, Request};
 use super::session::{Session, file_only, unexpected};
+use super::status;
 use crate::net::pace::Pace;
 use crate::net::rate::Limit;
 use crate::protocol::{FileReceiver, FileRequest, Received};

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 
-use super::packet::status;
+use super::status;
 
 /// So many entries in a row whose type STAT does not tell, and it is not asked any more.
 const TYPELESS: u32 = 8;

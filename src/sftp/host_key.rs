@@ -6,12 +6,12 @@ use russh::AlgorithmKind;
 use russh::client::{DisconnectReason, Handler};
 use russh::keys::{Algorithm, HashAlg, PublicKey, PublicKeyOrCertificate};
 
-use super::error::{SftpError, shown};
+use super::error::{SftpError, lost, shown};
 use super::words::Words;
 use crate::config::{HostKey, KnownKeys, SftpSettings};
 use crate::net::error::NetError;
 
-/// The farewell of a server that takes nothing of what it was offered.
+/// The disconnect_reason of a server that takes nothing of what it was offered.
 pub(super) const NO_WAY_LEFT: &str = "the server takes nothing else either";
 
 /// Watches over one connection: which key the server shows, and what it says when it leaves.
@@ -100,7 +100,7 @@ impl Broken {
         match self {
             Self::HostKey(text) => SftpError::HostKey(text),
             Self::Ssh(russh::Error::IO(cause)) => NetError::Lost { step, cause }.into(),
-            Self::Ssh(russh::Error::Disconnect | russh::Error::HUP) => super::session::lost(step, said),
+            Self::Ssh(russh::Error::Disconnect | russh::Error::HUP) => lost(step, said),
             Self::Ssh(russh::Error::NoCommonAlgo { kind, theirs, .. }) => {
                 SftpError::Ssh { step, text: nothing_in_common(&kind, &theirs) }
             }

@@ -7,8 +7,9 @@ use bytes::Bytes;
 
 use super::error::SftpError;
 use super::habits::Opened;
-use super::packet::{Name, Names, Reply, Request, Seen, status};
+use super::packet::{Name, Names, Reply, Request, Seen};
 use super::session::{Session, unexpected};
+use super::status;
 use super::unsure::{Found, Unsure, bare};
 use crate::base::names::RemotePath;
 use crate::net::pace::Pace;

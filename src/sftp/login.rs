@@ -8,9 +8,8 @@ use russh::client::{AuthResult, Handle, KeyboardInteractiveAuthResponse, Prompt}
 use russh::keys::{HashAlg, PrivateKeyWithHashAlg};
 use russh::{ChannelOpenFailure, MethodKind, MethodSet};
 
-use super::error::{SftpError, shown};
+use super::error::{SftpError, lost, shown};
 use super::host_key::{HostKeyVerifier, NO_WAY_LEFT};
-use super::session::lost;
 use super::socket::AbortOnDrop;
 use super::words::Words;
 use crate::config::{ServerSettings, SftpSettings};
@@ -61,7 +60,7 @@ pub(super) struct Login<'l> {
     pub(super) sftp: &'l SftpSettings,
     pub(super) handle: &'l mut Handle<HostKeyVerifier>,
     pub(super) words: &'l Words,
-    pub(super) scissors: &'l AbortOnDrop,
+    pub(super) abort_on_drop: &'l AbortOnDrop,
 }
 
 impl Login<'_> {
@@ -107,7 +106,7 @@ impl Login<'_> {
     }
 
     fn lost(&self) -> SftpError {
-        lost("login", self.words.farewell())
+        lost("login", self.words.disconnect_reason())
     }
 
     /// The ways to log in that the configuration has something for, best first.
@@ -154,8 +153,8 @@ impl Login<'_> {
     /// A server may answer with a request to change the password (RFC 4252 section 8), of which the library for SSH
     /// says nothing: all that is seen is that something came, and no verdict.
     async fn send_password(&mut self) -> Result<AuthResult, SftpError> {
-        let Self { settings, words, scissors, .. } = *self;
-        let before = (scissors.received(), words.banners());
+        let Self { settings, words, abort_on_drop, .. } = *self;
+        let before = (abort_on_drop.received(), words.banners());
         let (mut heard, pause) = (before.0, PAUSE.min(settings.timeout / 3));
         let outcome = {
             let password = settings.password.reveal();
@@ -164,7 +163,7 @@ impl Login<'_> {
                 if let Ok(outcome) = tokio::time::timeout(pause, &mut trying).await {
                     break outcome;
                 }
-                let now = scissors.received();
+                let now = abort_on_drop.received();
                 if now > before.0 && now == heard && words.banners() == before.1 {
                     return Err(SftpError::LoginRefused(
                         "the server answers the password with a question of its own, as it does when the password has expired and a new one is to be chosen; log in by hand and change it".to_owned(),
@@ -254,7 +253,7 @@ const ATTEMPT_WORDS: [&str; 1] = ["too many authentication failures"];
 
 /// The server closed the connection in the middle of a login.
 fn thrown_out(words: &Words) -> SftpError {
-    let said = words.farewell();
+    let said = words.disconnect_reason();
     let text = said.clone().unwrap_or_default();
     let lower = text.to_lowercase();
     let any = |known: &[&str]| known.iter().any(|word| lower.contains(word));

@@ -1,6 +1,5 @@
 //! Conversations with SFTP servers (SSH file transfer, version 3): logging in, listing, fetching. Nothing here knows
-//! of the mirror or the records. The words of listings, the lowest useful speed, the limits of bandwidth and the way to a
-//! server are `ftp`'s.
+//! of the mirror or the records, nor of any other protocol.
 //!
 //! - [`connect`]: address, host key, user and key or password in, a logged-in [`Session`] out
 //! - [`host_key`]: whom to trust
@@ -10,7 +9,7 @@
 //! - `login`: keys, passwords, and questions for them; `open`: paths to handles; `words`: what a server says beside all
 //!   this
 //! - `habits`: what was learnt of a server
-//! - `packet`: requests to bytes and bytes to replies; names are bytes, as the server has them
+//! - `packet` and `status`: requests to bytes and bytes to replies; names are bytes, as the server has them
 //! - `socket`: a connection that can be cut, because russh speaks on it in a task of its own
 //! - `algorithms`: what may be agreed on with a server
 
@@ -26,6 +25,7 @@ mod open;
 pub mod packet;
 pub mod session;
 mod socket;
+mod status;
 mod unsure;
 mod words;
 

@@ -4,8 +4,9 @@ use bytes::Bytes;
 
 use super::error::SftpError;
 use super::habits::{Opened, below, relative};
-use super::packet::{Reply, Request, status};
+use super::packet::{Reply, Request};
 use super::session::Session;
+use super::status;
 use crate::base::names::RemotePath;
 
 /// After so many failures in a row on a session that has opened something before, it is left.

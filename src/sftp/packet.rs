@@ -4,6 +4,7 @@
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::error::shown;
+use super::status;
 use crate::base::facts::{FileFacts, Modified, TimeSource};
 use crate::protocol::Kind;
 
@@ -135,28 +136,6 @@ pub enum Reply {
     Names(Names),
     /// What a file is.
     Attributes(Attributes),
-}
-
-/// [`Reply::Status`] codes.
-pub mod status {
-    /// It is done.
-    pub const OK: u32 = 0;
-    /// There is nothing more.
-    pub const EOF: u32 = 1;
-    /// It is not there.
-    pub const NO_SUCH_FILE: u32 = 2;
-    /// It may not be had.
-    pub const PERMISSION_DENIED: u32 = 3;
-    /// Anything else.
-    pub const FAILURE: u32 = 4;
-    /// The request makes no sense to the server.
-    pub const BAD_MESSAGE: u32 = 5;
-    /// "No connection", which is said of a server behind the server.
-    pub const NO_CONNECTION: u32 = 6;
-    /// The same of one that was there.
-    pub const CONNECTION_LOST: u32 = 7;
-    /// The server does not know the request.
-    pub const UNSUPPORTED: u32 = 8;
 }
 
 /// What a server says of a file.

@@ -14,15 +14,15 @@ use russh::client::{Handle, Msg};
 use russh::{ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Disconnect};
 use tokio::time::Instant;
 
-use super::error::{SftpError, shown};
+use super::error::{SftpError, lost, shown};
 use super::habits::{Habits, Opened};
 use super::host_key::HostKeyVerifier;
-use super::packet::{Attributes, Packet, Reply, Request, VERSION, status, take_packet, write_init};
+use super::packet::{Attributes, Packet, Reply, Request, VERSION, take_packet, write_init};
 use super::socket::AbortOnDrop;
+use super::status;
 use super::words::Words;
 use crate::base::names::RemotePath;
 use crate::net::deadline::within;
-use crate::net::error::NetError;
 use crate::net::pace::{Pace, Speed};
 use crate::protocol::{FileReceiver, FileRequest, FingerprintKey, Listing, ProtocolError, Received};
 
@@ -40,7 +40,7 @@ pub struct Session {
     incoming: ChannelReadHalf,
     outgoing: ChannelWriteHalf<Msg>,
     words: Words,
-    _scissors: AbortOnDrop,
+    _abort_on_drop: AbortOnDrop,
     /// Received and not taken apart yet.
     inbox: BytesMut,
     /// Written and not sent yet.
@@ -66,7 +66,7 @@ pub(super) struct Parts {
     pub(super) handle: Handle<HostKeyVerifier>,
     pub(super) channel: russh::Channel<Msg>,
     pub(super) words: Words,
-    pub(super) scissors: AbortOnDrop,
+    pub(super) abort_on_drop: AbortOnDrop,
     pub(super) timeout: Duration,
     pub(super) speed: Speed,
     pub(super) encoding: &'static Encoding,
@@ -77,15 +77,24 @@ pub(super) struct Parts {
 impl Session {
     /// Asks for the SFTP subsystem on a fresh channel, and agrees on the version.
     pub(super) async fn begin(parts: Parts) -> Result<Self, SftpError> {
-        let Parts { handle, channel, words, scissors, timeout, speed, encoding, fingerprint_key, habits } =
-            parts;
+        let Parts {
+            handle,
+            channel,
+            words,
+            abort_on_drop,
+            timeout,
+            speed,
+            encoding,
+            fingerprint_key,
+            habits,
+        } = parts;
         let (incoming, outgoing) = channel.split();
         let mut session = Self {
             handle,
             incoming,
             outgoing,
             words,
-            _scissors: scissors,
+            _abort_on_drop: abort_on_drop,
             inbox: BytesMut::new(),
             outbox: Vec::new(),
             next_id: 1,
@@ -340,12 +349,6 @@ impl crate::protocol::Session for Session {
     async fn quit(self: Box<Self>, limit: Duration) {
         self.log_out(limit).await;
     }
-}
-
-/// A connection that ended.
-pub(super) fn lost(step: &'static str, said: Option<String>) -> SftpError {
-    let said = said.unwrap_or_else(|| "the server closed it".to_owned());
-    NetError::Lost { step, cause: std::io::Error::other(said) }.into()
 }
 
 /// The answer is not one to this request: a refusal, or nonsense.

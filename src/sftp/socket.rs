@@ -123,13 +123,13 @@ mod tests {
     #[tokio::test]
     async fn a_reader_that_waits_ends_when_the_stream_is_cut() {
         let (stream, _peer) = tokio::io::duplex(16);
-        let (mut socket, scissors) = Socket::new(stream);
+        let (mut socket, abort_on_drop) = Socket::new(stream);
         let reading = tokio::spawn(async move {
             let error = socket.read_u8().await.unwrap_err();
             (error.kind(), socket.write_all(b"x").await.is_err())
         });
         tokio::task::yield_now().await;
-        drop(scissors);
+        drop(abort_on_drop);
         let ended = tokio::time::timeout(std::time::Duration::from_secs(5), reading).await;
         assert_eq!(ended.unwrap().unwrap(), (io::ErrorKind::ConnectionAborted, true));
     }

@@ -7,8 +7,9 @@ use std::collections::VecDeque;
 
 use super::error::SftpError;
 use super::habits::Opened;
-use super::packet::{Attributes, Name, Reply, Request, Seen, status};
+use super::packet::{Attributes, Name, Reply, Request, Seen};
 use super::session::Session;
+use super::status;
 use crate::base::names::{RemoteName, RemotePath};
 use crate::protocol::{Kind, is_zip};
 

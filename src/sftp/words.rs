@@ -16,7 +16,7 @@ struct Said {
     banner: Option<String>,
     banners: u32,
     aside: Vec<u8>,
-    farewell: Option<String>,
+    disconnect_reason: Option<String>,
 }
 
 impl Words {
@@ -45,18 +45,18 @@ impl Words {
 
     /// The reason with which the server leaves.
     pub(super) fn leaves(&self, reason: String) {
-        self.said().farewell = Some(reason);
+        self.said().disconnect_reason = Some(reason);
     }
 
     /// Why the server left, in its own words.
-    pub(super) fn farewell(&self) -> Option<String> {
-        self.said().farewell.clone()
+    pub(super) fn disconnect_reason(&self) -> Option<String> {
+        self.said().disconnect_reason.clone()
     }
 
     /// The same, or what its programs said before they ended.
     pub(super) fn last(&self) -> Option<String> {
         let said = self.said();
-        said.farewell.clone().or_else(|| Some(shown(&said.aside)).filter(|text| !text.is_empty()))
+        said.disconnect_reason.clone().or_else(|| Some(shown(&said.aside)).filter(|text| !text.is_empty()))
     }
 
     /// A reason why nobody is let in, with what the server says to everybody who comes.
@@ -84,7 +84,7 @@ mod tests {
         assert!(words.last().is_some_and(|said| said.starts_with("xxx") && said.len() <= 200));
         words.leaves("going down".to_owned());
         assert_eq!(
-            (words.last(), words.farewell()),
+            (words.last(), words.disconnect_reason()),
             (Some("going down".to_owned()), Some("going down".to_owned()))
         );
     }

@@ -13,6 +13,7 @@
 mod amend;
 mod check;
 mod configuration;
+mod conformance;
 mod connections;
 mod console;
 mod control;

@@ -4,6 +4,7 @@
 //! connection, brings TLS up where it is asked for, and gives back a [`ControlStream`].
 
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, ready};
@@ -20,7 +21,7 @@ use tokio_rustls::client::TlsStream;
 use super::reply::{Reply, ReplyRepair};
 use crate::config::TlsMode;
 use crate::ftp::error::{FtpError, refused_login};
-use crate::net::route::{Route, Way, WayState};
+use crate::net::route::Route;
 use crate::net::socket::Socket;
 
 /// Bytes read from the control connection at a time.
@@ -204,6 +205,37 @@ impl TokioTlsStream for ControlStream {
     }
 }
 
+/// What is learnt of the way while connecting, which suppaftp would swallow.
+#[derive(Debug, Clone, Default)]
+pub struct ConnectState(Arc<Mutex<Reached>>);
+
+#[derive(Debug, Default)]
+pub(crate) enum Reached {
+    /// Not at the server yet.
+    #[default]
+    Ahead,
+    /// The proxy has led no further.
+    Blocked(io::Error),
+    /// At the server, from this address of ours.
+    Through(IpAddr),
+}
+
+impl ConnectState {
+    /// Notes how far it has come.
+    pub(crate) fn set(&self, state: Reached) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = state;
+    }
+
+    /// Our end of a connection that has reached the server; or why it has not, as far as that is known.
+    pub(crate) fn end(&self) -> Result<IpAddr, Option<io::Error>> {
+        match std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner)) {
+            Reached::Through(local) => Ok(local),
+            Reached::Blocked(error) => Err(Some(error)),
+            Reached::Ahead => Err(None),
+        }
+    }
+}
+
 /// Makes the control stream out of a fresh TCP connection. Explicit TLS is negotiated here, so that the greeting
 /// and the answer to AUTH are repaired like every other reply.
 #[derive(Debug)]
@@ -215,7 +247,7 @@ pub struct ControlConnector {
     /// By which way the server is reached, and its port.
     pub route: (Route, u16),
     /// Filled by the connection.
-    pub way: Way,
+    pub way: ConnectState,
 }
 
 #[async_trait::async_trait]
@@ -229,11 +261,11 @@ impl AsyncTlsConnector for ControlConnector {
             Ok(stream) => stream,
             Err(error) => {
                 let said = SuppaError::SecureError(error.to_string());
-                self.way.set(WayState::Blocked(error));
+                self.way.set(Reached::Blocked(error));
                 return Err(said);
             }
         };
-        self.way.set(WayState::Through(local));
+        self.way.set(Reached::Through(local));
         prepare(&stream).map_err(SuppaError::ConnectionError)?;
         match &self.tls {
             Some((TlsMode::Implicit, tls)) => {

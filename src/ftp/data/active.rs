@@ -13,8 +13,8 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use crate::config::{NetworkSettings, TransferMode};
+use crate::ftp::control::connection::Control;
 use crate::ftp::error::FtpError;
-use crate::ftp::session::Session;
 use crate::net::route::Route;
 
 /// Connections that wait to be looked at: the server's, and a few of others.
@@ -75,26 +75,27 @@ fn listen(at: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-impl Session {
-    /// Opens a port and tells the server of it.
+impl Active {
+    /// Opens a port and tells the server at the end of `route` of it; `local` is our end of the control connection.
     pub(crate) async fn open_port(
-        &mut self,
+        &self,
+        control: &mut Control,
         step: &'static str,
-        active: &Active,
+        (route, local): (&Route, IpAddr),
     ) -> Result<OpenPort, FtpError> {
         let failed = |cause| FtpError::Data { step, cause };
-        let Route::Straight(server) = self.route else {
+        let &Route::Straight(server) = route else {
             return Err(failed(io::Error::other("no active mode through a proxy")));
         };
-        let listener = active.listen(self.local).map_err(failed)?;
+        let listener = self.listen(local).map_err(failed)?;
         let port = listener.local_addr().map_err(failed)?.port();
-        let told = SocketAddr::new(active.address.unwrap_or(self.local), port);
+        let told = SocketAddr::new(self.address.unwrap_or(local), port);
         if told.is_ipv4() != server.is_ipv4() {
             let fault = format!("active_address {} is of another family than the server {server}", told.ip());
             return Err(failed(io::Error::other(fault)));
         }
         let (command, line) = announcement(told);
-        self.require(command, line.as_bytes()).await?;
+        control.require(command, line.as_bytes()).await?;
         Ok(OpenPort { listener, told, server })
     }
 }

@@ -33,7 +33,7 @@ const SIDE_BY_SIDE: [&str; 1] = ["libunftp"];
 
 /// What is known of a server: whether it bears the early PASV.
 #[derive(Debug, Default)]
-pub(crate) struct Bearing(Cell<State>);
+pub(crate) struct PipeliningSupport(Cell<State>);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum State {
@@ -47,11 +47,11 @@ enum State {
         left: u32,
         since: Option<Instant>,
     },
-    Bears,
+    Supported,
     Never,
 }
 
-impl Bearing {
+impl PipeliningSupport {
     /// Reads what the server calls itself in its greeting or in its help.
     pub(crate) fn named(&self, words: &str) {
         if !matches!(self.0.get(), State::Unnamed | State::BeingAsked) {
@@ -62,7 +62,7 @@ impl Bearing {
         if says(&SIDE_BY_SIDE) {
             self.0.set(State::Never);
         } else if says(&IN_ORDER) {
-            self.0.set(State::Bears);
+            self.0.set(State::Supported);
         }
     }
 
@@ -84,13 +84,13 @@ impl Bearing {
 
     /// Whether it is sure that the server handles one command after the other.
     pub(crate) fn is_in_order(&self) -> bool {
-        self.0.get() == State::Bears
+        self.0.get() == State::Supported
     }
 
     /// Whether the next port may be asked for early now.
     pub(crate) fn may_ask(&self) -> bool {
         match self.0.get() {
-            State::Bears => true,
+            State::Supported => true,
             State::Trying { left, since } if since.is_none_or(|since| since.elapsed() > TRIAL_LASTS) => {
                 self.0.set(State::Trying { left, since: Some(Instant::now()) });
                 true
@@ -100,16 +100,16 @@ impl Bearing {
     }
 
     /// The replies came as they should, and the port led to a transfer.
-    pub(crate) fn went_well(&self) {
+    pub(crate) fn record_success(&self) {
         match self.0.get() {
-            State::Trying { left: 0 | 1, .. } => self.0.set(State::Bears),
+            State::Trying { left: 0 | 1, .. } => self.0.set(State::Supported),
             State::Trying { left, .. } => self.0.set(State::Trying { left: left - 1, since: None }),
             _ => {}
         }
     }
 
     /// Something did not fit: never again.
-    pub(crate) fn went_wrong(&self, what: &dyn std::fmt::Display) {
+    pub(crate) fn record_failure(&self, what: &dyn std::fmt::Display) {
         if self.0.replace(State::Never) != State::Never {
             log::info!(
                 "a server does not bear an early PASV ({what}); it is asked for ports in turn from now on"
@@ -167,38 +167,38 @@ mod tests {
             "Welcome to Pure-FTPd [TLS]",
             "pyftpdlib 2.2.0 ready.",
         ] {
-            let bearing = Bearing::default();
-            bearing.named(greeting);
-            assert!(bearing.may_ask() && bearing.may_ask(), "{greeting}");
+            let support = PipeliningSupport::default();
+            support.named(greeting);
+            assert!(support.may_ask() && support.may_ask(), "{greeting}");
         }
-        let bearing = Bearing::default();
-        bearing.named("220 welcome");
-        assert!(bearing.wants_a_name());
-        bearing.named("214-Help:\n Powered by libunftp: 0.24.0");
-        bearing.stays_unnamed();
-        assert!(!bearing.may_ask());
+        let support = PipeliningSupport::default();
+        support.named("220 welcome");
+        assert!(support.wants_a_name());
+        support.named("214-Help:\n Powered by libunftp: 0.24.0");
+        support.stays_unnamed();
+        assert!(!support.may_ask());
     }
 
     #[test]
     fn an_unknown_server_is_tried_by_one_session_at_a_time_until_it_has_proved_itself() {
-        let bearing = Bearing::default();
-        bearing.named("220 ready");
-        assert!(bearing.wants_a_name() && !bearing.wants_a_name() && !bearing.may_ask());
-        bearing.stays_unnamed();
+        let support = PipeliningSupport::default();
+        support.named("220 ready");
+        assert!(support.wants_a_name() && !support.wants_a_name() && !support.may_ask());
+        support.stays_unnamed();
         for _ in 0..TRIALS {
-            assert!(bearing.may_ask() && !bearing.may_ask());
-            bearing.went_well();
+            assert!(support.may_ask() && !support.may_ask());
+            support.record_success();
         }
-        assert!(bearing.may_ask() && bearing.may_ask());
+        assert!(support.may_ask() && support.may_ask());
     }
 
     #[test]
-    fn what_went_wrong_once_is_never_tried_again() {
-        let bearing = Bearing::default();
-        bearing.named("vsFTPd");
-        bearing.went_wrong(&"500");
-        bearing.named("vsFTPd");
-        bearing.went_well();
-        assert!(!bearing.may_ask());
+    fn what_record_failure_once_is_never_tried_again() {
+        let support = PipeliningSupport::default();
+        support.named("vsFTPd");
+        support.record_failure(&"500");
+        support.named("vsFTPd");
+        support.record_success();
+        assert!(!support.may_ask());
     }
 }

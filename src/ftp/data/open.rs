@@ -2,19 +2,21 @@
 //! connection is, and closed before the server's verdict is read.
 
 use std::io;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::active::OpenPort;
-use super::passive::{out_of_step, passive_command};
+use super::active::{Active, OpenPort};
+use super::passive::{Passive, out_of_step, passive_command};
+use crate::ftp::control::connection::Control;
 use crate::ftp::control::reply::Reply;
 use crate::ftp::control::transport::Tls;
 use crate::ftp::error::FtpError;
-use crate::ftp::session::Session;
 use crate::net::deadline::within;
 use crate::net::error::NetError;
+use crate::net::pace::Speed;
 use crate::net::socket::Socket;
 
 /// An open data connection and what the server said when it opened.
@@ -47,7 +49,34 @@ impl Channel {
     }
 }
 
-impl Session {
+/// Opens data connections, and ends transfers on them.
+pub(crate) struct DataOpener {
+    pub(crate) control: Control,
+    /// Our end of the control connection.
+    pub(crate) local: IpAddr,
+    /// Where the server opens the data connections.
+    pub(crate) active: Option<Active>,
+    pub(crate) passive: Passive,
+    pub(crate) speed: Speed,
+    /// For received data, kept across files.
+    pub(crate) buffer: Vec<u8>,
+}
+
+impl DataOpener {
+    /// Makes `path` the current directory of a transfer that follows.
+    pub(crate) async fn enter(&mut self, path: &[u8]) -> Result<(), FtpError> {
+        self.passive.enter(&mut self.control, path).await
+    }
+
+    /// Asks a server that did not say in its greeting what it is; see [`Passive::learn_name`].
+    pub(crate) async fn learn_name(&mut self) -> Result<(), FtpError> {
+        // no port is ever asked for in active mode
+        match self.active {
+            None => self.passive.learn_name(&mut self.control).await,
+            Some(_) => Ok(()),
+        }
+    }
+
     /// Opens a data connection and sends `line`, preceded by REST where `offset` is not zero.
     pub(crate) async fn open_transfer(
         &mut self,
@@ -55,19 +84,20 @@ impl Session {
         line: &[u8],
         offset: u64,
     ) -> Result<Data, FtpError> {
-        if let Some(active) = self.active.clone() {
-            let port = self.open_port(step, &active).await?;
+        if let Some(active) = &self.active {
+            let way = (&self.passive.route, self.local);
+            let port = active.open_port(&mut self.control, step, way).await?;
             return self.open_on(Channel::Awaited(port), step, line, offset).await;
         }
-        let (stream, was_early) = self.connect_data(step).await?;
+        let (stream, was_early) = self.passive.connect(&mut self.control, step).await?;
         let opened = self.open_on(Channel::Open(stream), step, line, offset).await;
         match &opened {
-            Ok(_) if was_early => self.learned.early_passive.went_well(),
+            Ok(_) if was_early => self.passive.learned.early.record_success(),
             // a refusal is about the file, or about the login, unless it says that there is no data connection
             Err(FtpError::Refused { reply, .. }) if !matches!(reply.code, 425 | 503) => {}
             Err(error) if was_early => {
-                self.learned.early_passive.went_wrong(error);
-                self.pending = true;
+                self.passive.learned.early.record_failure(error);
+                self.control.pending = true;
                 return Err(out_of_step(step, error));
             }
             _ => {}
@@ -83,7 +113,7 @@ impl Session {
         offset: u64,
     ) -> Result<Data, FtpError> {
         if offset > 0 {
-            let reply = self.command("REST", format!("REST {offset}").as_bytes()).await?;
+            let reply = self.control.command("REST", format!("REST {offset}").as_bytes()).await?;
             // 350; 200 from some. Where that means something else, what comes is not what is there
             if !matches!(reply.code / 100, 2 | 3) {
                 return Err(FtpError::Refused { step: "REST", reply });
@@ -91,9 +121,9 @@ impl Session {
         }
         // the handshake travels together with the command, which saves a round trip; and a server that connects to us
         // does so before its reply or after it
-        let opening = channel.open(step, self.timeout, self.tls.clone());
+        let opening = channel.open(step, self.control.timeout, self.control.tls().cloned());
         let (begun, opened) = {
-            let begin = self.begin(step, line);
+            let begin = begin(&mut self.control, step, line);
             tokio::pin!(begin, opening);
             tokio::select! {
                 begun = &mut begin => match begun {
@@ -105,7 +135,7 @@ impl Session {
         };
         match (begun, opened) {
             (Ok(early), Ok(socket)) => Ok(Data { socket: Some(socket), early }),
-            (Ok(early), Err(error)) if self.tls.is_some() && ends_at_once(&error) => {
+            (Ok(early), Err(error)) if self.control.tls().is_some() && ends_at_once(&error) => {
                 self.nothing_to_encrypt(step, early, error).await
             }
             // a server that cannot reach us is silent meanwhile: what is amiss is the data connection
@@ -129,29 +159,17 @@ impl Session {
                 Err(_) => return Err(error),
             },
         };
-        self.pending = !verdict.is_done();
-        if self.pending { Err(error) } else { Ok(Data { socket: None, early: Some(verdict) }) }
+        self.control.pending = !verdict.is_done();
+        if self.control.pending { Err(error) } else { Ok(Data { socket: None, early: Some(verdict) }) }
     }
 
     /// The final reply of a transfer; a server may announce it once more, or say how far it is (RFC 959: 110).
     async fn verdict(&mut self, step: &'static str) -> Result<Reply, FtpError> {
-        let reply = self.next_reply(step).await?;
-        let reply = self.fitting(step, reply)?;
-        let reply = self.final_after(step, reply).await;
-        self.pending = true;
+        let reply = self.control.next_reply(step).await?;
+        let reply = self.control.fitting(step, reply)?;
+        let reply = self.control.final_after(step, reply).await;
+        self.control.pending = true;
         reply
-    }
-
-    /// Sends the transfer command. The answer is the final reply where it came at once.
-    async fn begin(&mut self, step: &'static str, line: &[u8]) -> Result<Option<Reply>, FtpError> {
-        let reply = self.exchange(step, line).await?;
-        if reply.is_preliminary() {
-            Ok(None)
-        } else if reply.is_done() {
-            Ok(Some(reply))
-        } else {
-            Err(FtpError::Refused { step, reply })
-        }
     }
 
     /// Closes the data connection and reads the final reply: vsftpd and ProFTPD send it only then. With `ask_early`
@@ -165,16 +183,16 @@ impl Session {
         let Data { mut socket, early } = data;
         if let Some(socket @ Socket::Tls(_)) = &mut socket {
             // close_notify, which vsftpd with TLS 1.3 insists on; a server that is gone already does not mind
-            drop(within(step, self.timeout, socket.shutdown()).await);
+            drop(within(step, self.control.timeout, socket.shutdown()).await);
         }
         drop(socket);
         if let Some(reply) = early {
             return Ok(reply);
         }
-        let extended = self.learned.extended_passive.get().filter(|_| ask_early);
-        let asked = extended.filter(|_| self.learned.early_passive.may_ask());
+        let extended = self.passive.learned.extended.get().filter(|_| ask_early);
+        let asked = extended.filter(|_| self.passive.learned.early.may_ask());
         if let Some(extended) = asked {
-            self.outbox.push(passive_command(extended).0.as_bytes());
+            self.control.push(passive_command(extended).0.as_bytes());
         }
         let outcome = match self.verdict(step).await {
             Ok(reply) if reply.is_done() => Ok(reply),
@@ -184,19 +202,31 @@ impl Session {
         };
         match (outcome, asked) {
             (Ok(reply), None) => {
-                self.pending = false;
+                self.control.pending = false;
                 Ok(reply)
             }
             (Ok(reply), Some(extended)) => {
-                self.take_early_port(extended).await;
+                self.passive.take_early_port(&mut self.control, extended).await;
                 Ok(reply)
             }
             (Err(error), None) => Err(error),
             (Err(error), Some(_)) => {
-                self.learned.early_passive.went_wrong(&error);
+                self.passive.learned.early.record_failure(&error);
                 Err(out_of_step(step, &error))
             }
         }
+    }
+}
+
+/// Sends the transfer command. The answer is the final reply where it came at once.
+async fn begin(control: &mut Control, step: &'static str, line: &[u8]) -> Result<Option<Reply>, FtpError> {
+    let reply = control.exchange(step, line).await?;
+    if reply.is_preliminary() {
+        Ok(None)
+    } else if reply.is_done() {
+        Ok(Some(reply))
+    } else {
+        Err(FtpError::Refused { step, reply })
     }
 }
 

@@ -9,80 +9,17 @@
 use std::collections::HashSet;
 use std::rc::Rc;
 
-use chrono::{TimeDelta, Utc};
+use chrono::Utc;
 
+use super::compared::{BELIEVED_AHEAD, CLOCK_LOOKS, Clock, Compared, MOST_AHEAD};
+use super::lister::{Lister, Role};
 use super::ways::Way;
 use crate::base::names::RemotePath;
 use crate::config::ListingMode;
 use crate::ftp::error::FtpError;
-use crate::ftp::list::lister::{Listing, Role};
-use crate::ftp::session::Session;
 use crate::protocol::{Confirmation, Summary};
 
-/// A listing of this many names settles the matter: faults are known that show up at the 17th.
-const TELLING: usize = 20;
-
-/// A clock that is ahead by no more than this is believed without a question (`listing/date.rs`).
-const BELIEVED_AHEAD: TimeDelta = TimeDelta::days(7);
-/// What is further ahead is no clock that is merely wrong: years are left out by nobody for such a file.
-const MOST_AHEAD: TimeDelta = TimeDelta::days(366);
-/// So often a server whose clock is ahead is asked by how much.
-const CLOCK_LOOKS: u8 = 8;
-
-/// What was found out of a server's clock.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Clock {
-    /// By how much it is ahead of ours, at least.
-    pub(crate) ahead: TimeDelta,
-    asked: u8,
-}
-
-/// What has been compared so far.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Compared {
-    /// Nothing.
-    #[default]
-    Nothing,
-    /// A directory in which there was nothing, by either command.
-    Emptiness,
-    /// A directory of a few names; the first larger one is compared as well.
-    Little,
-    /// Enough; nothing more is compared.
-    Enough,
-}
-
-impl Compared {
-    /// Whether a directory of which MLSD shows `names` is worth a comparison. `configured` ones are expected to
-    /// hold something.
-    fn calls_for(self, names: usize, configured: bool) -> bool {
-        match self {
-            Self::Nothing => names > 0 || configured,
-            Self::Emptiness => names > 0,
-            Self::Little => names >= TELLING,
-            Self::Enough => false,
-        }
-    }
-
-    fn after(names: usize) -> Self {
-        match names {
-            0 => Self::Emptiness,
-            1..TELLING => Self::Little,
-            _ => Self::Enough,
-        }
-    }
-}
-
-impl Session {
-    /// Whether a listing by this way is not to be used before it is confirmed.
-    pub(crate) fn is_tentative(&self, way: Way) -> bool {
-        !self.learned.ways.honours_path.get() || self.may_compare(way)
-    }
-
-    fn may_compare(&self, way: Way) -> bool {
-        let compared = self.learned.ways.compared.get();
-        self.listing == ListingMode::Auto && way.is_mlsd() && compared != Compared::Enough
-    }
-
+impl Lister<'_> {
     /// Whether the listing of `path` that came as `summary` is to be believed. `expected` says that the directory holds
     /// something, or did. A well-behaved server pays for one or two listings more in the life of the process.
     ///
@@ -96,7 +33,7 @@ impl Session {
         summary: &Summary,
         expected: bool,
     ) -> Result<Confirmation, FtpError> {
-        let way = self.listed_by.take();
+        let way = self.lists.listed_by.take();
         if let Some((_, name)) = &summary.doubtful_year
             && let Some(told) = self.look_at_clock(&path.join(name)).await?
         {
@@ -112,7 +49,7 @@ impl Session {
             return Ok(Confirmation::Confirmed);
         }
         // one at a time: what the first learns, the others need not ask for
-        let learned = Rc::clone(&self.learned);
+        let learned = Rc::clone(&self.lists.learned);
         let _one_at_a_time = learned.trial.lock().await;
         if self.preferred_way() != way {
             return Ok(Confirmation::ListAgain(None));
@@ -123,13 +60,14 @@ impl Session {
             (None, false)
         });
         if let Some(better) = better {
-            self.learned.ways.choose(better);
+            self.lists.learned.ways.choose(better);
             return Ok(Confirmation::ListAgain(Some(reason(way, better))));
         }
         if !summary.is_empty() && !summary.shows_itself && !path.is_root() {
-            self.learned.ways.honours_path.set(true);
+            self.lists.learned.ways.honours_path.set(true);
         }
-        let asks = !was_entered && self.is_reusable() && !self.learned.ways.takes_paths(way);
+        let asks =
+            !was_entered && self.opener.control.is_reusable() && !self.lists.learned.ways.takes_paths(way);
         if seems_empty && expected && asks {
             self.confirm_empty(path).await?;
         }
@@ -139,7 +77,7 @@ impl Session {
     /// Whether a directory of which LIST shows nothing is listed under TYPE A, as RFC 959 has it (section 4.1.3). Looked at
     /// once, as long as LIST has shown nothing at all; from then on that type is used.
     async fn shows_more_as_text(&mut self, path: &RemotePath, way: Way) -> Result<bool, FtpError> {
-        let learned = Rc::clone(&self.learned);
+        let learned = Rc::clone(&self.lists.learned);
         let ways = &learned.ways;
         if way.is_mlsd()
             || ways.has_worked(way)
@@ -153,13 +91,13 @@ impl Session {
         let shows_more = matches!(&seen, Ok(Some((names, _))) if !names.is_empty());
         ways.wants_text.set(shows_more);
         match seen {
-            Err(error) if !self.is_reusable() => Err(error),
+            Err(error) if !self.opener.control.is_reusable() => Err(error),
             _ => Ok(shows_more),
         }
     }
 
     fn doubts_emptiness(&self, expected: bool) -> bool {
-        self.listing == ListingMode::Auto && self.learned.ways.doubts_emptiness(expected)
+        self.lists.mode == ListingMode::Auto && self.lists.learned.ways.doubts_emptiness(expected)
     }
 
     /// The way that shows more of the directory than `way` did; and whether the directory was entered.
@@ -173,7 +111,7 @@ impl Session {
         let mut was_entered = way.enters();
         let seems_empty = summary.is_empty() && way.is_mlsd() && self.doubts_emptiness(expected);
         let names = summary.names.as_deref().or(seems_empty.then_some(&[]));
-        let learned = Rc::clone(&self.learned);
+        let learned = Rc::clone(&self.lists.learned);
         let compared = learned.ways.compared.get();
         let calls = |names: &&[u64]| self.may_compare(way) && compared.calls_for(names.len(), expected);
         if let Some(names) = names.filter(|names| seems_empty || calls(names)) {
@@ -244,7 +182,7 @@ impl Session {
         summary: &Summary,
     ) -> Result<(Option<Way>, bool), FtpError> {
         let (mut seen_within, mut is_settled) = (way.enters(), true);
-        for other in self.learned.ways.others(self.choice(), way) {
+        for other in self.lists.learned.ways.others(self.choice(), way) {
             let Some((names, shows_itself)) = self.seen_by(other, path).await? else { continue };
             let is_same = summary.names.as_ref().is_none_or(|before| are_same(before, &names));
             if other.enters() && !seen_within {
@@ -277,13 +215,13 @@ impl Session {
         let opened = match self.open_by(way, path).await {
             Ok(opened) => opened,
             Err(error @ FtpError::Refused { step: "CWD", .. }) => return Err(error),
-            Err(error) if self.is_reusable() => {
-                log::debug!("{path}: {}: {error}", way.in_words());
+            Err(error) if self.opener.control.is_reusable() => {
+                log::debug!("{path}: {}: {error}", way.describe());
                 return Ok(None);
             }
             Err(error) => return Err(error),
         };
-        let mut listing = Listing::of(self, opened, Role::Probe).collect_names(path);
+        let mut listing = self.listing(opened, Role::Probe).collect_names(path);
         let mut entries = Vec::new();
         while listing.next(&mut entries).await? {
             entries.clear();
@@ -295,7 +233,7 @@ impl Session {
     /// Whether listings by this way are of the path that they are asked of: another one than that of the root. Where the
     /// directory shows nothing, nothing is proved.
     pub(crate) async fn shows_by_path(&mut self, way: Way, path: &RemotePath) -> Result<bool, FtpError> {
-        if self.learned.ways.takes_paths(way) || path.is_root() {
+        if self.lists.learned.ways.takes_paths(way) || path.is_root() {
             return Ok(true);
         }
         let Some((names, shows_itself)) =
@@ -308,7 +246,7 @@ impl Session {
             None => !shows_itself,
         };
         if is_of_path {
-            self.learned.ways.path_was_taken(way);
+            self.lists.learned.ways.path_was_taken(way);
         }
         Ok(is_of_path)
     }
@@ -317,19 +255,19 @@ impl Session {
     /// be ahead of ours by more than a week. In words, where it is; what it is ahead by is remembered for the server.
     /// Asked once, and again only where it was found to be so.
     async fn look_at_clock(&mut self, path: &RemotePath) -> Result<Option<String>, FtpError> {
-        let clock = self.learned.clock.get();
+        let clock = self.lists.learned.clock.get();
         let is_known = clock.asked > 0 && clock.ahead.is_zero() || clock.asked >= CLOCK_LOOKS;
-        if is_known || !self.is_reusable() {
+        if is_known || !self.opener.control.is_reusable() {
             return Ok(None);
         }
-        self.learned.clock.set(Clock { asked: clock.asked + 1, ..clock });
-        let reply = self.command("MDTM", &[b"MDTM ", path.wire()].concat()).await?;
+        self.lists.learned.clock.set(Clock { asked: clock.asked + 1, ..clock });
+        let reply = self.opener.control.command("MDTM", &[b"MDTM ", path.wire()].concat()).await?;
         let ahead =
             reply.modified().map(|modified| modified - Utc::now()).filter(|ahead| *ahead > clock.ahead);
         let Some(ahead) = ahead.filter(|ahead| *ahead > BELIEVED_AHEAD && *ahead < MOST_AHEAD) else {
             return Ok(None);
         };
-        self.learned.clock.set(Clock { asked: clock.asked + 1, ahead });
+        self.lists.learned.clock.set(Clock { asked: clock.asked + 1, ahead });
         let days = crate::base::humanize::count(ahead.num_days(), "day");
         Ok(Some(format!(
             "the server's clock is ahead of this host's by {days} at least; LIST is read by the server's clock from now on"
@@ -339,7 +277,7 @@ impl Session {
     /// Checks that a directory which MLSD shows empty can be entered: some servers answer a missing or forbidden
     /// one with an empty success.
     async fn confirm_empty(&mut self, path: &RemotePath) -> Result<(), FtpError> {
-        match self.require("CWD", &[b"CWD ", path.wire()].concat()).await {
+        match self.opener.control.require("CWD", &[b"CWD ", path.wire()].concat()).await {
             // a server without CWD
             Err(FtpError::Refused { reply, .. }) if matches!(reply.code, 500 | 502) => Ok(()),
             outcome => outcome.map(drop),
@@ -355,7 +293,7 @@ fn reason(way: Way, better: Way) -> String {
     if way.is_mlsd() && better == Way::CwdList {
         return "MLSD leaves out what LIST shows; LIST is used from now on".to_owned();
     }
-    let (way, better) = (way.in_words(), better.in_words());
+    let (way, better) = (way.describe(), better.describe());
     format!("{way} does not show what the directory holds; {better} is used from now on")
 }
 
@@ -373,21 +311,4 @@ fn common(these: &[u64], others: &[u64]) -> Vec<u64> {
 
 fn are_same(these: &[u64], others: &[u64]) -> bool {
     lost(these, &[others]).is_empty() && lost(others, &[these]).is_empty()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_few_directories_are_compared_and_then_no_more() {
-        assert!(Compared::Nothing.calls_for(0, true) && !Compared::Nothing.calls_for(0, false));
-        assert!(!Compared::Emptiness.calls_for(0, true) && Compared::Emptiness.calls_for(1, false));
-        assert!(!Compared::Little.calls_for(19, true) && Compared::Little.calls_for(20, false));
-        assert!(!Compared::Enough.calls_for(1000, true));
-        assert_eq!([0, 1, 19, 20].map(Compared::after), {
-            use Compared::{Emptiness, Enough, Little};
-            [Emptiness, Little, Little, Enough]
-        });
-    }
 }

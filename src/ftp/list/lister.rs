@@ -3,76 +3,57 @@
 //! LIST gets a path only where nothing else shows anything: servers glob it, or take one that begins with a dash for
 //! options.
 
-use async_trait::async_trait;
-use tokio::time::Instant;
+use std::rc::Rc;
 
-use super::ways::{Choice, Way, says_empty, says_forbidden, says_nothing_found};
+use encoding_rs::Encoding;
+
+use super::compared::Compared;
+use super::stream::{LearnedLists, Opened, check_reply};
+pub(crate) use super::stream::{Listing, Role};
+use super::ways::{Choice, Way, says_empty, says_forbidden};
 use crate::base::names::RemotePath;
+use crate::config::ListingMode;
 use crate::ftp::control::reply::Reply;
-use crate::ftp::data::open::Data;
+use crate::ftp::data::open::{Data, DataOpener};
 use crate::ftp::error::FtpError;
 use crate::ftp::listing::ListingParser;
-use crate::ftp::session::Session;
-use crate::net::pace::Pace;
-use crate::protocol::{Entry, Fingerprint, Fingerprinter, ListingCut, ProtocolError, ReadAhead, Summary};
 
 /// Bytes of NLST that are looked at: whether there is any name is all that is asked.
 const MOST_NAMES: usize = 64 * 1024;
-/// Bytes read at a time.
-const CHUNK: usize = 32 * 1024;
 
-/// A directory being listed. Dropped before [`Listing::finish`], its session is not reusable.
-pub struct Listing<'s> {
-    session: &'s mut Session,
-    /// `None` where the server said that there is nothing, without opening a data connection.
-    data: Option<Data>,
-    parser: ListingParser,
-    way: Way,
-    role: Role,
-    is_tentative: bool,
-    clean: bool,
-    /// What was read last is the end of a line.
-    at_line_end: bool,
-    pace: Pace,
-    fingerprinter: Fingerprinter,
-    /// Read and not taken apart yet, see [`Listing::is_unchanged`].
-    ahead: ReadAhead<u8, FtpError>,
+/// How one session lists.
+pub(crate) struct Lists {
+    pub(crate) mode: ListingMode,
+    pub(crate) encoding: &'static Encoding,
+    pub(crate) learned: Rc<LearnedLists>,
+    /// How the last listing was asked for, until it is confirmed; `None` where that way holds for its directory alone.
+    pub(crate) listed_by: Option<Way>,
 }
 
-/// A listing that has begun: its way, its data connection and its parser.
-pub(crate) struct Opened {
-    way: Way,
-    data: Option<Data>,
-    parser: ListingParser,
+/// Lists on one session.
+pub(crate) struct Lister<'s> {
+    pub(crate) opener: &'s mut DataOpener,
+    pub(crate) lists: &'s mut Lists,
 }
 
-/// What a listing is for.
-#[derive(Debug)]
-pub(crate) enum Role {
-    /// The directory is listed as all are.
-    Usual,
-    /// This way was refused the directory, and another is tried for it.
-    Instead(Way, FtpError),
-    /// It is compared with another, or a loop is looked for.
-    Probe,
-}
-
-impl Session {
+impl<'s> Lister<'s> {
     /// Begins to list the directory at `path`, by the way that is known to show it; where that is refused, by another.
     ///
     /// # Errors
     ///
     /// [`FtpError::Refused`] where no way lists it; the session stays usable then.
-    pub(crate) async fn list(&mut self, path: &RemotePath) -> Result<Listing<'_>, FtpError> {
+    pub(crate) async fn list(mut self, path: &RemotePath) -> Result<Listing<'s>, FtpError> {
         let (role, mut opened) = self.open_by_any(path).await?;
         let is_usual = matches!(role, Role::Usual);
-        self.listed_by = is_usual.then_some(opened.way);
+        self.lists.listed_by = is_usual.then_some(opened.way);
         let is_tentative = is_usual && self.is_tentative(opened.way);
         if is_tentative {
             opened.parser.collect_names();
             opened.parser.watch_for(path);
         }
-        Ok(Listing { is_tentative, ..Listing::of(self, opened, role) })
+        let Self { opener, lists } = self;
+        let learned = Rc::clone(&lists.learned);
+        Ok(Listing::of(opener, learned, opened, role).tentative(is_tentative))
     }
 
     async fn open_by_any(&mut self, path: &RemotePath) -> Result<(Role, Opened), FtpError> {
@@ -81,23 +62,28 @@ impl Session {
             Ok(opened) => return Ok((Role::Usual, opened)),
             Err(error) => error,
         };
-        let mut goes_on = self.is_reusable() && self.learned.ways.refused(preferred, &refusal);
-        let others = self.learned.ways.others(self.choice(), preferred);
+        let mut goes_on =
+            self.opener.control.is_reusable() && self.lists.learned.ways.refused(preferred, &refusal);
+        let others = self.lists.learned.ways.others(self.choice(), preferred);
         for way in others {
             // a command that the server does not know leaves out others as well
-            if !goes_on || !self.learned.ways.others(self.choice(), preferred).any(|other| other == way) {
+            if !goes_on || !self.lists.learned.ways.others(self.choice(), preferred).any(|other| other == way)
+            {
                 continue;
             }
             match self.open_by(way, path).await {
                 Ok(opened) if self.preferred_way() == way => return Ok((Role::Usual, opened)),
                 Ok(opened) => return Ok((Role::Instead(preferred, refusal), opened)),
-                Err(error) => goes_on = self.is_reusable() && self.learned.ways.refused(way, &error),
+                Err(error) => {
+                    goes_on =
+                        self.opener.control.is_reusable() && self.lists.learned.ways.refused(way, &error)
+                }
             }
         }
         if let Some(opened) = self.open_unentered(preferred, path, &refusal).await? {
             return Ok((Role::Instead(preferred, refusal), opened));
         }
-        self.learned.ways.failed();
+        self.lists.learned.ways.failed();
         Err(refusal)
     }
 
@@ -109,38 +95,38 @@ impl Session {
         path: &RemotePath,
         refusal: &FtpError,
     ) -> Result<Option<Opened>, FtpError> {
-        if !self.is_reusable() || !self.learned.ways.tries_path(refused, refusal) {
+        if !self.opener.control.is_reusable() || !self.lists.learned.ways.tries_path(refused, refusal) {
             return Ok(None);
         }
-        let ways = self.learned.ways.others(self.choice(), refused).filter(|way| !way.enters());
+        let ways = self.lists.learned.ways.others(self.choice(), refused).filter(|way| !way.enters());
         for way in ways {
             if !self.shows_by_path(way, path).await? {
                 continue;
             }
             match self.open_by(way, path).await {
                 Ok(opened) => return Ok(Some(opened)),
-                Err(error) if !self.is_reusable() => return Err(error),
+                Err(error) if !self.opener.control.is_reusable() => return Err(error),
                 Err(_) => {}
             }
         }
-        self.learned.ways.path_in_vain();
+        self.lists.learned.ways.path_in_vain();
         Ok(None)
     }
 
     pub(crate) fn choice(&self) -> Choice {
-        Choice { mode: self.listing, mlst: self.learned.features.get().unwrap_or_default().mlsd }
+        Choice { mode: self.lists.mode, mlst: self.lists.learned.features.get().unwrap_or_default().mlsd }
     }
 
     pub(crate) fn preferred_way(&self) -> Way {
-        self.learned.ways.preferred(self.choice())
+        self.lists.learned.ways.preferred(self.choice())
     }
 
     /// Begins to list a directory in one way.
     pub(crate) async fn open_by(&mut self, way: Way, path: &RemotePath) -> Result<Opened, FtpError> {
         // before the port is asked for, which may come together with the directory
-        self.set_type(self.learned.ways.wants_text.get()).await?;
+        self.opener.control.set_type(self.lists.learned.ways.wants_text.get()).await?;
         let data = if way.enters() {
-            self.enter(path).await?;
+            self.opener.enter(path.wire()).await?;
             match self.ask_for_listing(way, way.command().as_bytes()).await {
                 Ok(data) => Some(data),
                 Err(FtpError::Refused { step, reply }) if step == way.command() => {
@@ -161,8 +147,11 @@ impl Session {
             Some(self.ask_for_listing(way, &line).await?)
         };
         let parser = match way.is_mlsd() {
-            true => ListingParser::mlsd(self.encoding),
-            false => ListingParser::list(self.encoding, chrono::Utc::now() + self.learned.clock.get().ahead),
+            true => ListingParser::mlsd(self.lists.encoding),
+            false => ListingParser::list(
+                self.lists.encoding,
+                chrono::Utc::now() + self.lists.learned.clock.get().ahead,
+            ),
         };
         let parser = parser.of_directory(path);
         Ok(Opened { way, data, parser })
@@ -171,10 +160,10 @@ impl Session {
     /// Goes back to the root, where another directory was entered: some servers look up the path of MLSD from where
     /// they are (uftpd shows nothing then).
     async fn go_home(&mut self) -> Result<(), FtpError> {
-        let is_away = self.cwd.as_deref().is_some_and(|cwd| cwd != b"/");
-        if is_away && !self.learned.ways.homeless.get() {
-            let reply = self.command("CWD", b"CWD /").await?;
-            self.learned.ways.homeless.set(!reply.is_done());
+        let is_away = self.opener.control.cwd.as_deref().is_some_and(|cwd| cwd != b"/");
+        if is_away && !self.lists.learned.ways.homeless.get() {
+            let reply = self.opener.control.command("CWD", b"CWD /").await?;
+            self.lists.learned.ways.homeless.set(!reply.is_done());
         }
         Ok(())
     }
@@ -183,19 +172,21 @@ impl Session {
     /// refuse is asked for again under TYPE A, as long as no listing came under TYPE I.
     async fn ask_for_listing(&mut self, way: Way, line: &[u8]) -> Result<Data, FtpError> {
         let step = way.command();
-        let refusal = match self.open_transfer(step, line, 0).await {
+        let refusal = match self.opener.open_transfer(step, line, 0).await {
             Err(FtpError::Refused { step: at, reply }) if at == step && self.may_want_text(way, &reply) => {
                 reply
             }
             outcome => return outcome,
         };
-        if self.set_type(true).await.is_ok() {
-            match self.open_transfer(step, line, 0).await {
+        if self.opener.control.set_type(true).await.is_ok() {
+            match self.opener.open_transfer(step, line, 0).await {
                 Ok(data) => {
-                    self.learned.ways.wants_text.set(true);
+                    self.lists.learned.ways.wants_text.set(true);
                     return Ok(data);
                 }
-                Err(FtpError::Refused { .. }) if self.is_reusable() => self.set_type(false).await?,
+                Err(FtpError::Refused { .. }) if self.opener.control.is_reusable() => {
+                    self.opener.control.set_type(false).await?
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -203,13 +194,13 @@ impl Session {
     }
 
     fn may_want_text(&self, way: Way, reply: &Reply) -> bool {
-        let ways = &self.learned.ways;
+        let ways = &self.lists.learned.ways;
         let is_of_type = match reply.code {
             504 => !way.is_mlsd(),
             450 | 501 | 503 | 505..=529 | 531..=559 => true,
             _ => false,
         };
-        is_of_type && !self.is_text && !ways.has_worked(way) && !says_empty(reply)
+        is_of_type && !self.opener.control.is_text() && !ways.has_worked(way) && !says_empty(reply)
     }
 
     /// Whether a directory that was entered and not listed is empty: by the words of the refusal, or by what NLST shows.
@@ -222,25 +213,42 @@ impl Session {
         }
         match self.names_by_nlst().await {
             Ok(names) => Ok(names == 0),
-            Err(FtpError::Refused { reply, .. }) if self.is_reusable() => Ok(says_empty(&reply)),
+            Err(FtpError::Refused { reply, .. }) if self.opener.control.is_reusable() => {
+                Ok(says_empty(&reply))
+            }
             Err(error) => Err(error),
         }
     }
 
     /// How many bytes of names NLST shows of the directory that was entered, those of itself and its parent left out.
     async fn names_by_nlst(&mut self) -> Result<usize, FtpError> {
-        let mut data = self.open_transfer("NLST", b"NLST", 0).await?;
+        let mut data = self.opener.open_transfer("NLST", b"NLST", 0).await?;
         let (mut text, mut clean, mut piece) = (Vec::new(), true, [0; 1024]);
         while text.len() < MOST_NAMES {
-            match data.read("NLST", self.timeout, &mut piece, &mut clean).await? {
+            match data.read("NLST", self.opener.control.timeout, &mut piece, &mut clean).await? {
                 0 => break,
                 read => text.extend_from_slice(piece.get(..read).unwrap_or_default()),
             }
         }
-        let reply = self.end_transfer("NLST", data, false).await?;
-        complain(&reply, "NLST")?;
+        let reply = self.opener.end_transfer("NLST", data, false).await?;
+        check_reply(&reply, "NLST")?;
         let names = text.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
         Ok(names.filter(|name| !matches!(*name, b"" | b"." | b"..")).map(<[u8]>::len).sum())
+    }
+
+    /// The stream of a listing that has begun.
+    pub(super) fn listing(&mut self, opened: Opened, role: Role) -> Listing<'_> {
+        Listing::of(self.opener, Rc::clone(&self.lists.learned), opened, role)
+    }
+
+    /// Whether a listing by this way is not to be used before it is confirmed.
+    pub(super) fn is_tentative(&self, way: Way) -> bool {
+        !self.lists.learned.ways.honours_path.get() || self.may_compare(way)
+    }
+
+    pub(super) fn may_compare(&self, way: Way) -> bool {
+        let compared = self.lists.learned.ways.compared.get();
+        self.lists.mode == ListingMode::Auto && way.is_mlsd() && compared != Compared::Enough
     }
 }
 
@@ -248,171 +256,4 @@ impl Session {
 fn is_harmless(path: &RemotePath) -> bool {
     let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-".contains(byte) || !byte.is_ascii();
     path.wire().iter().all(is_plain) && !path.wire().windows(2).any(|pair| pair == b"/-")
-}
-
-impl<'s> Listing<'s> {
-    pub(crate) fn of(session: &'s mut Session, opened: Opened, role: Role) -> Self {
-        let Opened { way, data, parser } = opened;
-        let pace = Pace::new(&session.speed);
-        let fingerprinter = Fingerprinter::new(session.learned.fingerprint_key);
-        Self {
-            session,
-            data,
-            parser,
-            way,
-            role,
-            is_tentative: false,
-            clean: true,
-            at_line_end: true,
-            pace,
-            fingerprinter,
-            ahead: ReadAhead::default(),
-        }
-    }
-
-    /// Has the names collected, and those of the path looked for.
-    pub(crate) fn collect_names(mut self, path: &RemotePath) -> Self {
-        self.parser.collect_names();
-        self.parser.watch_for(path);
-        self
-    }
-}
-
-impl Listing<'_> {
-    /// See [`crate::protocol::Listing::is_unchanged`]. If not, what was read is taken apart by [`Listing::next`].
-    async fn is_unchanged(&mut self, before: Fingerprint) -> bool {
-        let mut ahead = std::mem::take(&mut self.ahead);
-        let so_far = self.fingerprint();
-        let read = async |held: &mut Vec<u8>| {
-            let read = self.read().await?;
-            held.extend_from_slice(self.session.buffer.get(..read).unwrap_or_default());
-            Ok((self.fingerprint(), read > 0))
-        };
-        let is_unchanged = ahead.is_unchanged(before, so_far, read).await;
-        self.ahead = ahead;
-        is_unchanged
-    }
-
-    fn fingerprint(&self) -> Fingerprint {
-        self.fingerprinter.fingerprint()
-    }
-
-    async fn read(&mut self) -> Result<usize, FtpError> {
-        let Some(data) = &mut self.data else { return Ok(0) };
-        let session = &mut *self.session;
-        let piece = session.speed.limit.piece(CHUNK);
-        session.buffer.resize(session.buffer.len().max(piece), 0);
-        let space = session.buffer.get_mut(..piece).unwrap_or_default();
-        let began = Instant::now();
-        let read = data.read(self.way.command(), session.timeout, space, &mut self.clean).await?;
-        if read > 0 {
-            self.pace.took(self.way.command(), began.elapsed(), read)?;
-            session.speed.limit.pay(read).await;
-        }
-        let bytes = session.buffer.get(..read).unwrap_or_default();
-        self.at_line_end = bytes.last().map_or(self.at_line_end, |last| *last == b'\n');
-        self.fingerprinter.write(bytes);
-        Ok(read)
-    }
-
-    /// See [`crate::protocol::Listing::next`].
-    pub(crate) async fn next(&mut self, entries: &mut Vec<Entry>) -> Result<bool, FtpError> {
-        let held = self.ahead.take()?;
-        let read = if held.is_empty() { self.read().await? } else { held.len() };
-        let bytes = if held.is_empty() { self.session.buffer.get(..read) } else { Some(held.as_slice()) };
-        self.parser.feed(bytes.unwrap_or_default(), entries);
-        self.parser.check_limit()?;
-        Ok(read > 0)
-    }
-
-    /// See [`crate::protocol::Listing::finish`]. `entries` gets what a last line without an end held.
-    pub(crate) async fn finish(self, entries: &mut Vec<Entry>) -> Result<Summary, FtpError> {
-        let Self { session, data, parser, way, role, ahead, clean, at_line_end, .. } = self;
-        // a line that the end of the connection cut may look like a name of its own
-        let is_torn = !clean && !at_line_end;
-        let summary = if is_torn { parser.finish(&mut Vec::new()) } else { parser.finish(entries) };
-        if let Some(data) = data {
-            let reply = session.end_transfer(way.command(), data, false).await?;
-            complain(&reply, way.command())?;
-        }
-        if is_torn {
-            return Err(ListingCut("the data connection broke in the middle of a line".to_owned()).into());
-        }
-        if let Some(sample) = &summary.sample
-            && summary.entries + summary.special + summary.names_refused == 0
-        {
-            return Err(FtpError::ListingUnreadable(sample.clone()));
-        }
-        let ways = &session.learned.ways;
-        // what is as it was has not been taken apart
-        let shows_nothing = summary.is_empty() && ahead.is_empty();
-        match role {
-            Role::Usual => ways.listed(way, None, summary.entries > 0),
-            // who says no and who shows nothing contradict each other
-            Role::Instead(_, refusal) if shows_nothing && !means_emptiness(&refusal) => {
-                return Err(refusal);
-            }
-            Role::Instead(refused, _) => ways.listed(way, Some(refused), summary.entries > 0),
-            Role::Probe => {}
-        }
-        Ok(summary)
-    }
-}
-
-#[async_trait(?Send)]
-impl crate::protocol::Listing for Listing<'_> {
-    async fn is_unchanged(&mut self, before: Fingerprint) -> bool {
-        Listing::is_unchanged(self, before).await
-    }
-
-    fn is_tentative(&self) -> bool {
-        self.is_tentative
-    }
-
-    fn own_unique(&self) -> Option<u64> {
-        self.parser.own_unique()
-    }
-
-    fn fingerprint(&self) -> Fingerprint {
-        Listing::fingerprint(self)
-    }
-
-    async fn next(&mut self, entries: &mut Vec<Entry>) -> Result<bool, ProtocolError> {
-        Ok(Listing::next(self, entries).await?)
-    }
-
-    async fn finish(self: Box<Self>, entries: &mut Vec<Entry>) -> Result<Summary, ProtocolError> {
-        Ok(Listing::finish(*self, entries).await?)
-    }
-}
-
-/// Whether a refusal may be a way of saying that the directory is empty.
-fn means_emptiness(refusal: &FtpError) -> bool {
-    match refusal {
-        // who does not let anybody in says nothing of what is in there
-        FtpError::Refused { step: "CWD", reply } => matches!(reply.code, 500..=504),
-        FtpError::Refused { reply, .. } => {
-            says_empty(reply) || says_nothing_found(reply) || matches!(reply.code, 500..=504)
-        }
-        _ => false,
-    }
-}
-
-/// Finds the failures that servers put into the text of a success.
-fn complain(reply: &Reply, step: &'static str) -> Result<(), FtpError> {
-    // Pure-FTPd: "226-Output truncated to 10000 matches"
-    if reply.mentions("truncated") {
-        return Err(ListingCut(reply_lines(reply)).into());
-    }
-    // vsftpd: "226 Transfer done (but failed to open directory)."
-    if reply.mentions("failed to open directory") {
-        return Err(FtpError::Refused { step, reply: reply.clone() });
-    }
-    Ok(())
-}
-
-fn reply_lines(reply: &Reply) -> String {
-    let text = String::from_utf8_lossy(&reply.body);
-    let lines: Vec<&str> = text.lines().map(str::trim).collect();
-    crate::base::names::Printable(&lines.join(" / ")).to_string().chars().take(200).collect()
 }

@@ -1,5 +1,7 @@
 //! Listing a directory, in the way that shows it.
 
-pub(crate) mod compare;
+mod compare;
+mod compared;
 pub(crate) mod lister;
-pub(crate) mod ways;
+pub(crate) mod stream;
+mod ways;

@@ -6,7 +6,7 @@
 
 use std::cell::Cell;
 
-use super::compare::Compared;
+use super::compared::Compared;
 use crate::config::ListingMode;
 use crate::ftp::control::reply::Reply;
 use crate::ftp::error::FtpError;
@@ -41,7 +41,7 @@ impl Way {
     }
 
     /// As `status` and `check` show it.
-    pub(crate) fn in_words(self) -> &'static str {
+    pub(crate) fn describe(self) -> &'static str {
         match self {
             Self::MlsdPath => "MLSD path",
             Self::CwdMlsd => "CWD+MLSD",
@@ -257,9 +257,9 @@ impl Ways {
     }
 
     /// How the server lists, in words; `None` before a listing came to its end.
-    pub(crate) fn in_words(&self) -> Option<String> {
+    pub(crate) fn describe(&self) -> Option<String> {
         let type_a = if self.wants_text.get() { ", TYPE A" } else { "" };
-        self.shown.get().map(|way| format!("{}{type_a}", way.in_words()))
+        self.shown.get().map(|way| format!("{}{type_a}", way.describe()))
     }
 }
 
@@ -463,10 +463,10 @@ mod tests {
     #[test]
     fn what_lists_is_said_in_words_once_it_has_listed() {
         let ways = Ways::default();
-        assert_eq!(ways.in_words(), None);
+        assert_eq!(ways.describe(), None);
         ways.listed(Way::CwdList, None, false);
-        assert_eq!(ways.in_words().as_deref(), Some("CWD+LIST"));
+        assert_eq!(ways.describe().as_deref(), Some("CWD+LIST"));
         ways.wants_text.set(true);
-        assert_eq!(ways.in_words().as_deref(), Some("CWD+LIST, TYPE A"));
+        assert_eq!(ways.describe().as_deref(), Some("CWD+LIST, TYPE A"));
     }
 }

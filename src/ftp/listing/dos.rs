@@ -2,8 +2,9 @@
 
 use super::date::{Clock, Stamp, calendar_day, three_numbers};
 use super::fields::{field, short_number, trim_start};
-use super::{Kind, Line};
+use super::line::Line;
 use crate::base::facts::{FileFacts, TimeSource};
+use crate::protocol::Kind;
 
 /// What stands in the column of sizes where there is no size, and what it means.
 const TAGS: [(&[u8], Kind); 4] = [

@@ -4,8 +4,9 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::date::{Clock, calendar_day, seconds_of_day};
 use super::fields::{self, short_number};
-use super::{Kind, Line};
+use super::line::Line;
 use crate::base::facts::{FileFacts, Modified, TimeSource};
+use crate::protocol::Kind;
 
 /// What the `type` fact may say, in lower case (RFC 3659 section 7.5.1).
 const TYPES: [(&[u8], TypeFact); 4] = [

@@ -3,8 +3,9 @@
 
 use super::date::{Clock, Stamp, calendar_day, month};
 use super::fields::{field, number, short_number, trim_start};
-use super::{Kind, Line};
+use super::line::Line;
 use crate::base::facts::{FileFacts, Modified, TimeSource};
+use crate::protocol::Kind;
 
 /// Reads one line without its line end.
 pub(super) fn read(line: &[u8]) -> Option<Line<'_>> {

@@ -7,9 +7,11 @@
 use chrono::{DateTime, Utc};
 
 use super::date::Stamp;
+use super::fields;
+use super::line::Line;
 use super::unix_date::{self, Reading};
-use super::{Kind, Line, fields};
 use crate::base::facts::FileFacts;
+use crate::protocol::Kind;
 use crate::protocol::is_zip;
 
 /// Most fields between mode and date: links, owner and group of several words each, size.

@@ -259,7 +259,7 @@ impl SftpServer {
         server.key("host_key", &format!("'{}'", self.fingerprint))
     }
 
-    /// Puts a file in place, with the directories above it.
+    /// Puts a file in place, with the directories above it; where the path ends in a slash, those alone.
     pub fn put(&self, path: &str, content: impl Into<Vec<u8>>) {
         self.lock().files.insert(path.to_owned(), content.into());
     }
@@ -503,6 +503,7 @@ impl State {
             let Some(rest) = path.strip_prefix(&inside) else { continue };
             names.insert(match rest.split_once('/') {
                 Some((above, _)) => (above.as_bytes().to_vec(), DIRECTORY, 0),
+                None if rest.is_empty() => continue,
                 None => (rest.as_bytes().to_vec(), FILE, content.len() as u64),
             });
         }

@@ -115,6 +115,11 @@ level = 'debug'
         self.directory.path().to_owned()
     }
 
+    /// The files that it is configured by.
+    pub fn configurations(&self) -> &[PathBuf] {
+        &self.configurations
+    }
+
     /// Starts the program.
     pub fn run(self) -> Service {
         Service::run(self)
