@@ -1,4 +1,4 @@
-//! `cargo run --release --example demo`: the main job at small scale, with nothing else installed.
+//! `cargo run --example demo`: the main job at small scale, with nothing else installed.
 //!
 //! Fourteen FTP servers in which zips keep appearing, a receiver of the announcements, and the real service in
 //! front of them, all in this process and in one temporary directory. The service has the main thread, as in the
