@@ -185,7 +185,7 @@ fn a_log_without_a_free_byte_stops_nothing_and_tells_later_how_much_is_lost() {
         all_is_well(&service, 4);
         let log = fs::read_to_string(disk.path().join("log/mrosync.log")).unwrap();
         assert!(log.contains("line(s) of the log could not be written and are lost"), "{log}");
-        assert!(log.lines().last().is_some_and(|line| line.contains("mirror::")), "{log}");
+        assert!(log.lines().last().is_some_and(|line| line.contains("collector::")), "{log}");
     }
 }
 
