@@ -4,21 +4,17 @@
 //! any other download's is, and gets free room alone: no finished zip goes for bytes that nobody knows the end of. A
 //! file of which the server shows no size may displace others once, as far as a file of its length is likely.
 
-use std::cell::Cell;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::fetch::Wanted;
 use super::ports::{Growth, Room};
-use super::queue::{FileJob, Job};
-use super::scan::Scan;
 use super::server::Server;
-use crate::base::backoff::Backoff;
+use super::unsized_files::Displacing;
 use crate::base::facts::FileFacts;
 use crate::base::humanize;
+use crate::base::names::RemotePath;
 use crate::mirror::partial::{Outgrown, stat};
 use crate::mirror::partial_name::PartialName;
 use crate::mirror::tree::size_of_stat;
@@ -30,53 +26,6 @@ const PAUSE: Duration = Duration::from_millis(100);
 const TRIES: u32 = 100;
 /// What a growing file gets at once, where so much is free without asking.
 const STEP: u64 = 1 << 20;
-
-/// After a file without a size outgrew what it may displace, until another one of the server may displace anything.
-const TRUSTED_AGAIN: Backoff = Backoff { first: Duration::from_mins(15), most: Duration::from_hours(24) };
-
-/// Which of a server's files without a size may displace finished zips: one at a time, and none for a while after one
-/// that had no end.
-#[derive(Debug, Default)]
-pub struct UnsizedFiles {
-    one_does: Cell<bool>,
-    outgrown: Cell<u32>,
-    not_before: Cell<Option<Instant>>,
-}
-
-impl UnsizedFiles {
-    fn are_trusted(&self, now: Instant) -> bool {
-        self.not_before.get().is_none_or(|at| at <= now)
-    }
-
-    /// The right to displace, unless another file has it.
-    fn begin(self: &Rc<Self>) -> Option<Displacing> {
-        (!self.one_does.replace(true)).then(|| Displacing(Rc::clone(self)))
-    }
-
-    /// Whether a file has it.
-    fn one_displaces(&self) -> bool {
-        self.one_does.get()
-    }
-
-    fn one_outgrew(&self, now: Instant) {
-        self.outgrown.set(self.outgrown.get().saturating_add(1));
-        self.not_before.set(Some(now + TRUSTED_AGAIN.after(self.outgrown.get())));
-    }
-
-    fn one_is_whole(&self) {
-        self.outgrown.set(0);
-        self.not_before.set(None);
-    }
-}
-
-/// The right of one file to displace others, until it is dropped.
-struct Displacing(Rc<UnsizedFiles>);
-
-impl Drop for Displacing {
-    fn drop(&mut self) {
-        self.0.one_does.set(false);
-    }
-}
 
 /// A partial file on its way to be whole, and the room that it has.
 pub struct Filling<'s> {
@@ -181,7 +130,7 @@ impl<'s> Filling<'s> {
 
     /// What of the partial file lay beyond `length` is gone.
     pub(super) fn settle(&mut self, length: u64) {
-        self.server.gauge.partial_gone(self.length.saturating_sub(length));
+        self.server.gauge().partial_gone(self.length.saturating_sub(length));
         self.has(length);
     }
 
@@ -203,55 +152,36 @@ impl<'s> Filling<'s> {
     }
 }
 
-/// Waits for room; `None` when the file is left for a later scan.
-pub(super) async fn room(scan: &Scan<'_>, job: &FileJob, wanted: Wanted<'_>) -> Option<Hold> {
-    let path = wanted.path;
-    let size = wanted.facts.size.unwrap_or(0);
-    if scan.server.allowance.borrow_mut().take(size) {
-        return Some(scan.server.gauge.hold(size));
+/// Why there is no room for a file.
+#[derive(Debug)]
+pub(super) enum NoRoom {
+    /// For this one; the next scan tries again.
+    ForIt(String),
+    /// For any file.
+    ForAny,
+}
+
+/// Waits for room for the file at `path`, of which `facts` are shown.
+pub(super) async fn room(server: &Server, path: &RemotePath, facts: FileFacts) -> Result<Hold, NoRoom> {
+    let size = facts.size.unwrap_or(0);
+    if server.allowance.borrow_mut().take(size) {
+        return Ok(server.gauge().hold(size));
     }
-    let there = stat(&scan.server.mirror, PartialName::new(path, wanted.facts));
+    let there = stat(server.mirror(), PartialName::new(path, facts));
     let there = there.map_or(0, |stat| size_of_stat(&stat));
     for _ in 0..TRIES {
-        match scan.server.guard.make_room(size.saturating_sub(there)).await {
+        match server.guard.make_room(size.saturating_sub(there)).await {
             Ok(Room::Granted { hold, allowance }) => {
-                scan.server.allowance.replace(Allowance::of(allowance));
-                return Some(hold);
+                server.allowance.replace(Allowance::of(allowance));
+                return Ok(hold);
             }
             Ok(Room::Busy) => tokio::time::sleep(PAUSE).await,
             Ok(Room::Held) => break,
             Ok(Room::TooLarge) => {
-                scan.file_waits(path, &"larger than all the room that the quota could free");
-                return None;
+                return Err(NoRoom::ForIt("larger than all the room that the quota could free".to_owned()));
             }
-            Err(error) => {
-                scan.file_waits(path, &format!("cannot make room: {}", humanize::why(&error)));
-                return None;
-            }
+            Err(error) => return Err(NoRoom::ForIt(format!("cannot make room: {}", humanize::why(&error)))),
         }
     }
-    scan.jobs.hold();
-    scan.jobs.give_back(Job::Fetch(job.clone()));
-    None
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_file_without_a_size_displaces_at_a_time_and_none_after_one_that_had_no_end() {
-        let files = Rc::new(UnsizedFiles::default());
-        let one = files.begin();
-        assert!(one.is_some() && files.begin().is_none());
-        drop(one);
-        assert!(files.begin().is_some());
-        let now = Instant::now();
-        files.one_outgrew(now);
-        assert!(!files.are_trusted(now) && files.are_trusted(now + Duration::from_mins(15)));
-        files.one_outgrew(now);
-        assert!(!files.are_trusted(now + Duration::from_mins(29)));
-        files.one_is_whole();
-        assert!(files.are_trusted(now));
-    }
+    Err(NoRoom::ForAny)
 }

@@ -7,8 +7,9 @@ use chrono::{DateTime, Local};
 use log::Level;
 use tokio::time::Instant;
 
-use super::fetch_file::discard_leftovers;
-use super::scan::{Tally, scan};
+use super::partial_files::discard_leftovers;
+use super::scan::scan;
+use super::scan_state::Tally;
 use super::server::Server;
 use super::windows::{Closed, opening, reached, until_closing};
 use crate::base::backoff::Backoff;
@@ -52,8 +53,9 @@ pub async fn collect(server: &Server, exit: &ExitWatch) {
         let took = started.elapsed();
         let pause = pause(server, &outcome, failures).saturating_sub(took);
         let state = if outcome.is_ok() { ServerState::Waiting } else { ServerState::Unreachable };
-        server.progress.scan_ended(took, pause, state);
-        report(server, &outcome, took, pause, (fault.as_deref(), failures));
+        server.progress().scan_ended(took, pause, state);
+        let before = fault.as_deref();
+        report(server, &Report { outcome: &outcome, took, wait: pause, before, failures });
         warn_of_gaps(server, outcome.is_ok());
         fault = outcome.as_ref().err().map(ToString::to_string);
         let waiting = until_closing(server, until_next(server, started, &outcome, failures));
@@ -64,7 +66,7 @@ pub async fn collect(server: &Server, exit: &ExitWatch) {
         }
     }
     wind_up(server).await;
-    server.progress.stopped();
+    server.progress().stopped();
 }
 
 /// Lets what was received whole be recorded, as long as a stop may wait, and logs out.
@@ -82,7 +84,7 @@ async fn close(server: &Server, cut: bool) {
 
 /// Waits outside of the server's windows until they open.
 async fn wait_for(server: &Server, opens: Option<DateTime<Local>>) {
-    server.progress.window_closed(opens.map(|opens| opens.to_utc()));
+    server.progress().window_closed(opens.map(|opens| opens.to_utc()));
     let name = &server.settings.name;
     match opens {
         Some(opens) => {
@@ -98,7 +100,7 @@ fn warn_of_gaps(server: &Server, well: bool) {
     if !well && !server.settings.network.windows.is_always() {
         return;
     }
-    for gap in server.progress.lateness().check(chrono::Utc::now().timestamp_millis()) {
+    for gap in server.progress().lateness().check(chrono::Utc::now().timestamp_millis()) {
         log::warn!("server={} {gap} did not come in time", server.settings.name);
     }
 }
@@ -108,16 +110,16 @@ pub(super) async fn one_scan(server: &Server) -> Result<Tally, ProtocolError> {
     let _under_way = watchdog::task(|| "a scan".to_owned());
     if let Err(error) = server.guard.sweep().await {
         let text = format!("cannot check the disk before the scan: {}", humanize::why(&error));
-        server.complain(&RemotePath::root(), &text, "it is scanned all the same", Level::Warn, true);
+        server.warn_once(&RemotePath::root(), &text, "it is scanned all the same", Level::Warn, true);
     }
     server.follow_interval();
-    server.progress.scan_started();
+    server.progress().scan_started();
     failpoints::hang_here("scan", server.settings.name.as_str()).await;
     let outcome = scan(server).await;
     let recording = watchdog::task(|| "recording what was fetched".to_owned());
     server.finish_publishing(SETTLE_LIMIT).await;
     drop(recording);
-    server.say_the_rest();
+    server.log_the_rest();
     let unrecorded = server.take_unrecorded();
     let outcome = outcome.map(|tally| Tally { waiting: tally.waiting + unrecorded, ..tally });
     if let Ok(tally) = &outcome {
@@ -151,7 +153,7 @@ async fn until_next(
             () = tokio::time::sleep(wait) => return,
             () = changed => {}
         }
-        server.progress.waits(pause(server, outcome, failures).saturating_sub(started.elapsed()));
+        server.progress().waits(pause(server, outcome, failures).saturating_sub(started.elapsed()));
     }
 }
 
@@ -169,8 +171,8 @@ fn pause(server: &Server, outcome: &Result<Tally, ProtocolError>, failures: u32)
 
 fn note(server: &Server, tally: &Tally) {
     // a fault that did not come up again is over; what a file waits for is said as long as it does
-    let fault = server.memory.borrow_mut().take_fault().or_else(|| server.waiting_for.take());
-    server.progress.update(|status| {
+    let fault = server.memory().take_fault().or_else(|| server.waiting_for.take());
+    server.progress().update(|status| {
         status.directories_seen = tally.directories;
         status.files_seen = tally.files;
         status.pending_files = tally.waiting;
@@ -181,14 +183,20 @@ fn note(server: &Server, tally: &Tally) {
     });
 }
 
-/// Says what a scan brought. A fault that stays the same is said once, and its end is said too.
-fn report(
-    server: &Server,
-    outcome: &Result<Tally, ProtocolError>,
+/// How a scan ended.
+struct Report<'s> {
+    outcome: &'s Result<Tally, ProtocolError>,
     took: Duration,
+    /// Until the next one.
     wait: Duration,
-    (before, failures): (Option<&str>, u32),
-) {
+    /// What went wrong with the one before, where it failed.
+    before: Option<&'s str>,
+    /// Scans in a row that failed, this one included.
+    failures: u32,
+}
+
+/// Says what a scan brought. A fault that stays the same is said once, and its end is said too.
+fn report(server: &Server, &Report { outcome, took, wait, before, failures }: &Report<'_>) {
     let name = &server.settings.name;
     match outcome {
         Ok(tally) => {
@@ -222,8 +230,8 @@ fn report(
                 seconds => format!("next try in {}", humanize::duration(Duration::from_secs(seconds))),
             };
             log::log!(level, "server={name} scan failed: {text}; {next}");
-            server.memory.borrow_mut().take_fault();
-            server.progress.update(|status| status.last_error = Some(text));
+            server.memory().take_fault();
+            server.progress().update(|status| status.last_error = Some(text));
         }
     }
 }

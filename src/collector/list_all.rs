@@ -12,9 +12,8 @@ use super::queue::{DirectoryJob, Lineage};
 use crate::base::facts::FileFacts;
 use crate::base::names::{RemoteName, RemotePath};
 use crate::config::ServerSettings;
-use crate::connectors;
 use crate::mirror::tree::MAX_DEPTH;
-use crate::protocol::{Confirmation, Entry, ErrorScope, Kind, ProtocolError, Session};
+use crate::protocol::{Confirmation, Connector, Entry, ErrorScope, Kind, ProtocolError, Session};
 
 /// Most zips and directories of a server that are kept in memory.
 const MAX_FILES: usize = 5_000_000;
@@ -26,7 +25,7 @@ const QUIT_LIMIT: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// What was found.
 #[derive(Debug, Default)]
-pub struct Surveyed {
+pub struct AllListed {
     /// The zips that the server's `since`, `include` and `exclude` leave, and `wants` does.
     pub files: Vec<(Arc<RemotePath>, RemoteName, FileFacts)>,
     /// Directories that the server refuses to list, in words.
@@ -39,11 +38,11 @@ pub struct Surveyed {
 ///
 /// When a configured directory cannot be listed, there is no way in, or the connection breaks again and again: a part
 /// of what there is would be taken for all.
-pub async fn survey(
+pub async fn list_all(
+    connector: &dyn Connector,
     settings: &ServerSettings,
     wants: impl Fn(&RemotePath) -> bool,
-) -> anyhow::Result<Surveyed> {
-    let connector = connectors::connector(settings.clone())?;
+) -> anyhow::Result<AllListed> {
     let root = |path: &RemotePath| DirectoryJob {
         path: Arc::new(path.clone()),
         depth: 0,
@@ -52,7 +51,7 @@ pub async fn survey(
         tries: 0,
     };
     let mut waiting: Vec<DirectoryJob> = settings.directories.iter().map(root).collect();
-    let (mut surveyed, mut idle): (Surveyed, Option<Box<dyn Session>>) = Default::default();
+    let (mut all, mut idle): (AllListed, Option<Box<dyn Session>>) = Default::default();
     while let Some(mut job) = waiting.pop() {
         let mut session = match idle.take() {
             Some(session) => session,
@@ -65,25 +64,25 @@ pub async fn survey(
                 waiting.extend(directories);
                 let wanted = |(name, _): &(RemoteName, FileFacts)| wants(&job.path.join(name));
                 let files = files.into_iter().filter(wanted);
-                surveyed.files.extend(files.map(|(name, facts)| (Arc::clone(&job.path), name, facts)));
+                all.files.extend(files.map(|(name, facts)| (Arc::clone(&job.path), name, facts)));
             }
             Err(error) if error.scope() == ErrorScope::Connection && job.tries + 1 < MAX_TRIES => {
                 job.tries += 1;
                 waiting.push(job);
             }
             Err(error) if error.scope() == ErrorScope::Entry && job.depth > 0 => {
-                surveyed.refused.push(format!("{}: {error}", job.path));
+                all.refused.push(format!("{}: {error}", job.path));
             }
             Err(error) => return Err(error).with_context(|| format!("listing {}", job.path)),
         }
-        if surveyed.files.len() > MAX_FILES || waiting.len() > MAX_DIRECTORIES {
+        if all.files.len() > MAX_FILES || waiting.len() > MAX_DIRECTORIES {
             bail!("more than {MAX_FILES} zips or {MAX_DIRECTORIES} directories; choose some with --path");
         }
     }
     if let Some(session) = idle {
         session.quit(QUIT_LIMIT).await;
     }
-    Ok(surveyed)
+    Ok(all)
 }
 
 /// One directory.

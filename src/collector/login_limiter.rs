@@ -14,7 +14,7 @@ use crate::base::backoff::Backoff;
 /// Between the beginnings of two logins. Firewalls ban addresses that log in too fast; four logins of a cold start
 /// are spread over 60 ms, which nobody notices.
 const GAP: Duration = Duration::from_millis(20);
-/// The same after failed logins in a row, which double it. A lane that waits for its turn holds a job meanwhile.
+/// The same after failed logins in a row, which double it. A worker that waits for its turn holds a job meanwhile.
 const LONGEST_GAP: Duration = Duration::from_secs(1);
 /// A server that grants no more logins is asked for one more after so long: others may have left.
 const AFTER_LIMIT: Backoff = Backoff { first: Duration::from_mins(2), most: Duration::from_mins(30) };
@@ -39,7 +39,7 @@ pub(super) enum Refusal {
 
 /// The logins of one server; see the module.
 #[derive(Debug)]
-pub(super) struct Budget {
+pub(super) struct LoginLimiter {
     ceiling: usize,
     /// As many as the server is known to take; 0 where it took none.
     granted: usize,
@@ -54,7 +54,7 @@ pub(super) struct Budget {
     after_password: Backoff,
 }
 
-impl Budget {
+impl LoginLimiter {
     /// Takes for granted whatever is configured, until the server says otherwise. A refused password is tried again
     /// after `interval` at first.
     pub(super) fn new(ceiling: usize, interval: Duration) -> Self {
@@ -75,12 +75,12 @@ impl Budget {
     }
 
     /// How many connections to use now: one at least, and one more than granted where that is due.
-    pub(super) fn lanes(&self, now: Instant) -> usize {
+    pub(super) fn connections(&self, now: Instant) -> usize {
         let probe = usize::from(self.probe_at.is_some_and(|at| at <= now));
         (self.granted + probe).clamp(1, self.ceiling)
     }
 
-    /// When [`Self::lanes`] may grow by itself.
+    /// When [`Self::connections`] may grow by itself.
     pub(super) fn next_probe(&self, now: Instant) -> Option<Instant> {
         self.probe_at.filter(|at| *at > now)
     }
@@ -141,93 +141,93 @@ mod tests {
 
     const MINUTE: Duration = Duration::from_secs(60);
 
-    fn budget() -> (Budget, Instant) {
-        (Budget::new(4, MINUTE), Instant::now())
+    fn limiter() -> (LoginLimiter, Instant) {
+        (LoginLimiter::new(4, MINUTE), Instant::now())
     }
 
     #[test]
     fn a_limit_is_kept_to_for_minutes_and_then_one_more_is_tried_and_only_one() {
-        let (mut budget, now) = budget();
-        assert_eq!(budget.lanes(now), 4);
-        assert_eq!(budget.refused(Refusal::Limit, 2, now), 2 * MINUTE);
-        assert_eq!(budget.lanes(now + 2 * MINUTE - Duration::from_secs(1)), 2);
-        assert_eq!(budget.next_probe(now), Some(now + 2 * MINUTE));
-        assert_eq!(budget.lanes(now + 2 * MINUTE), 3);
-        assert_eq!(budget.lanes(now + 60 * MINUTE), 3);
+        let (mut limiter, now) = limiter();
+        assert_eq!(limiter.connections(now), 4);
+        assert_eq!(limiter.refused(Refusal::Limit, 2, now), 2 * MINUTE);
+        assert_eq!(limiter.connections(now + 2 * MINUTE - Duration::from_secs(1)), 2);
+        assert_eq!(limiter.next_probe(now), Some(now + 2 * MINUTE));
+        assert_eq!(limiter.connections(now + 2 * MINUTE), 3);
+        assert_eq!(limiter.connections(now + 60 * MINUTE), 3);
     }
 
     #[test]
     fn each_refused_try_lengthens_the_wait_and_refusals_at_one_time_count_once() {
-        let (mut budget, mut now) = budget();
-        budget.refused(Refusal::Limit, 3, now);
+        let (mut limiter, mut now) = limiter();
+        limiter.refused(Refusal::Limit, 3, now);
         let mut waits = Vec::new();
         for _ in 0..7 {
-            let wait = budget.refused(Refusal::Limit, 2, now);
+            let wait = limiter.refused(Refusal::Limit, 2, now);
             waits.push(wait.as_secs() / 60);
             now += wait;
         }
         assert_eq!(waits, [2, 4, 8, 16, 30, 30, 30]);
-        assert_eq!(budget.lanes(now), 3);
+        assert_eq!(limiter.connections(now), 3);
     }
 
     #[test]
     fn a_wait_is_never_shortened_by_a_refusal_of_another_kind() {
-        let (mut budget, now) = budget();
-        budget.refused(Refusal::Limit, 3, now);
-        assert_eq!(budget.refused(Refusal::Fault, 2, now), 2 * MINUTE);
-        assert_eq!(budget.lanes(now + MINUTE), 2);
+        let (mut limiter, now) = limiter();
+        limiter.refused(Refusal::Limit, 3, now);
+        assert_eq!(limiter.refused(Refusal::Fault, 2, now), 2 * MINUTE);
+        assert_eq!(limiter.connections(now + MINUTE), 2);
     }
 
     #[test]
     fn each_login_more_raises_the_grant_by_one_up_to_the_ceiling() {
-        let (mut budget, mut now) = budget();
-        budget.refused(Refusal::Limit, 1, now);
+        let (mut limiter, mut now) = limiter();
+        limiter.refused(Refusal::Limit, 1, now);
         now += 2 * MINUTE;
         for held in 2..=4 {
-            assert_eq!(budget.lanes(now), held);
-            budget.logged_in(held, now);
-            assert_eq!(budget.lanes(now), held, "not the next one at once");
+            assert_eq!(limiter.connections(now), held);
+            limiter.logged_in(held, now);
+            assert_eq!(limiter.connections(now), held, "not the next one at once");
             now += STEP;
         }
-        assert_eq!((budget.lanes(now), budget.next_probe(now)), (4, None));
-        assert_eq!(budget.refused(Refusal::Limit, 3, now), 2 * MINUTE, "a success begins the waits anew");
+        assert_eq!((limiter.connections(now), limiter.next_probe(now)), (4, None));
+        assert_eq!(limiter.refused(Refusal::Limit, 3, now), 2 * MINUTE, "a success begins the waits anew");
     }
 
     #[test]
     fn logins_that_are_made_again_within_the_grant_do_not_shorten_the_wait() {
-        let (mut budget, now) = budget();
-        budget.refused(Refusal::Limit, 2, now);
-        budget.logged_in(1, now + MINUTE);
-        budget.logged_in(2, now + MINUTE);
-        assert_eq!(budget.next_probe(now), Some(now + 2 * MINUTE));
+        let (mut limiter, now) = limiter();
+        limiter.refused(Refusal::Limit, 2, now);
+        limiter.logged_in(1, now + MINUTE);
+        limiter.logged_in(2, now + MINUTE);
+        assert_eq!(limiter.next_probe(now), Some(now + 2 * MINUTE));
     }
 
     #[test]
     fn a_server_that_takes_nobody_is_climbed_up_on_from_the_first_login_that_it_takes() {
-        let (mut budget, now) = budget();
-        assert!(budget.refused(Refusal::Limit, 0, now) < MINUTE);
-        assert_eq!(budget.lanes(now), 1);
-        budget.logged_in(1, now);
-        assert_eq!((budget.lanes(now), budget.lanes(now + STEP)), (1, 2));
+        let (mut limiter, now) = limiter();
+        assert!(limiter.refused(Refusal::Limit, 0, now) < MINUTE);
+        assert_eq!(limiter.connections(now), 1);
+        limiter.logged_in(1, now);
+        assert_eq!((limiter.connections(now), limiter.connections(now + STEP)), (1, 2));
     }
 
     #[test]
     fn a_server_that_was_gone_gets_all_connections_when_it_is_back() {
-        let (mut budget, now) = budget();
+        let (mut limiter, now) = limiter();
         for others in [3, 2, 1, 0] {
-            budget.refused(Refusal::Fault, others, now);
+            limiter.refused(Refusal::Fault, others, now);
         }
-        assert_eq!((budget.lanes(now), budget.next_probe(now)), (4, None));
+        assert_eq!((limiter.connections(now), limiter.next_probe(now)), (4, None));
     }
 
     #[test]
     fn a_refused_password_beside_working_logins_is_tried_ever_less_often() {
-        let (mut budget, mut now) = budget();
+        let (mut limiter, mut now) = limiter();
         let mut waits = Vec::new();
         for _ in 0..6 {
-            let wait = budget.refused(Refusal::Password, 2, now);
+            let wait = limiter.refused(Refusal::Password, 2, now);
             waits.push(wait.as_secs() / 60);
-            assert_eq!(budget.lanes(now), 2);
+            assert_eq!(limiter.connections(now), 2);
             now += wait;
         }
         assert_eq!(waits, [1, 2, 4, 8, 15, 15]);
@@ -235,19 +235,19 @@ mod tests {
 
     #[test]
     fn logins_begin_one_after_the_other_and_more_slowly_after_refusals() {
-        let (mut budget, now) = budget();
-        let turns: Vec<_> = (0..4).map(|_| budget.login_turn(now) - now).collect();
+        let (mut limiter, now) = limiter();
+        let turns: Vec<_> = (0..4).map(|_| limiter.login_turn(now) - now).collect();
         assert_eq!(turns, [0, 1, 2, 3].map(|n| n * GAP));
         let later = now + MINUTE;
-        assert_eq!(budget.login_turn(later), later, "a lone login waits for nothing");
+        assert_eq!(limiter.login_turn(later), later, "a lone login waits for nothing");
         for _ in 0..20 {
-            budget.refused(Refusal::Fault, 1, later);
+            limiter.refused(Refusal::Fault, 1, later);
         }
-        budget.login_turn(later);
-        let (one, two) = (budget.login_turn(later), budget.login_turn(later));
+        limiter.login_turn(later);
+        let (one, two) = (limiter.login_turn(later), limiter.login_turn(later));
         assert_eq!(two - one, LONGEST_GAP);
-        budget.logged_in(1, later);
-        let (one, two) = (budget.login_turn(later), budget.login_turn(later));
+        limiter.logged_in(1, later);
+        let (one, two) = (limiter.login_turn(later), limiter.login_turn(later));
         assert_eq!(two - one, GAP);
     }
 }

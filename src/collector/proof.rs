@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::fetch::{FetchError, Wanted};
+use super::wanted::{FetchError, Wanted};
 use crate::archive::{Archive, Content, Flaw, Interrupted, prove, prove_small};
 use crate::base::blocking::{Threads, run_blocking};
 use crate::base::{failpoints, panics, watchdog};

@@ -130,7 +130,7 @@ struct State {
     taken: HashSet<u64>,
     listing: usize,
     fetching: usize,
-    lanes: usize,
+    workers: usize,
     listed_last: bool,
     /// Nothing more is fetched in this scan; files only count.
     held: bool,
@@ -245,8 +245,8 @@ impl Jobs {
     }
 
     /// How many connections share the work.
-    pub fn set_lanes(&self, lanes: usize) {
-        self.state.borrow_mut().lanes = lanes;
+    pub fn set_workers(&self, workers: usize) {
+        self.state.borrow_mut().workers = workers;
         self.changed.notify_waiters();
     }
 
@@ -301,8 +301,8 @@ impl State {
             (true, false) => true,
             (false, true) => false,
             (true, true) if self.files.len() >= MAX_FILES / 2 => true,
-            (true, true) if self.lanes <= 1 => self.listed_last,
-            (true, true) => self.listing > 0 && fetching <= self.listing.max(self.lanes.saturating_sub(2)),
+            (true, true) if self.workers <= 1 => self.listed_last,
+            (true, true) => self.listing > 0 && fetching <= self.listing.max(self.workers.saturating_sub(2)),
         })
     }
 
@@ -373,9 +373,9 @@ mod tests {
         }
     }
 
-    fn jobs(lanes: usize, directories: u64, files: u64) -> Jobs {
+    fn jobs(workers: usize, directories: u64, files: u64) -> Jobs {
         let jobs = Jobs::default();
-        jobs.set_lanes(lanes);
+        jobs.set_workers(workers);
         (0..directories).for_each(|key| assert!(jobs.add_directory(key, directory())));
         (0..files).for_each(|key| jobs.add_file(1_000_000 + key, file()));
         jobs
@@ -401,7 +401,7 @@ mod tests {
             (Order::NewestFirst, [Some(3), Some(2), Some(2), Some(1), None]),
         ] {
             let jobs = Jobs::new(order);
-            jobs.set_lanes(9);
+            jobs.set_workers(9);
             for (key, time) in times.into_iter().enumerate() {
                 let modified = time.map(|unix_seconds| Modified { unix_seconds, source: TimeSource::Mlsd });
                 let facts = FileFacts { size: None, modified };

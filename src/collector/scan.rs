@@ -1,86 +1,16 @@
 //! One scan of one server: the whole tree is listed, and what is new is fetched meanwhile.
 //!
-//! The server's connections work on its jobs beside each other (`mirror/lanes.rs`). Dropping the scan at any point
+//! The server's connections work on its jobs beside each other ([`super::workers`]). Dropping the scan at any point
 //! leaves partial files and nothing else; files that are being stored go on by themselves.
 
-use std::cell::{Cell, RefCell};
-use std::fmt::Display;
 use std::sync::Arc;
 
-use log::Level;
-use tokio::sync::Semaphore;
-use tokio::time::Instant;
-
-use super::fetch::FetchError;
-use super::fetch_file::{aged_leftovers, discard_unclaimed};
-use super::proof::Found;
-use super::queue::{DirectoryJob, Job, Jobs};
-use super::retry_memory::Failure;
+use super::partial_files::{aged_leftovers, discard_unclaimed};
+use super::queue::DirectoryJob;
+use super::scan_state::{ScanState, Tally};
 use super::server::Server;
-use super::shifts::Shifts;
-use super::workers::Lanes;
-use crate::base::facts::FileFacts;
-use crate::base::humanize;
-use crate::base::names::RemotePath;
-use crate::mirror::partial::Leftovers;
-use crate::protocol::{ErrorScope, ProtocolError};
-use crate::status::{IncompleteFile, ServerState};
-
-/// A job is given to another connection this often, when the one it was on breaks.
-const MAX_TRIES: u32 = 2;
-/// From this many failures on with the same size and time, an unfinished file is no longer taken for an upload.
-const UNFINISHED_TRIES: u32 = 4;
-/// Files that cannot be taken and are shown one by one; all of them are counted.
-const MAX_INCOMPLETE_SHOWN: usize = 5;
-
-/// What a scan found.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Tally {
-    /// Directories listed.
-    pub directories: u64,
-    /// Directories that could not be listed, or not completely.
-    pub failed_directories: u64,
-    /// Zips listed.
-    pub files: u64,
-    /// New zips that could not be fetched and will be tried again.
-    pub failed_files: u64,
-    /// New zips fetched.
-    pub fetched: u64,
-    /// New zips that wait for their retry, for room, or for a second look.
-    pub waiting: u64,
-    /// Lines that no parser understood, and names that were refused.
-    pub not_understood: u64,
-    /// Directories whose listing was cut, or looks as if it was.
-    pub cut_listings: u64,
-    /// New zips that were tried and could not be taken, in this scan or before.
-    pub incomplete: u64,
-    /// There is more to fetch than one scan takes.
-    pub overflowed: bool,
-    /// Zips taken in spite of the size that the server shows, or of what follows the archive, without a line of their
-    /// own in the log.
-    pub odd: u64,
-}
-
-/// A scan in progress.
-pub(super) struct Scan<'s> {
-    pub(super) server: &'s Server,
-    pub(super) jobs: Jobs,
-    pub(super) tally: RefCell<Tally>,
-    pub(super) publishing: Arc<Semaphore>,
-    /// Partial files from long ago that no listing of this scan has a file for, so far.
-    pub(super) unclaimed: RefCell<Leftovers>,
-    /// The first few of the files that cannot be taken.
-    incomplete: RefCell<Vec<IncompleteFile>>,
-    /// Known files whose times differ as another zone makes them.
-    pub(super) shifts: Shifts,
-    /// Why one of them is not taken, where it was complained of.
-    waiting_for: RefCell<Option<String>>,
-    pub(super) lanes: Lanes,
-    /// Transfers under way, for the state that `status` shows.
-    transfers: Cell<usize>,
-    /// The server has answered in this scan.
-    reached: Cell<bool>,
-}
+use super::workers::Workers;
+use crate::protocol::ProtocolError;
 
 /// Scans `server` once.
 ///
@@ -90,37 +20,25 @@ pub(super) struct Scan<'s> {
 /// stays finished.
 pub async fn scan(server: &Server) -> Result<Tally, ProtocolError> {
     server.refresh_if_records_changed();
-    let scan = Scan {
-        server,
-        jobs: Jobs::new(server.settings.order),
-        tally: RefCell::default(),
-        publishing: Arc::new(Semaphore::new(server.most_publishing())),
-        unclaimed: RefCell::new(aged_leftovers(server)),
-        incomplete: RefCell::default(),
-        shifts: Shifts::default(),
-        waiting_for: RefCell::default(),
-        lanes: Lanes::default(),
-        transfers: Cell::new(0),
-        reached: Cell::new(false),
-    };
+    let scan = ScanState::new(server, aged_leftovers(server));
     for path in &server.settings.directories {
-        let key = server.memory.borrow().key(path);
+        let key = server.memory().key(path);
         let path = Arc::new(path.clone());
         let job = DirectoryJob { path, depth: 0, unique: None, above: None, tries: 0 };
         scan.jobs.add_directory(key, job);
     }
-    scan.run_lanes().await;
+    let fatal = Workers::new(&scan).run().await;
     server.log_out_superfluous().await;
     server.show_connections(0);
     let listing = server.connector.describe_listing();
-    server.progress.update(|status| status.listing = listing);
-    let Scan { jobs, tally, lanes, unclaimed, incomplete, waiting_for, shifts, .. } = scan;
+    server.progress().update(|status| status.listing = listing);
+    let ScanState { jobs, tally, unclaimed, incomplete, waiting_for, shifts, .. } = scan;
     shifts.settle(server).await;
-    if let Some(error) = lanes.fatal.into_inner() {
+    if let Some(error) = fatal {
         return Err(error);
     }
     discard_unclaimed(server, unclaimed.into_inner());
-    server.progress.update(|status| status.incomplete = incomplete.into_inner());
+    server.progress().update(|status| status.incomplete = incomplete.into_inner());
     server.waiting_for.replace(waiting_for.into_inner());
     let mut tally = tally.into_inner();
     if jobs.directories_dropped() > 0 {
@@ -135,164 +53,4 @@ pub async fn scan(server: &Server) -> Result<Tally, ProtocolError> {
         log::info!("server={name} {odd} more zips whose size or end was not as it should be were taken");
     }
     Ok(tally)
-}
-
-impl Scan<'_> {
-    /// A job failed: another connection may help, or it is left for the next scan.
-    pub(super) fn failed(&self, mut job: Job, error: ProtocolError, stale: bool) {
-        let (path, tries) = match &mut job {
-            Job::List(directory) => ((*directory.path).clone(), &mut directory.tries),
-            Job::Fetch(file) => (file.path(), &mut file.tries),
-        };
-        if error.scope() == ErrorScope::Connection && (stale || *tries + 1 < MAX_TRIES) {
-            *tries += u32::from(!stale);
-            log::debug!("server={} path={path}: {error}; trying again", self.server.settings.name);
-            self.jobs.give_back(job);
-            return;
-        }
-        match job {
-            Job::List(_) => {
-                let cut = error.is_cut_listing();
-                let mut tally = self.tally.borrow_mut();
-                tally.failed_directories += 1;
-                tally.cut_listings += u64::from(cut);
-                drop(tally);
-                let (text, is_ours) = (error.to_string(), error.scope() == ErrorScope::Local);
-                self.server.complain(&path, &text, "the next scan tries again", Level::Warn, is_ours);
-            }
-            Job::Fetch(file) => self.file_failed(&path, file.facts, &error),
-        }
-    }
-
-    /// A file is not taken now. It waits for its next try, longer each time while the server shows the same.
-    pub(super) fn file_failed(&self, path: &RemotePath, facts: FileFacts, error: &dyn Display) {
-        let (_, next) = self.postpone(path, facts, error);
-        self.server.memory.borrow_mut().complained(path);
-        self.complain(path, error, &next);
-    }
-
-    /// The same for a file that looks as if it is still being uploaded, which is everyday life unless it lasts.
-    pub(super) fn file_unfinished(&self, path: &RemotePath, facts: FileFacts, error: &dyn Display) {
-        let (failures, next) = self.postpone(path, facts, error);
-        if failures < UNFINISHED_TRIES {
-            log::info!("server={} path={path}: {error}; {next}", self.server.settings.name);
-        } else {
-            self.server.memory.borrow_mut().complained(path);
-            self.complain(path, error, &next);
-        }
-    }
-
-    /// The same for a file that is no archive and is taken when it has stayed the same for long enough.
-    pub(super) fn file_is_watched(&self, path: &RemotePath, facts: FileFacts, error: &dyn Display) {
-        let (_, next) = self.postpone(path, facts, error);
-        log::info!("server={} path={path}: {error}; {next}", self.server.settings.name);
-    }
-
-    /// Says what is odd about a file of `size` bytes that is taken: of each kind once, the others are counted.
-    pub(super) fn remark(&self, path: &RemotePath, size: u64, found: Found) {
-        let name = &self.server.settings.name;
-        if found.no_archive {
-            log::warn!("server={name} path={path}: it is no zip archive; taken as it is");
-        }
-        let behind = (found.behind > 0).then(|| format!("{} bytes follow the zip archive", found.behind));
-        let shown = found.contradicts.map(|shown| {
-            format!("the server shows {shown} bytes, and the zip archive that came is whole with {size}")
-        });
-        for (kind, text) in [("behind", behind), ("shown", shown)] {
-            let Some(text) = text else { continue };
-            if self.server.memory.borrow_mut().first_time(&RemotePath::root(), kind) {
-                log::warn!("server={name} path={path}: {text}; taken as it is");
-            } else {
-                self.tally.borrow_mut().odd += 1;
-                log::debug!("server={name} path={path}: {text}; taken as it is");
-            }
-        }
-    }
-
-    /// A file is seen empty for the first time; the next scan believes it.
-    pub(super) fn file_empty(&self, path: &RemotePath, facts: FileFacts) {
-        self.tally.borrow_mut().waiting += 1;
-        let (since, next_try) = (chrono::Utc::now(), Instant::now() + self.server.interval());
-        let reason = FetchError::Empty.to_string().into();
-        self.incomplete(path, &Failure { facts, count: 1, next_try, since, reason, complained: false });
-    }
-
-    /// Answers how often the file failed in a row, and when it is tried again, in words.
-    fn postpone(&self, path: &RemotePath, facts: FileFacts, error: &dyn Display) -> (u32, String) {
-        let now = Instant::now();
-        let failure = self.server.memory.borrow_mut().failed(path, facts, &error.to_string(), now);
-        let mut tally = self.tally.borrow_mut();
-        tally.failed_files += 1;
-        tally.waiting += 1;
-        drop(tally);
-        self.incomplete(path, &failure);
-        let wait = failure.next_try.saturating_duration_since(now);
-        (failure.count, format!("next try in {}, or when it changes", humanize::duration(wait)))
-    }
-
-    /// Counts a file that was tried and not taken, and shows it in `status` where it is one of the first few.
-    pub(super) fn incomplete(&self, path: &RemotePath, failure: &Failure) {
-        self.tally.borrow_mut().incomplete += 1;
-        if failure.complained && self.waiting_for.borrow().is_none() {
-            self.waiting_for.replace(Some(format!("{path}: {}", failure.reason)));
-        }
-        let mut shown = self.incomplete.borrow_mut();
-        if shown.len() < MAX_INCOMPLETE_SHOWN {
-            let wait = failure.next_try.saturating_duration_since(Instant::now());
-            let wait = chrono::TimeDelta::from_std(wait).unwrap_or_default();
-            shown.push(IncompleteFile {
-                path: path.to_string(),
-                reason: failure.reason.to_string(),
-                tries: failure.count,
-                since: failure.since,
-                next_try: chrono::Utc::now() + wait,
-            });
-        }
-    }
-
-    /// A file is not taken now for a reason of our own; the next scan tries again, and finds it better at once.
-    pub(super) fn file_waits(&self, path: &RemotePath, reason: &dyn Display) {
-        self.tally.borrow_mut().waiting += 1;
-        self.server.complain(path, &reason.to_string(), "the next scan tries again", Level::Warn, true);
-    }
-
-    /// A directory is passed over for a reason of our own; the next scan tries again.
-    pub(super) fn directory_waits(&self, path: &RemotePath, reason: &dyn Display) {
-        self.tally.borrow_mut().failed_directories += 1;
-        self.server.complain(path, &reason.to_string(), "the next scan tries again", Level::Warn, true);
-    }
-
-    /// Says what went wrong, and shows it.
-    pub(super) fn complain(&self, path: &RemotePath, error: &dyn Display, next: &str) {
-        self.server.complain(path, &error.to_string(), next, Level::Warn, false);
-    }
-
-    /// Says what is left out on purpose, and is no fault.
-    pub(super) fn leave_out(&self, path: &RemotePath, what: &dyn Display, next: &str) {
-        self.server.say(path, &what.to_string(), next, Level::Warn);
-    }
-
-    /// The server answers: the state that `status` shows may be taken from the work.
-    pub(super) fn reached(&self) {
-        self.reached.set(true);
-    }
-
-    pub(super) fn transferring(&self, change: isize) {
-        self.transfers.set(self.transfers.get().saturating_add_signed(change));
-        self.update_progress();
-    }
-
-    /// Brings the counters that `status` shows up to date.
-    pub(super) fn update_progress(&self) {
-        let tally = self.tally.borrow();
-        let pending = tally.waiting + self.jobs.waiting_files() + self.transfers.get() as u64;
-        let state = if self.transfers.get() > 0 { ServerState::Downloading } else { ServerState::Scanning };
-        self.server.show_connections(self.lanes.sessions());
-        self.server.progress.update(|status| {
-            status.pending_files = pending;
-            if self.reached.get() {
-                status.state = state;
-            }
-        });
-    }
 }

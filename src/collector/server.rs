@@ -1,7 +1,7 @@
 //! Everything that belongs to one server and outlives its scans: settings, connections kept logged in, memory,
 //! leftovers, counters. Lives on the server's own thread.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, RefCell, RefMut};
 use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,12 +13,13 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::admission::UnsizedFiles;
 use super::complaints::Alike;
 use super::listing_cache::QuietDirectories;
-use super::login_limiter::Budget;
+use super::login_limiter::LoginLimiter;
 use super::ports::{DiskGuard, Records};
 use super::retry_memory::Memory;
+use super::unsized_files::UnsizedFiles;
+use crate::base::facts::FileFacts;
 use crate::base::names::RemotePath;
 use crate::collector::open_files::OpenFiles;
 use crate::config::{ServerSettings, SyncSettings};
@@ -38,36 +39,41 @@ pub struct Server {
     pub settings: Arc<ServerSettings>,
     /// How often it is scanned; may change at any time.
     pub sync: watch::Receiver<SyncSettings>,
-    /// Its part of the mirror.
-    pub mirror: Arc<ServerMirror>,
-    /// Bytes under way.
-    pub gauge: Arc<Gauge>,
-    /// What `status` shows.
-    pub progress: Arc<Progress>,
-    pub(super) records: Rc<dyn Records>,
+    pub(super) shared: Rc<Shared>,
     pub(super) guard: Rc<dyn DiskGuard>,
-    pub(super) publisher: Publisher,
     pub(super) connector: Rc<dyn Connector>,
     /// Where there was nothing to do.
     pub(super) quiet: RefCell<QuietDirectories>,
     /// Shifts of its times that were found to be its own.
     pub(super) zones: RefCell<BTreeSet<i64>>,
-    /// Shared with the files on their way into the records, as are the next two.
-    pub(super) memory: Rc<RefCell<Memory>>,
-    pub(super) leftovers: Rc<RefCell<Leftovers>>,
-    /// Fetched files that could not be stored or recorded since this was last asked.
-    pub(super) stranded: Rc<Cell<u64>>,
     pub(super) allowance: RefCell<Allowance>,
     pub(super) unsized_files: Rc<UnsizedFiles>,
     /// Files being made durable and recorded; they are finished even when a scan is stopped.
     pub(super) publishing: RefCell<JoinSet<()>>,
-    pub(super) budget: RefCell<Budget>,
+    pub(super) login_limiter: RefCell<LoginLimiter>,
     open_files: OpenFiles,
     /// Why a file waits for its next try, as of the last scan.
     pub(super) waiting_for: RefCell<Option<String>>,
     idle: RefCell<Vec<Box<dyn Session>>>,
     /// Changes of the records by an operator, as far as they are heeded.
     amendments: Cell<u64>,
+}
+
+/// What the files on their way into the records need too, which outlive the scan that fetched them.
+pub(super) struct Shared {
+    /// Its part of the mirror.
+    pub(super) mirror: Arc<ServerMirror>,
+    /// Bytes under way.
+    pub(super) gauge: Arc<Gauge>,
+    /// What `status` shows.
+    pub(super) progress: Arc<Progress>,
+    pub(super) records: Rc<dyn Records>,
+    pub(super) publisher: Publisher,
+    pub(super) memory: RefCell<Memory>,
+    /// What earlier transfers left.
+    pub(super) partial_files: RefCell<Leftovers>,
+    /// Fetched files that could not be stored or recorded since this was last asked.
+    pub(super) unrecorded: Cell<u64>,
 }
 
 /// The parts of the program that a [`Server`] is built on.
@@ -103,32 +109,64 @@ impl Server {
         let own = Arc::new(mirror.server(&settings.name)?);
         let Neighbours { connector, records, guard, publisher, gauge, open_files } = neighbours;
         let interval = sync.borrow().interval;
+        let partial_files =
+            Leftovers::read(&own).with_context(|| format!("cannot read .partial/{}", settings.name))?;
         Ok(Self {
-            connector,
-            leftovers: Rc::new(RefCell::new(
-                Leftovers::read(&own).with_context(|| format!("cannot read .partial/{}", settings.name))?,
-            )),
-            memory: Rc::new(RefCell::new(Memory::new(interval))),
-            stranded: Rc::default(),
-            budget: RefCell::new(Budget::new(settings.connections, interval)),
-            quiet: RefCell::default(),
-            zones: RefCell::default(),
-            waiting_for: RefCell::default(),
-            mirror: own,
+            login_limiter: RefCell::new(LoginLimiter::new(settings.connections, interval)),
             settings,
             sync,
             amendments: Cell::new(progress.amendments()),
-            gauge,
-            progress,
-            records,
+            shared: Rc::new(Shared {
+                mirror: own,
+                gauge,
+                progress,
+                records,
+                publisher,
+                memory: RefCell::new(Memory::new(interval)),
+                partial_files: RefCell::new(partial_files),
+                unrecorded: Cell::default(),
+            }),
             guard,
-            publisher,
-            open_files,
+            connector,
+            quiet: RefCell::default(),
+            zones: RefCell::default(),
             allowance: RefCell::default(),
             unsized_files: Rc::default(),
             publishing: RefCell::default(),
+            open_files,
+            waiting_for: RefCell::default(),
             idle: RefCell::default(),
         })
+    }
+
+    /// What is remembered from scan to scan, for one look: never while anything is waited for.
+    pub(super) fn memory(&self) -> RefMut<'_, Memory> {
+        self.shared.memory.borrow_mut()
+    }
+
+    /// What earlier transfers left, in the same way.
+    pub(super) fn partial_files(&self) -> RefMut<'_, Leftovers> {
+        self.shared.partial_files.borrow_mut()
+    }
+
+    /// Its part of the mirror.
+    pub(super) fn mirror(&self) -> &ServerMirror {
+        &self.shared.mirror
+    }
+
+    /// Bytes under way.
+    pub(super) fn gauge(&self) -> &Arc<Gauge> {
+        &self.shared.gauge
+    }
+
+    /// What `status` shows.
+    pub(super) fn progress(&self) -> &Progress {
+        &self.shared.progress
+    }
+
+    /// The records, as a scan needs them.
+    pub(super) fn records(&self) -> &dyn Records {
+        &*self.shared.records
     }
 
     /// From the start of one scan to the start of the next.
@@ -144,8 +182,8 @@ impl Server {
     /// Waits that begin with the interval follow it.
     pub(super) fn follow_interval(&self) {
         let interval = self.interval();
-        self.memory.borrow_mut().follow(interval);
-        self.budget.borrow_mut().follow(interval);
+        self.memory().follow(interval);
+        self.login_limiter.borrow_mut().follow(interval);
     }
 
     /// A connection that an earlier scan left logged in; the server may have dropped it since.
@@ -163,38 +201,46 @@ impl Server {
     /// Forgets which directories hold nothing new, where records were changed since the last scan began. What a scan
     /// notes after that, from an answer before it, goes with the next.
     pub(super) fn refresh_if_records_changed(&self) {
-        let amendments = self.progress.amendments();
+        let amendments = self.progress().amendments();
         if self.amendments.replace(amendments) != amendments {
             self.quiet.take();
-            self.memory.borrow_mut().forget_known();
+            self.memory().forget_known();
         }
     }
 
     /// Whether an operator changed records since the scan began.
     pub(super) fn have_records_changed(&self) -> bool {
-        self.progress.amendments() != self.amendments.get()
+        self.progress().amendments() != self.amendments.get()
     }
 
-    /// Says what went wrong with the file or directory at `path`, and shows it in the status. A fault that is `ours`
+    /// Says what went wrong with the file or directory at `path`, once, and shows it in the status. A fault that is `ours`
     /// keeps more away than this one.
-    pub(super) fn complain(&self, path: &RemotePath, text: &str, next: &str, level: Level, ours: bool) {
-        self.say(path, text, next, level);
-        let shown = self.memory.borrow_mut().fault(format!("{path}: {text}"), ours).to_owned();
-        self.progress.update(|status| status.last_error = Some(shown));
+    pub(super) fn warn_once(&self, path: &RemotePath, text: &str, next: &str, level: Level, ours: bool) {
+        self.log_once(path, text, next, level);
+        let shown = self.memory().fault(format!("{path}: {text}"), ours).to_owned();
+        self.progress().update(|status| status.last_error = Some(shown));
     }
 
     /// Says it at once where it is the first of its kind, and together with others at the end of the scan else.
-    pub(super) fn say(&self, path: &RemotePath, text: &str, next: &str, level: Level) {
-        let complaints = &mut self.memory.borrow_mut().complaints;
-        let level =
-            if complaints.is_first(path, text, next, level, Instant::now()) { level } else { Level::Debug };
+    pub(super) fn log_once(&self, path: &RemotePath, text: &str, next: &str, level: Level) {
+        let is_first = self.memory().complaints.is_first(path, text, next, level, Instant::now());
+        let level = if is_first { level } else { Level::Debug };
         log::log!(level, "server={} path={path}: {text}; {next}", self.settings.name);
     }
 
+    /// Says that a known file changed, which the records answer once.
+    pub(super) fn tell_changed(&self, path: &RemotePath, was: FileFacts, is: FileFacts) {
+        let own = &self.settings.name;
+        log::warn!(
+            "server={own} path={path}: changed after it was downloaded, from {was} to {is}; not fetched again"
+        );
+        self.progress().update(|status| status.changed_files += 1);
+    }
+
     /// Says how many more fared as others did.
-    pub(super) fn say_the_rest(&self) {
+    pub(super) fn log_the_rest(&self) {
         let name = &self.settings.name;
-        let untold = self.memory.borrow_mut().complaints.take_untold(Instant::now());
+        let untold = self.memory().complaints.take_untold(Instant::now());
         for Alike { paths, path, text, next, level } in untold {
             match paths {
                 1 => log::log!(level, "server={name} path={path}: {text}; {next}"),
@@ -207,8 +253,8 @@ impl Server {
     }
 
     /// How many connections to use now.
-    pub(super) fn lanes(&self, now: Instant) -> usize {
-        self.budget.borrow().lanes(now).min(self.open_files.share().connections)
+    pub(super) fn connections(&self, now: Instant) -> usize {
+        self.login_limiter.borrow().connections(now).min(self.open_files.share().connections)
     }
 
     /// How many files may be received and not recorded yet.
@@ -219,8 +265,8 @@ impl Server {
     /// Shows how many logins there are, of which `at_work` are in use by a scan.
     pub(super) fn show_connections(&self, at_work: usize) {
         let in_use = at_work + self.idle.borrow().len();
-        let granted = self.lanes(Instant::now());
-        self.progress.update(|status| {
+        let granted = self.connections(Instant::now());
+        self.progress().update(|status| {
             status.connections = ConnectionStatus { in_use: in_use as u64, granted: granted as u64 };
         });
     }
@@ -241,12 +287,12 @@ impl Server {
     /// Files that were fetched and are not on record: those that failed since this was last asked, and those still on
     /// their way. Their partial names are the proof that they are ours, and must stay.
     pub(super) fn take_unrecorded(&self) -> u64 {
-        self.stranded.take() + self.publishing.borrow().len() as u64
+        self.shared.unrecorded.take() + self.publishing.borrow().len() as u64
     }
 
     /// Logs out of what is kept beyond the number that is used: others may want those logins.
     pub(super) async fn log_out_superfluous(&self) {
-        let most = self.lanes(Instant::now());
+        let most = self.connections(Instant::now());
         let superfluous: Vec<_> = {
             let mut idle = self.idle.borrow_mut();
             let excess = idle.len().saturating_sub(most);

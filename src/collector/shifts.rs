@@ -8,7 +8,6 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::list_directory::tell_changed;
 use super::server::Server;
 use crate::base::facts::{FileFacts, Shifted};
 
@@ -45,7 +44,7 @@ impl Shifts {
             file.is_zone = zones.contains(by)
                 || (by.abs() == DAY_SECONDS && zones.iter().any(|zone| zone.signum() == by.signum()));
             if !file.is_zone {
-                tell_changed(server, &file.directory.join(&file.name), *was, file.facts);
+                server.tell_changed(&file.directory.join(&file.name), *was, file.facts);
             }
         }
         let of_zone = seen.iter().filter(|(file, ..)| file.is_zone);
@@ -58,10 +57,10 @@ impl Shifts {
             );
         }
         let files = seen.into_iter().map(|(file, ..)| file).collect();
-        if let Err(error) = server.records.settle_shifts(files).await {
+        if let Err(error) = server.records().settle_shifts(files).await {
             log::debug!("server={} its times are settled by a later scan: {error:#}", server.settings.name);
             server.quiet.take();
-            server.memory.borrow_mut().forget_known();
+            server.memory().forget_known();
         }
     }
 }

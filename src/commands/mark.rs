@@ -9,10 +9,11 @@ use anyhow::Context;
 use crate::base::facts::{Download, FileFacts};
 use crate::base::globs::Globs;
 use crate::base::names::{Printable, RemotePath};
-use crate::collector::list_all::survey;
+use crate::collector::list_all::list_all;
 use crate::commands::confirmation::{Outcome, is_confirmed};
 use crate::commands::record_writer::RecordWriter;
 use crate::config::{ServerSettings, Settings};
+use crate::connectors;
 use crate::control::{Change, Marking};
 use crate::mirror::local::local_files;
 use crate::records::{self, Mark, OpenError, RecordReader};
@@ -113,14 +114,15 @@ async fn listed(
     server: &ServerSettings,
     wants: impl Fn(&RemotePath) -> bool,
 ) -> anyhow::Result<Vec<Download>> {
-    let surveyed = survey(server, wants).await?;
-    for refused in &surveyed.refused {
+    let connector = connectors::connector(server.clone())?;
+    let all = list_all(&*connector, server, wants).await?;
+    for refused in &all.refused {
         writeln!(io::stderr(), "mrosync: server {}: passed over: {}", server.name, Printable(refused))?;
     }
     let download = |(directory, name, facts): (_, _, FileFacts)| {
         Download::marked(&server.name, directory, name, facts, facts.size.unwrap_or(0))
     };
-    Ok(surveyed.files.into_iter().map(download).collect())
+    Ok(all.files.into_iter().map(download).collect())
 }
 
 /// The oldest first, so that the quota takes them in that order.

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use super::world::{INTERVAL, World, put, run, scan_until_done, scanned, three, zip_of};
 use crate::base::facts::FileFacts;
+use crate::collector::list_all::list_all;
+use crate::config::fixtures;
 use crate::protocol::memory::{Action, Step};
 use crate::protocol::{Detail, ErrorScope};
 
@@ -156,6 +158,24 @@ fn a_file_without_size_or_time_comes_whole_too() {
         world.remote.file_shown_as("/a.zip", zip_of(3000, 1), FileFacts::default());
         scan_until_done(&world.start()).await;
         world.assert_complete(&[("/a.zip", zip_of(3000, 1))]);
+    });
+}
+
+#[test]
+fn all_that_is_listed_is_found_in_one_look_which_fetches_and_makes_nothing() {
+    run(async || {
+        let world = World::new("");
+        six_more(&world);
+        world.remote.forbid("/locked").on(Step::Next, "/m", Action::Lose);
+        let settings = fixtures::settings("exclude = ['/a/2.zip']").servers.remove(0);
+        let connector = world.remote.connector();
+        let all = list_all(&*connector, &settings, |path| path.text() != "/m/3.zip").await.unwrap();
+        assert_eq!((all.files.len(), world.remote.count(Step::Fetch, "")), (2 + 5, 0));
+        assert!(matches!(&all.refused[..], [one] if one.starts_with("/locked: ")), "{:?}", all.refused);
+        assert_eq!((world.local("/").is_dir(), world.remote.sessions()), (false, 0));
+        // a part of what there is would be taken for all
+        world.remote.on_nth(Step::Next, "/m", 0, 3, Action::Lose);
+        assert!(list_all(&*connector, &settings, |_| true).await.is_err());
     });
 }
 

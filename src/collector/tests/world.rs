@@ -26,7 +26,7 @@ use crate::base::names::{RemoteName, RemotePath};
 use crate::collector::collect::{one_scan, wind_up};
 use crate::collector::open_files::OpenFiles;
 use crate::collector::ports::{DiskGuard, Growth, Records, Room};
-use crate::collector::scan::Tally;
+use crate::collector::scan_state::Tally;
 use crate::collector::server::{Neighbours, Server};
 use crate::config::{ServerSettings, Settings, SyncSettings, fixtures};
 use crate::mirror::publisher::Publisher;
