@@ -126,3 +126,5 @@ impl Receiver for Script {
         std::fs::remove_file(self.0.path().join("shell")).unwrap();
     }
 }
+
+suite!(by_command, crate::notify::conformance::exec::Script::new());

@@ -122,3 +122,5 @@ impl Receiver for HttpReceiver {
         self.accepting.abort();
     }
 }
+
+suite!(by_http, crate::notify::conformance::http::HttpReceiver::start().await);

@@ -154,3 +154,5 @@ impl Receiver for MemorySink {
         self.receiver.is_gone.set(true);
     }
 }
+
+suite!(in_memory, crate::notify::conformance::memory::MemorySink::default());

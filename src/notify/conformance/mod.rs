@@ -1,5 +1,27 @@
 //! Holds each [`Sink`] to its contract: the same tests on every implementation, on one in memory, and on one that runs a
-//! command, which is an exercise and no part of the program. A further sink brings a [`Receiver`] and its line below.
+//! command, which is an exercise and no part of the program. A further sink brings a [`Receiver`] and a line with `suite!`.
+
+/// The tests of this module, on the receiver that this makes.
+macro_rules! suite {
+    ($name:ident, $make:expr) => {
+        suite!($name, $make; what_is_taken_was_told_by_its_file
+            a_failure_says_what_it_is_evidence_of_and_the_next_call_is_a_new_one
+            a_notice_that_comes_again_is_told_again
+            a_call_ends_by_itself
+            nothing_is_left_of_a_call_that_is_cancelled
+            no_call_waits_for_another
+            what_is_called_is_said_in_a_line_without_secrets
+            a_probe_tells_whether_the_receiver_is_there_and_calls_nothing);
+    };
+    ($name:ident, $make:expr; $($test:ident)*) => {
+        mod $name {
+            $(#[test]
+            fn $test() {
+                actix_rt::System::new().block_on(async { $crate::notify::conformance::$test(&$make).await });
+            })*
+        }
+    };
+}
 
 mod exec;
 mod http;
@@ -172,29 +194,3 @@ async fn a_probe_tells_whether_the_receiver_is_there_and_calls_nothing(receiver:
     assert!(!words.is_empty() && !words.contains(SECRET), "{words:?}");
     assert_eq!(failed(sink.deliver(&notice("/a.zip")).await).fault, Fault::Unanswered);
 }
-
-/// The tests above, on the receiver that this makes.
-macro_rules! suite {
-    ($name:ident, $make:expr) => {
-        suite!($name, $make; what_is_taken_was_told_by_its_file
-            a_failure_says_what_it_is_evidence_of_and_the_next_call_is_a_new_one
-            a_notice_that_comes_again_is_told_again
-            a_call_ends_by_itself
-            nothing_is_left_of_a_call_that_is_cancelled
-            no_call_waits_for_another
-            what_is_called_is_said_in_a_line_without_secrets
-            a_probe_tells_whether_the_receiver_is_there_and_calls_nothing);
-    };
-    ($name:ident, $make:expr; $($test:ident)*) => {
-        mod $name {
-            $(#[test]
-            fn $test() {
-                actix_rt::System::new().block_on(async { super::$test(&$make).await });
-            })*
-        }
-    };
-}
-
-suite!(by_http, crate::notify::conformance::http::HttpReceiver::start().await);
-suite!(in_memory, crate::notify::conformance::memory::MemorySink::default());
-suite!(by_command, crate::notify::conformance::exec::Script::new());
