@@ -1,6 +1,6 @@
 //! One scan of one server: the whole tree is listed, and what is new is fetched meanwhile.
 //!
-//! The server's connections work on its jobs beside each other ([`super::workers`]). Dropping the scan at any point
+//! The server's connections work on its jobs beside each other (`workers`). Dropping the scan at any point
 //! leaves partial files and nothing else; files that are being stored go on by themselves.
 
 use std::sync::Arc;

@@ -1,5 +1,5 @@
 //! The call for each downloaded file: the outbox ([`outbox`]) is worked off ([`dispatch`]) until a receiver ([`sink`])
-//! has taken every file or it is evicted. [`http`] is the receiver that there is.
+//! has taken every file or it is evicted. `http` is the receiver that there is.
 
 #[cfg(test)]
 mod conformance;
@@ -14,7 +14,7 @@ use std::rc::Rc;
 use crate::config::NotifySettings;
 use sink::Sink;
 
-/// Opens the sink that the settings ask for. A new kind of receiver is a folder beside [`http`] and a line here.
+/// Opens the sink that the settings ask for. A new kind of receiver is a folder beside `http` and a line here.
 #[must_use]
 pub fn open(settings: &NotifySettings) -> Rc<dyn Sink> {
     Rc::new(http::HttpSink::new(settings))

@@ -40,7 +40,7 @@ pub trait RecordStore: Send {
     fn totals(&mut self) -> Result<Totals, RecordsError>;
 
     /// Says for each of `files`, all of one `directory`, whether it was ever downloaded. A change is stored
-    /// with the answer, so that it is answered once only; without one nothing is written. [`super::compare`] says what
+    /// with the answer, so that it is answered once only; without one nothing is written. `compare` says what
     /// follows from a record and a listing.
     ///
     /// # Errors

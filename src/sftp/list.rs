@@ -32,7 +32,7 @@ const NOTHING: u32 = 3;
 
 const STEP: &str = "READDIR";
 
-/// A directory being listed. Dropped before [`Listing::finish`], its session is not reusable.
+/// A directory being listed. Dropped before `finish`, its session is not reusable.
 pub struct Listing<'s> {
     session: &'s mut Session,
     path: RemotePath,
