@@ -116,6 +116,8 @@ impl Place {
         let (mirror, records) = (self.mirror(), self.records());
         let (mirror, records, configuration) = (mirror.display(), records.display(), self.configuration());
         let configuration = configuration.display();
+        // in the profile of the demo itself, of which all but the program is built already
+        let run = if cfg!(debug_assertions) { "cargo run" } else { "cargo run --release" };
         format!(
             "\
 MROSync's demo: fourteen FTP servers, a dls.php and the service itself, all in this process.
@@ -140,8 +142,8 @@ The service is started and scans every {INTERVAL}. Type a command and Enter:
 
 or, from another terminal in this directory:
 
-  cargo run --release -- ctl --config {configuration} status
-  cargo run --release -- records --config {configuration}
+  {run} -- ctl --config {configuration} status
+  {run} -- records --config {configuration}
 ",
             servers.join("\n                  "),
         )
