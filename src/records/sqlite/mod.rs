@@ -9,8 +9,6 @@ mod connection;
 mod downloads;
 mod error;
 mod files;
-#[cfg(test)]
-mod fixtures;
 mod known;
 mod lock;
 mod mirror;

@@ -73,10 +73,10 @@ fn save(connection: &Connection, file: &Path) -> anyhow::Result<PathBuf> {
 mod tests {
     use std::fs;
 
-    use super::super::fixtures::Place;
     use super::super::store::SqliteStore;
     use super::*;
     use crate::records::fixtures::{download, record_some};
+    use crate::records::sqlite::tests::fixtures::Place;
     use crate::records::store::RecordStore;
 
     #[test]

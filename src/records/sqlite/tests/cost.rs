@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::super::fixtures::Place;
 use crate::base::facts::{Download, Knowledge};
 use crate::records::filter::Filter;
 use crate::records::fixtures::{Shortcuts, directory, download, mlsd, server};
+use crate::records::sqlite::tests::fixtures::Place;
 use crate::records::store::RecordStore;
 use crate::records::write_json;
 

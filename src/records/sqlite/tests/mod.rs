@@ -1,13 +1,14 @@
 //! What SQLite alone is held to, and the suite of all stores.
 
 mod cost;
+pub(super) mod fixtures;
 mod open;
 mod reader;
 mod tables;
 
-use super::fixtures::Place;
 use crate::records::conformance::store::{Dice, anything};
 use crate::records::memory::MemoryRecords;
+use fixtures::Place;
 
 crate::records::conformance::record_store_suite!(Place::new());
 

@@ -11,13 +11,13 @@ use rusqlite::Connection;
 
 use super::super::connection::{BUSY_TIMEOUT, connect};
 use super::super::files::sibling_path;
-use super::super::fixtures::Place;
 use super::super::lock::{RESERVE_BYTES, with_reserve};
 use super::super::reader::SqliteReader;
 use super::super::schema::{APPLICATION_ID, Header, MIGRATIONS, known_version, migrate};
 use super::super::store::SqliteStore;
 use crate::records::error::{FailureKind, OpenError};
 use crate::records::fixtures::{Shortcuts, download, record_some, server};
+use crate::records::sqlite::tests::fixtures::Place;
 use crate::records::store::RecordStore;
 
 const PAGE: u64 = 4096;

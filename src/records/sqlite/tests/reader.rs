@@ -12,13 +12,13 @@ use std::time::Duration;
 use rusqlite::Connection;
 
 use super::super::files::sibling_path;
-use super::super::fixtures::Place;
 use super::super::reader::{PAGE, SqliteReader};
 use super::super::store::SqliteStore;
 use crate::records::error::OpenError;
 use crate::records::filter::Filter;
 use crate::records::fixtures::{Shortcuts, download, record_some};
 use crate::records::reader::RecordReader;
+use crate::records::sqlite::tests::fixtures::Place;
 use crate::records::store::RecordStore;
 use crate::records::types::{RecordRow, Totals};
 

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use rusqlite::{Connection, params};
 
-use super::super::fixtures::Place;
 use super::super::open::statements;
 use super::super::outbox::{FRESH, notice};
 use super::super::reader::PAGE_OF_ROWS;
@@ -14,6 +13,7 @@ use super::super::totals::totals;
 use crate::base::facts::{FileFacts, Knowledge, Postponed};
 use crate::records::error::FailureKind;
 use crate::records::fixtures::{Shortcuts, directory, download, mlsd, name, new_id, record_some, server};
+use crate::records::sqlite::tests::fixtures::Place;
 use crate::records::store::RecordStore;
 use crate::records::types::{PresentFile, Totals, Writes};
 

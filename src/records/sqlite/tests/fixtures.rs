@@ -4,32 +4,32 @@ use std::path::PathBuf;
 
 use tempfile::TempDir;
 
-use super::reader::SqliteReader;
-use super::store::SqliteStore;
 use crate::records::fixtures;
 use crate::records::reader::RecordReader;
+use crate::records::sqlite::reader::SqliteReader;
+use crate::records::sqlite::store::SqliteStore;
 use crate::records::store::RecordStore;
 
-pub(super) struct Place(TempDir);
+pub(in crate::records::sqlite) struct Place(TempDir);
 
 impl Place {
-    pub(super) fn new() -> Self {
+    pub(in crate::records::sqlite) fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
 
-    pub(super) fn directory(&self) -> PathBuf {
+    pub(in crate::records::sqlite) fn directory(&self) -> PathBuf {
         self.0.path().canonicalize().unwrap()
     }
 
-    pub(super) fn file(&self) -> PathBuf {
+    pub(in crate::records::sqlite) fn file(&self) -> PathBuf {
         self.directory().join("records.db")
     }
 
-    pub(super) fn open(&self) -> Box<SqliteStore> {
+    pub(in crate::records::sqlite) fn open(&self) -> Box<SqliteStore> {
         Box::new(SqliteStore::open(&self.file()).unwrap())
     }
 
-    pub(super) fn read(&self) -> SqliteReader {
+    pub(in crate::records::sqlite) fn read(&self) -> SqliteReader {
         SqliteReader::open(&self.file()).unwrap()
     }
 }
