@@ -7,7 +7,7 @@ use chrono::{DateTime, Local};
 use log::Level;
 use tokio::time::Instant;
 
-use super::partial_files::discard_leftovers;
+use super::fetching::partial_files::discard_leftovers;
 use super::scan::scan;
 use super::scan_state::Tally;
 use super::server::Server;

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::partial_files::{aged_leftovers, discard_unclaimed};
+use super::fetching::partial_files::{aged_leftovers, discard_unclaimed};
 use super::queue::DirectoryJob;
 use super::scan_state::{ScanState, Tally};
 use super::server::Server;

@@ -8,13 +8,13 @@ use log::Level;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::fetch_file::FileOutcome;
-use super::proof::Found;
+use super::fetching::fetch_file::FileOutcome;
+use super::fetching::proof::Found;
+use super::fetching::wanted::FetchError;
+use super::listing::shifts::Shifts;
 use super::queue::{FileJob, Job, Jobs};
 use super::retry_memory::Failure;
 use super::server::Server;
-use super::shifts::Shifts;
-use super::wanted::FetchError;
 use crate::base::facts::FileFacts;
 use crate::base::humanize;
 use crate::base::names::RemotePath;

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::complaints::Alike;
-use super::listing_cache::QuietDirectories;
+use super::listing::listing_cache::QuietDirectories;
 use super::login_limiter::LoginLimiter;
 use super::ports::{DiskGuard, Records};
 use super::retry_memory::Memory;

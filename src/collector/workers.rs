@@ -11,8 +11,8 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, sleep_until};
 
-use super::fetch_file::{Fetching, FileOutcome, fetch_file};
-use super::list_directory::list_directory;
+use super::fetching::fetch_file::{Fetching, FileOutcome, fetch_file};
+use super::listing::list_directory::list_directory;
 use super::login_limiter::Refusal;
 use super::queue::Job;
 use super::scan_state::ScanState;

@@ -9,7 +9,7 @@ use anyhow::Context;
 use crate::base::facts::{Download, FileFacts};
 use crate::base::globs::Globs;
 use crate::base::names::{Printable, RemotePath};
-use crate::collector::list_all::list_all;
+use crate::collector::listing::list_all::list_all;
 use crate::commands::confirmation::{Outcome, is_confirmed};
 use crate::commands::record_writer::RecordWriter;
 use crate::config::{ServerSettings, Settings};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::world::{INTERVAL, World, put, run, scan_until_done, scanned, three, zip_of};
 use crate::base::facts::FileFacts;
-use crate::collector::list_all::list_all;
+use crate::collector::listing::list_all::list_all;
 use crate::config::fixtures;
 use crate::protocol::memory::{Action, Step};
 use crate::protocol::{Detail, ErrorScope};

@@ -6,21 +6,21 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::wanted::{FetchError, Wanted};
 use crate::archive::{Archive, Content, Flaw, Interrupted, prove, prove_small};
 use crate::base::blocking::{Threads, run_blocking};
 use crate::base::{failpoints, panics, watchdog};
+use crate::collector::fetching::wanted::{FetchError, Wanted};
 use crate::config::Verify;
 
 /// Files read back beside each other, of all servers together. Each takes half a MiB, and a processor while it lasts.
 const MAX_PROOFS: usize = 16;
 
 /// Also for files that are compared with those of the mirror.
-pub(super) static PROOFS: Threads = Threads::new("archive check", MAX_PROOFS);
+pub(in crate::collector) static PROOFS: Threads = Threads::new("archive check", MAX_PROOFS);
 
 /// What the server shows of the size of a file that came, asked again where there was a doubt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Shown {
+pub(in crate::collector) enum Shown {
     /// As many bytes as came.
     Same,
     /// Another number.
@@ -50,7 +50,7 @@ impl Found {
 
 /// Decides about the first `size` bytes of `file`. `clean_end` is false where the end of the transfer is not to be
 /// relied on, so that size or content must prove it.
-pub(super) async fn decide(
+pub(in crate::collector) async fn decide(
     wanted: &Wanted<'_>,
     file: &File,
     size: u64,

@@ -8,9 +8,9 @@ use anyhow::{Context, bail};
 
 use super::list_directory::MAX_WAYS;
 use super::loops::is_loop;
-use super::queue::{DirectoryJob, Lineage};
 use crate::base::facts::FileFacts;
 use crate::base::names::{RemoteName, RemotePath};
+use crate::collector::queue::{DirectoryJob, Lineage};
 use crate::config::ServerSettings;
 use crate::mirror::tree::MAX_DEPTH;
 use crate::protocol::{Confirmation, Connector, Entry, ErrorScope, Kind, ProtocolError, Session};

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use rustix::fs::AtFlags;
 use tokio::time::Instant;
 
-use super::partial_files::discard_known;
-use super::queue::{DirectoryJob, FileJob, Lineage, OnRecord};
-use super::scan_state::ScanState;
 use crate::base::facts::{FileFacts, Knowledge, Shifted};
 use crate::base::names::RemoteName;
+use crate::collector::fetching::partial_files::discard_known;
+use crate::collector::queue::{DirectoryJob, FileJob, Lineage, OnRecord};
+use crate::collector::scan_state::ScanState;
 use crate::mirror::tree::{MAX_DEPTH, make_component};
 use crate::protocol::{Entry, Kind, ProtocolError};
 
@@ -21,7 +21,7 @@ const MAX_ON_TRIAL: usize = 20_000;
 const TOGETHER: usize = 1024;
 
 /// A directory under way.
-pub(super) struct Directory<'s, 'v> {
+pub(in crate::collector) struct Directory<'s, 'v> {
     scan: &'s ScanState<'v>,
     job: &'s DirectoryJob,
     /// Its place in the mirror.
@@ -33,18 +33,21 @@ pub(super) struct Directory<'s, 'v> {
     /// Which part of the directory those are.
     part: u32,
     /// Zips listed.
-    pub(super) files: u64,
+    pub(in crate::collector) files: u64,
     /// No directory was found in it and every zip is on record.
-    pub(super) is_quiet: bool,
+    pub(in crate::collector) is_quiet: bool,
     /// Entries of a listing that may be of another directory, as long as that is not settled.
-    pub(super) on_trial: Option<Vec<Entry>>,
+    pub(in crate::collector) on_trial: Option<Vec<Entry>>,
     /// What the listing itself calls the directory, where it says.
-    pub(super) own: Option<u64>,
+    pub(in crate::collector) own: Option<u64>,
 }
 
 impl<'s, 'v> Directory<'s, 'v> {
     /// Nothing of it yet; it is made in the mirror.
-    pub(super) fn of(scan: &'s ScanState<'v>, job: &'s DirectoryJob) -> Result<Self, ProtocolError> {
+    pub(in crate::collector) fn of(
+        scan: &'s ScanState<'v>,
+        job: &'s DirectoryJob,
+    ) -> Result<Self, ProtocolError> {
         let (home, subdirectories, zips) = (home(scan, job)?, Vec::new(), Vec::new());
         Ok(Self {
             scan,
@@ -61,12 +64,12 @@ impl<'s, 'v> Directory<'s, 'v> {
     }
 
     /// Whether the listing says of itself that it is of a directory above.
-    pub(super) fn is_another(&self) -> bool {
+    pub(in crate::collector) fn is_another(&self) -> bool {
         self.job.is_another(self.own)
     }
 
     /// Takes entries as they come; those on trial are kept, as far as their number allows.
-    pub(super) async fn take(&mut self, entries: &mut Vec<Entry>) -> Result<(), ProtocolError> {
+    pub(in crate::collector) async fn take(&mut self, entries: &mut Vec<Entry>) -> Result<(), ProtocolError> {
         if self.is_another() {
             entries.clear();
             return Ok(());
@@ -83,13 +86,13 @@ impl<'s, 'v> Directory<'s, 'v> {
     }
 
     /// What was on trial is used.
-    pub(super) async fn stands(&mut self) -> Result<(), ProtocolError> {
+    pub(in crate::collector) async fn stands(&mut self) -> Result<(), ProtocolError> {
         let mut kept = self.on_trial.take().unwrap_or_default();
         self.sort(&mut kept).await
     }
 
     /// A listing broke off: what came is true, and used, unless it may be of another directory.
-    pub(super) async fn use_what_came(&mut self) -> Result<(), ProtocolError> {
+    pub(in crate::collector) async fn use_what_came(&mut self) -> Result<(), ProtocolError> {
         if self.is_another() {
             return Ok(());
         }
@@ -134,12 +137,12 @@ impl<'s, 'v> Directory<'s, 'v> {
     }
 
     /// Whether nothing of it was queued yet.
-    pub(super) fn is_untouched(&self) -> bool {
+    pub(in crate::collector) fn is_untouched(&self) -> bool {
         self.part == 0
     }
 
     /// Queues what was taken; `listing` is its fingerprint where it is complete and tells anything.
-    pub(super) async fn use_all(&mut self, listing: Option<u64>) -> Result<(), ProtocolError> {
+    pub(in crate::collector) async fn use_all(&mut self, listing: Option<u64>) -> Result<(), ProtocolError> {
         let Self { job, .. } = self;
         let lineage = Rc::new(Lineage { unique: job.unique.or(self.own), listing, above: job.above.clone() });
         for (name, unique) in std::mem::take(&mut self.subdirectories) {
@@ -242,7 +245,7 @@ impl<'s, 'v> Directory<'s, 'v> {
 }
 
 /// The directory in the mirror, made where it is missing.
-pub(super) fn home(scan: &ScanState<'_>, job: &DirectoryJob) -> Result<OwnedFd, ProtocolError> {
+pub(in crate::collector) fn home(scan: &ScanState<'_>, job: &DirectoryJob) -> Result<OwnedFd, ProtocolError> {
     scan.server.mirror().make_directory(&job.path).map_err(|error| {
         ProtocolError::Local(anyhow::Error::new(error).context("cannot make the directory in the mirror"))
     })

@@ -13,15 +13,15 @@ use super::fetch::{Fetched, fetch};
 use super::partial_files::{discard, keep_for_next_try};
 use super::proof::{Found, PROOFS};
 use super::publish::{Held, publish};
-use super::queue::{FileJob, OnRecord};
-use super::server::Server;
-use super::wanted::{FetchError, Wanted};
 use crate::archive::begins_as_archive;
 use crate::base::blocking::{BlockingError, run_blocking};
 use crate::base::facts::{Earlier, FileFacts, Knowledge};
 use crate::base::failpoints;
 use crate::base::humanize;
 use crate::base::names::RemotePath;
+use crate::collector::fetching::wanted::{FetchError, Wanted};
+use crate::collector::queue::{FileJob, OnRecord};
+use crate::collector::server::Server;
 use crate::mirror::idle::key;
 use crate::mirror::intent;
 use crate::mirror::partial::{remove, stat};
@@ -36,7 +36,7 @@ const PLAUSIBLE: u64 = 64 * 1024 * 1024 * 1024;
 
 /// What became of a file that was to be fetched; whoever asked for it counts it, and says so.
 #[derive(Debug)]
-pub(super) enum FileOutcome {
+pub(in crate::collector) enum FileOutcome {
     /// It was put on record since it was found to be new, or the scan is over.
     NothingToDo,
     /// It is whole, and on its way to be stored and recorded.
@@ -64,12 +64,12 @@ pub(super) enum FileOutcome {
 
 /// What a file is fetched with, beside its session.
 #[derive(Clone, Copy)]
-pub(super) struct Fetching<'s> {
-    pub(super) server: &'s Server,
+pub(in crate::collector) struct Fetching<'s> {
+    pub(in crate::collector) server: &'s Server,
     /// Files that may be received and not recorded yet.
-    pub(super) publishing: &'s Arc<Semaphore>,
+    pub(in crate::collector) publishing: &'s Arc<Semaphore>,
     /// Whether another file will be fetched on the same connection next, as it looks now.
-    pub(super) is_another_next: &'s dyn Fn() -> bool,
+    pub(in crate::collector) is_another_next: &'s dyn Fn() -> bool,
 }
 
 /// Fetches the file of `job` and hands it on to be stored and recorded, which goes on by itself.
@@ -77,7 +77,7 @@ pub(super) struct Fetching<'s> {
 /// # Errors
 ///
 /// Only such as another connection could help against.
-pub(super) async fn fetch_file(
+pub(in crate::collector) async fn fetch_file(
     fetching: Fetching<'_>,
     session: &mut dyn Session,
     job: &FileJob,

@@ -2,8 +2,8 @@
 
 use std::time::SystemTime;
 
-use super::server::Server;
 use crate::base::names::RemotePath;
+use crate::collector::server::Server;
 use crate::mirror::partial::{Leftovers, remove, stat};
 use crate::mirror::partial_name::PartialName;
 use crate::mirror::tree::{ServerMirror, size_of_stat};
@@ -11,7 +11,7 @@ use crate::quota::Gauge;
 
 /// Remembers what a broken transfer left, where there is something to resume. A server that shows other names in
 /// every scan, and sends nothing of them, must fill neither the memory nor the disk.
-pub(super) fn keep_for_next_try(server: &Server, name: PartialName) {
+pub(in crate::collector) fn keep_for_next_try(server: &Server, name: PartialName) {
     match stat(server.mirror(), name) {
         Some(stat)
             if stat.st_nlink == 1
@@ -26,7 +26,12 @@ pub(super) fn keep_for_next_try(server: &Server, name: PartialName) {
     }
 }
 
-pub(super) fn discard(mirror: &ServerMirror, gauge: &Gauge, name: PartialName, stat: &rustix::fs::Stat) {
+pub(in crate::collector) fn discard(
+    mirror: &ServerMirror,
+    gauge: &Gauge,
+    name: PartialName,
+    stat: &rustix::fs::Stat,
+) {
     match remove(mirror, name) {
         Ok(()) if stat.st_nlink == 1 => gauge.partial_gone(size_of_stat(stat)),
         Ok(()) => {}
@@ -37,7 +42,7 @@ pub(super) fn discard(mirror: &ServerMirror, gauge: &Gauge, name: PartialName, s
 }
 
 /// Removes what is left of a file that is recorded: a run before this one was stopped in between.
-pub(super) fn discard_known(server: &Server, path: &RemotePath) {
+pub(in crate::collector) fn discard_known(server: &Server, path: &RemotePath) {
     let leftovers = server.partial_files().take(path);
     leftovers.into_iter().for_each(|name| discard_any(server, name));
 }
@@ -52,7 +57,7 @@ fn discard_any(server: &Server, name: PartialName) {
 }
 
 /// Removes all partial files, once none of them can be of use any more.
-pub(super) fn discard_leftovers(server: &Server) {
+pub(in crate::collector) fn discard_leftovers(server: &Server) {
     server.shared.partial_files.take();
     let names = match Leftovers::read(server.mirror()) {
         Ok(leftovers) => leftovers.into_names(),
@@ -62,7 +67,7 @@ pub(super) fn discard_leftovers(server: &Server) {
 }
 
 /// The partial files of long ago, among which those are that no listing claims.
-pub(super) fn aged_leftovers(server: &Server) -> Leftovers {
+pub(in crate::collector) fn aged_leftovers(server: &Server) -> Leftovers {
     Leftovers::read_aged(server.mirror(), SystemTime::now()).unwrap_or_else(|error| {
         log::warn!("server={} cannot read .partial: {error}", server.settings.name);
         Leftovers::default()
@@ -71,7 +76,7 @@ pub(super) fn aged_leftovers(server: &Server) -> Leftovers {
 
 /// Removes partial files of long ago whose files no listing of a whole scan showed. Those of a directory that could
 /// not be listed are among them, which costs their bytes once more, should the directory come back.
-pub(super) fn discard_unclaimed(server: &Server, unclaimed: Leftovers) {
+pub(in crate::collector) fn discard_unclaimed(server: &Server, unclaimed: Leftovers) {
     for name in unclaimed.into_names() {
         server.partial_files().forget(name);
         if let Some(stat) = stat(server.mirror(), name) {

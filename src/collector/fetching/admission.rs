@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::ports::{Growth, Room};
-use super::server::Server;
-use super::unsized_files::Displacing;
 use crate::base::facts::FileFacts;
 use crate::base::humanize;
 use crate::base::names::RemotePath;
+use crate::collector::ports::{Growth, Room};
+use crate::collector::server::Server;
+use crate::collector::unsized_files::Displacing;
 use crate::mirror::partial::{Outgrown, stat};
 use crate::mirror::partial_name::PartialName;
 use crate::mirror::tree::size_of_stat;

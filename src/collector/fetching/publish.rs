@@ -8,13 +8,13 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::fetch::Fetched;
-use super::queue::{FileJob, OnRecord};
-use super::server::{Server, Shared};
 use crate::base::facts::{Download, Earlier, FileFacts};
 use crate::base::failpoints;
 use crate::base::humanize;
 use crate::base::names::{RemotePath, ServerName};
 use crate::base::watchdog;
+use crate::collector::queue::{FileJob, OnRecord};
+use crate::collector::server::{Server, Shared};
 use crate::mirror::partial::remove;
 use crate::mirror::partial_name::PartialName;
 use crate::mirror::store::{Staged, StoreError};
@@ -22,20 +22,20 @@ use crate::quota::{Busy, Hold};
 
 /// What a file keeps until it is recorded: its room, its partial file from being removed, and its place among those that
 /// are received and not recorded.
-pub(super) struct Held {
+pub(in crate::collector) struct Held {
     _hold: Hold,
     _busy: Busy,
     _turn: OwnedSemaphorePermit,
 }
 
 impl Held {
-    pub(super) fn new(hold: Hold, busy: Busy, turn: OwnedSemaphorePermit) -> Self {
+    pub(in crate::collector) fn new(hold: Hold, busy: Busy, turn: OwnedSemaphorePermit) -> Self {
         Self { _hold: hold, _busy: busy, _turn: turn }
     }
 }
 
 /// Sends a whole file on its way; `is_plausible` says whether the size that the listing shows can be one.
-pub(super) fn publish(
+pub(in crate::collector) fn publish(
     server: &Server,
     job: &FileJob,
     fetched: Fetched,

@@ -8,8 +8,8 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::server::Server;
 use crate::base::facts::{FileFacts, Shifted};
+use crate::collector::server::Server;
 
 /// So many files with the same shift tell that it is the server's.
 const TELLING: usize = 2;
@@ -20,11 +20,11 @@ const DAY_SECONDS: i64 = 86_400;
 
 /// What one scan saw of it.
 #[derive(Debug, Default)]
-pub(super) struct Shifts(RefCell<Vec<(Shifted, FileFacts, i64)>>);
+pub(in crate::collector) struct Shifts(RefCell<Vec<(Shifted, FileFacts, i64)>>);
 
 impl Shifts {
     /// A known file is listed `by` seconds later than it was.
-    pub(super) fn add(&self, file: Shifted, was: FileFacts, by: i64) {
+    pub(in crate::collector) fn add(&self, file: Shifted, was: FileFacts, by: i64) {
         let mut seen = self.0.borrow_mut();
         if seen.len() < MAX_FILES {
             seen.push((file, was, by));
@@ -32,7 +32,7 @@ impl Shifts {
     }
 
     /// Says what it was, to people and to the records.
-    pub(super) async fn settle(self, server: &Server) {
+    pub(in crate::collector) async fn settle(self, server: &Server) {
         let mut seen = self.0.into_inner();
         if seen.is_empty() {
             return;

@@ -7,8 +7,8 @@
 
 use encoding_rs::Encoding;
 
-use super::queue::{DirectoryJob, Lineage};
 use crate::base::names::{RemoteName, RemotePath};
+use crate::collector::queue::{DirectoryJob, Lineage};
 use crate::protocol::{ErrorScope, ProtocolError, Session};
 
 /// How many times more the way is gone. Systems follow 40 links in a path and no more.

@@ -13,7 +13,7 @@ use crate::quota::Gauge;
 
 use super::admission::Filling;
 use super::proof::{Found, Shown, decide};
-use super::wanted::{FetchError, Wanted};
+use crate::collector::fetching::wanted::{FetchError, Wanted};
 use crate::mirror::partial::{Outgrown, Partial, remove};
 use crate::mirror::partial_name::PartialName;
 use crate::mirror::tree::ServerMirror;

@@ -4,14 +4,14 @@ use tokio::time::Instant;
 
 use super::directory::{Directory, home};
 use super::loops::is_loop;
-use super::queue::DirectoryJob;
-use super::scan_state::ScanState;
 use crate::base::humanize;
 use crate::base::names::{Printable, RemotePath};
+use crate::collector::queue::DirectoryJob;
+use crate::collector::scan_state::ScanState;
 use crate::protocol::{Confirmation, Fingerprint, ProtocolError, Session, Summary};
 
 /// Ways of listing that a directory is tried in, one after the other.
-pub(super) const MAX_WAYS: usize = 5;
+pub(in crate::collector) const MAX_WAYS: usize = 5;
 
 /// Numbers of entries at which servers are known to cut a listing without a word: 10,000 lines, with or without those
 /// for the directory itself and its parent.
@@ -23,7 +23,7 @@ const SUSPICIOUS: [u64; 2] = [9_998, 10_000];
 /// # Errors
 ///
 /// When the listing is incomplete; what came of it is queued all the same.
-pub(super) async fn list_directory(
+pub(in crate::collector) async fn list_directory(
     scan: &ScanState<'_>,
     session: &mut dyn Session,
     job: &DirectoryJob,
