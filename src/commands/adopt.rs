@@ -10,9 +10,9 @@ use crate::commands::confirmation::{Outcome, is_confirmed};
 use crate::commands::record_writer::RecordWriter;
 use crate::config::Settings;
 use crate::control::Change;
-use crate::mirror::delete::size_at;
 use crate::mirror::identity::Reason;
 use crate::mirror::identity::{MirrorId, Standing, Verdict, count_zips, judge, look_for, marker};
+use crate::mirror::local::delete::size_at;
 use crate::quota::Absence;
 use crate::records::{self, BATCH, Filter, OpenError, RecordRow};
 

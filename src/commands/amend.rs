@@ -10,8 +10,8 @@ use crate::commands::confirmation::{Outcome, is_confirmed};
 use crate::commands::record_writer::RecordWriter;
 use crate::config::Settings;
 use crate::control::Change;
-use crate::mirror::delete::{delete_durably, is_there};
 use crate::mirror::identity::Verdict;
+use crate::mirror::local::delete::{delete_durably, is_there};
 use crate::records::{self, Amendment, BATCH, Filter, RecordRow};
 
 /// What to change, and how sure the operator is.

@@ -15,7 +15,7 @@ use crate::commands::record_writer::RecordWriter;
 use crate::config::{ServerSettings, Settings};
 use crate::connectors;
 use crate::control::{Change, Marking};
-use crate::mirror::local::local_files;
+use crate::mirror::local::walk::local_files;
 use crate::records::{self, Mark, OpenError, RecordReader};
 
 /// What to mark, and how sure the operator is.
@@ -134,7 +134,7 @@ fn local(
     let mut files = local_files(root, &server.name, server.encoding, &server.directories)?;
     files.retain(|file| wants(&file.directory.join(&file.name)));
     files.sort_by_key(|file| file.modified);
-    let download = |file: crate::mirror::local::LocalFile| {
+    let download = |file: crate::mirror::local::walk::LocalFile| {
         // whether the time of the file is that of the server, nobody knows
         let facts = FileFacts { size: Some(file.size), modified: None };
         Download::marked(&server.name, file.directory, file.name, facts, file.size)

@@ -7,7 +7,7 @@ use chrono::Utc;
 use crate::config::Settings;
 use crate::control::{Change, client};
 use crate::mirror::identity::MirrorId;
-use crate::mirror::place::take;
+use crate::mirror::mounted::take;
 use crate::records::{self, OpenError, RecordStore};
 
 /// See the module.

@@ -11,7 +11,7 @@ use std::str::FromStr;
 use encoding_rs::UTF_8;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
-use super::tree::{
+use super::local::tree::{
     MAX_DEPTH, Mirror, PARTIAL_DIRECTORY, names_in, open_component, open_directory, open_server,
 };
 use crate::base::humanize;
@@ -298,7 +298,7 @@ fn is_zip(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mirror::tree::Mirror;
+    use crate::mirror::local::tree::Mirror;
 
     const A: MirrorId = MirrorId(0xa);
     const B: MirrorId = MirrorId(0xb);

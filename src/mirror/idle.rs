@@ -7,8 +7,8 @@ use std::rc::Rc;
 use anyhow::Context;
 use rustix::fs::AtFlags;
 
+use super::local::tree::{Mirror, PARTIAL_DIRECTORY, names_in, open_component, size_of_stat};
 use super::partial_name::is_partial_name;
-use super::tree::{Mirror, PARTIAL_DIRECTORY, names_in, open_component, size_of_stat};
 use crate::base::humanize::count;
 use crate::quota::Gauge;
 

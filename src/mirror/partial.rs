@@ -16,9 +16,9 @@ use anyhow::{Context, bail};
 use rustix::fs::{Advice, AtFlags, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use super::intent;
+use super::local::intent;
+use super::local::tree::{ServerMirror, names_in, size_of_stat};
 use super::partial_name::{PartialName, path_hash};
-use super::tree::{ServerMirror, names_in, size_of_stat};
 use crate::base::names::RemotePath;
 
 /// When a download is resumed, this much of what is there is fetched again and compared, because two contents may
@@ -322,7 +322,7 @@ mod tests {
     use super::*;
     use crate::base::facts::{FileFacts, Modified, TimeSource};
     use crate::base::names::ServerName;
-    use crate::mirror::tree::Mirror;
+    use crate::mirror::local::tree::Mirror;
 
     fn facts(size: u64, seconds: i64) -> FileFacts {
         let modified = Modified { unix_seconds: seconds, source: TimeSource::Mlsd };

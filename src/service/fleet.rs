@@ -19,8 +19,8 @@ use crate::config::{
     SftpSettings, SyncSettings, TlsMode,
 };
 use crate::lateness;
-use crate::mirror::place::Place;
-use crate::mirror::publisher::Publisher;
+use crate::mirror::local::publisher::Publisher;
+use crate::mirror::mounted::Place;
 use crate::quota::Gauge;
 use crate::status::Progress;
 

@@ -11,7 +11,7 @@ use crate::actors::quota_warden::DiskView;
 use crate::actors::record_keeper::SharedTotals;
 use crate::base::blocking::{Threads, run_blocking};
 use crate::config::QuotaSettings;
-use crate::mirror::place::Place;
+use crate::mirror::mounted::Place;
 use crate::notify::outbox_state::OutboxState;
 use crate::quota::Gauge;
 use crate::records::Totals;

@@ -15,9 +15,9 @@ use crate::base::names::RemotePath;
 use crate::collector::ports::{Growth, Room};
 use crate::collector::server::Server;
 use crate::collector::unsized_files::Displacing;
+use crate::mirror::local::tree::size_of_stat;
 use crate::mirror::partial::{Outgrown, stat};
 use crate::mirror::partial_name::PartialName;
-use crate::mirror::tree::size_of_stat;
 use crate::quota::{Allowance, Busy, Hold};
 
 /// How long to wait before asking again for room that downloads under way hold.

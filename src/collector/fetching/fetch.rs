@@ -14,9 +14,9 @@ use crate::quota::Gauge;
 use super::admission::Filling;
 use super::proof::{Found, Shown, decide};
 use crate::collector::fetching::wanted::{FetchError, Wanted};
+use crate::mirror::local::tree::ServerMirror;
 use crate::mirror::partial::{Outgrown, Partial, remove};
 use crate::mirror::partial_name::PartialName;
-use crate::mirror::tree::ServerMirror;
 
 /// How far a file may outgrow its listing before its transfer is cut. A file that is being uploaded grows while it
 /// is fetched; one without end must not fill the disk.

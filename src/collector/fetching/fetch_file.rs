@@ -23,11 +23,11 @@ use crate::collector::fetching::wanted::{FetchError, Wanted};
 use crate::collector::queue::{FileJob, OnRecord};
 use crate::collector::server::Server;
 use crate::mirror::idle::key;
-use crate::mirror::intent;
+use crate::mirror::local::batch::{StoreError, same_content};
+use crate::mirror::local::intent;
+use crate::mirror::local::tree::{are_apart, open_directory, size_of_stat};
 use crate::mirror::partial::{remove, stat};
 use crate::mirror::partial_name::PartialName;
-use crate::mirror::store::{StoreError, same_content};
-use crate::mirror::tree::{are_apart, open_directory, size_of_stat};
 use crate::protocol::{ErrorScope, ProtocolError, Session};
 use crate::quota::{Busy, Hold};
 

@@ -4,9 +4,9 @@ use std::time::SystemTime;
 
 use crate::base::names::RemotePath;
 use crate::collector::server::Server;
+use crate::mirror::local::tree::{ServerMirror, size_of_stat};
 use crate::mirror::partial::{Leftovers, remove, stat};
 use crate::mirror::partial_name::PartialName;
-use crate::mirror::tree::{ServerMirror, size_of_stat};
 use crate::quota::Gauge;
 
 /// Remembers what a broken transfer left, where there is something to resume. A server that shows other names in

@@ -15,9 +15,9 @@ use crate::base::names::{RemotePath, ServerName};
 use crate::base::watchdog;
 use crate::collector::queue::{FileJob, OnRecord};
 use crate::collector::server::{Server, Shared};
+use crate::mirror::local::batch::{Staged, StoreError};
 use crate::mirror::partial::remove;
 use crate::mirror::partial_name::PartialName;
-use crate::mirror::store::{Staged, StoreError};
 use crate::quota::{Busy, Hold};
 
 /// What a file keeps until it is recorded: its room, its partial file from being removed, and its place among those that

@@ -12,7 +12,7 @@ use crate::base::names::RemoteName;
 use crate::collector::fetching::partial_files::discard_known;
 use crate::collector::queue::{DirectoryJob, FileJob, Lineage, OnRecord};
 use crate::collector::scan_state::ScanState;
-use crate::mirror::tree::{MAX_DEPTH, make_component};
+use crate::mirror::local::tree::{MAX_DEPTH, make_component};
 use crate::protocol::{Entry, Kind, ProtocolError};
 
 /// Most entries that are kept until their listing is settled.

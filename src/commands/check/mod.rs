@@ -26,7 +26,7 @@ use crate::connectors;
 use crate::control::client::{self, Reply};
 use crate::control::{Command, CommandLine};
 use crate::mirror::identity::{self, Reason, marker};
-use crate::mirror::tree::apart;
+use crate::mirror::local::tree::apart;
 use crate::notify;
 use crate::protocol::{Confirmation, Entry, Kind, Session, Summary};
 use crate::quota::{Measured, Meter};

@@ -13,7 +13,7 @@ use rustix::process::geteuid;
 use crate::base::names::Printable;
 use crate::config::Settings;
 use crate::control::socket::check_directory;
-use crate::mirror::tree::{BOOT_FILE, LOCK_FILE, PARTIAL_DIRECTORY};
+use crate::mirror::local::tree::{BOOT_FILE, LOCK_FILE, PARTIAL_DIRECTORY};
 use crate::records;
 use crate::web::BoundListener;
 

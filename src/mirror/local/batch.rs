@@ -14,7 +14,7 @@
 //! Files come in batches, because the waits of a journaling file system are shared: one commit of its journal makes
 //! many files durable. Within a step the syncs of a batch run beside each other, because each ends with a flush of
 //! the disk's cache, and flushes that wait at the same time become one. Many files share syncs of the whole file system
-//! instead: see `mirror/publisher.rs`, on whose thread all of this blocks, and `mirror/sync.rs`.
+//! instead: see `publisher`, on whose thread all of this blocks and `syncfs`.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -28,13 +28,13 @@ use rustix::fs::{Advice, AtFlags, FileType, Mode, OFlags, RenameFlags, Stat, Sta
 use rustix::io::Errno;
 
 use super::intent;
-use super::partial::{remove, stat};
-use super::partial_name::PartialName;
 use super::syncfs::{WholeSync, beside_each_other};
 use super::tree::{ServerMirror, make_and_open, open_directory};
 use crate::base::failpoints;
 use crate::base::names::{RemoteName, RemotePath};
 use crate::base::watchdog::Pulse;
+use crate::mirror::partial::{remove, stat};
+use crate::mirror::partial_name::PartialName;
 
 /// Bytes of two files that are compared at a time.
 const COMPARED: usize = 64 * 1024;
@@ -460,8 +460,8 @@ pub(super) mod fixtures {
     use super::*;
     use crate::base::facts::FileFacts;
     use crate::base::names::ServerName;
+    use crate::mirror::local::tree::Mirror;
     use crate::mirror::partial::Partial;
-    use crate::mirror::tree::Mirror;
 
     impl DurableDirectories {
         /// Takes the file system for one of those that are synced as a whole.

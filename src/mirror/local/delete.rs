@@ -174,7 +174,7 @@ fn home_below<'p>(top: BorrowedFd<'_>, path: &'p RemotePath) -> io::Result<(Owne
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mirror::tree::make_component;
+    use crate::mirror::local::tree::make_component;
 
     #[test]
     fn a_file_is_found_however_long_its_path_is() {

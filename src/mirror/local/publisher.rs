@@ -10,7 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::store::{DurableDirectories, Staged, StoreError, disk, link_batch, store_batch, sync_together};
+use super::batch::{DurableDirectories, Staged, StoreError, disk, link_batch, store_batch, sync_together};
 use crate::base::{blocking, failpoints, panics};
 
 /// Most files of a round. Bounds the wait of the first one of them.
@@ -197,9 +197,9 @@ mod tests {
     use std::fs::read;
     use std::sync::Arc;
 
-    use super::super::store::fixtures::{mirror, stage};
     use super::*;
-    use crate::mirror::tree::ServerMirror;
+    use crate::mirror::local::batch::fixtures::{mirror, stage};
+    use crate::mirror::local::tree::ServerMirror;
 
     const PANICKING: Steps = Steps {
         link: |batch, durable| {

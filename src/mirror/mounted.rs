@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::identity::{MirrorId, Reason, Standing, Verdict, count_zips, judge, look_for, mark, marker};
-use super::tree::{Mirror, refuse_in_use};
+use super::local::tree::{Mirror, refuse_in_use};
 use crate::base::names::ServerName;
 use crate::quota::Absence;
 
@@ -199,7 +199,7 @@ pub struct Settled {
 ///
 /// # Errors
 ///
-/// Whatever fails while looking or opening, such as [`super::tree::MirrorInUse`].
+/// Whatever fails while looking or opening, such as [`super::local::tree::MirrorInUse`].
 pub fn settle(
     path: &Path,
     standing: &Standing,
@@ -219,7 +219,7 @@ pub fn settle(
 ///
 /// # Errors
 ///
-/// Whatever fails, such as [`super::tree::MirrorInUse`].
+/// Whatever fails, such as [`super::local::tree::MirrorInUse`].
 pub fn take(path: &Path, found: Option<MirrorId>) -> anyhow::Result<Settled> {
     let mirror = Mirror::open(path)?;
     let id = match found {

@@ -15,9 +15,9 @@ use anyhow::{Context, bail};
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::partial_name::is_partial_name;
 use crate::base::durable::make_directories;
 use crate::base::names::{RemotePath, ServerName};
+use crate::mirror::partial_name::is_partial_name;
 
 /// A tree is cut below this many directories; a server that lists a loop has no end otherwise.
 pub const MAX_DEPTH: usize = 256;
@@ -115,7 +115,7 @@ impl Mirror {
     }
 
     /// Handles of the root and of its `.partial`, for the marker.
-    pub(super) fn root_and_partial(&self) -> (BorrowedFd<'_>, BorrowedFd<'_>) {
+    pub(in crate::mirror) fn root_and_partial(&self) -> (BorrowedFd<'_>, BorrowedFd<'_>) {
         (self.root.as_fd(), self.partial.as_fd())
     }
 
@@ -143,7 +143,7 @@ impl Mirror {
     }
 
     /// The directory of partial files.
-    pub(super) fn partial(&self) -> BorrowedFd<'_> {
+    pub(in crate::mirror) fn partial(&self) -> BorrowedFd<'_> {
         self.partial.as_fd()
     }
 
@@ -386,7 +386,7 @@ pub fn make_and_open(parent: BorrowedFd<'_>, name: &str) -> io::Result<OwnedFd> 
 
 /// Opens one component, which is a name and neither a way up nor a link: so one after the other stays below the
 /// first. `openat2` would promise the same, from Linux 5.6 on.
-pub(super) fn open_component(parent: BorrowedFd<'_>, name: &str) -> Result<OwnedFd, Errno> {
+pub(in crate::mirror) fn open_component(parent: BorrowedFd<'_>, name: &str) -> Result<OwnedFd, Errno> {
     refuse_dots(name)?;
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     rustix::fs::openat(parent, name, flags, Mode::empty())

@@ -14,9 +14,9 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 use siphasher::sip128::{Hasher128, SipHasher24};
 
-use super::partial_name::PartialName;
 use super::tree::ServerMirror;
 use crate::base::names::RemotePath;
+use crate::mirror::partial_name::PartialName;
 
 /// Behind the name of the partial file.
 const SUFFIX: &str = ".stored";
