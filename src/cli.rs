@@ -439,6 +439,7 @@ mod tests {
         Arguments::command().debug_assert();
     }
 
+    /// interface 1.1
     #[test]
     fn run_is_what_happens_without_a_command() {
         for (line, start) in [
@@ -482,6 +483,7 @@ mod tests {
         }
     }
 
+    /// interface 15.1
     #[test]
     fn a_change_of_records_says_which_and_how_many() {
         let filter = || Filter { servers: vec!["a".to_owned()], ..Filter::default() };
@@ -530,6 +532,7 @@ mod tests {
         assert_eq!(files("run"), Vec::<PathBuf>::new());
     }
 
+    /// interface 14.8
     #[test]
     fn unusable_arguments_end_with_status_2() {
         for line in [

@@ -386,6 +386,7 @@ mod tests {
         assert_eq!(prove(&vec![0; 700_000]), Content::Zeros);
     }
 
+    /// interface 10.15
     #[test]
     fn what_follows_an_archive_is_counted_and_does_no_harm() {
         let signature: Vec<u8> =

@@ -425,6 +425,7 @@ mod tests {
         [&bytes[..central], &header, &record].concat()
     }
 
+    /// interface 10.14
     #[test]
     fn archives_of_every_method_are_read() {
         for method in METHODS {
@@ -457,6 +458,7 @@ mod tests {
         }
     }
 
+    /// interface 10.14
     #[test]
     fn one_changed_byte_of_content_is_found() {
         let stored = archive(CompressionMethod::Stored, &[b"first", b"second"]);
@@ -644,6 +646,7 @@ mod tests {
         damage(read(&with_extra(&bytes, &[1, 0, 8, 0, 5], packed)));
     }
 
+    /// interface 10.14
     #[test]
     fn beyond_the_limits_only_the_places_are_checked() {
         let mut bytes = archive(CompressionMethod::Stored, &[b"first", b"second"]);
@@ -657,6 +660,7 @@ mod tests {
         damage(read_within(&bytes, limits(0, 0)));
     }
 
+    /// interface 10.14
     #[test]
     fn a_hole_is_found_in_what_cannot_be_unpacked_here() {
         let content: Vec<u8> = content();

@@ -295,6 +295,7 @@ mod tests {
         assert!(!at(1, TimeSource::Mlsd).agrees_with(at(2, TimeSource::Mlsd)));
     }
 
+    /// interface 10.23
     #[test]
     fn a_year_that_was_guessed_wrong_is_no_other_time() {
         let at = |time: &str, source| Modified {

@@ -87,6 +87,7 @@ mod tests {
         Globs::new(&[pattern]).unwrap()
     }
 
+    /// interface 14.6
     #[test]
     fn a_star_stays_within_a_name_and_a_pattern_without_a_slash_in_front_fits_at_any_depth() {
         for (pattern, path, fits) in [

@@ -30,6 +30,7 @@ pub fn parse(text: &str) -> Result<i64, String> {
 mod tests {
     use super::*;
 
+    /// interface 14.7
     #[test]
     fn a_moment_is_a_day_a_minute_or_rfc_3339_and_in_utc_unless_it_says_otherwise() {
         // 2026-11-01T00:00:00Z

@@ -160,6 +160,7 @@ mod tests {
         assert!(!first(&mut complaints, "/4.zip", "cannot make the partial file ab8c_9_2.1: Read-only", now));
     }
 
+    /// interface 9.3
     #[test]
     fn more_of_a_kind_are_told_of_when_their_number_doubles_or_after_an_hour() {
         let (mut complaints, now) = (Complaints::default(), Instant::now());

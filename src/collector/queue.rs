@@ -391,6 +391,7 @@ mod tests {
         (0..count).map(kind).collect()
     }
 
+    /// interface 5.19
     #[test]
     fn files_are_handed_out_by_their_time_on_request_and_those_without_one_come_last() {
         use crate::base::facts::{Modified, TimeSource};

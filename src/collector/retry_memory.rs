@@ -284,6 +284,7 @@ mod tests {
         FileFacts { size: Some(size), modified: None }
     }
 
+    /// interface 10.13
     #[test]
     fn a_failed_file_waits_ever_longer_and_is_tried_at_once_when_it_changes() {
         let mut memory = Memory::new(Duration::from_secs(60));
@@ -324,6 +325,7 @@ mod tests {
         assert!(memory.seen_empty(&path(), size(0)));
     }
 
+    /// interface 10.11
     #[test]
     fn what_is_no_archive_is_believed_when_it_has_stayed_the_same_for_a_quarter_of_an_hour() {
         let mut memory = Memory::new(Duration::from_secs(60));
@@ -369,6 +371,7 @@ mod tests {
         assert!(!memory.is_all_known(&path(), 0, &after));
     }
 
+    /// interface 18.4
     #[test]
     fn a_fault_of_our_own_side_is_shown_before_those_of_single_files_until_the_scan_ends() {
         let mut memory = Memory::new(Duration::from_secs(60));

@@ -59,6 +59,7 @@ impl Drop for Displacing {
 mod tests {
     use super::*;
 
+    /// interface 12.6
     #[test]
     fn one_file_without_a_size_displaces_at_a_time_and_none_after_one_that_had_no_end() {
         let files = Rc::new(UnsizedFiles::default());

@@ -111,6 +111,7 @@ mod tests {
         assert_eq!(notify.method, NotifyMethod::Post);
     }
 
+    /// interface 5.3
     #[test]
     fn a_value_comes_from_the_configuration_a_file_or_a_variable_and_is_never_printed() {
         let keys = "headers = { A = 'Bearer geheim', B = { file = 'FILE' }, X-C = { env = 'TOKEN' } }";

@@ -65,6 +65,7 @@ fn revoked_keys(path: &Path) -> io::Result<Vec<PublicKey>> {
 mod tests {
     use super::*;
 
+    /// interface 5.15
     #[test]
     fn a_byte_order_mark_that_would_hide_a_revoked_key_is_a_fault() {
         let directory = tempfile::tempdir().unwrap();

@@ -287,6 +287,7 @@ mod tests {
         assert!(!network.windows.is_always());
     }
 
+    /// interface 5.11
     #[test]
     fn a_server_takes_back_what_the_defaults_say() {
         let defaults = "[defaults]\nproxy = 'socks5://p'\nmax_rate = '1MB'\nwindows = ['22:00-06:00']\n";
@@ -337,6 +338,7 @@ mod tests {
         }
     }
 
+    /// interface 6.11
     #[test]
     fn values_that_do_not_fit_each_other_are_told_where_they_meet_and_once() {
         let both = "mode = 'active'\nproxy = 'socks5://h'\n";
@@ -348,6 +350,7 @@ mod tests {
         assert!(faults.len() == 1 && faults[0].starts_with("servers[0] (omc01).mode: "), "{faults:?}");
     }
 
+    /// interface 6.11
     #[test]
     fn a_proxy_is_a_url_whose_password_is_never_shown() {
         let proxy = |text: &str| network(&format!("proxy = '{text}'")).proxy.unwrap();

@@ -280,6 +280,7 @@ mod tests {
         assert_eq!(nearest("ab", &["xy"]), None);
     }
 
+    /// interface 5.10
     #[test]
     fn a_key_that_nothing_asked_for_is_a_fault_with_its_origin() {
         let mut section =

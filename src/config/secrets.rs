@@ -146,6 +146,7 @@ mod tests {
         assert_eq!(loaded.settings.servers[0].password.reveal(), "007");
     }
 
+    /// interface 5.9, 5.15
     #[test]
     fn a_password_file_loses_one_line_end_and_one_byte_order_mark() {
         for (content, expected) in [
@@ -176,6 +177,7 @@ mod tests {
         assert_eq!(faults, ["servers[0] (omc01).password: must not hold a line break or NUL"]);
     }
 
+    /// interface 5.15
     #[test]
     fn a_password_that_cannot_be_had_is_a_fault_that_shows_nothing_of_it() {
         for nothing in ["\n", "\u{feff}", "\u{feff}\r\n"] {

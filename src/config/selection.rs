@@ -87,6 +87,7 @@ mod tests {
         RemotePath::from_text("/in/a.zip", encoding_rs::UTF_8).unwrap()
     }
 
+    /// interface 5.16
     #[test]
     fn only_what_is_surely_older_is_left_out() {
         let selection = Selection { since: Some(90_000), ..Selection::default() };
@@ -103,6 +104,7 @@ mod tests {
         }
     }
 
+    /// interface 5.18
     #[test]
     fn nothing_is_too_old_for_now_in_whatever_zone_a_server_lists() {
         let noon = 20_000 * 86_400 + 43_200;

@@ -241,6 +241,7 @@ mod tests {
         assert_eq!((server.listing, server.verify), (ListingMode::Auto, Verify::Auto));
     }
 
+    /// interface 5.8
     #[test]
     fn defaults_hold_for_every_server_and_each_may_override_every_one() {
         let directory = tempfile::tempdir().unwrap();
@@ -277,6 +278,7 @@ mod tests {
         );
     }
 
+    /// interface 5.11
     #[test]
     fn which_zips_are_wanted_is_inherited_key_by_key_and_faults_are_named() {
         let servers = servers(
@@ -311,6 +313,7 @@ mod tests {
         }
     }
 
+    /// interface 5.9
     #[test]
     fn the_port_follows_the_effective_tls() {
         assert_eq!(server("tls = 'implicit'").port, 990);
@@ -327,6 +330,7 @@ mod tests {
         }
     }
 
+    /// interface 5.9
     #[test]
     fn names_are_unique() {
         let twice = format!("{SERVER}{SERVER}");
@@ -379,6 +383,7 @@ mod tests {
         );
     }
 
+    /// interface 5.14
     #[test]
     fn user_and_password_must_be_words_of_the_servers_encoding() {
         for (encoding, fault) in [("latin1", "windows-1252"), ("gbk", "GBK"), ("ascii", "windows-1252")] {

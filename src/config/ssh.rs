@@ -154,6 +154,7 @@ mod tests {
         (server, *sftp)
     }
 
+    /// interface 5.13
     #[test]
     fn sftp_has_its_port_and_asks_for_user_directories_and_something_to_log_in_with() {
         let (server, sftp) = server(&format!("{SERVER}{WHOLE}"));
@@ -165,6 +166,7 @@ mod tests {
         assert!(load_with(&format!("{SERVER}{WHOLE}"), &Default::default()).unwrap().warnings.is_empty());
     }
 
+    /// interface 5.12
     #[test]
     fn keys_of_the_other_protocol_are_refused_on_the_server_itself_and_named() {
         let fault = |key: &str, protocol: &str| {
@@ -192,6 +194,7 @@ mod tests {
         }
     }
 
+    /// interface 5.12
     #[test]
     fn defaults_hold_for_servers_of_their_protocol() {
         let defaults = "[defaults]\nprotocol = 'sftp'\ntls = 'explicit'\ntls_ca_file = '/nonexistent'\n\
@@ -204,6 +207,7 @@ mod tests {
         assert_eq!(servers[0].port, 21);
     }
 
+    /// interface 5.12
     #[test]
     fn what_the_defaults_say_of_data_connections_and_tls_is_for_ftp_alone() {
         let for_both = "max_rate = '1MB/s'\nwindows = ['22:00-06:00']\n";
@@ -218,6 +222,7 @@ mod tests {
         assert_eq!(words, ["through the proxy p:1080", "at most 1.0 MB a second"]);
     }
 
+    /// interface 5.9
     #[test]
     fn host_keys_are_fingerprints_or_public_keys_one_or_several() {
         let keys = |value: &str| server(&format!("{SERVER}{WHOLE}host_key = {value}\n")).1.host_keys;

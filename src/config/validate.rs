@@ -323,6 +323,7 @@ mod tests {
         }
     }
 
+    /// interface 5.1
     #[test]
     fn the_interval_is_between_100ms_and_a_week() {
         assert_eq!(settings("[sync]\ninterval = '7days'").sync.interval, Duration::from_secs(604_800));

@@ -83,6 +83,7 @@ mod tests {
         assert!(load("TOKEN_FILE", TOKEN).unwrap().settings.web.is_none());
     }
 
+    /// interface 5.6
     #[test]
     fn loopback_needs_no_token_and_other_addresses_do() {
         for listen in ["127.0.0.1:8321", "[::1]:0", "127.9.9.9:1"] {

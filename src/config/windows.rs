@@ -155,6 +155,7 @@ mod tests {
         assert_eq!(always.next_change(&at(0, "12:00:00")), None);
     }
 
+    /// interface 6.8
     #[test]
     fn a_window_over_midnight_is_open_on_both_sides_of_it() {
         let night = windows(&["22:00-06:00"]);
@@ -166,6 +167,7 @@ mod tests {
         }
     }
 
+    /// interface 6.8
     #[test]
     fn the_next_change_is_the_opening_or_the_closing() {
         let night = windows(&["22:00-06:00"]);
@@ -178,6 +180,7 @@ mod tests {
         assert_eq!(night.next_change(&at(6, "23:00:00")), Some(at(7, "06:00:00")));
     }
 
+    /// interface 6.8
     #[test]
     fn days_are_those_of_the_beginning() {
         let weekdays = windows(&["Mon-Fri 22:00-06:00"]);

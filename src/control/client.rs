@@ -218,6 +218,7 @@ mod tests {
         assert!(matches!(meaning("service   running, up 1s\n"), Meaning::Text));
     }
 
+    /// interface 8.3
     #[test]
     fn a_service_that_never_answers_is_given_up() {
         let (_directory, path, _listener) = deaf();

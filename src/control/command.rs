@@ -234,6 +234,7 @@ mod tests {
         }
     }
 
+    /// interface 15.4
     #[test]
     fn changes_come_over_the_socket_alone_and_whole() {
         for (line, change) in [

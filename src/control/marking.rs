@@ -179,6 +179,7 @@ mod tests {
         }
     }
 
+    /// interface 16.7
     #[test]
     fn a_batch_is_bounded_by_files_and_by_bytes_and_nothing_is_lost() {
         let long = "x".repeat(200);

@@ -295,6 +295,7 @@ mod tests {
 
     const PLAIN: FileFacts = FileFacts { size: None, modified: None };
 
+    /// interface 19.2
     #[test]
     fn a_file_waits_from_when_it_was_first_seen_until_it_is_local_and_announced() {
         let lateness = Lateness::default();
@@ -323,6 +324,7 @@ mod tests {
         assert_eq!((status.seen_to_local.files, files), (0, 1));
     }
 
+    /// interface 19.1
     #[test]
     fn only_a_time_in_utc_tells_how_old_a_file_is() {
         let lateness = Lateness::default();

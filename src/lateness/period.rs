@@ -81,6 +81,7 @@ mod tests {
         read(name).map(|stamped| spelt(stamped.minute))
     }
 
+    /// interface 19.3
     #[test]
     fn a_period_is_read_from_the_names_that_equipment_gives() {
         for (name, expected) in [

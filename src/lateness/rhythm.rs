@@ -179,6 +179,7 @@ mod tests {
         (rhythm, gaps)
     }
 
+    /// interface 19.3
     #[test]
     fn a_quarter_of_an_hour_is_learnt_from_four_periods_with_several_files_each() {
         assert_eq!(lived(0..3).0.step(), None);

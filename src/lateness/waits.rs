@@ -78,6 +78,7 @@ mod tests {
         assert_eq!((status.files, status.total_seconds), (100, 5050.0));
     }
 
+    /// interface 19.2
     #[test]
     fn old_waits_and_those_beyond_the_limit_are_forgotten_but_stay_in_the_sums() {
         let mut waits = Waits::default();

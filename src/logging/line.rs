@@ -63,6 +63,7 @@ fn server(message: &str, owner: &str) -> Option<String> {
 mod tests {
     use super::*;
 
+    /// interface 9.1
     #[test]
     fn a_json_line_is_an_object_that_gives_everything_back() {
         let message = "server=omc01 path=/a\nb \u{1b}[2J\u{202e}\"";
@@ -75,6 +76,7 @@ mod tests {
         assert!(chrono::DateTime::parse_from_rfc3339(time).is_ok() && time.ends_with('Z'), "{time}");
     }
 
+    /// interface 9.1
     #[test]
     fn a_line_of_no_server_has_none() {
         let shown = line(LogFormat::Json, Level::Info, "mrosync", "ended");

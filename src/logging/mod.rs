@@ -248,6 +248,7 @@ mod tests {
         text.lines().map(|line| line.split_once(' ').map_or(line, |(_, rest)| rest)).collect()
     }
 
+    /// interface 9.1
     #[test]
     fn a_line_has_time_level_module_and_message() {
         let disk = Disk::with_room(1000);
@@ -302,6 +303,7 @@ mod tests {
         assert_eq!(untimed(&disk.text()), ["TRACE [ftp] ours", "WARN  [rustls] theirs"]);
     }
 
+    /// interface 9.2
     #[test]
     fn equal_warnings_are_written_a_few_times_and_then_counted() {
         let disk = Disk::with_room(10_000);
@@ -341,6 +343,7 @@ mod tests {
         );
     }
 
+    /// interface 3.3
     #[test]
     fn lines_lost_to_a_full_disk_are_counted_in_the_next_one_written() {
         let disk = Disk::with_room(10);

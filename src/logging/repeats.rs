@@ -85,6 +85,7 @@ impl Repeats {
 mod tests {
     use super::*;
 
+    /// interface 9.2
     #[test]
     fn what_is_said_again_and_again_is_summed_up() {
         let (repeats, now) = (Repeats::default(), Instant::now());

@@ -341,6 +341,7 @@ mod tests {
         assert_eq!(verdict(Some(A), 9, 9, Some(B), 0, 9), Verdict::Held(Reason::Another { present: 9 }));
     }
 
+    /// interface 11.4
     #[test]
     fn the_first_start_after_an_upgrade_goes_by_what_is_there() {
         assert_eq!(verdict(None, 100, 100, None, 49, 0), Verdict::Take);

@@ -95,6 +95,7 @@ mod tests {
         format!("{n:032x}_1000_5.1")
     }
 
+    /// interface 12.4
     #[test]
     fn idle_ones_go_from_the_oldest_on_and_neither_proofs_nor_those_at_work_nor_foreign_files() {
         let folder = tempfile::tempdir().unwrap();

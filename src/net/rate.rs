@@ -122,6 +122,7 @@ mod tests {
         futures_util::future::join_all(all).await
     }
 
+    /// interface 6.10
     #[tokio::test(start_paused = true)]
     async fn connections_share_the_rate_and_get_the_same_of_it() {
         let times = times(&limit(Some(100_000), None), 4, 250_000).await;

@@ -97,6 +97,7 @@ mod tests {
         }
     }
 
+    /// interface 11.6
     #[test]
     fn more_than_half_and_twenty_at_least_are_not_deleted_by_hand() {
         for (of, gone, sudden) in [

@@ -66,6 +66,7 @@ mod tests {
         assert_eq!(shortage(&sixty, &load(500, 500, 0, 60), 41), 1);
     }
 
+    /// interface 5.2
     #[test]
     fn whichever_limit_is_reached_first_holds() {
         let both = limits(60.0, Some(100));

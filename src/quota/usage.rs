@@ -130,6 +130,7 @@ fn measure(directory: impl AsFd) -> io::Result<(Usage, Option<DiskFault>)> {
 mod tests {
     use super::*;
 
+    /// interface 5.2
     #[test]
     fn the_percentage_is_that_of_df() {
         let folder = tempfile::tempdir().unwrap();

@@ -55,6 +55,7 @@ mod tests {
         ids
     }
 
+    /// interface 14.3
     #[test]
     fn every_filter_must_fit_and_a_time_until_is_not_part_of_it() {
         let place = MemoryRecords::default();

@@ -301,6 +301,7 @@ impl Report {
 mod tests {
     use super::*;
 
+    /// interface 7.8
     #[test]
     fn the_answer_counts_servers_and_names_what_else_has_changed() {
         let names = |count: usize| vec!["omc".to_owned(); count];
@@ -327,6 +328,7 @@ mod tests {
         );
     }
 
+    /// interface 7.5
     #[test]
     fn the_keys_that_wait_for_a_restart_are_those_of_the_table() {
         let loaded = |directory: &str| {

@@ -154,6 +154,7 @@ mod tests {
     use super::*;
     use actix_web::body::MessageBody;
 
+    /// interface 20.6
     #[test]
     fn what_is_done_is_200_and_what_is_not_503_with_the_line_of_the_console() {
         for (answer, status, body) in [

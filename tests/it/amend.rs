@@ -49,6 +49,7 @@ fn fetched(service: &Service) -> u64 {
     service.mirrored().keys().filter(|path| path.ends_with("a.zip")).count() as u64
 }
 
+/// interface 1.5, 15.3
 #[test]
 fn a_forgotten_file_is_fetched_again_beside_a_service_that_had_settled_and_without_one() {
     let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
@@ -71,6 +72,7 @@ fn a_forgotten_file_is_fetched_again_beside_a_service_that_had_settled_and_witho
     }
 }
 
+/// interface 1.6, 15.3
 #[test]
 fn a_requeued_file_is_announced_once_more_beside_a_service_and_without_one() {
     let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
@@ -89,6 +91,7 @@ fn a_requeued_file_is_announced_once_more_beside_a_service_and_without_one() {
     }
 }
 
+/// interface 15.1, 15.2
 #[test]
 fn nothing_is_changed_without_the_right_number_or_by_a_dry_run() {
     let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
@@ -102,6 +105,7 @@ fn nothing_is_changed_without_the_right_number_or_by_a_dry_run() {
     assert_eq!(service.records(), before);
 }
 
+/// interface 1.5, 15.7
 #[test]
 fn a_file_of_the_mirror_is_deleted_and_fetched_again_where_that_is_asked_for() {
     let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());

@@ -33,6 +33,7 @@ fn line(output: &Output, words: &str) -> String {
     }
 }
 
+/// interface 1.2
 #[test]
 fn all_well_is_a_line_for_each_thing_and_exit_status_0() {
     let (ftp, other, notify) = (ScriptedServer::start(), Unftp::start(), NotifyStub::start());
@@ -49,6 +50,7 @@ fn all_well_is_a_line_for_each_thing_and_exit_status_0() {
     assert!(output.stderr.is_empty(), "{output:?}");
 }
 
+/// interface 1.12
 #[test]
 fn it_says_what_is_left_out_and_by_which_settings() {
     let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
@@ -67,6 +69,7 @@ fn it_says_what_is_left_out_and_by_which_settings() {
     );
 }
 
+/// interface 1.2
 #[test]
 fn it_downloads_and_announces_nothing_and_makes_no_file() {
     let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
@@ -98,6 +101,7 @@ fn walk(directory: &std::path::Path) -> Vec<std::path::PathBuf> {
         .collect()
 }
 
+/// interface 1.11
 #[test]
 fn each_fault_fails_its_own_line_alone_and_all_are_told() {
     let (good, locked, hidden) = (ScriptedServer::start(), ScriptedServer::start(), ScriptedServer::start());
@@ -124,6 +128,7 @@ fn each_fault_fails_its_own_line_alone_and_all_are_told() {
     assert!(line(&output, "disk").starts_with("ok"), "{output:?}");
 }
 
+/// interface 1.2
 #[test]
 fn a_dead_server_alone_makes_the_exit_status_1() {
     let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
@@ -133,6 +138,7 @@ fn a_dead_server_alone_makes_the_exit_status_1() {
     assert_eq!(lines(&output).iter().filter(|line| line.starts_with("failed")).count(), 1, "{output:?}");
 }
 
+/// interface 1.11, 8.3
 #[test]
 fn a_full_disk_and_a_silent_server_fail_within_their_limits() {
     let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
@@ -165,6 +171,7 @@ fn it_works_beside_a_running_service_and_disturbs_nothing() {
     assert_eq!((ftp.retrs("/1.zip"), service.records().len()), (1, 1));
 }
 
+/// interface 1.10
 #[test]
 fn what_would_end_the_start_is_named_with_its_key() {
     let ftp = ScriptedServer::start();
@@ -187,6 +194,7 @@ fn what_would_end_the_start_is_named_with_its_key() {
     }
 }
 
+/// interface 1.10
 #[test]
 fn places_that_the_user_cannot_write_are_named_all_at_once() {
     use std::os::unix::fs::PermissionsExt;
@@ -244,6 +252,7 @@ fn what_a_service_of_another_user_left_behind_is_named() {
     assert!(said.contains(".lock") && said.contains(".boot"), "{said}");
 }
 
+/// interface 1.10
 #[test]
 fn beside_a_running_service_its_places_are_no_fault() {
     let ftp = ScriptedServer::start();

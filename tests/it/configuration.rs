@@ -55,6 +55,7 @@ fn names(service: &Service) -> Vec<String> {
 
 // -- arguments -----------------------------------------------------------------------------------------------
 
+/// interface 1.1
 #[test]
 fn without_a_subcommand_the_service_runs() {
     let ftp = ScriptedServer::start();
@@ -70,6 +71,7 @@ fn without_a_subcommand_the_service_runs() {
     assert!(String::from_utf8_lossy(&status.stdout).contains("\"running\":true"), "{status:?}");
 }
 
+/// interface 1.14, 14.8
 #[test]
 fn unusable_arguments_end_with_2_and_say_why() {
     let setup = Setup::new().server(nobody("omc01"));
@@ -90,6 +92,7 @@ fn unusable_arguments_end_with_2_and_say_why() {
     }
 }
 
+/// interface 1.14
 #[test]
 fn help_and_version_end_with_0_and_need_no_configuration() {
     for arguments in [&["--help"][..], &["run", "--help"], &["--version"], &["ctl", "--help"]] {
@@ -171,6 +174,7 @@ const FAULTY_KEYS: [&str; 24] = [
     "servers[2] (omc02).verify",
 ];
 
+/// interface 1.14, 5.10
 #[test]
 fn all_faults_are_named_at_once_with_their_keys_by_every_command() {
     let setup = Setup::new().toml(FAULTY);
@@ -201,6 +205,7 @@ fn a_configuration_without_servers_is_unusable() {
 
 // -- more than one source ------------------------------------------------------------------------------------
 
+/// interface 1.13
 #[test]
 fn a_later_file_overrides_key_by_key_and_its_servers_replace_the_earlier_ones() {
     let ftp = ScriptedServer::start();
@@ -215,6 +220,7 @@ fn a_later_file_overrides_key_by_key_and_its_servers_replace_the_earlier_ones() 
     assert_eq!(service.mirrored().into_keys().collect::<Vec<_>>(), ["late/1.zip"]);
 }
 
+/// interface 1.13
 #[test]
 fn variables_override_all_files() {
     let ftp = ScriptedServer::start();
@@ -233,6 +239,7 @@ fn variables_override_all_files() {
     assert_eq!(service.status()["disk"]["max_used_percent"], 97.5);
 }
 
+/// interface 1.13
 #[test]
 fn faults_of_variables_are_named_and_names_without_two_underscores_are_not_ours() {
     let ours = Setup::new()
@@ -256,6 +263,7 @@ fn faults_of_variables_are_named_and_names_without_two_underscores_are_not_ours(
     assert!(service.root().join(".partial").is_dir(), "the root is that of the file");
 }
 
+/// interface 5.9
 #[test]
 fn any_number_of_servers_works() {
     let ftp = ScriptedServer::start();
@@ -380,6 +388,7 @@ impl Secrets {
     }
 }
 
+/// interface 2.9
 #[test]
 fn no_password_appears_anywhere_wherever_it_came_from_and_whatever_became_of_it() {
     let secrets = Secrets::new(|_, _| {});
@@ -393,6 +402,7 @@ fn no_password_appears_anywhere_wherever_it_came_from_and_whatever_became_of_it(
     assert!(shown.contains("530") && shown.contains("DEBUG"), "it does tell of the refusals, in all detail");
 }
 
+/// interface 2.9
 #[test]
 fn a_server_that_repeats_the_password_does_not_bring_it_into_the_log() {
     let secrets = Secrets::new(|ftp, secret| {

@@ -41,6 +41,7 @@ fn sent(journal: &Journal, verb: &str) -> usize {
 
 // -- how many ------------------------------------------------------------------------------------------------
 
+/// interface 5.8
 #[test]
 fn there_are_never_more_connections_than_configured() {
     for connections in [1, 2, 3] {
@@ -301,6 +302,7 @@ fn silence_while_listing_fails_after_the_timeout_and_is_got_over() {
     ]);
 }
 
+/// interface 5.8
 #[test]
 fn silence_while_fetching_fails_after_the_timeout_and_is_got_over() {
     all_at_once(vec![
@@ -322,6 +324,7 @@ fn a_slow_transfer_is_not_silence() {
     assert_eq!(ftp.retrs("/1.zip"), 1);
 }
 
+/// interface 5.8
 #[test]
 fn a_transfer_below_the_lowest_useful_speed_is_given_up_and_resumed_later() {
     let ftp = ScriptedServer::start();
@@ -453,6 +456,7 @@ fn replies_without_text_and_other_codes_of_success_are_understood() {
     served("226 at once", |manner| manner.waits_for_client_close = false, &[]);
 }
 
+/// interface 10.30
 #[test]
 fn all_answers_to_pasv_lead_to_the_server_itself() {
     let shapes: [(&str, Shape); 6] = [
@@ -546,6 +550,7 @@ fn a_connection_lost_after_all_bytes_came_costs_no_second_transfer_of_them() {
     assert!(second.offset >= 300_000, "it began at {}", second.offset);
 }
 
+/// interface 6.5
 #[test]
 fn an_answer_to_pasv_that_epsv_gets_is_out_of_step_where_pasv_has_brought_ports() {
     let ftp = ScriptedServer::start();

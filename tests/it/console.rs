@@ -56,6 +56,7 @@ impl Drop for Killed {
     }
 }
 
+/// interface 1.1
 #[test]
 fn nothing_is_scanned_before_start() {
     let ftp = ScriptedServer::start();
@@ -71,6 +72,7 @@ fn nothing_is_scanned_before_start() {
     assert_eq!(service.status()["running"], true);
 }
 
+/// interface 2.4
 #[test]
 fn nothing_is_scanned_after_stop() {
     let ftp = ScriptedServer::start();
@@ -85,6 +87,7 @@ fn nothing_is_scanned_after_stop() {
     assert_eq!(service.status()["running"], false);
 }
 
+/// interface 2.1, 2.2
 #[test]
 fn each_start_and_stop_is_answered_by_exactly_one_line_whatever_its_case_and_blanks() {
     let ftp = ScriptedServer::start();
@@ -101,6 +104,7 @@ fn each_start_and_stop_is_answered_by_exactly_one_line_whatever_its_case_and_bla
     });
 }
 
+/// interface 2.2
 #[test]
 fn an_unknown_word_fails_with_one_line_that_says_so_and_does_nothing() {
     let ftp = ScriptedServer::start();
@@ -116,6 +120,7 @@ fn an_unknown_word_fails_with_one_line_that_says_so_and_does_nothing() {
     assert_eq!(ftp.connections(), 0);
 }
 
+/// interface 2.3
 #[test]
 fn start_while_started_changes_nothing() {
     let ftp = ScriptedServer::start();
@@ -140,6 +145,7 @@ fn start_while_started_changes_nothing() {
     service.wait_for(SOON, "scans go on", |_| ftp.listings("/") > scans + 1);
 }
 
+/// interface 2.3
 #[test]
 fn stop_while_stopped_changes_nothing() {
     let ftp = ScriptedServer::start();
@@ -169,6 +175,7 @@ fn stop_while_stopped_changes_nothing() {
     assert_eq!(ftp.retrs("/1.zip"), 1);
 }
 
+/// interface 2.1
 #[test]
 fn status_shows_every_server_and_help_every_command() {
     let ftp = ScriptedServer::start();
@@ -185,6 +192,7 @@ fn status_shows_every_server_and_help_every_command() {
     }
 }
 
+/// interface 2.1
 #[test]
 fn quit_and_exit_stop_the_scanners_and_end_the_service() {
     for word in ["quit", " EXIT "] {
@@ -199,6 +207,7 @@ fn quit_and_exit_stop_the_scanners_and_end_the_service() {
     }
 }
 
+/// interface 2.5
 #[test]
 fn the_end_of_standard_input_is_no_command() {
     let ftp = ScriptedServer::start();
@@ -238,6 +247,7 @@ fn it_runs_without_a_console_and_with_nobody_reading_its_answers() {
     }
 }
 
+/// interface 2.8
 #[test]
 fn answers_go_to_standard_output_and_logs_to_standard_error_and_the_log_file() {
     let ftp = ScriptedServer::start();

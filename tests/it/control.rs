@@ -52,6 +52,7 @@ fn tell(socket: &Path, bytes: &[u8]) -> Option<String> {
     stream.read_to_string(&mut answer).ok().map(|_| answer)
 }
 
+/// interface 1.3
 #[test]
 fn ctl_starts_stops_and_shows_the_running_service() {
     let ftp = ScriptedServer::start();
@@ -73,6 +74,7 @@ fn ctl_starts_stops_and_shows_the_running_service() {
     assert!(service.lines(Stream::Stdout).is_empty(), "the console was not asked");
 }
 
+/// interface 1.14
 #[test]
 fn ctl_fails_with_1_and_says_why_where_no_service_runs() {
     let ftp = ScriptedServer::start();

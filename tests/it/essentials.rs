@@ -43,6 +43,7 @@ fn scanned(service: &Service, more: u64) {
     service.wait_for(SOON, "further scans", |service| scans(service) > before + more);
 }
 
+/// interface 10.1
 #[test]
 fn every_directory_and_zip_is_mirrored_once_and_nothing_else() {
     let ftp = ScriptedServer::start();
@@ -60,6 +61,7 @@ fn every_directory_and_zip_is_mirrored_once_and_nothing_else() {
     assert!(service.partial().is_empty());
 }
 
+/// interface 10.5
 #[test]
 fn nothing_comes_back_after_a_restart_or_a_deletion_by_hand() {
     let ftp = ScriptedServer::start();
@@ -76,6 +78,7 @@ fn nothing_comes_back_after_a_restart_or_a_deletion_by_hand() {
     assert!(service.mirrored().is_empty());
 }
 
+/// interface 10.7
 #[test]
 fn a_file_that_grows_while_it_is_seen_ends_whole() {
     let ftp = ScriptedServer::start();
@@ -133,6 +136,7 @@ fn a_half_file_is_resumed_by_the_next_start() {
     }
 }
 
+/// interface 2.4
 #[test]
 fn stop_answers_within_two_seconds_wherever_a_server_hangs() {
     for verb in [CONNECT, "USER", "PASV", "MLSD", "RETR"] {
@@ -262,6 +266,7 @@ fn a_cut_listing_is_a_fault_that_is_shown_and_what_it_shows_is_fetched() {
     });
 }
 
+/// interface 12.1
 #[test]
 fn the_oldest_download_is_evicted_and_never_comes_back() {
     let ftp = ScriptedServer::start();
@@ -284,6 +289,7 @@ fn the_oldest_download_is_evicted_and_never_comes_back() {
     assert_eq!((0..3).map(|n| ftp.retrs(format!("/{n}.zip"))).sum::<usize>(), 3);
 }
 
+/// interface 12.3
 #[test]
 fn a_file_of_somebody_else_is_left_alone() {
     let ftp = ScriptedServer::start();
@@ -299,6 +305,7 @@ fn a_file_of_somebody_else_is_left_alone() {
     assert_eq!(ftp.retrs("/1.zip"), 0);
 }
 
+/// interface 13.2
 #[test]
 fn each_file_is_announced_until_it_is_delivered_over_a_restart() {
     let ftp = ScriptedServer::start();
@@ -335,6 +342,7 @@ fn the_control_socket_is_the_owners_alone_and_a_second_service_is_refused() {
     assert!(service.mirrored().is_empty() && service.status()["running"] == true);
 }
 
+/// interface 2.9
 #[test]
 fn passwords_appear_nowhere_at_any_level() {
     let ftp = ScriptedServer::start();

@@ -35,6 +35,7 @@ fn two(good: &ScriptedServer, liar: Server, notify: &NotifyStub, limit: &str) ->
     setup.notify(&notify.url()).toml(&format!("[quota]\nmax_bytes = '{limit}'"))
 }
 
+/// interface 12.5
 #[test]
 fn a_file_that_outgrows_its_listing_displaces_no_finished_zip_and_holds_nobody() {
     let (good, liar, notify) = (ScriptedServer::start(), ScriptedServer::start(), NotifyStub::start());
@@ -68,6 +69,7 @@ fn a_file_that_outgrows_its_listing_displaces_no_finished_zip_and_holds_nobody()
     });
 }
 
+/// interface 12.5
 #[test]
 fn a_transfer_that_outgrew_its_listing_is_cut_for_the_files_of_others() {
     let (good, liar, notify) = (ScriptedServer::start(), ScriptedServer::start(), NotifyStub::start());
@@ -129,6 +131,7 @@ fn shows_no_sizes(ftp: &ScriptedServer, names: impl Iterator<Item = u64>) {
     ftp.rule(Rule::on("MLSD").content(&listing));
 }
 
+/// interface 12.6
 #[test]
 fn files_of_which_no_size_is_shown_displace_little_however_many_have_no_end() {
     let (good, liar, notify) = (ScriptedServer::start(), ScriptedServer::start(), NotifyStub::start());
@@ -153,6 +156,7 @@ fn files_of_which_no_size_is_shown_displace_little_however_many_have_no_end() {
     assert_eq!(service.status()["disk"]["held"], false);
 }
 
+/// interface 12.6
 #[test]
 fn files_of_which_no_size_is_shown_come_all_though_the_mirror_is_full_and_they_come_side_by_side() {
     let (good, sparing, notify) = (ScriptedServer::start(), ScriptedServer::start(), NotifyStub::start());
@@ -169,6 +173,7 @@ fn files_of_which_no_size_is_shown_come_all_though_the_mirror_is_full_and_they_c
     assert!(evicted(&service) <= 9, "{}", evicted(&service));
 }
 
+/// interface 12.4
 #[test]
 fn partial_files_that_nobody_works_on_go_before_finished_zips_and_before_anything_is_held() {
     let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());

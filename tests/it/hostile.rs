@@ -13,6 +13,7 @@ use crate::support::scripted::{CONNECT, ListStyle, MlsdLinks, Rule, ScriptedServ
 use crate::support::service::{Server, Setup, Stream};
 use crate::support::zips::zip;
 
+/// interface 10.28
 #[test]
 fn names_that_lead_elsewhere_cost_their_entry_alone_and_are_never_asked_for() {
     let ftp = ScriptedServer::start();
@@ -108,6 +109,7 @@ fn odd_but_harmless_names_are_fetched_and_mirrored_as_they_are() {
     }
 }
 
+/// interface 10.29
 #[test]
 fn what_the_encoding_cannot_decode_is_mirrored_with_percent_signs_and_asked_for_byte_by_byte() {
     let ftp = ScriptedServer::start();
@@ -156,6 +158,7 @@ fn of_two_names_that_are_one_in_the_mirror_the_second_is_refused() {
     assert_eq!(names(&service), ["omc01/%FF.zip"]);
 }
 
+/// interface 10.28
 #[test]
 fn a_symbolic_link_planted_in_the_mirror_leads_nowhere() {
     let ftp = ScriptedServer::start();
@@ -181,6 +184,7 @@ fn a_symbolic_link_planted_in_the_mirror_leads_nowhere() {
     assert_eq!((ftp.retrs("/d/2.zip"), ftp.retrs("/evil/1.zip")), (0, 0));
 }
 
+/// interface 10.25
 #[test]
 fn links_to_zips_are_fetched_and_links_to_directories_are_not_followed() {
     for mlsd in [true, false] {
@@ -209,6 +213,7 @@ fn links_to_zips_are_fetched_and_links_to_directories_are_not_followed() {
     }
 }
 
+/// interface 10.26
 #[test]
 fn a_tree_without_end_is_cut_at_256_directories_with_a_warning() {
     let ftp = ScriptedServer::start();

@@ -85,6 +85,7 @@ fn mount(disk: &Path, root: &Path) {
     fs::rename(disk, root).unwrap();
 }
 
+/// interface 11.2, 11.9, 15.5, 18.2
 #[test]
 fn a_mirror_that_is_not_mounted_holds_everything_and_all_goes_on_once_it_is_back() {
     let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
@@ -122,6 +123,7 @@ fn a_mirror_that_is_not_mounted_holds_everything_and_all_goes_on_once_it_is_back
     says(&service.mrosync(&["check"], &[]), 0, "is the right one");
 }
 
+/// interface 11.3
 #[test]
 fn a_mirror_that_vanishes_while_the_service_runs_is_noticed_and_nothing_is_made_in_its_place() {
     let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
@@ -144,6 +146,7 @@ fn a_mirror_that_vanishes_while_the_service_runs_is_noticed_and_nothing_is_made_
     assert_eq!(service.mirrored().len(), 5);
 }
 
+/// interface 11.3
 #[test]
 fn a_disk_that_is_unmounted_and_mounted_again_is_the_mirror_again() {
     let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
@@ -173,6 +176,7 @@ fn a_disk_that_is_unmounted_and_mounted_again_is_the_mirror_again() {
     unmount();
 }
 
+/// interface 11.1, 11.2
 #[test]
 fn the_mirror_of_others_is_held_and_a_mirror_that_was_moved_asks_nothing() {
     let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
@@ -197,6 +201,7 @@ fn the_mirror_of_others_is_held_and_a_mirror_that_was_moved_asks_nothing() {
     assert!(moved.join("omc01/d/3.zip").is_file());
 }
 
+/// interface 1.9, 11.10, 11.11, 11.13
 #[test]
 fn a_mirror_that_was_restored_is_adopted_by_its_number_beside_a_service_and_without_one() {
     for beside in [false, true] {
@@ -235,6 +240,7 @@ fn a_mirror_that_was_restored_is_adopted_by_its_number_beside_a_service_and_with
     }
 }
 
+/// interface 11.6, 11.8
 #[test]
 fn a_few_files_deleted_by_hand_are_believed_and_most_of_them_are_not() {
     let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
@@ -283,6 +289,7 @@ fn a_few_files_deleted_by_hand_are_believed_and_most_of_them_are_not() {
     assert!(holds(&service).is_empty());
 }
 
+/// interface 11.6, 18.2
 #[test]
 fn a_server_whose_own_disk_is_missing_waits_and_the_others_go_on() {
     let (ftp, other, notify) = (ScriptedServer::start(), ScriptedServer::start(), NotifyStub::start());
@@ -324,6 +331,7 @@ fn bereft(ftp: &ScriptedServer, notify: &NotifyStub) -> Service {
     service
 }
 
+/// interface 1.8, 11.5
 #[test]
 fn new_records_beside_a_mirror_are_held_until_they_are_confirmed_or_the_right_ones_are_back() {
     let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
@@ -340,6 +348,7 @@ fn new_records_beside_a_mirror_are_held_until_they_are_confirmed_or_the_right_on
     assert_eq!((holds(&service).len(), ftp.count("RETR")), (0, 4));
 }
 
+/// interface 1.8, 11.5, 11.12
 #[test]
 fn confirmed_records_leave_the_zips_alone_and_marked_ones_take_them_over() {
     let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
@@ -359,6 +368,7 @@ fn confirmed_records_leave_the_zips_alone_and_marked_ones_take_them_over() {
     assert_eq!((ftp.count("RETR"), holds(&service).len()), (4, 0));
 }
 
+/// interface 11.4
 #[test]
 fn a_mirror_of_before_there_were_markers_is_taken_without_a_question() {
     let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
@@ -377,6 +387,7 @@ fn a_mirror_of_before_there_were_markers_is_taken_without_a_question() {
     assert!(marker.is_file() && said(&service, " ERROR ") == 0);
 }
 
+/// interface 11.5
 #[test]
 fn new_records_beside_zips_of_others_ask_from_twenty_on() {
     for (zips, kinds) in [(19, &[][..]), (20, &["new_records"][..])] {

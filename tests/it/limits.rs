@@ -64,6 +64,7 @@ fn downloaded(status: &Value) -> Vec<bool> {
     servers.iter().map(|server| server["files_downloaded"] == 1).collect()
 }
 
+/// interface 8.1
 #[test]
 fn few_open_files_cost_connections_and_then_servers_and_never_an_answer() {
     let servers: Vec<ScriptedServer> = (0..14).map(|_| ScriptedServer::start()).collect();
@@ -98,6 +99,7 @@ fn few_open_files_cost_connections_and_then_servers_and_never_an_answer() {
     }
 }
 
+/// interface 1.10
 #[test]
 fn check_says_how_many_open_files_are_needed() {
     let setup = Setup::new().server(Server::at("omc01", ([127, 0, 0, 1], 1).into()));
@@ -184,6 +186,7 @@ fn thread_limit(child: &Child) -> String {
     line.split_whitespace().nth(2).unwrap().to_owned()
 }
 
+/// interface 8.2
 #[test]
 fn a_thread_that_is_not_to_be_had_is_told_with_what_to_raise_and_costs_a_wait() {
     let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());

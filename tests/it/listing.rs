@@ -14,6 +14,7 @@ fn three(ftp: &ScriptedServer) {
     ftp.make_directory("/empty");
 }
 
+/// interface 10.21
 #[test]
 fn a_directory_that_cannot_be_listed_costs_itself_alone() {
     for (mlsd, verb) in [(true, "MLSD"), (false, "CWD")] {
@@ -98,6 +99,7 @@ fn a_listing_of_which_nothing_is_understood_is_a_fault_and_no_empty_directory() 
     }
 }
 
+/// interface 10.22
 #[test]
 fn lines_that_are_not_understood_are_counted_and_the_rest_is_used() {
     let ftp = ScriptedServer::start();
@@ -116,6 +118,7 @@ fn lines_that_are_not_understood_are_counted_and_the_rest_is_used() {
     assert_eq!(shown(&service, "lines_not_understood"), 0);
 }
 
+/// interface 10.22
 #[test]
 fn what_is_neither_file_directory_nor_link_is_counted_and_named() {
     let size = zip(1, 2000).len();
@@ -229,6 +232,7 @@ fn mlsd_that_loses_the_seventeenth_entry_is_found_out_in_the_first_large_directo
     faultless(&service);
 }
 
+/// interface 10.18
 #[test]
 fn mlsd_is_compared_with_list_once_and_kept_where_it_shows_as_much() {
     let same = |_: &ScriptedServer| {};
@@ -317,6 +321,7 @@ fn a_number_of_entries_at_which_servers_cut_listings_is_reported_though_nothing_
     }
 }
 
+/// interface 10.17
 #[test]
 fn every_shape_of_feat_tells_whether_there_is_mlsd() {
     let with_mlsd = [
@@ -352,6 +357,7 @@ fn every_shape_of_feat_tells_whether_there_is_mlsd() {
     }
 }
 
+/// interface 10.17
 #[test]
 fn the_configuration_may_choose_the_command() {
     for (listing, verb, other) in [("'list'", "LIST", "MLSD"), ("'mlsd'", "MLSD", "LIST")] {
@@ -412,6 +418,7 @@ fn odd_listings_are_read() {
     }
 }
 
+/// interface 10.21
 #[test]
 fn an_empty_directory_may_be_refused_as_having_no_files() {
     for reply in ["550 No files found.\r\n", "450 No files found\r\n"] {

@@ -48,6 +48,7 @@ fn complaints(service: &Service) -> Vec<String> {
     lines.into_iter().filter(|line| line.contains(" WARN ") || line.contains(" ERROR ")).collect()
 }
 
+/// interface 18.5
 #[test]
 fn a_mirror_without_inodes_is_shown_with_the_systems_words_until_there_are_some() {
     let Some(disk) = SmallDisk::with_inodes(16, 64) else { return };
@@ -76,6 +77,7 @@ fn a_mirror_without_inodes_is_shown_with_the_systems_words_until_there_are_some(
     });
 }
 
+/// interface 18.5
 #[test]
 fn a_mirror_that_turns_read_only_is_shown_and_complained_of_once_for_all_files() {
     let Some(disk) = SmallDisk::ext4(16) else { return };
@@ -121,6 +123,7 @@ fn without_links(setup: Setup) -> (Option<SmallDisk>, Setup) {
     }
 }
 
+/// interface 10.3
 #[test]
 fn a_mirror_without_hard_links_collects_everything_once_whatever_kills_it() {
     let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
@@ -167,6 +170,7 @@ fn a_file_that_was_stored_without_hard_links_and_not_recorded_is_not_fetched_aga
     });
 }
 
+/// interface 10.4
 #[test]
 fn a_server_whose_part_of_the_mirror_is_another_mount_is_refused_alone_with_both_places_and_the_way_out() {
     let Some(disk) = SmallDisk::tmpfs(16) else { return };
@@ -200,6 +204,7 @@ fn partial_files_on_another_mount_are_a_fault_before_anything_is_made() {
     assert!(!output.status.success() && said.contains("failed  disk: sync.root: "), "{said}");
 }
 
+/// interface 10.4
 #[test]
 fn a_link_in_the_place_of_a_servers_directory_is_named_by_check_and_by_the_service() {
     let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
@@ -219,6 +224,7 @@ fn a_link_in_the_place_of_a_servers_directory_is_named_by_check_and_by_the_servi
     assert_eq!(ftp.connections(), 1, "the one of check");
 }
 
+/// interface 10.4
 #[test]
 fn a_directory_that_is_another_mount_keeps_its_files_waiting_and_they_are_fetched_once() {
     let Some(disk) = SmallDisk::tmpfs(16) else { return };
@@ -241,6 +247,7 @@ fn a_directory_that_is_another_mount_keeps_its_files_waiting_and_they_are_fetche
     recorded(&service, 2);
 }
 
+/// interface 9.3
 #[test]
 fn what_a_server_refuses_for_all_files_in_the_same_words_is_one_warning_and_a_count() {
     let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
@@ -263,6 +270,7 @@ fn what_a_server_refuses_for_all_files_in_the_same_words_is_one_warning_and_a_co
     service.wait_for(SOON, "it is over", |service| last_error(service).is_empty());
 }
 
+/// interface 18.4
 #[test]
 fn a_connection_that_works_again_is_no_fault_any_more_while_a_file_waits_for_its_next_try() {
     let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());

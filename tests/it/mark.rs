@@ -59,6 +59,7 @@ fn begin(setup: Setup, running: Option<Service>) -> Service {
     }
 }
 
+/// interface 1.7, 10.5, 16.1, 16.2, 16.5
 #[test]
 fn files_that_were_listed_when_they_were_marked_are_never_fetched_and_a_later_one_is() {
     for beside in [false, true] {
@@ -98,6 +99,7 @@ fn files_that_were_listed_when_they_were_marked_are_never_fetched_and_a_later_on
     }
 }
 
+/// interface 16.6
 #[test]
 fn files_that_wait_to_be_fetched_when_they_are_marked_are_not() {
     let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
@@ -121,6 +123,7 @@ fn files_that_wait_to_be_fetched_when_they_are_marked_are_not() {
     });
 }
 
+/// interface 1.7, 16.3
 #[test]
 fn local_files_that_were_marked_are_not_fetched_and_go_in_their_turn() {
     for (beside, announce) in [(false, false), (true, false), (true, true)] {
@@ -165,6 +168,7 @@ fn local_files_that_were_marked_are_not_fetched_and_go_in_their_turn() {
     }
 }
 
+/// interface 16.1, 16.2
 #[test]
 fn nothing_is_marked_by_a_dry_run_or_without_the_right_number_or_where_a_server_does_not_answer() {
     let (ftp, dead) = (ScriptedServer::start(), ScriptedServer::start());
@@ -205,6 +209,7 @@ fn records_are_not_changed_by_words_on_the_console() {
     assert_eq!(service.records().len(), 0);
 }
 
+/// interface 16.2
 #[test]
 fn a_real_server_is_looked_at_as_a_scan_looks_at_it_whatever_its_names() {
     for kind in [Kind::Vsftpd, Kind::Proftpd, Kind::PureFtpd] {

@@ -23,6 +23,7 @@ fn is_directory(service: &Service, path: &str) -> bool {
     service.root().join(path).is_dir()
 }
 
+/// interface 10.1
 #[test]
 fn every_directory_is_made_an_empty_one_and_one_that_appears_later_too() {
     let ftp = ScriptedServer::start();
@@ -43,6 +44,7 @@ fn every_directory_is_made_an_empty_one_and_one_that_appears_later_too() {
     assert_eq!(names(&service), ["omc01/y.zip/1.zip"]);
 }
 
+/// interface 10.1
 #[test]
 fn only_what_ends_in_zip_is_fetched_whatever_its_case() {
     let ftp = ScriptedServer::start();
@@ -61,6 +63,7 @@ fn only_what_ends_in_zip_is_fetched_whatever_its_case() {
     assert_eq!(shown(&service, "files_seen"), taken.len());
 }
 
+/// interface 10.2
 #[test]
 fn a_file_under_way_lies_in_partial_and_leaves_nothing_there_when_it_is_done() {
     let ftp = ScriptedServer::start();
@@ -180,6 +183,7 @@ fn a_downloaded_file_is_not_fetched_again_after_a_restart() {
     assert_eq!((service.records().len(), names(&service).len()), (5, 5));
 }
 
+/// interface 10.5
 #[test]
 fn a_downloaded_file_is_not_fetched_again_after_it_was_deleted_by_hand() {
     let ftp = ScriptedServer::start();
@@ -195,6 +199,7 @@ fn a_downloaded_file_is_not_fetched_again_after_it_was_deleted_by_hand() {
     assert!(is_directory(&service, "omc01/MR") && names(&service).is_empty());
 }
 
+/// interface 10.27
 #[test]
 fn a_file_that_changes_after_its_download_is_counted_and_logged_once_and_not_fetched_again() {
     let ftp = ScriptedServer::start();
@@ -219,6 +224,7 @@ fn a_file_that_changes_after_its_download_is_counted_and_logged_once_and_not_fet
     assert_eq!(service.records().len(), 2);
 }
 
+/// interface 5.9
 #[test]
 fn only_the_configured_directories_are_mirrored_with_their_whole_path() {
     let ftp = ScriptedServer::start();
@@ -248,6 +254,7 @@ fn the_same_path_on_two_servers_is_two_files() {
     assert_eq!(content(&service, "omc01/MR/1.zip"), whole[1]);
 }
 
+/// interface 12.3
 #[test]
 fn a_file_of_somebody_else_is_left_alone_and_not_fetched() {
     let ftp = ScriptedServer::start();

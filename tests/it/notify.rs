@@ -73,6 +73,7 @@ fn names(count: usize) -> Vec<String> {
     names
 }
 
+/// interface 13.1
 #[test]
 fn each_file_is_called_for_once_by_get() {
     let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
@@ -92,6 +93,7 @@ fn each_file_is_called_for_once_by_get() {
     assert_eq!(delivered(&service), 150);
 }
 
+/// interface 13.1
 #[test]
 fn at_the_time_of_the_call_the_record_and_the_file_are_there() {
     let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
@@ -111,6 +113,7 @@ fn at_the_time_of_the_call_the_record_and_the_file_are_there() {
     counted(&service, "delivered", 3);
 }
 
+/// interface 5.3
 #[test]
 fn the_path_is_encoded_byte_for_byte() {
     let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
@@ -133,6 +136,7 @@ fn the_path_is_encoded_byte_for_byte() {
     assert_eq!(targets, wanted);
 }
 
+/// interface 5.3
 #[test]
 fn a_url_with_a_query_of_its_own_keeps_it() {
     let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
@@ -143,6 +147,7 @@ fn a_url_with_a_query_of_its_own_keeps_it() {
     assert_eq!(notify.calls()[0].target, "/dls.php?token=a%2Fb&x=&file=%2Fomc01%2F0.zip");
 }
 
+/// interface 13.2
 #[test]
 fn whatever_is_not_2xx_is_tried_again_until_it_is() {
     let faults = [
@@ -176,6 +181,7 @@ fn whatever_is_not_2xx_is_tried_again_until_it_is() {
     }
 }
 
+/// interface 13.2
 #[test]
 fn any_2xx_is_delivered_whatever_else_the_answer_says() {
     for answer in [Answer::Status(204), Answer::Status(299), Answer::EndlessBody] {
@@ -189,6 +195,7 @@ fn any_2xx_is_delivered_whatever_else_the_answer_says() {
     }
 }
 
+/// interface 13.5
 #[test]
 fn a_2xx_is_delivered_once_its_head_is_there_and_its_script_may_go_on() {
     let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
@@ -204,6 +211,7 @@ fn a_2xx_is_delivered_once_its_head_is_there_and_its_script_may_go_on() {
     assert_eq!(complaints(&service), Vec::<String>::new());
 }
 
+/// interface 13.5
 #[test]
 fn what_only_announces_an_answer_is_not_the_answer() {
     let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
@@ -221,6 +229,7 @@ fn what_only_announces_an_answer_is_not_the_answer() {
     assert!(calls.len() == 6 && calls.iter().all(|call| call.connection == 1), "one connection for all");
 }
 
+/// interface 13.6
 #[test]
 fn a_host_that_closes_after_each_answer_costs_no_failure_and_no_warning() {
     let ends: [&[u8]; 4] = [
@@ -242,6 +251,7 @@ fn a_host_that_closes_after_each_answer_costs_no_failure_and_no_warning() {
     }
 }
 
+/// interface 13.6
 #[test]
 fn an_idle_connection_that_died_is_replaced_at_once_and_a_new_one_is_not() {
     for method in ["GET", "POST"] {
@@ -290,6 +300,7 @@ fn a_failure_says_what_was_called_and_what_came_back_and_no_secret() {
     }
 }
 
+/// interface 13.10
 #[test]
 fn refused_files_of_one_server_hold_up_no_file_of_another() {
     let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
@@ -323,6 +334,7 @@ fn left(service: &Service) -> Vec<String> {
     records.map(|record| format!("/omc01{}", record["path"].as_str().unwrap_or_default())).collect()
 }
 
+/// interface 13.7
 #[test]
 fn files_that_go_while_the_host_is_down_are_never_called_for() {
     let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
@@ -348,6 +360,7 @@ fn files_that_go_while_the_host_is_down_are_never_called_for() {
     assert!(complaints(&service).iter().any(|line| line.contains("evicted before they could be announced")));
 }
 
+/// interface 13.7
 #[test]
 fn files_that_go_while_they_wait_for_their_turn_are_never_called_for() {
     let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
@@ -376,6 +389,7 @@ fn files_that_go_while_they_wait_for_their_turn_are_never_called_for() {
     assert!(called.iter().all(|file| left.contains(file)), "{called:?}, but {left:?} are left");
 }
 
+/// interface 13.2
 #[test]
 fn the_intervals_between_the_tries_grow() {
     let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
@@ -393,6 +407,7 @@ fn the_intervals_between_the_tries_grow() {
     counted(&service, "failed_attempts", 4);
 }
 
+/// interface 13.3
 #[test]
 fn a_dead_host_never_delays_a_download() {
     for answer in [Some(Answer::Hang), Some(Answer::Status(500)), None] {
@@ -433,6 +448,7 @@ fn what_waits_survives_a_kill_and_an_orderly_end_and_is_delivered_after_it() {
     assert_eq!((notify.calls().len(), delivered(&service)), (30, 30), "nothing was delivered before");
 }
 
+/// interface 13.4
 #[test]
 fn a_kill_in_the_midst_of_calls_loses_none_and_repeats_at_most_those_under_way() {
     let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
@@ -483,6 +499,7 @@ fn stop_ends_the_scanners_and_not_the_calls() {
     assert_eq!(service.status()["running"], false);
 }
 
+/// interface 13.8
 #[test]
 fn no_more_calls_are_under_way_than_allowed_and_so_many_are() {
     for allowed in [1, 3] {
@@ -495,6 +512,7 @@ fn no_more_calls_are_under_way_than_allowed_and_so_many_are() {
     }
 }
 
+/// interface 13.8
 #[test]
 fn there_are_more_calls_at_a_time_while_files_wait_and_the_host_answers_no_slower() {
     let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
@@ -527,6 +545,7 @@ fn one_call_that_hangs_holds_up_no_other() {
     counted(&service, "delivered", 50);
 }
 
+/// interface 13.13, 18.3
 #[test]
 fn the_counters_tell_what_waits_what_failed_and_what_was_cancelled() {
     let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
@@ -579,6 +598,7 @@ fn a_system_without_root_certificates_announces_by_http_and_says_why_it_cannot_b
 
 // -- how it is called ----------------------------------------------------------------------------------------
 
+/// interface 5.3, 13.1
 #[test]
 fn a_call_is_a_get_without_further_headers_unless_the_operator_wants_others() {
     let names = |notify: &NotifyStub| -> Vec<String> {

@@ -32,6 +32,7 @@ fn halves(whole: &[u8]) -> Vec<Vec<u8>> {
     ]
 }
 
+/// interface 10.10
 #[test]
 fn room_that_was_reserved_and_middles_that_come_last_are_never_taken_for_the_file() {
     let whole = zip(1, 50_000);
@@ -64,6 +65,7 @@ fn room_that_was_reserved_and_middles_that_come_last_are_never_taken_for_the_fil
     faultless(&service);
 }
 
+/// interface 10.15
 #[test]
 fn an_archive_with_bytes_behind_it_is_taken_at_first_sight_with_a_warning() {
     let plain = zip(1, 20_000);
@@ -95,6 +97,7 @@ fn an_archive_with_bytes_behind_it_is_taken_at_first_sight_with_a_warning() {
     }
 }
 
+/// interface 10.15
 #[test]
 fn what_begins_otherwise_and_ends_as_an_archive_is_one_and_what_lies_within_another_is_not() {
     let ftp = ScriptedServer::start();
@@ -124,6 +127,7 @@ fn what_begins_otherwise_and_ends_as_an_archive_is_one_and_what_lies_within_anot
     assert_eq!(content(&service, "omc01/outer.zip"), outer);
 }
 
+/// interface 10.6
 #[test]
 fn what_was_taken_as_no_archive_is_fetched_and_announced_again_when_it_changes() {
     let ftp = ScriptedServer::start();
@@ -169,6 +173,7 @@ fn what_was_taken_as_no_archive_is_fetched_and_announced_again_when_it_changes()
     faultless(&service);
 }
 
+/// interface 10.6
 #[test]
 fn what_was_taken_as_no_archive_and_is_only_touched_is_not_announced_again() {
     let ftp = ScriptedServer::start();
@@ -194,6 +199,7 @@ fn what_was_taken_as_no_archive_and_is_only_touched_is_not_announced_again() {
     service.wait_for(SOON, "nothing is left over", |service| service.partial().is_empty());
 }
 
+/// interface 10.9
 #[test]
 fn a_size_that_is_shown_wrong_gives_way_to_an_archive_that_is_proved() {
     for wrong in [0, 10, 999_999, u64::MAX / 2] {
@@ -225,6 +231,7 @@ fn a_size_that_is_shown_wrong_gives_way_to_an_archive_that_is_proved() {
     }
 }
 
+/// interface 10.8
 #[test]
 fn a_data_connection_that_ends_with_a_reset_after_the_last_byte_is_complete() {
     let ftp = ScriptedServer::start();

@@ -204,6 +204,7 @@ fn mirrored(world: &World, directory: &RemotePath, name: &RemoteName) -> Vec<u8>
     content
 }
 
+/// interface 10.28
 #[test]
 fn whatever_a_server_lists_nothing_is_touched_outside_its_directory_and_nothing_is_overwritten() {
     let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(CASES);

@@ -83,6 +83,7 @@ fn a_listing_that_breaks_off_where_it_was_the_same_so_far_fails_its_scan_alone()
     assert_eq!(names(&service).len(), 10);
 }
 
+/// interface 5.1
 #[test]
 fn directories_in_which_nothing_happens_are_visited_less_often_where_that_is_allowed() {
     let ftp = nine();

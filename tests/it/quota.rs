@@ -74,6 +74,7 @@ fn count_lines(service: &Service, wanted: &str) -> usize {
     service.lines(Stream::Stderr).iter().filter(|line| line.contains(wanted)).count()
 }
 
+/// interface 12.1
 #[test]
 fn the_zip_downloaded_longest_ago_goes_first_whatever_its_name_and_time() {
     let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
@@ -95,6 +96,7 @@ fn the_zip_downloaded_longest_ago_goes_first_whatever_its_name_and_time() {
     assert!(disk["mirror_bytes"].as_u64().unwrap() <= 45_000, "{disk}");
 }
 
+/// interface 10.5
 #[test]
 fn an_evicted_file_is_never_fetched_again_not_even_after_a_restart() {
     let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
@@ -112,6 +114,7 @@ fn an_evicted_file_is_never_fetched_again_not_even_after_a_restart() {
     assert_eq!((0..4).map(|n| ftp.retrs(format!("/{n}.zip"))).collect::<Vec<_>>(), [1; 4]);
 }
 
+/// interface 12.2
 #[test]
 fn announced_zips_go_before_an_older_one_that_is_not_announced() {
     let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
@@ -134,6 +137,7 @@ fn announced_zips_go_before_an_older_one_that_is_not_announced() {
     assert_eq!(evicted(&service), ["/unannounced.zip", "/b.zip", "/c.zip", "/d.zip"]);
 }
 
+/// interface 5.2
 #[test]
 fn partial_files_of_an_earlier_run_count_for_max_bytes() {
     let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
@@ -176,6 +180,7 @@ fn room_for_downloads_under_way_is_not_given_away_twice() {
     assert!(service.mirrored().values().sum::<u64>() <= 100_000);
 }
 
+/// interface 12.3
 #[test]
 fn a_file_deleted_by_hand_counts_as_evicted_and_is_not_fetched_again() {
     let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
@@ -277,6 +282,7 @@ fn a_file_larger_than_everything_evicts_nothing_and_hinders_nobody() {
     assert_eq!(mirrored(&service), ["omc01/a.zip", "omc01/b.zip", "omc01/z.zip"]);
 }
 
+/// interface 12.1
 #[test]
 fn above_max_used_percent_the_oldest_goes_before_the_next_is_fetched() {
     let Some(disk) = SmallDisk::tmpfs(8) else { return };
@@ -308,6 +314,7 @@ fn above_max_used_percent_the_oldest_goes_before_the_next_is_fetched() {
     assert_eq!(fs::read(theirs).unwrap().len(), MIB);
 }
 
+/// interface 12.7
 #[test]
 fn data_of_others_above_the_limit_holds_downloads_until_it_is_gone() {
     let Some(disk) = SmallDisk::tmpfs(8) else { return };

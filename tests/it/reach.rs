@@ -87,6 +87,7 @@ fn pure_ftpd_is_collected_from_in_active_mode() {
     collects_in_active_mode(Kind::PureFtpd, Tls::Explicit);
 }
 
+/// interface 6.7
 #[test]
 fn ipv6_servers_connect_to_what_eprt_says() {
     let ftp = ScriptedServer::start_v6();
@@ -98,6 +99,7 @@ fn ipv6_servers_connect_to_what_eprt_says() {
     assert_eq!(ftp.count("EPSV") + ftp.count("PASV"), 0);
 }
 
+/// interface 5.8
 #[test]
 fn the_server_is_told_the_configured_address() {
     let ftp = ScriptedServer::start();
@@ -110,6 +112,7 @@ fn the_server_is_told_the_configured_address() {
     drop(service);
 }
 
+/// interface 6.7
 #[test]
 fn a_server_that_never_connects_is_named_and_holds_up_no_stop() {
     let ftp = ScriptedServer::start();
@@ -123,6 +126,7 @@ fn a_server_that_never_connects_is_named_and_holds_up_no_stop() {
     stops_at_once(&mut service);
 }
 
+/// interface 6.7
 #[test]
 fn a_range_whose_ports_are_all_in_use_is_named() {
     let ftp = ScriptedServer::start();
@@ -139,6 +143,7 @@ fn a_range_whose_ports_are_all_in_use_is_named() {
 
 // -- PASV or EPSV --------------------------------------------------------------------------------------------
 
+/// interface 5.8
 #[test]
 fn the_operator_chooses_between_pasv_and_epsv() {
     for (word, used, other) in [("pasv", "PASV", "EPSV"), ("epsv", "EPSV", "PASV")] {
@@ -158,6 +163,7 @@ fn the_operator_chooses_between_pasv_and_epsv() {
 
 // -- TLS -----------------------------------------------------------------------------------------------------
 
+/// interface 5.8, 6.12
 #[test]
 fn versions_of_tls_have_a_ceiling_and_a_floor() {
     let options = Options { tls: Tls::Explicit, ..Options::default() };
@@ -186,6 +192,7 @@ pub fn url(scheme: &str, proxy: &SocksProxy) -> String {
     format!("'{scheme}://{}'", proxy.addr())
 }
 
+/// interface 6.11
 #[test]
 fn control_and_data_connections_go_through_the_proxy() {
     let ftp = ScriptedServer::start();
@@ -208,6 +215,7 @@ fn control_and_data_connections_go_through_the_proxy() {
     assert!(logged(&service, "heim").is_empty());
 }
 
+/// interface 6.11
 #[test]
 fn names_are_looked_up_by_us_or_by_the_proxy_as_the_scheme_says() {
     for (scheme, host) in [("socks5", "127.0.0.1"), ("socks5h", "localhost")] {
@@ -295,6 +303,7 @@ pub fn zone_in_which_it_is(time: &str) -> String {
     format!("XXX{sign}{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }
 
+/// interface 6.9
 #[test]
 fn a_server_outside_of_its_windows_is_not_connected_to_until_they_open() {
     let ftp = ScriptedServer::start();
@@ -318,6 +327,7 @@ fn a_server_outside_of_its_windows_is_not_connected_to_until_they_open() {
     assert_eq!(shown(&service, "outside_windows"), false);
 }
 
+/// interface 6.9
 #[test]
 fn at_the_end_of_a_window_sessions_are_closed_and_a_transfer_is_kept_for_the_next() {
     let ftp = ScriptedServer::start();
@@ -357,6 +367,7 @@ fn an_idle_server_is_logged_out_of_at_the_end_of_its_window() {
     assert!(logged(&service, "WARN").iter().all(|line| !line.contains("omc01")));
 }
 
+/// interface 6.9
 #[test]
 fn check_connects_to_no_server_outside_of_its_windows() {
     let ftp = ScriptedServer::start();
@@ -372,6 +383,7 @@ fn check_connects_to_no_server_outside_of_its_windows() {
 
 // -- limits --------------------------------------------------------------------------------------------------
 
+/// interface 6.10
 #[test]
 fn a_limit_is_shared_by_the_connections_of_a_server_and_is_no_slowness_of_it() {
     let ftp = ScriptedServer::start();
@@ -390,6 +402,7 @@ fn a_limit_is_shared_by_the_connections_of_a_server_and_is_no_slowness_of_it() {
     assert!(logged(&service, "too slow").is_empty() && logged(&service, "no answer").is_empty());
 }
 
+/// interface 5.1
 #[test]
 fn the_fleets_limit_is_shared_by_all_servers() {
     let servers = [ScriptedServer::start(), ScriptedServer::start()];

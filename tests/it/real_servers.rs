@@ -214,6 +214,7 @@ fn a_certificate_as_boxes_have_it_is_trusted_when_it_is_pinned() {
     }
 }
 
+/// interface 6.3
 #[test]
 fn a_server_without_tls_gets_no_password_where_tls_is_asked_for() {
     for daemon in KINDS.into_iter().filter_map(|kind| Daemon::start(kind, &Options::default())) {

@@ -62,6 +62,7 @@ fn assert_time(value: &Value, digits: usize) {
     assert!(text.ends_with('Z') && text.len() == length, "{text}");
 }
 
+/// interface 1.4, 17.1
 #[test]
 fn json_is_an_object_a_line_with_exactly_the_promised_keys() {
     let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
@@ -93,6 +94,7 @@ fn json_is_an_object_a_line_with_exactly_the_promised_keys() {
     assert_time(&service.records()[0]["evicted_at"], 3);
 }
 
+/// interface 17.1
 #[test]
 fn what_was_not_announced_and_whose_time_is_unknown_says_null() {
     let ftp = ScriptedServer::start();
@@ -110,6 +112,7 @@ fn what_was_not_announced_and_whose_time_is_unknown_says_null() {
     assert!(csv.lines().nth(1).unwrap().ends_with(",,"), "{csv}");
 }
 
+/// interface 1.4
 #[test]
 fn the_oldest_comes_first_in_every_format() {
     let ftp = ScriptedServer::start();
@@ -128,6 +131,7 @@ fn the_oldest_comes_first_in_every_format() {
     assert_eq!(records(&service, &[]), records(&service, &["--format", "table"]), "a table is the default");
 }
 
+/// interface 1.4
 #[test]
 fn they_are_read_without_a_service_as_beside_one() {
     let ftp = ScriptedServer::start();
@@ -152,6 +156,7 @@ fn they_are_read_without_a_service_as_beside_one() {
     assert_eq!(service.records().len(), 5);
 }
 
+/// interface 14.1
 #[test]
 fn one_server_alone_may_be_asked_for_and_an_unknown_one_has_none() {
     let ftp = ScriptedServer::start();
@@ -359,6 +364,7 @@ fn without_a_database_it_fails_with_1_and_says_so() {
     assert!(!setup.directory().join("records.db").is_file(), "looking makes nothing");
 }
 
+/// interface 1.4, 14.1, 14.2, 14.3, 14.4, 14.5
 #[test]
 fn filters_show_the_records_that_all_of_them_fit() {
     let ftp = ScriptedServer::start();

@@ -92,6 +92,7 @@ impl Busy {
     }
 }
 
+/// interface 7.1, 7.3, 7.8
 #[test]
 fn servers_are_added_removed_and_changed_while_the_others_run_on_undisturbed() {
     let (busy, [gone, other, new]) = (Busy::new(), [1, 2, 3].map(|_| ScriptedServer::start()));
@@ -129,6 +130,7 @@ fn servers_are_added_removed_and_changed_while_the_others_run_on_undisturbed() {
     assert!(service.mirrored().contains_key("omc02/a.zip"), "what was collected stays");
 }
 
+/// interface 7.2
 #[test]
 fn reloading_what_has_not_changed_touches_nothing() {
     let busy = Busy::new();
@@ -143,6 +145,7 @@ fn reloading_what_has_not_changed_touches_nothing() {
     busy.undisturbed(&service, "omc01");
 }
 
+/// interface 1.3, 7.6, 7.7
 #[test]
 fn a_faulty_configuration_is_refused_whole_and_every_fault_is_named() {
     let (old, new) = (ScriptedServer::start(), ScriptedServer::start());
@@ -180,6 +183,7 @@ fn a_faulty_configuration_is_refused_whole_and_every_fault_is_named() {
     goes_on(&service, "omc01");
 }
 
+/// interface 7.2
 #[test]
 fn a_changed_password_is_used_from_now_on() {
     let ftp = ScriptedServer::start();
@@ -202,6 +206,7 @@ fn a_changed_password_is_used_from_now_on() {
     assert!(!service.lines(Stream::Stderr).join("\n").contains("secret"));
 }
 
+/// interface 7.2
 #[test]
 fn a_certificate_that_was_renewed_under_its_old_name_is_a_change() {
     let ftp = ScriptedServer::start();
@@ -220,6 +225,7 @@ fn a_certificate_that_was_renewed_under_its_old_name_is_a_change() {
     assert_eq!(service.command("reload"), "ok: 1 server changed");
 }
 
+/// interface 7.3
 #[test]
 fn a_server_that_is_removed_in_the_middle_of_a_file_resumes_it_when_it_is_added_again() {
     let (ftp, other) = (ScriptedServer::start(), ScriptedServer::start());
@@ -244,6 +250,7 @@ fn a_server_that_is_removed_in_the_middle_of_a_file_resumes_it_when_it_is_added_
     assert!(matches!(offsets[..], [0, 100_000..=200_000]), "{offsets:?}");
 }
 
+/// interface 5.18
 #[test]
 fn a_server_that_is_added_to_begin_now_brings_nothing_of_before() {
     let [old, new] = [1, 2].map(|_| ScriptedServer::start());
@@ -267,6 +274,7 @@ fn a_server_that_is_added_to_begin_now_brings_nothing_of_before() {
     assert!(!service.mirrored().contains_key("omc02/before.zip"));
 }
 
+/// interface 7.3
 #[test]
 fn a_stopped_service_is_changed_too_and_begins_with_what_it_is_then() {
     let [one, two] = [1, 2].map(|_| ScriptedServer::start());
@@ -283,6 +291,7 @@ fn a_stopped_service_is_changed_too_and_begins_with_what_it_is_then() {
     assert_eq!((one.connections(), service.status()["running"].as_bool()), (0, Some(false)));
 }
 
+/// interface 7.4
 #[test]
 fn limits_interval_notify_host_and_level_change_while_it_runs() {
     let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
@@ -318,6 +327,7 @@ fn limits_interval_notify_host_and_level_change_while_it_runs() {
     service.wait_line(Stream::Stderr, SOON, "details", |line| line.contains("DEBUG"));
 }
 
+/// interface 7.4
 #[test]
 fn a_lower_limit_evicts_at_once() {
     let ftp = ScriptedServer::start();
@@ -332,6 +342,7 @@ fn a_lower_limit_evicts_at_once() {
     service.wait_for(SOON, "the oldest are gone", |service| service.mirrored().len() == 2);
 }
 
+/// interface 7.5
 #[test]
 fn what_cannot_change_is_named_and_waits_for_the_next_start() {
     let ftp = ScriptedServer::start();
@@ -361,6 +372,7 @@ fn what_cannot_change_is_named_and_waits_for_the_next_start() {
     service.wait_for(SOON, "the new mirror", |service| is_there(service, "other/omc01/b.zip"));
 }
 
+/// interface 7.10
 #[test]
 fn twenty_reloads_in_quick_succession_leak_neither_threads_nor_files_nor_memory() {
     let [one, two, three] = [1, 2, 3].map(|_| ScriptedServer::start());
@@ -402,6 +414,7 @@ fn twenty_reloads_in_quick_succession_leak_neither_threads_nor_files_nor_memory(
     assert!(grown < 6 << 20, "{grown} bytes more than before");
 }
 
+/// interface 7.8
 #[test]
 fn a_blocked_scanner_that_is_removed_delays_nobody_and_never_meets_another_of_its_name() {
     let [one, two] = [1, 2].map(|_| ScriptedServer::start());
@@ -424,6 +437,7 @@ fn a_blocked_scanner_that_is_removed_delays_nobody_and_never_meets_another_of_it
     assert_eq!(number(&service, "omc01", "scans"), 0, "whose thread is blocked");
 }
 
+/// interface 7.10
 #[test]
 fn a_stop_does_not_wait_behind_a_reload() {
     let [one, two] = [1, 2].map(|_| ScriptedServer::start());
@@ -445,6 +459,7 @@ fn a_stop_does_not_wait_behind_a_reload() {
     });
 }
 
+/// interface 2.7
 #[test]
 fn closing_the_terminal_ends_it_in_good_order() {
     let ftp = ScriptedServer::start();
@@ -475,6 +490,7 @@ fn last_page(service: &Service, after: usize) -> SocketAddr {
     line.split("http://").nth(1).unwrap().trim_end_matches('/').parse().unwrap()
 }
 
+/// interface 7.4
 #[test]
 fn the_status_page_follows_its_servers_its_token_and_its_address() {
     let [one, two] = [1, 2].map(|_| ScriptedServer::start());

@@ -33,6 +33,7 @@ fn goes_on(service: &Service) {
     service.wait_for(SOON, "it logs", |service| service.lines(Stream::Stderr).len() > before + 20);
 }
 
+/// interface 2.7, 7.9
 #[test]
 fn rotating_by_rename_and_sighup_loses_no_line_and_writes_none_to_the_old_file_afterwards() {
     let fleet: Vec<_> = (0..4).map(|_| ScriptedServer::start()).collect();
@@ -62,6 +63,7 @@ fn rotating_by_rename_and_sighup_loses_no_line_and_writes_none_to_the_old_file_a
     assert_eq!(written, shown, "each line is in one of them");
 }
 
+/// interface 7.9
 #[test]
 fn a_file_that_cannot_be_opened_again_keeps_the_old_one_and_says_so() {
     let fleet = [ScriptedServer::start()];
@@ -82,6 +84,7 @@ fn a_file_that_cannot_be_opened_again_keeps_the_old_one_and_says_so() {
     assert!(!lines(&file).is_empty());
 }
 
+/// interface 7.9
 #[test]
 fn the_file_is_opened_again_although_the_configuration_is_refused() {
     let fleet = [ScriptedServer::start()];
@@ -93,6 +96,7 @@ fn the_file_is_opened_again_although_the_configuration_is_refused() {
     assert!(!lines(&file).is_empty());
 }
 
+/// interface 7.4
 #[test]
 fn another_file_and_none_take_effect_at_once() {
     let fleet = [ScriptedServer::start()];
@@ -111,6 +115,7 @@ fn another_file_and_none_take_effect_at_once() {
     assert_eq!(lines(&other).len(), size);
 }
 
+/// interface 5.7, 9.1
 #[test]
 fn json_lines_are_objects_on_standard_error_and_in_the_file_and_can_be_turned_on_while_it_runs() {
     let fleet = [ScriptedServer::start()];

@@ -147,6 +147,7 @@ fn the_control_connection_is_kept_alive_while_it_is_silent() {
     });
 }
 
+/// interface 6.1
 #[test]
 fn commands_that_can_be_done_without_may_be_refused_or_answered_in_other_words() {
     for verb in ["FEAT", "OPTS", "HELP", "SIZE", "NOOP"] {
@@ -157,6 +158,7 @@ fn commands_that_can_be_done_without_may_be_refused_or_answered_in_other_words()
     served("an announcement before the answer", &[Rule::on("CWD").reply("110 wait\r\n250 ok\r\n")]);
 }
 
+/// interface 6.2
 #[test]
 fn the_first_digit_of_an_answer_decides_while_logging_in() {
     for (what, greeting, welcome, asks) in [
@@ -201,6 +203,7 @@ fn without_line_ends() -> Vec<u8> {
     noise(1, 3000).into_iter().filter(|byte| *byte != b'\n').collect()
 }
 
+/// interface 6.5
 #[test]
 fn a_session_whose_answers_are_out_of_step_is_left_and_its_work_done_by_another() {
     for (verb, reply) in [
@@ -235,6 +238,7 @@ fn a_session_whose_answers_are_out_of_step_is_left_and_its_work_done_by_another(
     }
 }
 
+/// interface 6.5
 #[test]
 fn where_no_session_gets_data_the_server_says_why() {
     let ftp = ScriptedServer::start();
@@ -247,6 +251,7 @@ fn where_no_session_gets_data_the_server_says_why() {
     assert_eq!((ftp.count("PASV"), ftp.connections()), (2, 2));
 }
 
+/// interface 6.4
 #[test]
 fn where_paths_are_refused_files_are_asked_for_by_their_names_and_that_is_remembered() {
     let ftp = ScriptedServer::start();
@@ -268,6 +273,7 @@ fn where_paths_are_refused_files_are_asked_for_by_their_names_and_that_is_rememb
     assert_eq!(ftp.connections(), 1);
 }
 
+/// interface 6.4
 #[test]
 fn a_file_that_is_gone_is_asked_for_once_where_paths_are_taken() {
     let ftp = ScriptedServer::start();
@@ -294,6 +300,7 @@ fn files_that_are_all_refused_are_seldom_asked_for_twice() {
     assert_eq!(ftp.connections(), 1);
 }
 
+/// interface 5.14
 #[test]
 fn a_password_goes_in_the_servers_encoding() {
     for (encoding, password, wire) in [

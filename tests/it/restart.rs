@@ -43,6 +43,7 @@ fn gaps(times: &[Instant]) -> Vec<Duration> {
     times.windows(2).map(|pair| pair[1].duration_since(pair[0])).collect()
 }
 
+/// interface 10.5
 #[test]
 fn scanning_again_downloads_and_announces_nothing_twice() {
     let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
@@ -129,6 +130,7 @@ fn what_is_half_downloaded_when_it_is_killed_is_resumed_by_the_next_process() {
     }
 }
 
+/// interface 5.1
 #[test]
 fn the_interval_counts_from_the_start_of_one_scan_to_the_start_of_the_next() {
     let ftp = ScriptedServer::start();
@@ -144,6 +146,7 @@ fn the_interval_counts_from_the_start_of_one_scan_to_the_start_of_the_next() {
     assert!(whole > Duration::from_secs(3), "not more often either: {gaps:?}");
 }
 
+/// interface 5.1
 #[test]
 fn a_scan_that_takes_longer_than_the_interval_is_followed_at_once_and_never_overlapped() {
     let ftp = ScriptedServer::start();

@@ -27,6 +27,7 @@ fn retrs(ftp: &ScriptedServer) -> Vec<Retr> {
     ftp.journal(|journal| journal.retrs.clone())
 }
 
+/// interface 2.4
 #[test]
 fn the_next_start_resumes_what_stop_interrupted() {
     let whole = zip(1, 400_000);
@@ -121,6 +122,7 @@ fn a_server_that_refuses_or_ignores_rest_gives_the_whole_file_all_the_same() {
     }
 }
 
+/// interface 10.7
 #[test]
 fn a_size_of_nothing_counts_for_nothing_where_as_many_bytes_came_as_are_listed() {
     let whole = zip(1, 400_000);

@@ -19,6 +19,7 @@ fn paths(service: &Service) -> Vec<String> {
     service.records().iter().map(|record| record["path"].as_str().expect("a path").to_owned()).collect()
 }
 
+/// interface 5.8, 5.16, 5.20
 #[test]
 fn a_server_begins_at_its_time_with_the_paths_that_are_included_and_not_excluded() {
     let ftp = ScriptedServer::start();
@@ -40,6 +41,7 @@ fn a_server_begins_at_its_time_with_the_paths_that_are_included_and_not_excluded
     assert!(home.join("in").is_dir() && !home.join("old").is_dir(), "an excluded directory is not made");
 }
 
+/// interface 5.19
 #[test]
 fn the_newest_zips_come_first_on_request() {
     let ftp = ScriptedServer::start();
@@ -53,6 +55,7 @@ fn the_newest_zips_come_first_on_request() {
     assert_eq!(paths(&service), ["/5.zip", "/4.zip", "/3.zip", "/2.zip", "/1.zip"]);
 }
 
+/// interface 5.18
 #[test]
 fn a_server_that_begins_now_keeps_to_its_first_start() {
     let ftp = ScriptedServer::start();

@@ -23,6 +23,7 @@ fn recorded(service: &Service, count: usize) {
     service.wait_for(SOON, "all files are recorded", |service| service.records().len() == count);
 }
 
+/// interface 5.21
 #[test]
 fn a_tree_is_mirrored_with_empty_directories_and_what_comes_later() {
     let Some(sshd) = Sshd::start() else { return };
@@ -44,6 +45,7 @@ fn a_tree_is_mirrored_with_empty_directories_and_what_comes_later() {
     assert_eq!(mirroring.filter(|line| line.contains("WARN")).count(), 0, "{lines:#?}");
 }
 
+/// interface 10.25
 #[test]
 fn links_to_zips_are_files_and_links_to_directories_are_not_followed() {
     let Some(sshd) = Sshd::start() else { return };
@@ -89,6 +91,7 @@ fn names_are_bytes_in_the_servers_encoding() {
     }
 }
 
+/// interface 5.22
 #[test]
 fn a_host_key_that_nobody_vouches_for_is_refused_with_what_to_write() {
     let Some(sshd) = Sshd::start() else { return };
@@ -116,6 +119,7 @@ fn a_host_key_that_nobody_vouches_for_is_refused_with_what_to_write() {
     assert!(!sshd.output().contains("Failed publickey"), "no key was shown to a stranger");
 }
 
+/// interface 5.22
 #[test]
 fn known_hosts_are_read_as_openssh_writes_them_and_what_is_revoked_is_refused() {
     let Some(sshd) = Sshd::start() else { return };
@@ -157,6 +161,7 @@ fn an_encrypted_key_is_opened_with_its_passphrase_which_is_shown_nowhere() {
     assert_eq!(logged(&service, "geheim"), [""; 0]);
 }
 
+/// interface 5.8
 #[test]
 fn a_server_that_has_only_what_is_weak_is_spoken_to_on_request_alone() {
     let lines = "KexAlgorithms diffie-hellman-group14-sha1\nCiphers aes128-cbc\nMACs hmac-sha1\n";

@@ -55,6 +55,7 @@ fn a_password_logs_in_whether_it_is_taken_or_asked_for() {
     }
 }
 
+/// interface 5.23
 #[test]
 fn a_wrong_password_is_tried_once_a_scan_and_never_shown() {
     for asks in [false, true] {
@@ -123,6 +124,7 @@ fn what_is_half_downloaded_at_a_kill_is_resumed_by_the_next_process() {
     assert!(again.iter().all(|(_, offset)| *offset > 400_000), "{:?}", again.first());
 }
 
+/// interface 10.7
 #[test]
 fn a_file_that_grows_behind_its_last_byte_is_not_taken_by_its_listed_size() {
     let sftp = SftpServer::start();
@@ -216,6 +218,7 @@ fn a_server_that_sends_no_sftp_costs_itself_alone() {
     assert_eq!(logged(&service, "panic"), [""; 0]);
 }
 
+/// interface 5.23
 #[test]
 fn there_are_never_more_logins_than_connections() {
     let sftp = SftpServer::start();
@@ -227,6 +230,7 @@ fn there_are_never_more_logins_than_connections() {
     assert_eq!(sftp.journal().most_open, 2);
 }
 
+/// interface 5.21
 #[test]
 fn fourteen_servers_of_both_protocols_are_mirrored_by_one_process() {
     let notify = NotifyStub::start();

@@ -108,6 +108,7 @@ fn once(asked: &Asked, entries: &[(&str, &str, Vec<u8>)]) -> Option<Bent> {
         .then(|| if asked.turn == 0 { listing(entries) } else { Bent::Status(EOF, "") })
 }
 
+/// interface 5.24
 #[test]
 fn entries_whose_type_is_left_out_are_asked_for_and_links_stay_links() {
     let (sftp, service) = bent(&[("/data.zip", 5000), ("/dir/1.zip", 5000)], |asked| {
@@ -128,6 +129,7 @@ fn entries_whose_type_is_left_out_are_asked_for_and_links_stay_links() {
     drop(sftp);
 }
 
+/// interface 5.24
 #[test]
 fn what_nobody_says_the_type_of_is_tried_and_what_opens_as_nothing_is_named() {
     let (_sftp, service) = bent(&[("/1.zip", 5000), ("/sub/2.zip", 5000), ("/notes.txt", 500)], |asked| {
@@ -179,6 +181,7 @@ fn a_directory_or_file_that_ends_with_a_failure_has_ended() {
     faultless(&service);
 }
 
+/// interface 5.25
 #[test]
 fn a_first_readdir_that_is_refused_is_a_fault_and_no_empty_directory() {
     for code in [PERMISSION_DENIED, FAILURE] {
@@ -231,6 +234,7 @@ fn stream(refusal: u32, most: usize) -> impl Fn(&Asked) -> Option<Bent> + Send +
     }
 }
 
+/// interface 5.27
 #[test]
 fn a_server_that_reads_only_in_order_is_read_in_order() {
     for (refusal, most) in [(FAILURE, 10_000), (EOF, 10_000), (FAILURE, usize::MAX)] {
@@ -241,6 +245,7 @@ fn a_server_that_reads_only_in_order_is_read_in_order() {
     }
 }
 
+/// interface 5.27
 #[test]
 fn a_resume_that_is_refused_begins_anew_at_once() {
     for refusal in [FAILURE, EOF] {
@@ -324,6 +329,7 @@ fn names_that_are_given_as_paths_are_read() {
     faultless(&service);
 }
 
+/// interface 5.26
 #[test]
 fn a_server_that_opens_relative_paths_alone_is_asked_for_those() {
     for home in ["/", "/home/mro", ""] {
@@ -391,6 +397,7 @@ fn a_session_whose_answers_are_out_of_step_is_left_at_once() {
     }
 }
 
+/// interface 5.28
 #[test]
 fn an_expired_password_is_told_in_the_servers_words_and_never_sent_as_the_new_one() {
     let (sftp, service) = without_way_in(|manner| {
@@ -408,6 +415,7 @@ fn an_expired_password_is_told_in_the_servers_words_and_never_sent_as_the_new_on
     assert_eq!(sftp.journal().logins, 0);
 }
 
+/// interface 5.28
 #[test]
 fn a_question_for_something_else_than_the_password_is_not_answered() {
     let (sftp, service) = without_way_in(|manner| {

@@ -54,6 +54,7 @@ fn a_limit_is_shared_by_the_connections_of_a_server_and_is_no_slowness_of_it() {
     assert!(logged(&service, "too slow").is_empty() && logged(&service, "no answer").is_empty());
 }
 
+/// interface 6.10
 #[test]
 fn under_a_limit_little_is_asked_for_at_a_time() {
     for (limit, expected, step) in [("'1KiB/s'", 2, 512), ("'200kB/s'", 5, PIECE), ("0", 16, 32 * 1024)] {
@@ -71,6 +72,7 @@ fn under_a_limit_little_is_asked_for_at_a_time() {
     }
 }
 
+/// interface 6.10
 #[test]
 fn listings_are_paid_for_and_are_no_slowness_either() {
     let ssh = SftpServer::start();
@@ -113,6 +115,7 @@ fn a_pause_for_the_limit_holds_up_no_stop() {
 
 // -- a proxy -------------------------------------------------------------------------------------------------
 
+/// interface 6.11
 #[test]
 fn ssh_goes_through_the_proxy() {
     let Some(sshd) = Sshd::start() else { return };
@@ -135,6 +138,7 @@ fn ssh_goes_through_the_proxy() {
     assert!(logins > 1 && logged(&service, "heim").is_empty());
 }
 
+/// interface 6.11
 #[test]
 fn the_host_key_is_looked_up_by_the_servers_name_and_not_by_the_proxys() {
     let Some(sshd) = Sshd::start() else { return };
@@ -245,6 +249,7 @@ fn outside_of_its_windows_a_server_is_not_connected_to_until_they_open() {
 
 // -- change without restart ----------------------------------------------------------------------------------
 
+/// interface 7.2
 #[test]
 fn a_private_key_that_was_changed_under_its_old_name_is_a_change() {
     let Some(sshd) = Sshd::start() else { return };
@@ -269,6 +274,7 @@ fn a_private_key_that_was_changed_under_its_old_name_is_a_change() {
     assert_eq!(service.command("reload"), "ok: 1 server untouched");
 }
 
+/// interface 7.2
 #[test]
 fn known_hosts_concern_the_servers_that_they_name_alone() {
     let Some(sshd) = Sshd::start() else { return };

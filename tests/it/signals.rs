@@ -111,6 +111,7 @@ fn stuck(obstacles: &[Obstacle], hole: &BlackHole) -> Service {
     service
 }
 
+/// interface 2.4
 #[test]
 fn stop_answers_within_two_seconds_at_whatever_step_the_servers_are_silent() {
     let (obstacles, hole) = (Obstacle::all(), BlackHole::new());
@@ -140,6 +141,7 @@ fn stop_over_the_control_socket_is_as_quick() {
     assert!(took < STOP_WITHIN, "{took:?}");
 }
 
+/// interface 2.6
 #[test]
 fn sigterm_and_sigint_end_it_with_0_within_five_seconds_at_whatever_step_the_servers_are_silent() {
     let (obstacles, hole) = (Obstacle::all(), BlackHole::new());
@@ -191,6 +193,7 @@ fn a_silent_notify_host_delays_neither_stop_nor_the_end() {
     assert_eq!(service.terminate(END_WITHIN).code(), Some(0));
 }
 
+/// interface 2.6
 #[test]
 fn what_was_downloaded_before_a_signal_is_on_record_after_it() {
     let ftp = ScriptedServer::start();

@@ -106,6 +106,7 @@ fn assert_shape(status: &Value) {
     }
 }
 
+/// interface 18.1
 #[test]
 fn the_json_has_the_promised_keys_and_types_before_during_and_after_a_run() {
     let ftp = ScriptedServer::start();

@@ -257,6 +257,7 @@ fn a_scanner_whose_thread_is_blocked_is_named_and_hinders_nobody() {
     assert_eq!(service.terminate(Duration::from_secs(5)).code(), Some(0));
 }
 
+/// interface 8.3
 #[test]
 fn a_file_system_that_does_not_answer_status_does_not_hold_up_the_end() {
     let fleet = Fleet::of(1);
@@ -308,6 +309,7 @@ impl Systemd {
     }
 }
 
+/// interface 7.11
 #[test]
 fn systemd_hears_that_the_configuration_is_read_again_and_when_that_is_over() {
     let fleet = Fleet::of(1);

@@ -66,6 +66,7 @@ fn has_line(screen: &str, line: &str) -> bool {
     screen.lines().any(|shown| shown.trim_end() == line)
 }
 
+/// interface 3.2
 #[test]
 fn a_line_is_edited_completed_and_recalled() {
     let ftp = ftp();
@@ -88,6 +89,7 @@ fn a_line_is_edited_completed_and_recalled() {
     });
 }
 
+/// interface 3.2
 #[test]
 fn log_lines_leave_the_edited_line_whole() {
     let ftp = ftp();
@@ -111,6 +113,7 @@ fn log_lines_leave_the_edited_line_whole() {
     pty.wait(SOON, "the line is what was typed", |screen| screen.contains("\"running\":true"));
 }
 
+/// interface 3.2
 #[test]
 fn ctrl_d_ends_nothing_and_ctrl_c_ends_in_order() {
     let ftp = ftp();
@@ -140,6 +143,7 @@ fn the_terminal_is_given_back_whatever_ends_the_service() {
     assert_eq!(pty.modes(), pty.modes_found());
 }
 
+/// interface 3.4
 #[test]
 fn status_fits_the_terminal_in_colour() {
     let (up, down) = (ftp(), ScriptedServer::start());
@@ -176,6 +180,7 @@ fn status_fits_the_terminal_in_colour() {
     pty.wait(SOON, "an empty variable is none", |screen| screen.starts_with("! "));
 }
 
+/// interface 3.6
 #[test]
 fn watch_refreshes_in_place_outlives_the_service_and_gives_the_terminal_back() {
     let ftp = ftp();
@@ -210,6 +215,7 @@ fn watch_refreshes_in_place_outlives_the_service_and_gives_the_terminal_back() {
     assert_eq!(pty.modes(), before);
 }
 
+/// interface 3.6
 #[test]
 fn watch_ends_by_ctrl_c_and_by_a_signal_with_the_terminal_as_it_was() {
     let ftp = ftp();
@@ -233,6 +239,7 @@ fn watch_ends_by_ctrl_c_and_by_a_signal_with_the_terminal_as_it_was() {
     }
 }
 
+/// interface 3.7
 #[test]
 fn watch_without_a_terminal_prints_one_status_after_the_other() {
     let ftp = ftp();
@@ -255,6 +262,7 @@ fn watch_without_a_terminal_prints_one_status_after_the_other() {
     wait::eventually(SOON, "it ends without a reader", || unread.0.try_wait().unwrap().is_some());
 }
 
+/// interface 3.5
 #[test]
 fn check_shows_at_a_terminal_whom_it_still_waits_for() {
     let (quick, slow) = (ftp(), ftp());
@@ -273,6 +281,7 @@ fn check_shows_at_a_terminal_whom_it_still_waits_for() {
     });
 }
 
+/// interface 3.5
 #[test]
 fn the_first_sync_and_a_stop_show_how_far_they_are() {
     let (quick, slow) = (ftp(), ftp());
@@ -295,6 +304,7 @@ fn the_first_sync_and_a_stop_show_how_far_they_are() {
     assert_eq!(screen.matches("first sync: 1 of 2").count(), 0, "it takes its own place: {screen}");
 }
 
+/// interface 3.1
 #[test]
 fn nothing_but_plain_lines_where_colour_is_not_wanted_or_there_is_no_terminal() {
     let ftp = ftp();

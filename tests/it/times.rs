@@ -12,6 +12,7 @@ fn lately() -> i64 {
     (Utc::now() - TimeDelta::days(3)).timestamp() / 60 * 60
 }
 
+/// interface 10.24
 #[test]
 fn a_change_of_the_servers_zone_is_one_line_and_no_change_of_its_files() {
     for (mlsd, by, words) in
@@ -48,6 +49,7 @@ fn a_change_of_the_servers_zone_is_one_line_and_no_change_of_its_files() {
     }
 }
 
+/// interface 10.23
 #[test]
 fn a_server_whose_clock_is_ahead_lists_files_of_this_year() {
     let ftp = ScriptedServer::start();
@@ -90,6 +92,7 @@ fn a_server_whose_clock_is_ahead_lists_files_of_this_year() {
     assert_eq!((shown(&service, "changed_files"), ftp.count("RETR")), (0.into(), 2));
 }
 
+/// interface 5.17
 #[test]
 fn a_clock_that_is_weeks_ahead_is_found_out_and_since_passes_over_none_of_its_files() {
     // by how many days the file's time is ahead, and what MDTM says where it is not the same

@@ -22,6 +22,7 @@ fn behind(relay: &TlsRelay, ftp: &ScriptedServer, tls: &str) -> Setup {
     Setup::new().server(server)
 }
 
+/// interface 10.8
 #[test]
 fn data_that_ends_without_close_notify_of_tls_is_taken_only_where_size_or_content_prove_it() {
     for says_goodbye in [true, false] {
@@ -105,6 +106,7 @@ fn a_server_of_old_tls_versions_or_ciphers_is_refused_and_named() {
     }
 }
 
+/// interface 6.1
 #[test]
 fn what_tls_can_do_without_is_not_insisted_on() {
     let calm = Manner { says_goodbye: true, ..Manner::default() };
@@ -128,6 +130,7 @@ fn what_tls_can_do_without_is_not_insisted_on() {
     }
 }
 
+/// interface 6.3
 #[test]
 fn nothing_is_sent_in_the_clear_where_tls_is_asked_for() {
     let ftp = ScriptedServer::start();
@@ -154,6 +157,7 @@ fn nothing_is_sent_in_the_clear_where_tls_is_asked_for() {
     assert!(ftp.commands().iter().any(|line| line == "AUTH SSL"), "{:?}", ftp.commands());
 }
 
+/// interface 6.6
 #[test]
 fn a_listing_of_nothing_needs_no_handshake_and_anything_else_does() {
     let ftp = ScriptedServer::start();

@@ -39,6 +39,7 @@ fn is_listing_of_root(command: &Command) -> bool {
     command.verb == "MLSD" && command.path.as_deref() == Some(b"/")
 }
 
+/// interface 10.10, 10.13
 #[test]
 fn a_cut_zip_is_tried_again_at_growing_intervals_and_never_taken() {
     let ftp = ScriptedServer::start();
@@ -60,6 +61,7 @@ fn a_cut_zip_is_tried_again_at_growing_intervals_and_never_taken() {
     assert_eq!(shown(&service, "pending_files"), 1);
 }
 
+/// interface 10.13
 #[test]
 fn a_cut_zip_is_tried_at_once_when_its_size_or_time_changes() {
     for grows in [true, false] {
@@ -111,6 +113,7 @@ fn a_file_that_grows_while_it_is_read_ends_whole() {
     assert_eq!(content(&service, "omc01/1.zip"), whole);
 }
 
+/// interface 10.11
 #[test]
 fn an_empty_file_is_taken_only_when_a_second_scan_sees_it_empty() {
     let ftp = ScriptedServer::start();
@@ -137,6 +140,7 @@ fn an_empty_file_that_fills_up_before_the_second_scan_is_never_taken_empty() {
     assert_eq!(content(&service, "omc01/0.zip"), whole);
 }
 
+/// interface 10.11
 #[test]
 fn what_is_no_zip_archive_is_taken_with_a_warning_once_it_has_stayed_the_same() {
     let ftp = ScriptedServer::start();
@@ -161,6 +165,7 @@ fn what_is_no_zip_archive_is_taken_with_a_warning_once_it_has_stayed_the_same() 
     faultless(&service);
 }
 
+/// interface 10.12
 #[test]
 fn with_verify_zip_only_readable_archives_are_taken() {
     let ftp = ScriptedServer::start();
@@ -187,6 +192,7 @@ fn with_verify_zip_only_readable_archives_are_taken() {
     assert!(!logged(&service, "the zip archive is not whole (entry 1: Invalid checksum)").is_empty());
 }
 
+/// interface 10.12
 #[test]
 fn with_verify_size_the_size_alone_counts() {
     let ftp = ScriptedServer::start();
@@ -208,6 +214,7 @@ fn with_verify_size_the_size_alone_counts() {
     assert!(!logged(&service, "received 5000 bytes, but the server shows 6000").is_empty());
 }
 
+/// interface 10.7
 #[test]
 fn a_transfer_that_fails_in_any_way_is_never_taken() {
     let cut = |ending| Rule::on("RETR").cut(10_000, ending);
@@ -252,6 +259,7 @@ fn never_taken_while(what: &str, rule: Rule) {
     faultless(&service);
 }
 
+/// interface 10.7
 #[test]
 fn the_size_is_asked_for_where_the_listing_has_none_or_another_and_not_otherwise() {
     let ftp = ScriptedServer::start();

@@ -18,6 +18,7 @@ fn tree() -> ScriptedServer {
 const FOUR: [&str; 4] =
     ["omc01/MR/1.zip", "omc01/MR/d1/2.zip", "omc01/MR/d1/d1/4.zip", "omc01/MR/d1/d2/3.zip"];
 
+/// interface 10.16
 #[test]
 fn a_server_that_ignores_the_path_of_its_listings_is_entered() {
     for directories in ["['/']", "['/MR']", "['/MR/d1', '/MR']"] {
@@ -91,6 +92,7 @@ fn mlsd_that_knows_paths_from_the_root_alone_shows_the_same_in_every_scan() {
     recorded(&service, 5);
 }
 
+/// interface 10.18
 #[test]
 fn a_listing_that_calls_itself_a_directory_above_is_a_fault_and_nothing_of_it_is_used() {
     let ftp = ScriptedServer::start();
@@ -112,6 +114,7 @@ fn a_listing_that_calls_itself_a_directory_above_is_a_fault_and_nothing_of_it_is
     assert!(!service.root().join("omc01/空/d").try_exists().unwrap());
 }
 
+/// interface 10.18
 #[test]
 fn directories_that_come_out_empty_below_the_first_are_looked_at_another_way() {
     let ftp = tree();
@@ -122,6 +125,7 @@ fn directories_that_come_out_empty_below_the_first_are_looked_at_another_way() {
     assert_eq!(shown(&service, "listing"), "CWD+LIST");
 }
 
+/// interface 10.19
 #[test]
 fn a_way_that_is_refused_gives_way_to_the_next() {
     let cases = [
@@ -159,6 +163,7 @@ fn a_directory_that_one_way_refuses_is_listed_by_another_in_every_scan() {
     error_shown(&service, "/MR/d1/d2: MLSD: 550 no");
 }
 
+/// interface 10.20
 #[test]
 fn what_was_learnt_is_forgotten_where_nothing_can_be_listed_any_more() {
     for reply in ["502 no\r\n", "550 no\r\n"] {
@@ -177,6 +182,7 @@ fn what_was_learnt_is_forgotten_where_nothing_can_be_listed_any_more() {
     }
 }
 
+/// interface 10.19
 #[test]
 fn listings_that_are_refused_under_type_i_are_asked_for_under_type_a() {
     for mlsd in [false, true] {
@@ -197,6 +203,7 @@ fn listings_that_are_refused_under_type_i_are_asked_for_under_type_a() {
     }
 }
 
+/// interface 10.19
 #[test]
 fn a_listing_that_is_empty_under_type_i_is_looked_at_under_type_a() {
     let ftp = tree();
@@ -210,6 +217,7 @@ fn a_listing_that_is_empty_under_type_i_is_looked_at_under_type_a() {
     assert_eq!(logged(&service, "LIST shows nothing under TYPE I; TYPE A is used from now on").len(), 1);
 }
 
+/// interface 10.21
 #[test]
 fn a_listing_that_is_refused_is_a_fault_and_no_empty_directory() {
     for reply in ["550 Permission denied.\r\n", "550 Failed.\r\n", "450 Not now.\r\n", "501 What?\r\n"] {
@@ -237,6 +245,7 @@ fn check_fails_where_a_configured_directory_can_be_entered_and_not_listed() {
     assert!(!output.status.success() && said.contains("listing /MR: LIST: 550 Permission denied."), "{said}");
 }
 
+/// interface 10.21
 #[test]
 fn a_refused_listing_of_an_empty_directory_is_told_by_a_second_question() {
     for (nlst, is_empty) in [("", true), (".\r\n..\r\n", true), ("5.zip\r\n", false)] {
@@ -260,6 +269,7 @@ fn a_refused_listing_of_an_empty_directory_is_told_by_a_second_question() {
 /// What a server says to CWD that does not let anybody in.
 const NOT_ENTERED: &str = "550 Failed to change directory.\r\n";
 
+/// interface 10.16
 #[test]
 fn a_directory_that_cannot_be_entered_is_listed_by_its_path_where_that_shows_it() {
     // every directory, or one of them
@@ -278,6 +288,7 @@ fn a_directory_that_cannot_be_entered_is_listed_by_its_path_where_that_shows_it(
     }
 }
 
+/// interface 10.16
 #[test]
 fn a_path_that_is_ignored_shows_nothing_of_a_directory_that_cannot_be_entered() {
     for mlsd in [false, true] {

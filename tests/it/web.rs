@@ -48,6 +48,7 @@ fn recorded(service: &Service, count: usize) {
     service.wait_for(SOON, "all files are recorded", |service| service.records().len() == count);
 }
 
+/// interface 5.6
 #[test]
 fn there_is_no_page_unless_it_is_configured() {
     let ftp = ScriptedServer::start();
@@ -56,6 +57,7 @@ fn there_is_no_page_unless_it_is_configured() {
     assert!(!service.lines(Stream::Stderr).iter().any(|line| line.contains("status page")));
 }
 
+/// interface 20.16
 #[test]
 fn what_cannot_be_served_ends_with_2_and_is_named() {
     let ftp = ScriptedServer::start();
@@ -73,6 +75,7 @@ fn what_cannot_be_served_ends_with_2_and_is_named() {
     }
 }
 
+/// interface 20.5, 20.9, 20.10
 #[test]
 fn without_a_token_everything_is_shown_and_nothing_can_be_done() {
     let ftp = ScriptedServer::start();
@@ -94,6 +97,7 @@ fn without_a_token_everything_is_shown_and_nothing_can_be_done() {
     assert_eq!(service.status()["running"], false);
 }
 
+/// interface 20.5, 20.6, 20.10
 #[test]
 fn the_token_starts_and_stops_and_no_other_does() {
     let ftp = ScriptedServer::start();
@@ -119,6 +123,7 @@ fn the_token_starts_and_stops_and_no_other_does() {
     assert_eq!(warnings, 1, "tries fill no log: {lines:?}");
 }
 
+/// interface 20.10
 #[test]
 fn outside_of_loopback_nothing_of_the_service_is_shown_without_the_token() {
     let ftp = ScriptedServer::start();
@@ -136,6 +141,7 @@ fn outside_of_loopback_nothing_of_the_service_is_shown_without_the_token() {
     }
 }
 
+/// interface 20.11
 #[test]
 fn other_names_and_other_sites_are_refused() {
     let ftp = ScriptedServer::start();
@@ -162,6 +168,7 @@ fn other_names_and_other_sites_are_refused() {
     assert_eq!(ask(at, "POST /api/start", &[("Origin", &own), BEARER]).status, 200);
 }
 
+/// interface 20.1
 #[test]
 fn every_answer_tells_the_browser_to_load_and_run_nothing_else() {
     let ftp = ScriptedServer::start();
@@ -185,6 +192,7 @@ fn every_answer_tells_the_browser_to_load_and_run_nothing_else() {
     }
 }
 
+/// interface 20.15
 #[test]
 fn bodies_and_long_heads_are_refused() {
     let ftp = ScriptedServer::start();
@@ -208,6 +216,7 @@ fn bodies_and_long_heads_are_refused() {
     assert_eq!(service.status()["running"], false);
 }
 
+/// interface 20.15
 #[test]
 fn clients_that_say_nothing_are_given_up_and_cost_the_scanners_nothing() {
     let ftp = ScriptedServer::start();
@@ -248,6 +257,7 @@ fn settled(mut status: Value) -> Value {
     status
 }
 
+/// interface 20.2
 #[test]
 fn the_status_is_that_of_ctl() {
     let (ftp, stub) = (ScriptedServer::start(), NotifyStub::start());
@@ -262,6 +272,7 @@ fn the_status_is_that_of_ctl() {
     assert_eq!(settled(answer.json()), settled(service.status()));
 }
 
+/// interface 20.7
 #[test]
 fn the_metrics_are_the_numbers_of_the_status() {
     let ftp = ScriptedServer::start();
@@ -288,6 +299,7 @@ fn the_metrics_are_the_numbers_of_the_status() {
     assert_eq!(value("mrosync_notify_pending_files"), 2.0);
 }
 
+/// interface 20.8
 #[test]
 fn a_keeper_that_hangs_is_not_healthy() {
     let ftp = ScriptedServer::start();
@@ -302,6 +314,7 @@ fn a_keeper_that_hangs_is_not_healthy() {
     service.wait_for(SOON, "it goes on", |_| get(at, "/healthz").status == 200);
 }
 
+/// interface 20.3, 20.4
 #[test]
 fn the_newest_files_come_first_with_their_announcement() {
     let (ftp, stub) = (ScriptedServer::start(), NotifyStub::start());
@@ -337,6 +350,7 @@ fn lateness(service: &Service) -> Value {
     service.server_status("omc01")["lateness"].clone()
 }
 
+/// interface 19.3
 #[test]
 fn a_period_that_does_not_come_is_missed_until_it_does_and_told_of_once() {
     let ftp = ScriptedServer::start();
@@ -385,6 +399,7 @@ fn has_ended(mut client: &TcpStream) -> bool {
     client.read(&mut [0]).map_err(|error| error.kind()) != Err(std::io::ErrorKind::WouldBlock)
 }
 
+/// interface 20.12
 #[test]
 fn two_thousand_slow_clients_keep_nobody_out() {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
@@ -414,6 +429,7 @@ fn two_thousand_slow_clients_keep_nobody_out() {
     assert!(slow.len() > 1500);
 }
 
+/// interface 20.13
 #[test]
 fn requests_that_are_none_leave_no_line_in_the_log() {
     let ftp = ScriptedServer::start();
@@ -427,6 +443,7 @@ fn requests_that_are_none_leave_no_line_in_the_log() {
     assert!(!lines.iter().any(|line| line.contains("ERROR") || line.contains("actix")), "{lines:?}");
 }
 
+/// interface 20.14
 #[test]
 fn each_wrong_token_is_answered_later_than_the_one_before_and_the_right_one_at_once() {
     let ftp = ScriptedServer::start();

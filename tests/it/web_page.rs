@@ -111,6 +111,7 @@ fn the_servers_sort_by_any_column_with_the_keyboard_alone() {
     }
 }
 
+/// interface 20.1
 #[test]
 fn the_page_speaks_the_readers_language_and_remembers_another_choice() {
     let Some(mut browser) = Chromium::start("zh-CN") else { return };

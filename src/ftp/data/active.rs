@@ -156,6 +156,7 @@ mod tests {
         assert_eq!(line("[2001:db8::7]:50001"), "EPRT |2|2001:db8::7|50001|");
     }
 
+    /// interface 6.7
     #[tokio::test]
     async fn ports_in_use_are_skipped_and_no_port_at_all_is_told() {
         let taken: Vec<StdListener> = (0..2).map(|_| StdListener::bind((HERE, 0)).unwrap()).collect();
@@ -170,6 +171,7 @@ mod tests {
         }
     }
 
+    /// interface 6.7
     #[tokio::test]
     async fn only_the_server_is_let_in() {
         let listener = active(1..=1);

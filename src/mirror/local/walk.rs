@@ -128,6 +128,7 @@ mod tests {
     use super::*;
     use encoding_rs::{GBK, UTF_8};
 
+    /// interface 16.3
     #[test]
     fn zips_at_their_places_are_found_and_no_link_is_followed_and_nothing_under_way_taken() {
         let (folder, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());

@@ -168,6 +168,7 @@ mod tests {
         queue
     }
 
+    /// interface 13.9
     #[test]
     fn new_files_come_first_and_those_that_fail_again_and_again_get_half_of_the_calls() {
         let tried = (10..20).map(|id| notice("a", id, 5));
@@ -178,6 +179,7 @@ mod tests {
         assert_eq!(called(&mut queue, &health, 4), [2]);
     }
 
+    /// interface 13.9
     #[test]
     fn a_server_whose_files_get_no_answer_leaves_half_of_the_calls_to_others() {
         let mut health = Health::default();
@@ -188,6 +190,7 @@ mod tests {
         assert_eq!(called(&mut queue, &health, 4), [77]);
     }
 
+    /// interface 13.10
     #[test]
     fn a_server_whose_files_are_refused_is_called_for_one_by_one_newest_first() {
         let mut health = Health::default();
@@ -218,6 +221,7 @@ mod tests {
         assert!(put_off.iter().all(|notice| notice.id < 24 && notice.id != 3));
     }
 
+    /// interface 13.12
     #[test]
     fn new_files_and_those_that_failed_take_turns_in_probing() {
         let mut health = Health::default();

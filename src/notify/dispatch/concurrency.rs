@@ -152,6 +152,7 @@ mod tests {
         assert_eq!(concurrency.now(), 4);
     }
 
+    /// interface 13.8
     #[test]
     fn a_host_that_becomes_slower_or_fails_gets_fewer_and_never_less_than_four() {
         let mut concurrency = Concurrency::default();

@@ -210,6 +210,7 @@ mod tests {
         ids.map(|id| health.failed(&notice(name, id), fault, Instant::now())).collect()
     }
 
+    /// interface 13.11
     #[test]
     fn refused_files_of_one_server_are_its_own_and_those_of_several_are_the_hosts() {
         let mut health = Health::default();
@@ -226,6 +227,7 @@ mod tests {
         assert_eq!(health.delivered(&server("new"), now), Change::Up);
     }
 
+    /// interface 13.11
     #[test]
     fn one_file_never_makes_the_host_down_unless_it_gets_no_answer() {
         let mut health = Health { alone: true, ..Health::default() };
@@ -238,6 +240,7 @@ mod tests {
         assert!(matches!(health.turn(&server("only"), 0, now), Turn::Doubtful(at) if at > now));
     }
 
+    /// interface 13.11
     #[test]
     fn the_only_server_speaks_for_the_host() {
         let mut health = Health::default();
@@ -249,6 +252,7 @@ mod tests {
         assert!(health.is_spotless());
     }
 
+    /// interface 13.12
     #[test]
     fn a_new_file_waits_a_second_at_most_while_the_host_answers() {
         let mut health = Health { alone: true, ..Health::default() };
@@ -274,6 +278,7 @@ mod tests {
         assert_eq!(health.turn(&server("b"), 0, now), Turn::Free);
     }
 
+    /// interface 13.12
     #[test]
     fn the_pauses_between_probes_grow_up_to_15_seconds() {
         let mut health = Health::default();

@@ -139,6 +139,7 @@ mod tests {
         }
     }
 
+    /// interface 13.6
     #[test]
     fn a_head_says_where_the_body_ends_and_whether_the_connection_stays() {
         for (head, wanted) in [

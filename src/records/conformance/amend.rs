@@ -6,6 +6,7 @@ use super::super::store::RecordStore;
 use super::super::types::{Recorded, Totals};
 use crate::base::facts::Knowledge;
 
+/// interface 15.6
 pub(in crate::records) fn what_was_forgotten_is_new_again_and_counts_nowhere(place: &dyn Place) {
     let mut records = place.open();
     let ids = record_some(&mut *records, 3);
@@ -24,6 +25,7 @@ pub(in crate::records) fn what_was_forgotten_is_new_again_and_counts_nowhere(pla
     assert_eq!(records.deliver(&ids[..1], 9), 0);
 }
 
+/// interface 1.6
 pub(in crate::records) fn only_announced_files_of_the_mirror_are_announced_once_more(place: &dyn Place) {
     let mut records = place.open();
     let ids = record_some(&mut *records, 3);
@@ -37,6 +39,7 @@ pub(in crate::records) fn only_announced_files_of_the_mirror_are_announced_once_
     assert_eq!((pending_notices, delivered_notices), (2, 1));
 }
 
+/// interface 16.5
 pub(in crate::records) fn a_marked_file_is_known_and_waits_for_no_notice_and_a_listed_one_is_not_present(
     place: &dyn Place,
 ) {
@@ -57,6 +60,7 @@ pub(in crate::records) fn a_marked_file_is_known_and_waits_for_no_notice_and_a_l
     assert!(knows("a.zip") && !knows("e.zip"));
 }
 
+/// interface 16.6
 pub(in crate::records) fn a_download_that_was_under_way_when_its_file_was_marked_counts(place: &dyn Place) {
     let mut records = place.open();
     records.mark(Mark::Listed, &[download("a.zip", 7), download("b.zip", 7)]).unwrap();

@@ -79,6 +79,7 @@ pub(in crate::records) fn the_mirror_is_remembered_and_the_first_and_the_last_fi
     assert_eq!(ids(&place.open().recorded_mirror(50).unwrap().sample), all[2..], "each once");
 }
 
+/// interface 11.8
 pub(in crate::records) fn a_missing_file_that_is_found_again_is_present_and_its_notice_is_due(
     place: &dyn Place,
 ) {

@@ -200,6 +200,7 @@ mod tests {
         }
     }
 
+    /// interface 3.4
     #[test]
     fn a_narrow_terminal_keeps_what_matters_and_a_wide_one_has_everything() {
         let (narrow, usual, wide) = (shown(40, false), shown(80, false), shown(200, false));
@@ -221,6 +222,7 @@ mod tests {
         }
     }
 
+    /// interface 3.4
     #[test]
     fn what_needs_an_operator_is_on_top() {
         let lines = shown(80, false);

@@ -319,6 +319,7 @@ fn listed() -> Vec<(Place, String, String, String)> {
     lines
 }
 
+/// interface 5.1, 5.2, 5.3, 5.4, 5.5, 5.6, 5.7, 5.8, 5.9
 #[test]
 fn the_normative_listing_has_the_keys_and_defaults_of_the_table() {
     let mut missing: BTreeSet<_> = keys::all().map(|key| (key.place.name(), key.name)).collect();
