@@ -72,7 +72,7 @@ impl MirrorWatch {
         Self { place, keeper, gauge, servers, audit: RefCell::new(Audit::new()) }
     }
 
-    /// Whether the right mirror is there. Where it has come, or gone, everybody hears of it.
+    /// Returns whether the right mirror is there. Where it has come, or gone, everybody hears of it.
     pub(super) async fn look(&self) -> bool {
         if self.place.mirror().is_ok_and(|mirror| mirror.is_in_place()) {
             self.mark_late().await;
@@ -184,7 +184,7 @@ impl MirrorWatch {
         self.find_again().await
     }
 
-    /// Looks at some files. Answers whether all have been looked at, after which it is known what is to be believed.
+    /// Looks at some files. Returns whether all have been looked at, after which it is known what is to be believed.
     async fn walk(&self) -> anyhow::Result<bool> {
         let mirror = self.place.mirror()?;
         let after = self.audit.borrow().after;
@@ -273,8 +273,8 @@ impl MirrorWatch {
         ask(&self.keeper, Change::Found(back)).await.map(drop)
     }
 
-    /// Whether a file that an eviction found gone counts as evicted. One or a few do; with more, the next walk through the
-    /// mirror decides.
+    /// Returns whether a file that an eviction found gone counts as evicted. One or a few do; with more, the
+    /// next walk through the mirror decides.
     pub(super) fn believes_gone(&self, server: &ServerName) -> bool {
         if self.place.is_held(server) {
             return false;

@@ -80,13 +80,13 @@ impl DiskView {
         self.last().map(|last| last.usage)
     }
 
-    /// Whether downloads are held.
+    /// Returns whether downloads are held.
     #[must_use]
     pub fn held(&self) -> bool {
         self.held.load(Ordering::Relaxed)
     }
 
-    /// Why no file can be stored, whatever the room; as last measured.
+    /// Returns why no file can be stored, whatever the room; as last measured.
     #[must_use]
     pub fn fault(&self) -> Option<DiskFault> {
         self.last().and_then(|last| last.fault)

@@ -81,7 +81,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Whether it is the same server with the same settings.
+    /// Returns whether it is the same server with the same settings.
     #[must_use]
     pub fn is_as(&self, other: &Self) -> bool {
         self.settings == other.settings && self.trusted == other.trusted

@@ -58,8 +58,8 @@ impl Directory {
         Ok(if as_told { 0 } else { shift })
     }
 
-    /// Whether it is one in all likelihood, whatever its entries are worth: it begins as one, or lies exactly between
-    /// the entries and the record that describes it.
+    /// Returns whether it is one in all likelihood, whatever its entries are worth: it begins as one, or lies
+    /// exactly between the entries and the record that describes it.
     pub(super) fn is_likely(self, source: Source<'_>) -> io::Result<bool> {
         let (size, before) = (self.size, self.before(source)?);
         Ok(size > 0 && (before == 0 || source.has(CENTRAL_HEADER, before + self.start)?))

@@ -127,7 +127,7 @@ pub fn prove_small(file: &File, size: u64) -> io::Result<Option<Content>> {
     }
 }
 
-/// Whether the file begins as an archive does, which says nothing of the rest.
+/// Returns whether the file begins as an archive does, which says nothing of the rest.
 ///
 /// # Errors
 ///
@@ -172,7 +172,8 @@ impl<'a> Proof<'a> {
         }
     }
 
-    /// Whether what was found at the end of the file belongs to an archive whose rest is still to come.
+    /// Returns whether what was found at the end of the file belongs to an archive whose rest is still to
+    /// come.
     fn is_unfinished(&self, directory: Directory) -> io::Result<bool> {
         Ok(!directory.is_part && directory.is_likely(self.source)?)
     }
@@ -203,7 +204,7 @@ impl<'a> Proof<'a> {
         }
     }
 
-    /// Whether the data of an entry begin at `at`.
+    /// Returns whether the data of an entry begin at `at`.
     fn is_entry(&self, at: u64) -> io::Result<bool> {
         let start = at.saturating_sub(MAX_HEADER_BYTES);
         let mut before = vec![0; usize::try_from(at - start).unwrap_or(0)];

@@ -42,7 +42,7 @@ impl Source<'_> {
         Ok(())
     }
 
-    /// Whether these bytes stand at `at`.
+    /// Returns whether these bytes stand at `at`.
     pub(super) fn has(self, bytes: &[u8], at: u64) -> io::Result<bool> {
         let mut there = vec![0; bytes.len()];
         Ok(self.read_at(&mut there, at)? == bytes.len() && there == bytes)

@@ -82,7 +82,7 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// Reads every entry of the archive with this directory, which begins at `before` in the file. Answers how many
+/// Reads every entry of the archive with this directory, which begins at `before` in the file. Returns how many
 /// entries were looked at from outside alone.
 pub(super) fn read_all(
     disk: &Disk<'_>,

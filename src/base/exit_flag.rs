@@ -34,7 +34,7 @@ impl ExitFlag {
 }
 
 impl ExitWatch {
-    /// Whether the flag was raised, or its owner is gone.
+    /// Returns whether the flag was raised, or its owner is gone.
     #[must_use]
     pub fn is_raised(&self) -> bool {
         *self.0.borrow() || self.0.has_changed().is_err()

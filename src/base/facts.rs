@@ -17,14 +17,15 @@ pub struct FileFacts {
 }
 
 impl FileFacts {
-    /// Whether `self` and `other` describe the same content as far as can be told: what both know is equal.
+    /// Returns whether `self` and `other` describe the same content as far as can be told: what both know is
+    /// equal.
     #[must_use]
     pub fn agrees_with(&self, other: &Self) -> bool {
         let sizes = self.size.zip(other.size).is_none_or(|(a, b)| a == b);
         sizes && self.modified.zip(other.modified).is_none_or(|(a, b)| a.agrees_with(b))
     }
 
-    /// Whether both are complete and equal, which is what resuming a download asks for.
+    /// Returns whether both are complete and equal, which is what resuming a download asks for.
     #[must_use]
     pub fn surely_equals(&self, other: &Self) -> bool {
         self.size.is_some() && self.modified.is_some() && self == other
@@ -96,13 +97,13 @@ impl TimeSource {
 }
 
 impl Modified {
-    /// Whether the file was changed before `unix_seconds`, however much of the time was left out.
+    /// Returns whether the file was changed before `unix_seconds`, however much of the time was left out.
     #[must_use]
     pub fn is_surely_before(self, unix_seconds: i64) -> bool {
         self.unix_seconds.saturating_add(self.source.seconds() - 1) < unix_seconds
     }
 
-    /// Whether a time of day is told.
+    /// Returns whether a time of day is told.
     #[must_use]
     pub fn has_time(self) -> bool {
         self.source != TimeSource::ListDay

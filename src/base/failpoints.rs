@@ -52,7 +52,7 @@ pub fn hang_here(place: &str, who: &str) -> impl Future<Output = ()> + use<> {
     }
 }
 
-/// Whether a call of the system at `place` is to fail, as on a machine that lacks what it asks for.
+/// Returns whether a call of the system at `place` is to fail, as on a machine that lacks what it asks for.
 #[must_use]
 pub fn refuses(place: &str, who: &str) -> bool {
     wanted(place, who) == Some(Kind::Refuse)
@@ -67,7 +67,7 @@ pub fn stuck_after() -> Option<Duration> {
     std::env::var(STUCK_AFTER).ok()?.parse().ok().map(Duration::from_millis)
 }
 
-/// How long what is no archive must stay the same, where a test does not want to wait.
+/// Returns how long what is no archive must stay the same, where a test does not want to wait.
 #[must_use]
 pub fn stays() -> Option<Duration> {
     if !cfg!(debug_assertions) {

@@ -43,19 +43,19 @@ impl Globs {
         Ok(Self { patterns, files: build(files)?, directories: build(directories)? })
     }
 
-    /// Whether there is no pattern at all.
+    /// Returns whether there is no pattern at all.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.patterns.is_empty()
     }
 
-    /// Whether any pattern fits the whole path.
+    /// Returns whether any pattern fits the whole path.
     #[must_use]
     pub fn is_match(&self, path: &str) -> bool {
         self.files.is_match(path)
     }
 
-    /// Whether any pattern means the directory with all that is below it.
+    /// Returns whether any pattern means the directory with all that is below it.
     #[must_use]
     pub fn is_match_directory(&self, path: &str) -> bool {
         self.directories.is_match(path)

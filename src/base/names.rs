@@ -131,7 +131,7 @@ impl RemoteName {
         }
     }
 
-    /// Whether the name ends in `.zip`, whatever its case.
+    /// Returns whether the name ends in `.zip`, whatever its case.
     #[must_use]
     pub fn is_zip(&self) -> bool {
         let tail = self.wire.len().checked_sub(4).and_then(|start| self.wire.get(start..));
@@ -199,13 +199,13 @@ impl RemotePath {
         Self { wire, text }
     }
 
-    /// Whether this is `/`.
+    /// Returns whether this is `/`.
     #[must_use]
     pub fn is_root(&self) -> bool {
         self.wire == b"/"
     }
 
-    /// Whether `self` is `other` or lies below it.
+    /// Returns whether `self` is `other` or lies below it.
     #[must_use]
     pub fn is_within(&self, other: &Self) -> bool {
         other.is_root()
@@ -213,7 +213,7 @@ impl RemotePath {
             || self.wire.strip_prefix(other.wire.as_slice()).is_some_and(|rest| rest.starts_with(b"/"))
     }
 
-    /// Whether one of its components is this, as the server knows it.
+    /// Returns whether one of its components is this, as the server knows it.
     #[must_use]
     pub fn has_component(&self, wire: &[u8]) -> bool {
         !wire.is_empty() && self.wire.split(|byte| *byte == b'/').any(|component| component == wire)

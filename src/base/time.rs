@@ -3,7 +3,7 @@
 use chrono::{DateTime, NaiveDate, NaiveDateTime};
 
 /// Reads `2026-11-01`, `2026-11-01T00:00`, with seconds too, or RFC 3339 with its offset; UTC where there is none.
-/// Answers milliseconds since 1970.
+/// Returns milliseconds since 1970.
 ///
 /// # Errors
 ///

@@ -47,7 +47,7 @@ pub enum Verdict {
     Blocked(Duration),
 }
 
-/// How long a scan may be without a sign of life, for a server with `timeout`.
+/// Returns how long a scan may be without a sign of life, for a server with `timeout`.
 #[must_use]
 pub fn limit(timeout: Duration) -> Duration {
     crate::base::failpoints::stuck_after()

@@ -74,7 +74,7 @@ impl LoginLimiter {
         self.after_password = after_password(interval);
     }
 
-    /// How many connections to use now: one at least, and one more than granted where that is due.
+    /// Returns how many connections to use now: one at least, and one more than granted where that is due.
     pub(super) fn connections(&self, now: Instant) -> usize {
         let probe = usize::from(self.probe_at.is_some_and(|at| at <= now));
         (self.granted + probe).clamp(1, self.ceiling)

@@ -86,7 +86,7 @@ impl Need {
         self.share
     }
 
-    /// Whether all servers can work as they are configured.
+    /// Returns whether all servers can work as they are configured.
     #[must_use]
     pub fn is_met(&self) -> bool {
         self.limit >= self.needed

@@ -48,8 +48,8 @@ pub struct DirectoryJob {
 }
 
 impl DirectoryJob {
-    /// Whether a listing of what the server calls `own` is that of a directory above this one, though the server called
-    /// this one otherwise.
+    /// Returns whether a listing of what the server calls `own` is that of a directory above this one, though
+    /// the server called this one otherwise.
     #[must_use]
     pub fn is_another(&self, own: Option<u64>) -> bool {
         let differs = own.is_some() && self.unique.is_some() && own != self.unique;
@@ -237,7 +237,7 @@ impl Jobs {
         self.changed.notify_one();
     }
 
-    /// Whether a connection that fetches now would be given another file next.
+    /// Returns whether a connection that fetches now would be given another file next.
     #[must_use]
     pub fn another_file(&self) -> bool {
         let state = self.state.borrow();
@@ -266,7 +266,7 @@ impl Jobs {
         self.changed.notify_waiters();
     }
 
-    /// Whether the work is done, or the scan was given up.
+    /// Returns whether the work is done, or the scan was given up.
     #[must_use]
     pub fn is_ended(&self) -> bool {
         self.state.borrow().ended
@@ -279,7 +279,7 @@ impl Jobs {
         state.files.len() as u64 + state.unfetched
     }
 
-    /// Whether there were more new files than fit, so that the next scan should follow at once.
+    /// Returns whether there were more new files than fit, so that the next scan should follow at once.
     #[must_use]
     pub fn overflowed(&self) -> bool {
         self.state.borrow().overflowed

@@ -134,7 +134,7 @@ impl Memory {
         failure
     }
 
-    /// Whether the file was tried before with these facts, and could not be taken.
+    /// Returns whether the file was tried before with these facts, and could not be taken.
     #[must_use]
     pub fn was_tried(&self, path: &RemotePath, facts: &FileFacts) -> bool {
         self.failures.get(&self.key(path)).is_some_and(|failure| failure.facts == *facts)
@@ -193,7 +193,8 @@ impl Memory {
         self.seen_empty.insert(key, facts).is_some_and(|before| before.agrees_with(&facts))
     }
 
-    /// Whether part `part` of the directory's listing holds the same files as when all of them were known.
+    /// Returns whether part `part` of the directory's listing holds the same files as when all of them were
+    /// known.
     #[must_use]
     pub fn is_all_known(&self, directory: &RemotePath, part: u32, files: &[(RemoteName, FileFacts)]) -> bool {
         self.all_known.get(&(self.key(directory), part)) == Some(&self.keys.hash_one(files))
@@ -221,7 +222,7 @@ impl Memory {
         self.all_known.clear();
     }
 
-    /// Whether the directory held something when it was listed last.
+    /// Returns whether the directory held something when it was listed last.
     #[must_use]
     pub fn was_filled(&self, directory: &RemotePath) -> bool {
         self.filled.contains(&self.key(directory))
@@ -245,7 +246,7 @@ impl Memory {
         }
     }
 
-    /// Whether that is known of it.
+    /// Returns whether that is known of it.
     #[must_use]
     pub fn is_apart(&self, directory: &RemotePath) -> bool {
         !self.apart.is_empty() && self.apart.contains(&self.key(directory))

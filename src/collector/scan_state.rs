@@ -211,7 +211,7 @@ impl<'s> ScanState<'s> {
         self.incomplete(path, &Failure { facts, count: 1, next_try, since, reason, complained: false });
     }
 
-    /// Answers how often the file failed in a row, and when it is tried again, in words.
+    /// Returns how often the file failed in a row, and when it is tried again, in words.
     fn postpone(&self, path: &RemotePath, facts: FileFacts, error: &dyn Display) -> (u32, String) {
         let now = Instant::now();
         let failure = self.server.memory().failed(path, facts, &error.to_string(), now);

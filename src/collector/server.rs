@@ -174,7 +174,8 @@ impl Server {
         self.sync.borrow().interval
     }
 
-    /// How often a directory is listed in which nothing has changed for long, where the operator allows less.
+    /// Returns how often a directory is listed in which nothing has changed for long, where the operator
+    /// allows less.
     pub(super) fn quiet_directories(&self) -> Option<Duration> {
         self.sync.borrow().quiet_directories
     }
@@ -208,7 +209,7 @@ impl Server {
         }
     }
 
-    /// Whether an operator changed records since the scan began.
+    /// Returns whether an operator changed records since the scan began.
     pub(super) fn have_records_changed(&self) -> bool {
         self.progress().amendments() != self.amendments.get()
     }
@@ -252,12 +253,12 @@ impl Server {
         }
     }
 
-    /// How many connections to use now.
+    /// Returns how many connections to use now.
     pub(super) fn connections(&self, now: Instant) -> usize {
         self.login_limiter.borrow().connections(now).min(self.open_files.share().connections)
     }
 
-    /// How many files may be received and not recorded yet.
+    /// Returns how many files may be received and not recorded yet.
     pub(super) fn most_publishing(&self) -> usize {
         self.open_files.share().publishing
     }

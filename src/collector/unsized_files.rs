@@ -30,7 +30,7 @@ impl UnsizedFiles {
         (!self.one_does.replace(true)).then(|| Displacing(Rc::clone(self)))
     }
 
-    /// Whether a file has it.
+    /// Returns whether a file has it.
     pub(super) fn one_displaces(&self) -> bool {
         self.one_does.get()
     }

@@ -250,7 +250,7 @@ impl<'s> Workers<'s> {
         Ok(Admission::Held)
     }
 
-    /// Why there must be no new login now.
+    /// Returns why there must be no new login now.
     fn not_admitted(&self) -> Option<Admission> {
         if self.scan.jobs.is_ended() {
             return Some(Admission::Over);

@@ -102,7 +102,7 @@ fn count(settings: &Settings, order: &Order, out: &mut dyn Write) -> anyhow::Res
     Ok(counted)
 }
 
-/// Whether nothing is in the way of the change. A file that lies at its place would not be replaced.
+/// Returns whether nothing is in the way of the change. A file that lies at its place would not be replaced.
 fn is_free(root: &Path, amendment: Amendment, row: &RecordRow) -> io::Result<bool> {
     match amendment {
         Amendment::Requeue => Ok(row.notified_at.is_some() && row.evicted_at.is_none()),

@@ -124,12 +124,12 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// How faults name the table.
+    /// Returns how faults name the table.
     pub(super) fn label(&self) -> &str {
         &self.label
     }
 
-    /// Whether `key` is in the table itself.
+    /// Returns whether `key` is in the table itself.
     pub(super) fn holds(&self, key: &str) -> bool {
         self.table.contains_key(key)
     }

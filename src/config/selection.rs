@@ -48,7 +48,8 @@ impl Selection {
         })
     }
 
-    /// Whether the zip at the path that `path` puts together is wanted. One whose time is not known is not too old.
+    /// Returns whether the zip at the path that `path` puts together is wanted. One whose time is not known
+    /// is not too old.
     #[must_use]
     pub fn wants(&self, facts: &FileFacts, path: impl FnOnce() -> RemotePath) -> bool {
         if facts.modified.is_some_and(|modified| self.is_too_old(modified)) {
@@ -68,7 +69,7 @@ impl Selection {
         self.since.is_some_and(|since| modified.is_surely_before(since.saturating_sub(slack)))
     }
 
-    /// Whether the directory is looked into.
+    /// Returns whether the directory is looked into.
     #[must_use]
     pub fn wants_directory(&self, path: impl FnOnce() -> RemotePath) -> bool {
         self.exclude.is_empty() || !self.exclude.is_match_directory(path().text())

@@ -112,7 +112,7 @@ fn toml_fault(error: &(dyn Error + Send + Sync + 'static)) -> String {
     }
 }
 
-/// Whether the file has a secret in it, by the rows of its keys.
+/// Returns whether the file has a secret in it, by the rows of its keys.
 fn holds_secret(table: &Table) -> bool {
     let is_secret =
         |key: &Key, table: &Table| match (key.secrecy, table.get(key.name).map(|value| &value.kind)) {

@@ -123,7 +123,7 @@ impl LoginKey {
         Arc::clone(&self.0)
     }
 
-    /// Whether a hash has to be chosen for its signatures.
+    /// Returns whether a hash has to be chosen for its signatures.
     #[must_use]
     pub fn is_rsa(&self) -> bool {
         matches!(self.0.algorithm(), Algorithm::Rsa { .. })

@@ -62,13 +62,13 @@ impl Windows {
         }
     }
 
-    /// Whether there is no limit at all.
+    /// Returns whether there is no limit at all.
     #[must_use]
     pub fn is_always(&self) -> bool {
         self.spans.is_empty()
     }
 
-    /// Whether `time` lies in a window.
+    /// Returns whether `time` lies in a window.
     #[must_use]
     pub fn are_open<Z: TimeZone>(&self, time: &DateTime<Z>) -> bool {
         let minute =

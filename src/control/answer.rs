@@ -32,7 +32,7 @@ pub enum Answer {
 }
 
 impl Answer {
-    /// Whether it was not done.
+    /// Returns whether it was not done.
     #[must_use]
     pub fn is_failure(&self) -> bool {
         matches!(self, Self::Failed(_) | Self::Refused(_))

@@ -192,7 +192,7 @@ mod tests {
         (directory, path, listener)
     }
 
-    /// Why the service is given up; panics where that takes long.
+    /// Returns why the service is given up; panics where that takes long.
     fn given_up(path: &Path, limit: Duration) -> String {
         let (told, telling) = std::sync::mpsc::channel();
         let path = path.to_owned();

@@ -70,7 +70,7 @@ impl Change {
         }
     }
 
-    /// Whether it is about some, and not about more than are changed at a time.
+    /// Returns whether it is about some, and not about more than are changed at a time.
     fn is_one_batch(&self) -> bool {
         let count = match self {
             Self::Forget(ids) | Self::Requeue(ids) | Self::Missing(ids) | Self::Found(ids) => ids.len(),

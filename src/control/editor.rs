@@ -41,7 +41,7 @@ const AT_ONCE: Duration = Duration::from_millis(5);
 
 type Line = Editor<Words, MemHistory>;
 
-/// Whether standard input and output are a terminal whose user wants more than plain lines.
+/// Returns whether standard input and output are a terminal whose user wants more than plain lines.
 #[must_use]
 pub fn is_wanted() -> bool {
     can_move(&stdin()) && is_rich(&stdout())

@@ -206,8 +206,8 @@ fn split(path: &[u8]) -> (&[u8], &[u8]) {
     (if directory.is_empty() { b"/" } else { directory }, name.strip_prefix(b"/").unwrap_or(name))
 }
 
-/// Whether a refusal may be about how the file is called: any for good, except of those that do not know the command
-/// or want a login; and the 450 of servers that say so of files which are not there.
+/// Returns whether a refusal may be about how the file is called: any for good, except of those that do not
+/// know the command or want a login; and the 450 of servers that say so of files which are not there.
 fn refuses_name(reply: &Reply) -> bool {
     matches!(reply.code, 450 | 500..=599) && !matches!(reply.code, 502 | 530)
 }

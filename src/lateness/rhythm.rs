@@ -52,7 +52,7 @@ impl Rhythm {
         self.missing.remove(&minute);
     }
 
-    /// How many periods are remembered.
+    /// Returns how many periods are remembered.
     #[must_use]
     pub fn known(&self) -> usize {
         self.periods.len()

@@ -48,7 +48,7 @@ impl Withheld {
 }
 
 impl Repeats {
-    /// Whether the line is to be written, at time `now`.
+    /// Returns whether the line is to be written, at time `now`.
     pub(super) fn admits(&self, level: Level, target: &str, message: &str, now: Instant) -> bool {
         if level > Level::Warn {
             return true;

@@ -239,7 +239,8 @@ pub fn judge(
     }
 }
 
-/// How many of the `files` lie at their places below `root`. One that cannot be looked at counts as there.
+/// Returns how many of the `files` lie at their places below `root`. One that cannot be looked at counts as
+/// there.
 #[must_use]
 pub fn look_for(root: &Path, files: &[(ServerName, RemotePath)]) -> Absence {
     let mut absence = Absence::default();

@@ -31,7 +31,7 @@ pub struct Holds {
 }
 
 impl Holds {
-    /// Why work on the files of `server` has to wait, if it has.
+    /// Returns why work on the files of `server` has to wait, if it has.
     #[must_use]
     pub fn of(&self, server: &ServerName) -> Option<&Reason> {
         self.all.as_ref().or_else(|| self.servers.get(server))
@@ -89,7 +89,7 @@ impl Place {
         self.mirror.lock().clone().ok_or(MirrorHeld)
     }
 
-    /// Whether the mirror that is open has its marker, and the records know it.
+    /// Returns whether the mirror that is open has its marker, and the records know it.
     #[must_use]
     pub fn is_marked(&self) -> bool {
         self.marked.load(Ordering::Relaxed)
@@ -106,19 +106,19 @@ impl Place {
         self.holds.subscribe()
     }
 
-    /// Who has to wait now.
+    /// Returns who has to wait now.
     #[must_use]
     pub fn holds(&self) -> Holds {
         self.holds.borrow().clone()
     }
 
-    /// Whether work on the files of `server` has to wait.
+    /// Returns whether work on the files of `server` has to wait.
     #[must_use]
     pub fn is_held(&self, server: &ServerName) -> bool {
         self.holds.borrow().of(server).is_some()
     }
 
-    /// Whether everybody has to wait.
+    /// Returns whether everybody has to wait.
     #[must_use]
     pub fn is_all_held(&self) -> bool {
         self.holds.borrow().all.is_some()

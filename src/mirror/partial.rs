@@ -114,13 +114,13 @@ impl Leftovers {
         Ok(all)
     }
 
-    /// Whether nothing is left over, which spares the look-ups.
+    /// Returns whether nothing is left over, which spares the look-ups.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether no more broken transfers are to be remembered.
+    /// Returns whether no more broken transfers are to be remembered.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.0.len() >= MAX_LEFTOVERS
@@ -232,7 +232,7 @@ impl Partial {
         self.dropped
     }
 
-    /// How many of the next bytes of the transfer were not there before.
+    /// Returns how many of the next bytes of the transfer were not there before.
     #[must_use]
     pub fn adds(&self, bytes: &[u8]) -> u64 {
         bytes.len().saturating_sub(self.expected.len()) as u64

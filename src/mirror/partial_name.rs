@@ -30,8 +30,8 @@ impl PartialName {
         Self { facts: FileFacts { size, modified: None }, ..self }
     }
 
-    /// Whether a transfer may go on behind the first `there` bytes: not where the server shows no size or no time to know
-    /// the same content by, nor fewer bytes.
+    /// Returns whether a transfer may go on behind the first `there` bytes: not where the server shows no
+    /// size or no time to know the same content by, nor fewer bytes.
     #[must_use]
     pub fn resumes(&self, there: u64) -> bool {
         self.facts.surely_equals(&self.facts) && self.facts.size.is_some_and(|size| there <= size)
@@ -79,7 +79,7 @@ pub(super) fn path_hash(path: &RemotePath) -> u128 {
     hasher.finish128().as_u128()
 }
 
-/// Whether a file in `.partial` is ours.
+/// Returns whether a file in `.partial` is ours.
 #[must_use]
 pub fn is_partial_name(name: &str) -> bool {
     PartialName::parse(name).is_some()

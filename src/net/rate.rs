@@ -58,14 +58,15 @@ impl Limit {
         Self { own: settings.max_rate, fleet: settings.fleet_max_rate, bucket: Rc::default() }
     }
 
-    /// How much is read at a time, where it would be `usual` without a limit.
+    /// Returns how much is read at a time, where it would be `usual` without a limit.
     pub(crate) fn piece(&self, usual: usize) -> usize {
         let Some(rate) = self.narrower() else { return usual };
         let piece = usize::try_from(rate / PIECES).unwrap_or(usual);
         piece.clamp(SMALLEST_PIECE.min(usual), usual)
     }
 
-    /// How many pieces of `bytes` are asked for at a time, where they would be `usual` without a limit.
+    /// Returns how many pieces of `bytes` are asked for at a time, where they would be `usual` without a
+    /// limit.
     pub(crate) fn ahead(&self, bytes: usize, usual: usize) -> usize {
         let Some(rate) = self.narrower() else { return usual };
         let pieces = usize::try_from(rate / AHEAD).unwrap_or(usize::MAX) / bytes.max(1);

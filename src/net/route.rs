@@ -131,7 +131,7 @@ impl Route {
         }
     }
 
-    /// Whether the server is known to be reached by IPv6.
+    /// Returns whether the server is known to be reached by IPv6.
     pub(crate) fn is_ipv6(&self) -> bool {
         match self {
             Self::Straight(address) => address.is_ipv6(),

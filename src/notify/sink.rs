@@ -28,13 +28,13 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// Whether the receiver answered.
+    /// Returns whether the receiver answered.
     #[must_use]
     pub fn is_answer(self) -> bool {
         self != Self::Unanswered
     }
 
-    /// Whether fewer calls at a time may help.
+    /// Returns whether fewer calls at a time may help.
     #[must_use]
     pub fn is_too_much(self) -> bool {
         self != Self::Refused

@@ -84,7 +84,7 @@ impl Summary {
         samples.into_iter().find_map(|sample| sample.as_deref())
     }
 
-    /// Whether the listing shows nothing at all.
+    /// Returns whether the listing shows nothing at all.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries + self.unused() == 0

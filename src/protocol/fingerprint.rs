@@ -106,7 +106,7 @@ impl<T, E> ReadAhead<T, E> {
         Ok(std::mem::take(&mut self.pieces))
     }
 
-    /// Whether nothing waits to be taken.
+    /// Returns whether nothing waits to be taken.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.pieces.is_empty()

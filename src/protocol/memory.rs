@@ -347,7 +347,7 @@ impl Rule {
         Self { action: Some(action), ..Self::default() }
     }
 
-    /// Whether it holds for this step, which it is counted for.
+    /// Returns whether it holds for this step, which it is counted for.
     fn applies(&self, step: Step, path: &[u8], number: u64) -> bool {
         let is_meant = self.step.is_none_or(|own| own == step)
             && self.path.as_deref().is_none_or(|own| own == path)

@@ -18,7 +18,7 @@ pub struct Absence {
 }
 
 impl Absence {
-    /// Whether it is more than anybody deletes by hand: over half of the files, and [`AT_LEAST`].
+    /// Returns whether it is more than anybody deletes by hand: over half of the files, and [`AT_LEAST`].
     #[must_use]
     pub fn is_sudden(self) -> bool {
         self.gone >= AT_LEAST && self.gone.saturating_mul(2) > self.of

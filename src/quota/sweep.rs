@@ -40,7 +40,7 @@ pub trait Evictions {
     async fn oldest(&self, announced: bool, after: i64, limit: usize) -> anyhow::Result<Vec<Present>>;
     /// Deletes the file; `None` where it was gone already, else the bytes that it took.
     fn delete(&self, file: &Present) -> io::Result<Option<u64>>;
-    /// Whether a file that was gone already counts as evicted. Where it does not, it is passed over.
+    /// Returns whether a file that was gone already counts as evicted. Where it does not, it is passed over.
     fn believes_gone(&self, file: &Present) -> bool;
     /// Removes partial files that nobody works on, the oldest first, until `missing` bytes are free. Answers the bytes
     /// freed; none where there are no such files.

@@ -70,7 +70,7 @@ pub struct Measured {
 pub struct Meter(Mutex<Option<(Instant, bool)>>);
 
 impl Meter {
-    /// How full the file system that holds `directory` is, and what else keeps files away.
+    /// Returns how full the file system that holds `directory` is, and what else keeps files away.
     ///
     /// # Errors
     ///
@@ -82,7 +82,7 @@ impl Meter {
         Ok(Measured { usage, fault: fault.or_else(has_stopped), at })
     }
 
-    /// Whether the kernel writes no more to it, as was seen a moment ago at most.
+    /// Returns whether the kernel writes no more to it, as was seen a moment ago at most.
     fn has_stopped_writing(&self, now: Instant, directory: BorrowedFd<'_>) -> bool {
         // not locked while it is looked at: a file system that does not answer must keep nobody else
         let seen = || self.0.lock();
@@ -104,7 +104,8 @@ fn has_stopped_writing(directory: BorrowedFd<'_>) -> io::Result<bool> {
     Ok(shows_stop(&std::fs::read_to_string(MOUNTS)?, &device))
 }
 
-/// Whether one of `mounts` is of `device`, by major and minor number, and of a file system that stopped writing.
+/// Returns whether one of `mounts` is of `device`, by major and minor number, and of a file system that
+/// stopped writing.
 fn shows_stop(mounts: &str, device: &str) -> bool {
     let of_device = mounts.lines().filter(|line| line.split(' ').nth(2) == Some(device));
     let mut options = of_device.filter_map(|line| line.rsplit(' ').next()).flat_map(|own| own.split(','));

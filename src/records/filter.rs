@@ -21,12 +21,12 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Whether records of the server are meant at all.
+    /// Returns whether records of the server are meant at all.
     pub(super) fn wants_server(&self, server: &str) -> bool {
         self.servers.is_empty() || self.servers.iter().any(|wanted| wanted == server)
     }
 
-    /// Whether the record is meant.
+    /// Returns whether the record is meant.
     #[must_use]
     pub fn wants(&self, row: &RecordRow) -> bool {
         let is = |wanted: Option<bool>, is: bool| wanted.is_none_or(|wanted| wanted == is);

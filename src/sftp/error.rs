@@ -105,7 +105,7 @@ impl SftpError {
         }
     }
 
-    /// Whether a transfer broke off that the server may send in another way, from its start.
+    /// Returns whether a transfer broke off that the server may send in another way, from its start.
     pub(super) fn asks_to_start_over(&self) -> bool {
         matches!(self, Self::NotFromHere { broke_off: true, .. })
     }

@@ -173,7 +173,7 @@ impl Pieces {
         }
     }
 
-    /// Whether everything is answered, and nothing more is asked for.
+    /// Returns whether everything is answered, and nothing more is asked for.
     fn is_over(&self) -> bool {
         self.under_way.is_empty() && self.stale.is_empty()
     }

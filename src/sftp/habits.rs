@@ -41,7 +41,8 @@ pub(super) struct Habits {
 }
 
 impl Habits {
-    /// Whether reads are asked for one after the other from the start. Once may have been a fault of the moment.
+    /// Returns whether reads are asked for one after the other from the start. Once may have been a fault of
+    /// the moment.
     pub(super) fn reads_in_order(&self) -> bool {
         self.in_order.get() >= ORDERLY
     }
@@ -64,8 +65,9 @@ impl Habits {
         self.ends_with_eof.set(true);
     }
 
-    /// Whether a READDIR refused with `code` is the end of the directory, of which some names came, or none: servers
-    /// end all directories in the same way. A refusal of the first READDIR of all is a fault.
+    /// Returns whether a READDIR refused with `code` is the end of the directory, of which some names came,
+    /// or none: servers end all directories in the same way. A refusal of the first READDIR of all is a
+    /// fault.
     pub(super) fn is_end(&self, code: u32, some_came: bool) -> bool {
         let may_be = matches!(code, status::NO_SUCH_FILE | status::FAILURE) && !self.ends_with_eof.get();
         let is_end = may_be && (some_came || self.end_code.get() == Some(code));
@@ -75,7 +77,7 @@ impl Habits {
         is_end
     }
 
-    /// Whether STAT is worth asking for types.
+    /// Returns whether STAT is worth asking for types.
     pub(super) fn tells_types(&self) -> bool {
         self.typeless.get() < TYPELESS
     }

@@ -117,7 +117,8 @@ impl Session {
         Ok(home.to_vec())
     }
 
-    /// Whether the server has a root at all by which absolute paths could be meant; that of `refused` is none.
+    /// Returns whether the server has a root at all by which absolute paths could be meant; that of `refused`
+    /// is none.
     async fn opens_root(&mut self, refused: &RemotePath) -> Result<bool, SftpError> {
         if self.habits.opens_absolute() {
             return Ok(true);

@@ -238,7 +238,7 @@ impl Packet {
 const CUT: &str = "a packet ends too early";
 
 impl Names {
-    /// Whether there are none left.
+    /// Returns whether there are none left.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.left == 0
@@ -335,7 +335,7 @@ impl Attributes {
         self.mode.map(|mode| mode & 0o170_000).filter(|bits| *bits != 0)
     }
 
-    /// Whether it may be read as a file: it is one, or the server does not say what it is.
+    /// Returns whether it may be read as a file: it is one, or the server does not say what it is.
     #[must_use]
     pub fn is_file(&self) -> bool {
         matches!(self.seen(), Seen::Is(Kind::File) | Seen::Untold)

@@ -294,7 +294,7 @@ impl Session {
         take_packet(&mut self.inbox).map_err(|what| SftpError::Protocol { step, what })
     }
 
-    /// Waits for the next piece of data. Answers how long it is.
+    /// Waits for the next piece of data. Returns how long it is.
     async fn receive(&mut self, step: &'static str) -> Result<usize, SftpError> {
         loop {
             match self.incoming.wait().await {

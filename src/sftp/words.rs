@@ -31,7 +31,7 @@ impl Words {
         said.banners = said.banners.saturating_add(1);
     }
 
-    /// How many of them came.
+    /// Returns how many of them came.
     pub(super) fn banners(&self) -> u32 {
         self.said().banners
     }
@@ -48,7 +48,7 @@ impl Words {
         self.said().disconnect_reason = Some(reason);
     }
 
-    /// Why the server left, in its own words.
+    /// Returns why the server left, in its own words.
     pub(super) fn disconnect_reason(&self) -> Option<String> {
         self.said().disconnect_reason.clone()
     }

@@ -26,7 +26,7 @@ impl Progress {
         self.amendments.fetch_add(1, Ordering::Release);
     }
 
-    /// How often that happened.
+    /// Returns how often that happened.
     #[must_use]
     pub fn amendments(&self) -> u64 {
         self.amendments.load(Ordering::Acquire)
@@ -50,7 +50,7 @@ impl Progress {
         self.name.as_str()
     }
 
-    /// Whether its files come in time.
+    /// Returns whether its files come in time.
     #[must_use]
     pub fn lateness(&self) -> &Lateness {
         &self.lateness

@@ -122,7 +122,7 @@ pub fn stopping(servers: &[ServerStatus]) -> String {
     )
 }
 
-/// Whom `check` still waits for.
+/// Returns whom `check` still waits for.
 #[must_use]
 pub fn checking(left: &[&str], of: usize) -> String {
     format!("check: {} of {} still to answer{}", left.len(), humanize::count(of, "server"), listed(left))

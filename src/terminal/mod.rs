@@ -20,14 +20,14 @@ pub struct Size {
     pub rows: usize,
 }
 
-/// Whether more than plain lines may go there: a terminal that can move its cursor, whose user did not set `NO_COLOR`
-/// (to anything but nothing, as no-color.org has it).
+/// Returns whether more than plain lines may go there: a terminal that can move its cursor, whose user did
+/// not set `NO_COLOR` (to anything but nothing, as no-color.org has it).
 #[must_use]
 pub fn is_rich(stream: &impl IsTerminal) -> bool {
     can_move(stream) && !is_set("NO_COLOR")
 }
 
-/// Whether it is a terminal that can move its cursor.
+/// Returns whether it is a terminal that can move its cursor.
 #[must_use]
 pub fn can_move(stream: &impl IsTerminal) -> bool {
     stream.is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")

@@ -24,7 +24,7 @@ impl StatusLine {
         Self { output: is_rich(&stdout()).then(stdout), shown: false }
     }
 
-    /// Whether anybody sees it.
+    /// Returns whether anybody sees it.
     #[must_use]
     pub fn is_seen(&self) -> bool {
         self.output.is_some()

@@ -18,7 +18,7 @@ pub(super) fn routes(app: &mut web::ServiceConfig) {
     }
 }
 
-/// Whether the path is one of the page's files, which hold nothing of the service.
+/// Returns whether the path is one of the page's files, which hold nothing of the service.
 pub(super) fn is_asset(path: &str) -> bool {
     ASSETS.iter().any(|(asset, ..)| *asset == path)
 }

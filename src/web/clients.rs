@@ -86,7 +86,7 @@ impl Clients {
 }
 
 impl Client {
-    /// Who gives way first: those that never asked anything, then the one that asked longest ago.
+    /// Returns who gives way first: those that never asked anything, then the one that asked longest ago.
     fn rank(&self) -> (u64, u64) {
         (self.asked.load(Ordering::Relaxed), self.active.load(Ordering::Relaxed))
     }

@@ -102,12 +102,12 @@ impl Rules {
         Arc::clone(&self.settings.read())
     }
 
-    /// Whether the token allows anything that is not allowed without it.
+    /// Returns whether the token allows anything that is not allowed without it.
     pub(super) fn has_token(&self) -> bool {
         self.settings().token.is_some()
     }
 
-    /// Answers whether the request has the token.
+    /// Returns whether the request has the token.
     fn judge(&self, method: &Method, path: &str, headers: &HeaderMap) -> Result<bool, Refusal> {
         let settings = self.settings();
         let host = only(headers, header::HOST).ok_or(Refusal::Host)?;
@@ -182,7 +182,7 @@ fn only(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     if values.next().is_some() { None } else { Some(value) }
 }
 
-/// Whether a browser says that another site is behind the request. Programs say nothing.
+/// Returns whether a browser says that another site is behind the request. Programs say nothing.
 fn is_foreign(headers: &HeaderMap, host: &str) -> bool {
     let site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
     let foreign_site = site.is_some_and(|site| site != b"same-origin" && site != b"none");

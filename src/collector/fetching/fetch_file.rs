@@ -185,13 +185,14 @@ fn sort_out(error: NotReceived) -> Result<FileOutcome, ProtocolError> {
     })
 }
 
-/// Whether a file may have this many bytes: one that is larger than the file system of the mirror has them by mistake.
+/// Returns whether a file may have this many bytes: one that is larger than the file system of the mirror has
+/// them by mistake.
 fn is_plausible(server: &Server, size: u64) -> bool {
     let has_room = |stat: rustix::fs::StatVfs| stat.f_blocks.saturating_mul(stat.f_frsize) >= size;
     size <= PLAUSIBLE || rustix::fs::fstatvfs(server.mirror().partial()).is_ok_and(has_room)
 }
 
-/// Whether the file was put on record since it was found to be new.
+/// Returns whether the file was put on record since it was found to be new.
 async fn is_on_record(server: &Server, job: &FileJob) -> Result<bool, ProtocolError> {
     let file: Arc<[_]> = Arc::new([(job.name.clone(), job.facts)]);
     let known = server.records().look_up(&job.directory, file).await?;
@@ -207,7 +208,7 @@ struct Finished {
     moved: Option<std::fs::File>,
 }
 
-/// Whether the directory is known to be another file system than the partial files, and still is.
+/// Returns whether the directory is known to be another file system than the partial files, and still is.
 fn is_apart(server: &Server, directory: &RemotePath) -> bool {
     if !server.memory().is_apart(directory) {
         return false;
@@ -297,7 +298,8 @@ fn adopt(
     Ok(FileOutcome::Publishing { size, found: None })
 }
 
-/// Whether the mirror holds the very content that was fetched, which the server merely shows otherwise.
+/// Returns whether the mirror holds the very content that was fetched, which the server merely shows
+/// otherwise.
 async fn is_the_same(server: &Server, job: &FileJob, fetched: &Fetched) -> Result<bool, BlockingError> {
     let home = open_directory(server.mirror().top(), &job.directory);
     let (Ok(home), Ok(file)) = (home, fetched.file.try_clone()) else { return Ok(false) };
@@ -315,7 +317,7 @@ async fn earlier(server: &Server, job: &FileJob, fetched: &Fetched) -> Result<Ea
     })
 }
 
-/// Whether the disk takes no file at all now.
+/// Returns whether the disk takes no file at all now.
 fn takes_nothing(error: &anyhow::Error) -> bool {
     use std::io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
     let is = |kind| matches!(kind, StorageFull | QuotaExceeded | ReadOnlyFilesystem);

@@ -93,7 +93,7 @@ pub(in crate::collector) async fn decide(
     }
 }
 
-/// Whether the server shows as many bytes as came, or says nothing against them where that is enough.
+/// Returns whether the server shows as many bytes as came, or says nothing against them where that is enough.
 fn agree(shown: Shown, received: u64, nothing_is_enough: bool) -> Result<(), FetchError> {
     match shown {
         Shown::Same => Ok(()),

@@ -89,7 +89,7 @@ impl From<anyhow::Error> for FetchError {
 }
 
 impl FetchError {
-    /// Whether it looks as if the file is still being uploaded.
+    /// Returns whether it looks as if the file is still being uploaded.
     #[must_use]
     pub fn is_unfinished(&self) -> bool {
         matches!(

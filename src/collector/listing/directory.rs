@@ -63,7 +63,7 @@ impl<'s, 'v> Directory<'s, 'v> {
         })
     }
 
-    /// Whether the listing says of itself that it is of a directory above.
+    /// Returns whether the listing says of itself that it is of a directory above.
     pub(in crate::collector) fn is_another(&self) -> bool {
         self.job.is_another(self.own)
     }
@@ -136,7 +136,7 @@ impl<'s, 'v> Directory<'s, 'v> {
         self.scan.server.settings.selection.wants_directory(|| self.job.path.join(name))
     }
 
-    /// Whether nothing of it was queued yet.
+    /// Returns whether nothing of it was queued yet.
     pub(in crate::collector) fn is_untouched(&self) -> bool {
         self.part == 0
     }

@@ -69,7 +69,8 @@ impl Walked {
         self.summary.is_empty()
     }
 
-    /// Whether the same listing again would be nothing to look into: nothing to fetch, to descend into or to tell.
+    /// Returns whether the same listing again would be nothing to look into: nothing to fetch, to descend
+    /// into or to tell.
     fn asks_for_nothing(&self, job: &DirectoryJob) -> bool {
         let tells = self.summary.unused() > 0 || SUSPICIOUS.contains(&self.summary.entries);
         self.is_quiet && !tells && !(job.depth == 0 && self.is_empty())

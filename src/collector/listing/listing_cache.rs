@@ -38,7 +38,7 @@ impl QuietDirectories {
         self.0.get(&key).map(|quiet| quiet.listing)
     }
 
-    /// The listing was the same again. Answers how many zips are in it.
+    /// The listing was the same again. Returns how many zips are in it.
     pub fn same_again(&mut self, key: u64, now: Instant) -> u64 {
         let Some(quiet) = self.0.get_mut(&key) else { return 0 };
         quiet.scans = quiet.scans.saturating_add(1);
@@ -61,8 +61,8 @@ impl QuietDirectories {
         self.0.remove(&key);
     }
 
-    /// How many zips are in a directory that need not be listed in this scan: it has been the same for long, and was
-    /// listed within `every`.
+    /// Returns how many zips are in a directory that need not be listed in this scan: it has been the same
+    /// for long, and was listed within `every`.
     #[must_use]
     pub fn rests(&self, key: u64, every: Duration, now: Instant) -> Option<u64> {
         let quiet = self.0.get(&key)?;

@@ -16,7 +16,8 @@ const ROUNDS: usize = 4;
 /// Longest path that is asked for; systems take up to 4096 bytes.
 const MAX_PATH_BYTES: usize = 4000;
 
-/// Whether the directory of `job`, whose listing has this `fingerprint`, is one of those above it by another name.
+/// Returns whether the directory of `job`, whose listing has this `fingerprint`, is one of those above it by
+/// another name.
 ///
 /// # Errors
 ///

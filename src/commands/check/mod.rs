@@ -269,7 +269,7 @@ fn probe_records(settings: &RecordsSettings) -> anyhow::Result<String> {
     }
 }
 
-/// Whether the mirror is the one of the records. A service that runs knows most of it.
+/// Returns whether the mirror is the one of the records. A service that runs knows most of it.
 fn probe_mirror(settings: &Settings) -> anyhow::Result<String> {
     let (root, socket) = (&settings.sync.root, &settings.control.socket);
     let status = client::ask_within(socket, CommandLine::STATUS, SERVICE_LIMIT);

@@ -58,7 +58,7 @@ impl Key {
         help_zh: "",
     };
 
-    /// Whether a server that speaks `protocol` has a use for it.
+    /// Returns whether a server that speaks `protocol` has a use for it.
     #[must_use]
     pub fn is_for(&self, protocol: ProtocolName) -> bool {
         self.protocol.is_none_or(|only| only == protocol)

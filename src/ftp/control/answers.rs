@@ -31,7 +31,7 @@ const NO_DATA_WORDS: [&str; 15] = [
     "address already in use",
 ];
 
-/// Whether a reply of `code` can be the answer to the command of that `step`.
+/// Returns whether a reply of `code` can be the answer to the command of that `step`.
 pub(crate) fn belongs(step: &str, code: u16) -> bool {
     let is = |steps: &[&str]| steps.contains(&step);
     match code {
@@ -49,8 +49,8 @@ pub(crate) fn belongs(step: &str, code: u16) -> bool {
     }
 }
 
-/// Whether a refusal means that the session has no data connection for anybody, so that nothing is said against the
-/// directory or file that one was wanted for.
+/// Returns whether a refusal means that the session has no data connection for anybody, so that nothing is
+/// said against the directory or file that one was wanted for.
 pub(crate) fn denies_data(step: &str, reply: &Reply) -> bool {
     let of_channel = CHANNELS.contains(&step);
     if !of_channel && !TRANSFERS.contains(&step) {

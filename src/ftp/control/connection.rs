@@ -61,12 +61,12 @@ impl Control {
         self.tls.as_ref()
     }
 
-    /// Whether the type is ASCII now.
+    /// Returns whether the type is ASCII now.
     pub(crate) fn is_text(&self) -> bool {
         self.is_text
     }
 
-    /// Whether the connection can carry another command.
+    /// Returns whether the connection can carry another command.
     pub(crate) fn is_reusable(&self) -> bool {
         !self.pending
     }

@@ -193,7 +193,7 @@ impl Reply {
         last.get(4..).unwrap_or_default().trim_ascii()
     }
 
-    /// Whether any line holds `word`, whatever its case (ASCII).
+    /// Returns whether any line holds `word`, whatever its case (ASCII).
     #[must_use]
     pub fn mentions(&self, word: &str) -> bool {
         let body = self.body.to_ascii_lowercase();

@@ -66,7 +66,7 @@ impl PipeliningSupport {
         }
     }
 
-    /// Whether the caller should ask the server what it is. Only the first one is told so.
+    /// Returns whether the caller should ask the server what it is. Only the first one is told so.
     pub(crate) fn wants_a_name(&self) -> bool {
         let wants = self.0.get() == State::Unnamed;
         if wants {
@@ -82,12 +82,12 @@ impl PipeliningSupport {
         }
     }
 
-    /// Whether it is sure that the server handles one command after the other.
+    /// Returns whether it is sure that the server handles one command after the other.
     pub(crate) fn is_in_order(&self) -> bool {
         self.0.get() == State::Supported
     }
 
-    /// Whether the next port may be asked for early now.
+    /// Returns whether the next port may be asked for early now.
     pub(crate) fn may_ask(&self) -> bool {
         match self.0.get() {
             State::Supported => true,
@@ -131,7 +131,7 @@ impl EarlyPort {
         Self { connecting, told: Instant::now() }
     }
 
-    /// Whether it is not too old to be relied on.
+    /// Returns whether it is not too old to be relied on.
     pub(crate) fn is_fresh(&self) -> bool {
         self.told.elapsed() < KEPT
     }

@@ -257,7 +257,7 @@ impl Data {
     }
 }
 
-/// Whether a data connection was closed before anything came of it.
+/// Returns whether a data connection was closed before anything came of it.
 fn ends_at_once(error: &FtpError) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
     let FtpError::Data { cause, .. } = error else { return false };

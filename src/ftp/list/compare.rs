@@ -20,8 +20,9 @@ use crate::ftp::error::FtpError;
 use crate::protocol::{Confirmation, Summary};
 
 impl Lister<'_> {
-    /// Whether the listing of `path` that came as `summary` is to be believed. `expected` says that the directory holds
-    /// something, or did. A well-behaved server pays for one or two listings more in the life of the process.
+    /// Returns whether the listing of `path` that came as `summary` is to be believed. `expected` says that
+    /// the directory holds something, or did. A well-behaved server pays for one or two listings more in the
+    /// life of the process.
     ///
     /// # Errors
     ///
@@ -74,8 +75,9 @@ impl Lister<'_> {
         Ok(Confirmation::Confirmed)
     }
 
-    /// Whether a directory of which LIST shows nothing is listed under TYPE A, as RFC 959 has it (section 4.1.3). Looked at
-    /// once, as long as LIST has shown nothing at all; from then on that type is used.
+    /// Returns whether a directory of which LIST shows nothing is listed under TYPE A, as RFC 959 has it
+    /// (section 4.1.3). Looked at once, as long as LIST has shown nothing at all; from then on that type is
+    /// used.
     async fn shows_more_as_text(&mut self, path: &RemotePath, way: Way) -> Result<bool, FtpError> {
         let learned = Rc::clone(&self.lists.learned);
         let ways = &learned.ways;
@@ -230,8 +232,8 @@ impl Lister<'_> {
         Ok(summary.names.map(|names| (names, summary.shows_itself)))
     }
 
-    /// Whether listings by this way are of the path that they are asked of: another one than that of the root. Where the
-    /// directory shows nothing, nothing is proved.
+    /// Returns whether listings by this way are of the path that they are asked of: another one than that of
+    /// the root. Where the directory shows nothing, nothing is proved.
     pub(crate) async fn shows_by_path(&mut self, way: Way, path: &RemotePath) -> Result<bool, FtpError> {
         if self.lists.learned.ways.takes_paths(way) || path.is_root() {
             return Ok(true);
@@ -288,7 +290,7 @@ impl Lister<'_> {
 /// Why the type is another one from now on.
 const AS_TEXT: &str = "LIST shows nothing under TYPE I; TYPE A is used from now on";
 
-/// Why another way is used, in words.
+/// Returns why another way is used, in words.
 fn reason(way: Way, better: Way) -> String {
     if way.is_mlsd() && better == Way::CwdList {
         return "MLSD leaves out what LIST shows; LIST is used from now on".to_owned();

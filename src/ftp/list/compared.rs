@@ -35,8 +35,8 @@ pub(crate) enum Compared {
 }
 
 impl Compared {
-    /// Whether a directory of which MLSD shows `names` is worth a comparison. `configured` ones are expected to
-    /// hold something.
+    /// Returns whether a directory of which MLSD shows `names` is worth a comparison. `configured` ones are
+    /// expected to hold something.
     pub(super) fn calls_for(self, names: usize, configured: bool) -> bool {
         match self {
             Self::Nothing => names > 0 || configured,

@@ -203,7 +203,8 @@ impl<'s> Lister<'s> {
         is_of_type && !self.opener.control.is_text() && !ways.has_worked(way) && !says_empty(reply)
     }
 
-    /// Whether a directory that was entered and not listed is empty: by the words of the refusal, or by what NLST shows.
+    /// Returns whether a directory that was entered and not listed is empty: by the words of the refusal, or
+    /// by what NLST shows.
     async fn is_empty_though_refused(&mut self, way: Way, reply: &Reply) -> Result<bool, FtpError> {
         if says_empty(reply) {
             return Ok(true);
@@ -220,7 +221,8 @@ impl<'s> Lister<'s> {
         }
     }
 
-    /// How many bytes of names NLST shows of the directory that was entered, those of itself and its parent left out.
+    /// Returns how many bytes of names NLST shows of the directory that was entered, those of itself and its
+    /// parent left out.
     async fn names_by_nlst(&mut self) -> Result<usize, FtpError> {
         let mut data = self.opener.open_transfer("NLST", b"NLST", 0).await?;
         let (mut text, mut clean, mut piece) = (Vec::new(), true, [0; 1024]);
@@ -241,7 +243,7 @@ impl<'s> Lister<'s> {
         Listing::of(self.opener, Rc::clone(&self.lists.learned), opened, role)
     }
 
-    /// Whether a listing by this way is not to be used before it is confirmed.
+    /// Returns whether a listing by this way is not to be used before it is confirmed.
     pub(super) fn is_tentative(&self, way: Way) -> bool {
         !self.lists.learned.ways.honours_path.get() || self.may_compare(way)
     }
@@ -252,7 +254,7 @@ impl<'s> Lister<'s> {
     }
 }
 
-/// Whether LIST takes the path for a path, and not for options or a pattern.
+/// Returns whether LIST takes the path for a path, and not for options or a pattern.
 fn is_harmless(path: &RemotePath) -> bool {
     let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-".contains(byte) || !byte.is_ascii();
     path.wire().iter().all(is_plain) && !path.wire().windows(2).any(|pair| pair == b"/-")

@@ -220,7 +220,7 @@ impl crate::protocol::Listing for Listing<'_> {
     }
 }
 
-/// Whether a refusal may be a way of saying that the directory is empty.
+/// Returns whether a refusal may be a way of saying that the directory is empty.
 fn means_emptiness(refusal: &FtpError) -> bool {
     match refusal {
         // who does not let anybody in says nothing of what is in there

@@ -30,12 +30,12 @@ impl Way {
         if self.is_mlsd() { "MLSD" } else { "LIST" }
     }
 
-    /// Whether it shows facts (RFC 3659), and not what people read.
+    /// Returns whether it shows facts (RFC 3659), and not what people read.
     pub(crate) fn is_mlsd(self) -> bool {
         matches!(self, Self::MlsdPath | Self::CwdMlsd)
     }
 
-    /// Whether the directory is entered first.
+    /// Returns whether the directory is entered first.
     pub(crate) fn enters(self) -> bool {
         matches!(self, Self::CwdMlsd | Self::CwdList)
     }
@@ -148,7 +148,7 @@ impl Ways {
         self.misses.set(0);
     }
 
-    /// Whether it ever showed anything.
+    /// Returns whether it ever showed anything.
     pub(crate) fn has_worked(&self, way: Way) -> bool {
         self.worked.get() & way.bit() != 0
     }
@@ -193,7 +193,7 @@ impl Ways {
         }
     }
 
-    /// Whether a directory that cannot be entered is to be listed by its path.
+    /// Returns whether a directory that cannot be entered is to be listed by its path.
     pub(crate) fn tries_path(&self, way: Way, error: &FtpError) -> bool {
         let FtpError::Refused { step: "CWD", reply } = error else { return false };
         let is_of_entry = matches!(reply.code, 450 | 505..=559) && reply.code != 530;
@@ -208,7 +208,7 @@ impl Ways {
         self.in_vain.set(self.in_vain.get().saturating_add(1));
     }
 
-    /// Whether the way is known to list what cannot be entered.
+    /// Returns whether the way is known to list what cannot be entered.
     pub(crate) fn takes_paths(&self, way: Way) -> bool {
         self.by_path.get() & way.bit() != 0
     }
@@ -243,7 +243,8 @@ impl Ways {
         }
     }
 
-    /// Whether a directory that `way` shows empty is looked at by a second one. `expected` ones hold something, or did.
+    /// Returns whether a directory that `way` shows empty is looked at by a second one. `expected` ones hold
+    /// something, or did.
     pub(crate) fn doubts_emptiness(&self, expected: bool) -> bool {
         let looks = self.empty_looks.get();
         let unproved = !self.honours_path.get() && looks < EMPTY_LOOKS;
@@ -256,7 +257,7 @@ impl Ways {
         self.emptied_looked_at.set(self.emptied_looked_at.get() || expected);
     }
 
-    /// How the server lists, in words; `None` before a listing came to its end.
+    /// Returns how the server lists, in words; `None` before a listing came to its end.
     pub(crate) fn describe(&self) -> Option<String> {
         let type_a = if self.wants_text.get() { ", TYPE A" } else { "" };
         self.shown.get().map(|way| format!("{}{type_a}", way.describe()))
@@ -294,17 +295,18 @@ const EMPTY: [&str; 11] = [
 ];
 const CHINESE_EMPTY: [&str; 6] = ["目录为空", "目录是空", "空目录", "没有文件", "无文件", "没有任何文件"];
 
-/// Whether a refusal is about rights.
+/// Returns whether a refusal is about rights.
 pub(crate) fn says_forbidden(reply: &Reply) -> bool {
     says(reply, &FORBIDDEN, &CHINESE_FORBIDDEN)
 }
 
-/// Whether a refusal says that there are no files, and nothing else.
+/// Returns whether a refusal says that there are no files, and nothing else.
 pub(crate) fn says_empty(reply: &Reply) -> bool {
     matches!(reply.code, 450 | 550) && !says_forbidden(reply) && says(reply, &EMPTY, &CHINESE_EMPTY)
 }
 
-/// Whether a refusal says that something is not there, which of a directory that was entered may mean that it is empty.
+/// Returns whether a refusal says that something is not there, which of a directory that was entered may mean
+/// that it is empty.
 pub(crate) fn says_nothing_found(reply: &Reply) -> bool {
     !says_forbidden(reply)
         && says(reply, &["no such", "not found", "no file"], &["不存在", "找不到", "未找到"])

@@ -57,7 +57,7 @@ impl<'a> Stamp<'a> {
         Self { modified: day.map(|day| clock.on(day)), rest }
     }
 
-    /// Whether it shows a time of day.
+    /// Returns whether it shows a time of day.
     pub(super) fn has_time(&self) -> bool {
         self.modified.is_some_and(|modified| modified.source != TimeSource::ListDay)
     }
@@ -109,7 +109,7 @@ impl Clock {
         Some(self)
     }
 
-    /// Whether half of the day may be said with it.
+    /// Returns whether half of the day may be said with it.
     pub(super) fn is_of_twelve(self) -> bool {
         (3_600..3_600 + HALF_DAY_SECONDS).contains(&self.seconds)
     }

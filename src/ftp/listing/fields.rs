@@ -6,7 +6,7 @@ fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t')
 }
 
-/// Whether a line holds nothing at all.
+/// Returns whether a line holds nothing at all.
 pub(super) fn is_blank_line(line: &[u8]) -> bool {
     line.iter().all(|byte| is_blank(*byte) || *byte == b'\r')
 }

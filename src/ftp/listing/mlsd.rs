@@ -117,7 +117,7 @@ fn split(line: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((facts, fields::after_one_blank(name)?))
 }
 
-/// Whether the blank at `end` stands between two facts, and not before a name that looks like facts.
+/// Returns whether the blank at `end` stands between two facts, and not before a name that looks like facts.
 fn goes_on_behind_blank(line: &[u8], end: usize) -> bool {
     let Some((before, rest)) = line.split_at_checked(end) else { return false };
     let rest = rest.get(1..).unwrap_or_default();
@@ -150,7 +150,8 @@ fn key_length(text: &[u8]) -> Option<usize> {
     (length > 0 && text.get(length) == Some(&b'=')).then_some(length)
 }
 
-/// Whether a value that ends at `semicolon` has blanks of its own: the facts go on behind it, or end as they should.
+/// Returns whether a value that ends at `semicolon` has blanks of its own: the facts go on behind it, or end
+/// as they should.
 fn holds_blanks(key: &[u8], value: &[u8], semicolon: usize) -> bool {
     let is_strict = STRICT.iter().any(|strict| strict.eq_ignore_ascii_case(key));
     let after = value.get(semicolon + 1..).unwrap_or_default();

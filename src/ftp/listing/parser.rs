@@ -264,13 +264,13 @@ fn bare<'n>(name: &'n [u8], directory: Option<&RemotePath>) -> &'n [u8] {
     rest.strip_prefix(b"/").filter(|rest| is_here && !rest.is_empty()).unwrap_or(name)
 }
 
-/// Whether the name may be a time that belongs to the date.
+/// Returns whether the name may be a time that belongs to the date.
 fn begins_with_time(line: &Line<'_>) -> bool {
     let Line::Entry { name, .. } = line else { return false };
     matches!(name, [b'0'..=b'9', b':', ..] | [b'0'..=b'9', b'0'..=b'9', b':', ..])
 }
 
-/// Whether a word of the line may say the half of the day.
+/// Returns whether a word of the line may say the half of the day.
 fn has_half(line: &[u8]) -> bool {
     line.windows(4).any(|word| word.eq_ignore_ascii_case(b" am ") || word.eq_ignore_ascii_case(b" pm "))
 }

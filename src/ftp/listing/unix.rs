@@ -74,7 +74,8 @@ fn without_mark(name: &[u8], mark: u8) -> &[u8] {
     name.strip_suffix(&[mark]).filter(|name| !name.is_empty()).unwrap_or(name)
 }
 
-/// Whether it is a zip but for the star that `ls -F` puts behind what may be executed, which not all modes show.
+/// Returns whether it is a zip but for the star that `ls -F` puts behind what may be executed, which not all
+/// modes show.
 fn is_marked_zip(name: &[u8]) -> bool {
     name.strip_suffix(b"*").is_some_and(is_zip)
 }

@@ -248,7 +248,7 @@ fn sync_partial_directories(batch: &[Staged], outcomes: &mut [Result<(), StoreEr
     }
 }
 
-/// Gives the file its final name. Answers which directory the caller must sync; if `whole`, that sync is one of the
+/// Gives the file its final name. Returns which directory the caller must sync; if `whole`, that sync is one of the
 /// whole file system.
 fn link(
     staged: &Staged,
@@ -314,7 +314,7 @@ fn is_regular(home: impl AsFd, name: &str) -> bool {
     stat.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_file())
 }
 
-/// Whether the regular file of that name holds the same `size` bytes as `file`, and is another one.
+/// Returns whether the regular file of that name holds the same `size` bytes as `file`, and is another one.
 pub(crate) fn same_content(home: impl AsFd, name: &str, file: &File, size: u64) -> bool {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let Ok(there) = rustix::fs::openat(home, name, flags, Mode::empty()).map(File::from) else {
@@ -381,7 +381,7 @@ fn rename(staged: &Staged, home: &OwnedFd) -> Result<(), StoreError> {
 }
 
 impl DurableDirectories {
-    /// Whether so many files, of which this is one, are better synced together than one by one.
+    /// Returns whether so many files, of which this is one, are better synced together than one by one.
     pub(super) fn suits(&mut self, files: usize, one: &Staged) -> bool {
         self.whole.suits(files, one.mirror.partial())
     }
@@ -447,7 +447,8 @@ fn identity(stat: &Stat) -> (u64, u64) {
     (stat.st_dev, stat.st_ino)
 }
 
-/// Whether the final name is already this partial file: a run before this one was stopped before it could record.
+/// Returns whether the final name is already this partial file: a run before this one was stopped before it
+/// could record.
 fn is_same_file(mirror: &ServerMirror, partial: PartialName, home: impl AsFd, name: &str) -> bool {
     let there = rustix::fs::statat(home, name, AtFlags::SYMLINK_NOFOLLOW).ok();
     there.zip(stat(mirror, partial)).is_some_and(|(a, b)| identity(&a) == identity(&b))

@@ -59,7 +59,7 @@ pub fn sync_deleted(mirror: &Mirror, server: &ServerName, path: &RemotePath) -> 
     }
 }
 
-/// Whether the file at `path` is there.
+/// Returns whether the file at `path` is there.
 ///
 /// # Errors
 ///
@@ -132,8 +132,8 @@ pub fn size_at(root: &Path, server: &ServerName, path: &RemotePath) -> io::Resul
     }
 }
 
-/// Whether anything lies at the file's place in the mirror, however long its path is: the system takes 4096 bytes at a
-/// time, and files in deep trees were stored directory by directory.
+/// Returns whether anything lies at the file's place in the mirror, however long its path is: the system
+/// takes 4096 bytes at a time, and files in deep trees were stored directory by directory.
 ///
 /// # Errors
 ///

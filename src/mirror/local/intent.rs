@@ -51,7 +51,7 @@ pub fn note(mirror: &ServerMirror, partial: PartialName, path: &RemotePath, file
     Ok(rustix::fs::fsync(mirror.partial())?)
 }
 
-/// Whether there is a note about `partial`.
+/// Returns whether there is a note about `partial`.
 #[must_use]
 pub fn is_noted(mirror: &ServerMirror, partial: PartialName) -> bool {
     rustix::fs::statat(mirror.partial(), name_of(partial), AtFlags::SYMLINK_NOFOLLOW).is_ok()

@@ -34,7 +34,7 @@ pub(super) struct WholeSync {
 }
 
 impl WholeSync {
-    /// Whether it is to be used for `files` files on the file system of `place`.
+    /// Returns whether it is to be used for `files` files on the file system of `place`.
     pub(super) fn suits(&mut self, files: usize, place: BorrowedFd<'_>) -> bool {
         files >= WORTH_IT
             && self.avoided_until.is_none_or(|until| Instant::now() >= until)

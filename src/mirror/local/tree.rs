@@ -119,8 +119,8 @@ impl Mirror {
         (self.root.as_fd(), self.partial.as_fd())
     }
 
-    /// Whether its path still leads to the directories that are open: the disk may have been unmounted, or another one
-    /// mounted there.
+    /// Returns whether its path still leads to the directories that are open: the disk may have been
+    /// unmounted, or another one mounted there.
     #[must_use]
     pub fn is_in_place(&self) -> bool {
         let same = |open: BorrowedFd<'_>, path: &Path| {
@@ -251,8 +251,8 @@ pub fn apart(root: &Path, name: &ServerName) -> Option<Apart> {
     are_apart(from.as_fd(), top.as_fd()).then(|| Apart { root: root.to_owned(), place: name.to_string() })
 }
 
-/// Whether nothing can be moved from one directory to the other: two file systems, or two mounts of one. The kernel
-/// compares the mounts before it looks for the name, and nothing has this one.
+/// Returns whether nothing can be moved from one directory to the other: two file systems, or two mounts of
+/// one. The kernel compares the mounts before it looks for the name, and nothing has this one.
 pub(crate) fn are_apart(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> bool {
     const NOTHING: &str = ".mrosync-is-one-file-system";
     rustix::fs::renameat(from, NOTHING, to, NOTHING) == Err(Errno::XDEV)
@@ -268,13 +268,13 @@ pub struct ServerMirror {
 }
 
 impl ServerMirror {
-    /// Whether files are moved to their final names, because the file system has no hard links.
+    /// Returns whether files are moved to their final names, because the file system has no hard links.
     #[must_use]
     pub fn renames(&self) -> bool {
         self.renames.load(Ordering::Relaxed)
     }
 
-    /// From now on they are. Answers whether that is new.
+    /// From now on they are. Returns whether that is new.
     pub fn use_renames(&self) -> bool {
         !self.renames.swap(true, Ordering::Relaxed)
     }

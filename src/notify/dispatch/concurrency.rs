@@ -52,7 +52,7 @@ impl Default for Concurrency {
 }
 
 impl Concurrency {
-    /// How many calls may be under way.
+    /// Returns how many calls may be under way.
     pub(super) fn now(&self) -> usize {
         self.now
     }
@@ -103,7 +103,8 @@ impl Concurrency {
     }
 }
 
-/// Whether the second of two numbers of calls gets at least half of what it promises done in the same time.
+/// Returns whether the second of two numbers of calls gets at least half of what it promises done in the same
+/// time.
 fn is_worth_it(few: (usize, Duration), many: (usize, Duration)) -> bool {
     let done = |(calls, mean): (usize, Duration)| calls as f64 / (mean + SLACK / 4).as_secs_f64();
     let promised = many.0 as f64 / few.0 as f64 - 1.0;

@@ -78,22 +78,23 @@ struct Standing {
 }
 
 impl Health {
-    /// Whether the host is down: it cannot be reached, or it refuses files of different servers and takes none.
+    /// Returns whether the host is down: it cannot be reached, or it refuses files of different servers and
+    /// takes none.
     pub(super) fn is_down(&self) -> bool {
         self.down
     }
 
-    /// Whether the host gives no answer at all.
+    /// Returns whether the host gives no answer at all.
     pub(super) fn is_unreachable(&self) -> bool {
         self.down && self.run.unanswered >= TROUBLE
     }
 
-    /// Whether all files of this server fail.
+    /// Returns whether all files of this server fail.
     pub(super) fn fails(&self, server: &ServerName) -> bool {
         self.failing.get(server).is_some_and(|standing| standing.failures >= TROUBLE)
     }
 
-    /// Whether nothing failed since the last delivery of each server's files.
+    /// Returns whether nothing failed since the last delivery of each server's files.
     pub(super) fn is_spotless(&self) -> bool {
         !self.down && self.failing.is_empty()
     }
@@ -167,8 +168,8 @@ impl Health {
         }
     }
 
-    /// Whether different files failed since anything was delivered, of at least two servers or of the only one; and no
-    /// server that was served lately is without a failure.
+    /// Returns whether different files failed since anything was delivered, of at least two servers or of the
+    /// only one; and no server that was served lately is without a failure.
     fn is_refused_by_the_host(&self, now: Instant) -> bool {
         let Run { files, servers, .. } = &self.run;
         let enough = files.len() >= TROUBLE as usize && (servers.len() >= 2 || self.alone);

@@ -177,7 +177,7 @@ fn failure(fault: Fault, reason: String) -> CallFailure {
     CallFailure { fault, reason }
 }
 
-/// Why the stream broke, where it did.
+/// Returns why the stream broke, where it did.
 fn broken(error: &SendRequestError) -> Option<&Broken> {
     let cause: &std::io::Error = match error {
         SendRequestError::Send(error) => error,

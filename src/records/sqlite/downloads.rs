@@ -35,7 +35,7 @@ const SHOWN_OTHERWISE: &str = "INSERT INTO last_listed VALUES (?1, ?2, ?3, ?4, ?
 pub(super) const STATEMENTS: [&str; 8] =
     [FIND, FIND_DIRECTORY, INSERT_DIRECTORY, INSERT, SHOWN_OTHERWISE, GIVE_WAY, SAME_AGAIN, FORGET_SHOWN];
 
-/// Whether the path is on record.
+/// Returns whether the path is on record.
 pub(super) fn is_recorded(connection: &Connection, file: &Download) -> rusqlite::Result<bool> {
     let (server, directory, name) = (file.server.as_str(), &file.directory, &file.name);
     find(connection, &Key { server, directory: directory.wire(), name: name.wire() }).map(|id| id.is_some())

@@ -45,7 +45,7 @@ pub(super) fn with_reserve<T>(lock: &File, open: impl Fn() -> Result<T, OpenErro
     result
 }
 
-/// Whether giving the reserve up made room.
+/// Returns whether giving the reserve up made room.
 fn release(lock: &File) -> bool {
     lock.metadata().is_ok_and(|metadata| metadata.len() > 0) && lock.set_len(0).is_ok()
 }

@@ -163,7 +163,8 @@ fn open_shared(file: &Path) -> rusqlite::Result<(Connection, Header)> {
     Ok((connection, header))
 }
 
-/// Whether the -shm file, which a running service has made already, could not be made, or had no room.
+/// Returns whether the -shm file, which a running service has made already, could not be made, or had no
+/// room.
 fn lacks_shared_memory(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly))
         || kind_of(error) == FailureKind::DiskFull

@@ -38,12 +38,12 @@ impl Header {
         })
     }
 
-    /// Whether nothing was put into the file yet.
+    /// Returns whether nothing was put into the file yet.
     fn is_new(&self) -> bool {
         (self.application_id, self.version, self.tables) == (0, 0, 0)
     }
 
-    /// How many migrations the file has had; none where it is new.
+    /// Returns how many migrations the file has had; none where it is new.
     pub(super) fn version_for_writer(&self, file: &Path) -> Result<usize, OpenError> {
         if self.is_new() {
             return Ok(0);
@@ -61,7 +61,7 @@ impl Header {
         }
     }
 
-    /// Whether a reader, which changes nothing, can do with the file.
+    /// Returns whether a reader, which changes nothing, can do with the file.
     pub(super) fn check_for_reader(&self, file: &Path) -> Result<(), OpenError> {
         if self.is_new() {
             return Err(OpenError::Unmade { file: file.to_owned() });

@@ -181,7 +181,7 @@ impl Column {
         !matches!(self, Self::Server | Self::State | Self::LastScan | Self::Error)
     }
 
-    /// Whether it says anything of any server.
+    /// Returns whether it says anything of any server.
     fn is_wanted(self, servers: &[ServerStatus]) -> bool {
         match self {
             Self::Missing => servers.iter().any(|server| server.lateness.period_seconds.is_some()),
