@@ -25,7 +25,7 @@ fn directory(n: u64) -> Arc<RemotePath> {
 }
 
 fn facts(n: u64) -> FileFacts {
-    let modified = Modified { unix_seconds: 1_795_000_000 + i64::from(n as u32), source: TimeSource::Mlsd };
+    let modified = Modified { unix_seconds: 1_795_000_000 + i64::from(n as u32), source: TimeSource::Utc };
     FileFacts { size: Some(5000 + n), modified: Some(modified) }
 }
 

@@ -59,17 +59,17 @@ pub struct Modified {
     pub source: TimeSource,
 }
 
-/// Where a time comes from. LIST shows the server's local time, MLSD shows UTC: they are never compared.
+/// How a time is told, whatever protocol tells it. UTC and a server's own local time are never compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum TimeSource {
-    /// The `modify` fact of MLSD (RFC 3659 section 7.5.3), or SFTP's time: UTC, to the second.
-    Mlsd = 1,
-    /// LIST with seconds (`2026-11-23 03:00:05`).
-    ListSecond = 2,
-    /// LIST with minutes (`Nov 23 03:00`).
-    ListMinute = 3,
-    /// LIST with the day alone (`Nov 23 2025`), as Unix shows files older than half a year.
-    ListDay = 4,
+    /// UTC, to the second: the `modify` fact of MLSD (RFC 3659 section 7.5.3), SFTP's time.
+    Utc = 1,
+    /// Local time to the second: LIST with seconds (`2026-11-23 03:00:05`).
+    LocalSecond = 2,
+    /// Local time to the minute: LIST with minutes (`Nov 23 03:00`).
+    LocalMinute = 3,
+    /// The local day: LIST with the day alone (`Nov 23 2025`), as Unix shows files older than half a year.
+    LocalDay = 4,
 }
 
 impl TimeSource {
@@ -82,16 +82,16 @@ impl TimeSource {
     /// The source of a stored number.
     #[must_use]
     pub fn from_code(code: i64) -> Option<Self> {
-        [Self::Mlsd, Self::ListSecond, Self::ListMinute, Self::ListDay]
+        [Self::Utc, Self::LocalSecond, Self::LocalMinute, Self::LocalDay]
             .into_iter()
             .find(|source| source.code() == code)
     }
 
     fn seconds(self) -> i64 {
         match self {
-            Self::Mlsd | Self::ListSecond => 1,
-            Self::ListMinute => 60,
-            Self::ListDay => 86_400,
+            Self::Utc | Self::LocalSecond => 1,
+            Self::LocalMinute => 60,
+            Self::LocalDay => 86_400,
         }
     }
 }
@@ -106,7 +106,7 @@ impl Modified {
     /// Returns whether a time of day is told.
     #[must_use]
     pub fn has_time(self) -> bool {
-        self.source != TimeSource::ListDay
+        self.source != TimeSource::LocalDay
     }
 
     /// By how many seconds `later` is shown later, where that is what daylight saving or another zone of the server makes
@@ -115,7 +115,7 @@ impl Modified {
     pub fn shift_to(self, later: Self) -> Option<i64> {
         let by = later.unix_seconds.saturating_sub(self.unix_seconds);
         let is_shift = match self.source {
-            TimeSource::ListDay => by.abs() == DAY_SECONDS,
+            TimeSource::LocalDay => by.abs() == DAY_SECONDS,
             _ => by != 0 && by % ZONE_STEP == 0 && by.abs() <= LARGEST_SHIFT,
         };
         (is_shift && self.source == later.source).then_some(by)
@@ -125,13 +125,13 @@ impl Modified {
     /// time of day, so that one may be guessed: a year more or less agrees too.
     #[must_use]
     pub fn agrees_with(self, other: Self) -> bool {
-        if (self.source == TimeSource::Mlsd) != (other.source == TimeSource::Mlsd) {
+        if (self.source == TimeSource::Utc) != (other.source == TimeSource::Utc) {
             return true;
         }
         let grain = self.source.seconds().max(other.source.seconds());
         let is_equal = |other: i64| self.unix_seconds.div_euclid(grain) == other.div_euclid(grain);
         let may_be_guessed =
-            |time: Self| matches!(time.source, TimeSource::ListMinute | TimeSource::ListSecond);
+            |time: Self| matches!(time.source, TimeSource::LocalMinute | TimeSource::LocalSecond);
         is_equal(other.unix_seconds)
             || ((may_be_guessed(self) || may_be_guessed(other))
                 && [-1, 1].into_iter().filter_map(|years| other.in_another_year(years)).any(is_equal))
@@ -289,11 +289,11 @@ mod tests {
     #[test]
     fn times_agree_to_the_coarser_grain_and_never_across_commands() {
         let at = |unix_seconds, source| Modified { unix_seconds, source };
-        assert!(at(125, TimeSource::ListMinute).agrees_with(at(120, TimeSource::ListSecond)));
-        assert!(!at(60, TimeSource::ListMinute).agrees_with(at(120, TimeSource::ListMinute)));
-        assert!(at(90_000, TimeSource::ListDay).agrees_with(at(86_460, TimeSource::ListMinute)));
-        assert!(at(1, TimeSource::Mlsd).agrees_with(at(90_000, TimeSource::ListMinute)));
-        assert!(!at(1, TimeSource::Mlsd).agrees_with(at(2, TimeSource::Mlsd)));
+        assert!(at(125, TimeSource::LocalMinute).agrees_with(at(120, TimeSource::LocalSecond)));
+        assert!(!at(60, TimeSource::LocalMinute).agrees_with(at(120, TimeSource::LocalMinute)));
+        assert!(at(90_000, TimeSource::LocalDay).agrees_with(at(86_460, TimeSource::LocalMinute)));
+        assert!(at(1, TimeSource::Utc).agrees_with(at(90_000, TimeSource::LocalMinute)));
+        assert!(!at(1, TimeSource::Utc).agrees_with(at(2, TimeSource::Utc)));
     }
 
     /// interface 10.23
@@ -303,14 +303,14 @@ mod tests {
             unix_seconds: time.parse::<chrono::DateTime<chrono::Utc>>().unwrap().timestamp(),
             source,
         };
-        let guessed = at("2025-12-10T12:00:00Z", TimeSource::ListMinute);
-        assert!(guessed.agrees_with(at("2026-12-10T12:00:00Z", TimeSource::ListMinute)));
-        assert!(at("2026-12-10T00:00:00Z", TimeSource::ListDay).agrees_with(guessed));
-        assert!(!guessed.agrees_with(at("2026-12-10T12:01:00Z", TimeSource::ListMinute)));
-        assert!(!guessed.agrees_with(at("2027-12-10T12:00:00Z", TimeSource::ListMinute)));
+        let guessed = at("2025-12-10T12:00:00Z", TimeSource::LocalMinute);
+        assert!(guessed.agrees_with(at("2026-12-10T12:00:00Z", TimeSource::LocalMinute)));
+        assert!(at("2026-12-10T00:00:00Z", TimeSource::LocalDay).agrees_with(guessed));
+        assert!(!guessed.agrees_with(at("2026-12-10T12:01:00Z", TimeSource::LocalMinute)));
+        assert!(!guessed.agrees_with(at("2027-12-10T12:00:00Z", TimeSource::LocalMinute)));
         let (day, year_later) = ("2025-12-10T00:00:00Z", "2026-12-10T00:00:00Z");
-        assert!(!at(day, TimeSource::ListDay).agrees_with(at(year_later, TimeSource::ListDay)));
-        assert!(!at(day, TimeSource::Mlsd).agrees_with(at(year_later, TimeSource::Mlsd)));
+        assert!(!at(day, TimeSource::LocalDay).agrees_with(at(year_later, TimeSource::LocalDay)));
+        assert!(!at(day, TimeSource::Utc).agrees_with(at(year_later, TimeSource::Utc)));
     }
 
     #[test]
@@ -318,16 +318,16 @@ mod tests {
         let at = |unix_seconds, source| Modified { unix_seconds, source };
         let shift = |source, by| at(1_000_000, source).shift_to(at(1_000_000 + by, source));
         for by in [3600, -3600, 1800, 5 * 3600 + 2700, -14 * 3600] {
-            assert_eq!(shift(TimeSource::Mlsd, by), Some(by));
-            assert_eq!(shift(TimeSource::ListMinute, by), Some(by));
+            assert_eq!(shift(TimeSource::Utc, by), Some(by));
+            assert_eq!(shift(TimeSource::LocalMinute, by), Some(by));
         }
         for by in [0, 60, 3601, 86_400, 15 * 3600] {
-            assert_eq!(shift(TimeSource::ListMinute, by), None, "{by}");
+            assert_eq!(shift(TimeSource::LocalMinute, by), None, "{by}");
         }
         assert_eq!(
-            (shift(TimeSource::ListDay, -86_400), shift(TimeSource::ListDay, 3600)),
+            (shift(TimeSource::LocalDay, -86_400), shift(TimeSource::LocalDay, 3600)),
             (Some(-86_400), None)
         );
-        assert_eq!(at(0, TimeSource::Mlsd).shift_to(at(3600, TimeSource::ListMinute)), None);
+        assert_eq!(at(0, TimeSource::Utc).shift_to(at(3600, TimeSource::LocalMinute)), None);
     }
 }

@@ -404,7 +404,7 @@ mod tests {
             let jobs = Jobs::new(order);
             jobs.set_workers(9);
             for (key, time) in times.into_iter().enumerate() {
-                let modified = time.map(|unix_seconds| Modified { unix_seconds, source: TimeSource::Mlsd });
+                let modified = time.map(|unix_seconds| Modified { unix_seconds, source: TimeSource::Utc });
                 let facts = FileFacts { size: None, modified };
                 jobs.add_file(key as u64, FileJob { facts, ..file() });
             }

@@ -64,7 +64,7 @@ impl Selection {
 
     fn is_too_old(&self, modified: Modified) -> bool {
         // nobody wrote our clock down with the server's zone in mind
-        let is_local = self.from_now && modified.source != TimeSource::Mlsd;
+        let is_local = self.from_now && modified.source != TimeSource::Utc;
         let slack = if is_local { WESTERNMOST_SECONDS } else { 0 };
         self.since.is_some_and(|since| modified.is_surely_before(since.saturating_sub(slack)))
     }
@@ -93,12 +93,12 @@ mod tests {
     fn only_what_is_surely_older_is_left_out() {
         let selection = Selection { since: Some(90_000), ..Selection::default() };
         for (facts, wanted) in [
-            (at(89_999, TimeSource::Mlsd), false),
-            (at(90_000, TimeSource::Mlsd), true),
-            (at(86_400, TimeSource::ListDay), true),
-            (at(86_400, TimeSource::ListMinute), false),
-            (at(89_999 - 59, TimeSource::ListMinute), false),
-            (at(89_999 - 58, TimeSource::ListMinute), true),
+            (at(89_999, TimeSource::Utc), false),
+            (at(90_000, TimeSource::Utc), true),
+            (at(86_400, TimeSource::LocalDay), true),
+            (at(86_400, TimeSource::LocalMinute), false),
+            (at(89_999 - 59, TimeSource::LocalMinute), false),
+            (at(89_999 - 58, TimeSource::LocalMinute), true),
             (FileFacts::default(), true),
         ] {
             assert_eq!(selection.wants(&facts, path), wanted, "{facts:?}");
@@ -111,14 +111,14 @@ mod tests {
         let noon = 20_000 * 86_400 + 43_200;
         let selection = Selection { since: Some(noon), from_now: true, ..Selection::default() };
         for (facts, wanted) in [
-            (at(noon - 1, TimeSource::Mlsd), false),
-            (at(noon - 12 * 3600, TimeSource::ListSecond), true),
-            (at(noon - 12 * 3600 - 1, TimeSource::ListSecond), false),
+            (at(noon - 1, TimeSource::Utc), false),
+            (at(noon - 12 * 3600, TimeSource::LocalSecond), true),
+            (at(noon - 12 * 3600 - 1, TimeSource::LocalSecond), false),
         ] {
             assert_eq!(selection.wants(&facts, path), wanted, "{facts:?}");
         }
         let before_the_start = Selection { from_now: true, ..Selection::default() };
-        assert!(before_the_start.wants(&at(0, TimeSource::Mlsd), path));
+        assert!(before_the_start.wants(&at(0, TimeSource::Utc), path));
     }
 
     #[test]

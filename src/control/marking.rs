@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn files_arrive_as_they_were_whatever_their_names_hold() {
-        let modified = Some(Modified { unix_seconds: -5, source: TimeSource::ListDay });
+        let modified = Some(Modified { unix_seconds: -5, source: TimeSource::LocalDay });
         let files = vec![
             download("/", b"a b:c%41.zip", FileFacts { size: Some(u64::MAX), modified }),
             download("/上海", b"\xc9\xcf.zip", FileFacts::default()),

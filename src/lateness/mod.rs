@@ -137,7 +137,7 @@ impl Lateness {
         }
         state.waiting.insert(key, now);
         state.note(path, now);
-        let utc = facts.modified.filter(|modified| modified.source == TimeSource::Mlsd);
+        let utc = facts.modified.filter(|modified| modified.source == TimeSource::Utc);
         // a clock that runs a day ahead tells nothing
         let modified = utc
             .map(|modified| modified.unix_seconds.saturating_mul(1000))
@@ -328,10 +328,10 @@ mod tests {
     #[test]
     fn only_a_time_in_utc_tells_how_old_a_file_is() {
         let lateness = Lateness::default();
-        lateness.seen(&path("a.zip"), &of(90, TimeSource::ListSecond), 100_000);
+        lateness.seen(&path("a.zip"), &of(90, TimeSource::LocalSecond), 100_000);
         assert_eq!(lateness.status(100_000).0.newest_file_age_seconds, None);
-        lateness.seen(&path("b.zip"), &of(40, TimeSource::Mlsd), 100_000);
-        lateness.seen(&path("c.zip"), &of(10, TimeSource::Mlsd), 100_000);
+        lateness.seen(&path("b.zip"), &of(40, TimeSource::Utc), 100_000);
+        lateness.seen(&path("c.zip"), &of(10, TimeSource::Utc), 100_000);
         assert_eq!(lateness.status(100_000).0.newest_file_age_seconds, Some(60.0));
         assert_eq!(
             lateness.status(1_000).0.newest_file_age_seconds,

@@ -325,7 +325,7 @@ mod tests {
     use crate::mirror::local::tree::Mirror;
 
     fn facts(size: u64, seconds: i64) -> FileFacts {
-        let modified = Modified { unix_seconds: seconds, source: TimeSource::Mlsd };
+        let modified = Modified { unix_seconds: seconds, source: TimeSource::Utc };
         FileFacts { size: Some(size), modified: Some(modified) }
     }
 

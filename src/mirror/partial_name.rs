@@ -94,7 +94,7 @@ mod tests {
     }
 
     fn facts(size: u64, unix_seconds: i64) -> FileFacts {
-        FileFacts { size: Some(size), modified: Some(Modified { unix_seconds, source: TimeSource::Mlsd }) }
+        FileFacts { size: Some(size), modified: Some(Modified { unix_seconds, source: TimeSource::Utc }) }
     }
 
     #[test]

@@ -171,7 +171,7 @@ impl MemoryServer {
     /// Puts a file there, changed at the time `modified`, in seconds of Unix; its directories are made.
     pub fn file(&self, path: impl AsRef<[u8]>, content: impl Into<Vec<u8>>, modified: i64) -> &Self {
         let content = content.into();
-        let modified = Some(Modified { unix_seconds: modified, source: TimeSource::Mlsd });
+        let modified = Some(Modified { unix_seconds: modified, source: TimeSource::Utc });
         let facts = FileFacts { size: Some(content.len() as u64), modified };
         self.file_shown_as(path, content, facts)
     }

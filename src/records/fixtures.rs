@@ -72,7 +72,7 @@ pub(crate) fn name(wire: impl AsRef<[u8]>) -> RemoteName {
 
 /// What MLSD says of a file.
 pub(crate) fn mlsd(size: u64, unix_seconds: i64) -> FileFacts {
-    FileFacts { size: Some(size), modified: Some(Modified { unix_seconds, source: TimeSource::Mlsd }) }
+    FileFacts { size: Some(size), modified: Some(Modified { unix_seconds, source: TimeSource::Utc }) }
 }
 
 /// A file of 10 bytes in `/in` of omc01, changed at second 60 and downloaded at millisecond `at`.

@@ -307,7 +307,7 @@ impl Name {
     pub fn facts(&self, kind: Option<Kind>) -> FileFacts {
         let Attributes { size, modified, .. } = self.attributes;
         let size = size.filter(|_| kind == Some(Kind::File));
-        let seconds = |seconds| Modified { unix_seconds: i64::from(seconds), source: TimeSource::Mlsd };
+        let seconds = |seconds| Modified { unix_seconds: i64::from(seconds), source: TimeSource::Utc };
         FileFacts { size, modified: modified.map(seconds) }
     }
 }

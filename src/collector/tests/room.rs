@@ -95,7 +95,7 @@ fn a_disk_that_does_not_answer_costs_the_file_that_asked_and_no_scan() {
 
 /// A file that is larger than the server shows.
 fn larger_than_shown(world: &World, shown: u64) {
-    let modified = Some(Modified { unix_seconds: 7, source: TimeSource::Mlsd });
+    let modified = Some(Modified { unix_seconds: 7, source: TimeSource::Utc });
     let facts = FileFacts { size: Some(shown), modified };
     world.remote.file_shown_as("/odd.zip", zip_of(9000, 9), facts);
 }

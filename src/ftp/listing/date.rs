@@ -59,7 +59,7 @@ impl<'a> Stamp<'a> {
 
     /// Returns whether it shows a time of day.
     pub(super) fn has_time(&self) -> bool {
-        self.modified.is_some_and(|modified| modified.source != TimeSource::ListDay)
+        self.modified.is_some_and(|modified| modified.source != TimeSource::LocalDay)
     }
 }
 
@@ -73,7 +73,7 @@ pub(super) struct Clock {
 
 impl Clock {
     /// Where only the day is known.
-    pub(super) const WHOLE_DAY: Self = Self { seconds: 0, source: TimeSource::ListDay };
+    pub(super) const WHOLE_DAY: Self = Self { seconds: 0, source: TimeSource::LocalDay };
 
     /// `3:00`, `03:00`, `03:00:05`, `03:00:05.123`.
     pub(super) fn read(text: &[u8]) -> Option<Self> {
@@ -81,11 +81,11 @@ impl Clock {
         let hour = short_number(parts.next()?, 1..=2)?;
         let minute = short_number(parts.next()?, 2..=2)?;
         let Some(second) = parts.next() else {
-            return Some(Self { seconds: seconds_of_day(hour, minute, 0)?, source: TimeSource::ListMinute });
+            return Some(Self { seconds: seconds_of_day(hour, minute, 0)?, source: TimeSource::LocalMinute });
         };
         let whole = second.split(|byte| *byte == b'.').next()?;
         let seconds = seconds_of_day(hour, minute, short_number(whole, 2..=2)?)?;
-        Some(Self { seconds, source: TimeSource::ListSecond })
+        Some(Self { seconds, source: TimeSource::LocalSecond })
     }
 
     /// As [`Self::read`], and with the half of the day behind it: `03:00PM`, `3:00p`.

@@ -60,7 +60,7 @@ fn read_date(text: &[u8]) -> Option<Stamp<'_>> {
 
 /// `03:00AM`, `3:00p`, `15:00`. Seconds are for logs, which begin with date and time as well.
 fn read_time(text: &[u8]) -> Option<Clock> {
-    Clock::read_half(text).filter(|clock| clock.source == TimeSource::ListMinute)
+    Clock::read_half(text).filter(|clock| clock.source == TimeSource::LocalMinute)
 }
 
 /// `1234`, `1,234` or `1.234`; and what some servers make of a size that they cannot show: `-2147483648`, `4.5K`,

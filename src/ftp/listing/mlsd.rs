@@ -204,5 +204,5 @@ fn read_modify(value: &[u8]) -> Option<Modified> {
     let mut next = || pairs.next().flatten();
     let day = calendar_day(year, next()?, next()?)?;
     let seconds = seconds_of_day(next()?, next()?, next()?)?;
-    Some(Clock { seconds, source: TimeSource::Mlsd }.on(day))
+    Some(Clock { seconds, source: TimeSource::Utc }.on(day))
 }

@@ -74,7 +74,7 @@ fn eplf(line: &[u8]) -> Option<Line<'_>> {
 
 fn unix_time(seconds: u64) -> Option<Modified> {
     let unix_seconds = i64::try_from(seconds).ok()?;
-    Some(Modified { unix_seconds, source: TimeSource::ListSecond })
+    Some(Modified { unix_seconds, source: TimeSource::LocalSecond })
 }
 
 /// `MRO  77824 11/23/26 03:00:05 *STMF  a.zip`, `MRO  8192 11/23/26 03:00:05 *DIR  MR/`. The order of the date is that of

@@ -218,7 +218,7 @@ impl ListingParser {
 impl ListingParser {
     fn doubt_year(&mut self, name: &[u8], kind: Kind, facts: FileFacts) {
         let (Format::List { now, .. }, Kind::File) = (self.format, kind) else { return };
-        let Some(Modified { unix_seconds, source: TimeSource::ListMinute }) = facts.modified else { return };
+        let Some(Modified { unix_seconds, source: TimeSource::LocalMinute }) = facts.modified else { return };
         let is_latest = self.doubtful_year.as_ref().is_none_or(|(latest, _)| unix_seconds > *latest);
         if !is_latest || unix_seconds >= (now - HALF_A_YEAR).timestamp() {
             return;

@@ -50,11 +50,11 @@ fn case(format: Format, line: &'static str) -> Case {
 
 fn modified(format: Format, time: &str) -> Modified {
     let (filler, source) = match time.len() {
-        10 => ("T00:00:00Z", TimeSource::ListDay),
-        16 => (":00Z", TimeSource::ListMinute),
-        _ => ("Z", TimeSource::ListSecond),
+        10 => ("T00:00:00Z", TimeSource::LocalDay),
+        16 => (":00Z", TimeSource::LocalMinute),
+        _ => ("Z", TimeSource::LocalSecond),
     };
-    let source = if matches!(format, Format::Mlsd) { TimeSource::Mlsd } else { source };
+    let source = if matches!(format, Format::Mlsd) { TimeSource::Utc } else { source };
     let time: DateTime<Utc> = format!("{time}{filler}").parse().unwrap();
     Modified { unix_seconds: time.timestamp(), source }
 }

@@ -37,7 +37,7 @@ fn full<'a>(date: &[u8], rest: &'a [u8], reading: Reading) -> Option<Stamp<'a>> 
     let day = calendar_day(year, month, day);
     let clock = field(rest).and_then(|(time, rest)| read_clock(time, rest, reading));
     let Some((mut clock, rest)) = clock else { return Some(Stamp::new(day, Clock::WHOLE_DAY, rest)) };
-    if clock.source == TimeSource::ListSecond
+    if clock.source == TimeSource::LocalSecond
         && let Some((zone, after)) = field(rest)
         && let Some(offset) = read_offset(zone)
     {
@@ -95,7 +95,7 @@ fn year_or_time<'a>(
     }
     let (clock, rest) = read_clock(text, rest, reading)?;
     // BSD's `ls -lT` shows seconds and year; elsewhere a number behind the time belongs to the name
-    if clock.source == TimeSource::ListSecond
+    if clock.source == TimeSource::LocalSecond
         && let Some((year, after)) = field(rest)
         && let Some(year) = short_number(year, 4..=4)
     {

@@ -58,7 +58,7 @@ pub(in crate::records) fn each_change_on_the_server_is_told_once_even_over_resta
 pub(in crate::records) fn what_the_listing_leaves_out_is_no_change(place: &dyn Place) {
     let mut records = place.open();
     records.record(&[download("a.zip", 1)]).unwrap();
-    let day = Modified { unix_seconds: 999_999, source: TimeSource::ListDay };
+    let day = Modified { unix_seconds: 999_999, source: TimeSource::LocalDay };
     for facts in [
         unknown(),
         FileFacts { size: Some(10), modified: None },

@@ -187,7 +187,7 @@ fn take_line(line: &str, collector: &mut EntryCollector, entries: &mut Vec<Entry
     let time = format!("{} {}", columns.next().unwrap_or_default(), columns.next().unwrap_or_default());
     let time = chrono::NaiveDateTime::parse_from_str(&time, "%d-%b-%Y %H:%M").ok();
     let seconds = time.map(|time| time.and_utc().timestamp());
-    let modified = seconds.map(|unix_seconds| Modified { unix_seconds, source: TimeSource::ListMinute });
+    let modified = seconds.map(|unix_seconds| Modified { unix_seconds, source: TimeSource::LocalMinute });
     let facts = FileFacts { size: columns.next().and_then(|size| size.parse().ok()), modified };
     collector.take(name, Some(kind), facts, entries);
 }
