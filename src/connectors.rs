@@ -2,18 +2,19 @@
 
 use crate::config::{Protocol, ServerSettings};
 use crate::ftp;
+use crate::net::network::Network;
 use crate::protocol::Connector;
 use crate::sftp;
 
-/// Returns what makes sessions with the server of `settings`. Reads what they name, such as certificates; connects to
+/// Returns what makes sessions with the server of `settings` through `network`. Reads what they name, such as certificates; connects to
 /// nothing yet.
 ///
 /// # Errors
 ///
 /// Where there is nobody to trust.
-pub fn connector(settings: ServerSettings) -> anyhow::Result<Box<dyn Connector>> {
+pub fn connector(settings: ServerSettings, network: &Network) -> anyhow::Result<Box<dyn Connector>> {
     Ok(match settings.protocol.clone() {
-        Protocol::Ftp => Box::new(ftp::Connector::new(settings)?),
-        Protocol::Sftp(sftp) => Box::new(sftp::Connector::new(settings, *sftp)),
+        Protocol::Ftp => Box::new(ftp::Connector::new(settings, network)?),
+        Protocol::Sftp(sftp) => Box::new(sftp::Connector::new(settings, *sftp, network)),
     })
 }

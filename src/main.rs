@@ -39,7 +39,7 @@ fn main() {
             {
                 exit(ctl(&socket, CtlCommand::Reload));
             }
-            complain(&faults);
+            print_error(&faults);
             exit(UNUSABLE);
         }
     };
@@ -64,7 +64,7 @@ fn run(settings: Settings, files: Vec<PathBuf>, warnings: &[String], start: bool
     let log = match logging::init(&settings.log, &screen) {
         Ok(log) => log,
         Err(error) => {
-            complain(&why(&error));
+            print_error(&why(&error));
             return FAILED;
         }
     };
@@ -84,7 +84,7 @@ fn run(settings: Settings, files: Vec<PathBuf>, warnings: &[String], start: bool
 
 fn run_check(settings: &Settings, warnings: &[String]) -> i32 {
     for warning in warnings {
-        complain(&format!("warning: {warning}"));
+        print_error(&format!("warning: {warning}"));
     }
     // never dropped: that would wait for a look-up of the notify host that hangs
     let system = std::mem::ManuallyDrop::new(actix_rt::System::new());
@@ -111,7 +111,7 @@ fn ctl(socket: &Path, command: CtlCommand) -> i32 {
             }
         }
         Err(error) => {
-            complain(&why(&error));
+            print_error(&why(&error));
             FAILED
         }
     }
@@ -121,7 +121,7 @@ fn watch_status(socket: &Path, json: bool, pause: Duration) -> i32 {
     match watch::run(socket, json, pause) {
         Ok(()) => DONE,
         Err(error) => {
-            complain(&why(&error));
+            print_error(&why(&error));
             FAILED
         }
     }
@@ -139,7 +139,7 @@ fn records(settings: &RecordsSettings, filter: &Filter, format: RecordsFormat) -
     match written {
         Ok(()) => DONE,
         Err(error) => {
-            complain(&why(&error));
+            print_error(&why(&error));
             FAILED
         }
     }
@@ -150,14 +150,14 @@ fn changed(outcome: anyhow::Result<Outcome>) -> i32 {
         Ok(Outcome::Done) => DONE,
         Ok(Outcome::Unconfirmed) => UNUSABLE,
         Err(error) => {
-            complain(&why(&error));
+            print_error(&why(&error));
             FAILED
         }
     }
 }
 
 /// To standard error, line by line, whether or not anybody reads it.
-fn complain(text: &impl std::fmt::Display) {
+fn print_error(text: &impl std::fmt::Display) {
     for line in text.to_string().lines() {
         drop(writeln!(std::io::stderr(), "mrosync: {}", Printable(line)));
     }

@@ -16,7 +16,7 @@ use crate::mirror::identity::{MirrorId, Reason, Standing, mark, marker};
 use crate::mirror::local::delete::{is_present, present_size};
 use crate::mirror::mounted::{Place, Settled, settle, take};
 use crate::quota::absence::AT_LEAST;
-use crate::quota::{Gauge, Tally, Verdict};
+use crate::quota::{DiskCounters, Tally, Verdict};
 use crate::records::{BATCH, Change, PresentFile, RecordedMirror, Work};
 use crate::status::Roster;
 
@@ -37,7 +37,7 @@ pub const SAMPLE: usize = 100;
 pub(super) struct MirrorWatch {
     place: Arc<Place>,
     keeper: Addr<RecordKeeper>,
-    gauge: Arc<Gauge>,
+    counters: Arc<DiskCounters>,
     servers: Arc<Roster>,
     audit: RefCell<Audit>,
 }
@@ -66,10 +66,10 @@ impl MirrorWatch {
     pub(super) fn new(
         place: Arc<Place>,
         keeper: Addr<RecordKeeper>,
-        gauge: Arc<Gauge>,
+        counters: Arc<DiskCounters>,
         servers: Arc<Roster>,
     ) -> Self {
-        Self { place, keeper, gauge, servers, audit: RefCell::new(Audit::new()) }
+        Self { place, keeper, counters, servers, audit: RefCell::new(Audit::new()) }
     }
 
     /// Returns whether the right mirror is there. Where it has come, or gone, everybody hears of it.
@@ -126,7 +126,7 @@ impl MirrorWatch {
             Err(reason) => return Ok(Err(reason)),
         };
         self.belongs(standing.known, settled.id).await?;
-        self.gauge.set_partial(settled.mirror.partial_bytes()?);
+        self.counters.set_partial(settled.mirror.partial_bytes()?);
         Ok(Ok(settled))
     }
 
@@ -145,7 +145,7 @@ impl MirrorWatch {
             // one that cannot be read is replaced
             let settled = take(path, marker(path).unwrap_or_default())?;
             self.belongs(None, settled.id).await?;
-            self.gauge.set_partial(settled.mirror.partial_bytes()?);
+            self.counters.set_partial(settled.mirror.partial_bytes()?);
             self.place.open(settled);
         }
         self.audit.replace(Audit::new());

@@ -23,16 +23,16 @@ use super::record_keeper::{RecordKeeper, Request, SharedTotals};
 use super::{AbortOnDrop, ask, shielded};
 use crate::base::failpoints;
 use crate::base::humanize::count;
-use crate::collector::ports::{Growth, Room};
+use crate::collector::ports::{Admission, Growth};
 use crate::config::QuotaSettings;
 use crate::mirror::idle::drop_idle;
 use crate::mirror::local::delete::{Deleted, delete, sync_deleted};
 use crate::mirror::mounted::Place;
 use crate::notify::outbox_state::OutboxState;
-use crate::quota::allowance::allowable;
 use crate::quota::plan::{Load, room};
+use crate::quota::prepaid::allowable;
 use crate::quota::sweep::{Evictions, Present, make_room};
-use crate::quota::{DiskFault, Gauge, Measured, Meter, Need, Swept, Usage};
+use crate::quota::{DiskCounters, DiskFault, Measured, Meter, Need, Swept, Usage};
 use crate::records::{Change, PresentFile, Work as RecordWork};
 use crate::status::Roster;
 
@@ -51,7 +51,7 @@ pub struct Sweep;
 
 /// Make room for a download of so many bytes.
 #[derive(Debug, Message)]
-#[rtype(result = "anyhow::Result<Room>")]
+#[rtype(result = "anyhow::Result<Admission>")]
 pub struct MakeRoom(pub u64);
 
 /// An operator takes what lies at the mirror's place for the mirror of the records.
@@ -61,7 +61,7 @@ pub struct Adopt;
 
 /// Make room for a download that needs more than it was promised.
 #[derive(Debug, Message)]
-#[rtype(result = "anyhow::Result<Room>")]
+#[rtype(result = "anyhow::Result<Admission>")]
 pub struct Grow(pub Growth);
 
 /// What `status` shows of the disk.
@@ -126,7 +126,7 @@ pub struct Warden {
     /// The limits, as they are now.
     pub limits: watch::Receiver<QuotaSettings>,
     /// Bytes under way.
-    pub gauge: Arc<Gauge>,
+    pub counters: Arc<DiskCounters>,
     /// What `status` shows.
     pub view: Arc<DiskView>,
     /// What the notifier is told, so that it calls for no file that goes.
@@ -157,9 +157,9 @@ impl QuotaWarden {
     /// A warden who has looked at nothing yet.
     #[must_use]
     pub fn new(warden: Warden) -> Self {
-        let Warden { place, keeper, gauge, servers, .. } = &warden;
+        let Warden { place, keeper, counters, servers, .. } = &warden;
         let watch =
-            MirrorWatch::new(Arc::clone(place), keeper.clone(), Arc::clone(gauge), Arc::clone(servers));
+            MirrorWatch::new(Arc::clone(place), keeper.clone(), Arc::clone(counters), Arc::clone(servers));
         let (turn, found_gone, unmarked) = Default::default();
         let next_idle = RefCell::new(Instant::now());
         Self { work: Rc::new(Work { warden, turn, watch, found_gone, unmarked, next_idle }), looking: None }
@@ -207,7 +207,7 @@ impl Handler<Sweep> for QuotaWarden {
 }
 
 impl Handler<MakeRoom> for QuotaWarden {
-    type Result = ResponseFuture<anyhow::Result<Room>>;
+    type Result = ResponseFuture<anyhow::Result<Admission>>;
 
     fn handle(&mut self, message: MakeRoom, _: &mut Context<Self>) -> Self::Result {
         let work = Rc::clone(&self.work);
@@ -217,7 +217,7 @@ impl Handler<MakeRoom> for QuotaWarden {
 }
 
 impl Handler<Grow> for QuotaWarden {
-    type Result = ResponseFuture<anyhow::Result<Room>>;
+    type Result = ResponseFuture<anyhow::Result<Admission>>;
 
     fn handle(&mut self, message: Grow, _: &mut Context<Self>) -> Self::Result {
         let work = Rc::clone(&self.work);
@@ -239,64 +239,66 @@ impl Work {
 
     async fn sweep(&self) -> anyhow::Result<()> {
         let _turn = self.turn.lock().await;
-        let Warden { limits, gauge, place, .. } = &self.warden;
+        let Warden { limits, counters, place, .. } = &self.warden;
         if !self.watch.look().await || place.is_all_held() {
             return Ok(());
         }
         self.mark_unmarked().await;
-        if gauge.holds() == 0 {
+        if counters.reservations() == 0 {
             let mirror = place.mirror()?;
             let bytes = mirror.partial_bytes();
-            gauge.set_partial(
+            counters.set_partial(
                 bytes.with_context(|| format!("cannot read {}/.partial", mirror.path().display()))?,
             );
         }
         let limits = *limits.borrow();
-        let swept = make_room(&limits, gauge, self, 0).await?;
+        let swept = make_room(&limits, counters, self, 0).await?;
         self.note(swept == Swept::Full);
         self.watch.audit().await
     }
 
-    async fn make_room(&self, bytes: u64) -> anyhow::Result<Room> {
+    async fn make_room(&self, bytes: u64) -> anyhow::Result<Admission> {
         let _turn = self.turn.lock().await;
         failpoints::hang_here("warden", "warden").await;
-        let Warden { limits, gauge, place, .. } = &self.warden;
+        let Warden { limits, counters, place, .. } = &self.warden;
         if place.is_all_held() {
-            return Ok(Room::Held);
+            return Ok(Admission::Held);
         }
         self.mark_unmarked().await;
         let limits = *limits.borrow();
-        Ok(match make_room(&limits, gauge, self, bytes).await? {
+        Ok(match make_room(&limits, counters, self, bytes).await? {
             Swept::Fits => {
-                let hold = gauge.hold(bytes);
-                Room::Granted { hold, allowance: self.allowance() }
+                let reservation = counters.reserve(bytes);
+                Admission::Granted { reservation, prepaid: self.prepaid() }
             }
-            Swept::Busy => Room::Busy,
-            Swept::TooLarge => Room::TooLarge,
+            Swept::Busy => Admission::Busy,
+            Swept::TooLarge => Admission::TooLarge,
             Swept::Full => {
                 self.note(true);
-                Room::Held
+                Admission::Held
             }
         })
     }
 
-    async fn grow(&self, growth: Growth) -> anyhow::Result<Room> {
+    async fn grow(&self, growth: Growth) -> anyhow::Result<Admission> {
         let _turn = self.turn.lock().await;
         let Growth { bytes, length, may_displace } = growth;
-        let Warden { limits, gauge, totals, place, .. } = &self.warden;
+        let Warden { limits, counters, totals, place, .. } = &self.warden;
         if place.is_all_held() {
-            return Ok(Room::Held);
+            return Ok(Admission::Held);
         }
         self.mark_unmarked().await;
-        let files = totals.get().present_bytes.saturating_add(gauge.partial());
+        let files = totals.get().present_bytes.saturating_add(counters.partial());
         let likely = files.saturating_add(self.free()) / LIKELY_PART;
         let displaces = may_displace && length.saturating_add(bytes) <= likely;
         let limits = *limits.borrow();
-        Ok(match make_room(&limits, gauge, self, Need { bytes, own: 1, displaces }).await? {
-            Swept::Fits => Room::Granted { hold: gauge.hold(bytes), allowance: self.allowance() },
-            Swept::Busy => Room::Busy,
-            Swept::TooLarge => Room::TooLarge,
-            Swept::Full => Room::Held,
+        Ok(match make_room(&limits, counters, self, Need { bytes, own: 1, displaces }).await? {
+            Swept::Fits => {
+                Admission::Granted { reservation: counters.reserve(bytes), prepaid: self.prepaid() }
+            }
+            Swept::Busy => Admission::Busy,
+            Swept::TooLarge => Admission::TooLarge,
+            Swept::Full => Admission::Held,
         })
     }
 
@@ -339,15 +341,15 @@ impl Work {
     }
 
     /// What the asker may use next without asking.
-    fn allowance(&self) -> u64 {
+    fn prepaid(&self) -> u64 {
         allowable(self.free())
     }
 
     /// Bytes that may come before a limit is reached, as last measured.
     fn free(&self) -> u64 {
-        let Warden { limits, gauge, totals, view, .. } = &self.warden;
-        let mirror = totals.get().present_bytes.saturating_add(gauge.partial());
-        let load = |usage| Load { usage, mirror, reserved: gauge.reserved() };
+        let Warden { limits, counters, totals, view, .. } = &self.warden;
+        let mirror = totals.get().present_bytes.saturating_add(counters.partial());
+        let load = |usage| Load { usage, mirror, reserved: counters.reserved() };
         view.usage().map_or(0, |usage| room(&limits.borrow(), &load(usage)))
     }
 
@@ -382,7 +384,7 @@ impl Evictions for Work {
     }
 
     async fn oldest(&self, announced: bool, after: i64, limit: usize) -> anyhow::Result<Vec<Present>> {
-        self.warden.gauge.asks_what_to_delete();
+        self.warden.counters.asks_what_to_delete();
         let find = Request::new(RecordWork::Find, move |records| {
             records.oldest_present(announced, Some(after), limit)
         });
@@ -392,7 +394,7 @@ impl Evictions for Work {
     }
 
     fn delete(&self, file: &Present) -> io::Result<Option<u64>> {
-        let Warden { place, outbox_state, gauge, .. } = &self.warden;
+        let Warden { place, outbox_state, counters, .. } = &self.warden;
         let Present { id, server, path, .. } = file;
         if place.is_held(server) {
             return Ok(None);
@@ -400,7 +402,7 @@ impl Evictions for Work {
         let mirror = place.mirror().map_err(io::Error::other)?;
         // before, because the record says so only after
         outbox_state.deletion_begins(*id);
-        match gauge.unless_replaced(server, path, || delete(&mirror, server, path)) {
+        match counters.unless_replaced(server, path, || delete(&mirror, server, path)) {
             Some(Ok(Deleted::Removed { bytes })) => Ok(Some(bytes)),
             // deleted by an eviction whose marking failed
             Some(Ok(Deleted::AlreadyGone)) if self.unmarked.borrow().contains_key(id) => Ok(Some(0)),
@@ -433,7 +435,7 @@ impl Evictions for Work {
             return Ok(0);
         }
         let mirror = self.warden.place.mirror()?;
-        let freed = drop_idle(&mirror, &self.warden.gauge, missing)?;
+        let freed = drop_idle(&mirror, &self.warden.counters, missing)?;
         if freed == 0 {
             self.next_idle.replace(Instant::now() + IDLE_PAUSE);
         }

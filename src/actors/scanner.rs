@@ -26,14 +26,15 @@ use crate::base::watchdog;
 use crate::base::watchdog::{Pulse, Verdict, seconds};
 use crate::collector::collect::{collect, wind_up};
 use crate::collector::open_files::OpenFiles;
-use crate::collector::ports::{DiskGuard, Growth, Records, Room};
+use crate::collector::ports::{Admission, DiskGuard, Growth, Records};
 use crate::collector::server::{Neighbours, Server};
 use crate::config::{ServerSettings, SyncSettings};
 use crate::connectors;
 use crate::mirror::local::publisher::Publisher;
 use crate::mirror::local::tree::Apart;
 use crate::mirror::mounted::{Holds, Place};
-use crate::quota::Gauge;
+use crate::net::network::Network;
+use crate::quota::DiskCounters;
 use crate::records::Work;
 use crate::status::{Progress, ServerState};
 
@@ -71,7 +72,9 @@ pub struct Plan {
     /// Who makes files durable.
     pub publisher: Publisher,
     /// Bytes under way.
-    pub gauge: Arc<Gauge>,
+    pub counters: Arc<DiskCounters>,
+    /// What its connections share with all others.
+    pub network: Network,
     /// What may be open.
     pub open_files: OpenFiles,
     /// What `status` shows.
@@ -218,12 +221,24 @@ async fn live(plan: &Plan, exit: &ExitWatch) -> anyhow::Result<Ended> {
 }
 
 fn make(plan: Plan) -> anyhow::Result<Server> {
-    let Plan { settings, sync, place, keeper, warden, publisher, gauge, open_files, progress, .. } = plan;
+    let Plan {
+        settings,
+        sync,
+        place,
+        keeper,
+        warden,
+        publisher,
+        counters,
+        open_files,
+        network,
+        progress,
+        ..
+    } = plan;
     let mirror = place.mirror()?;
     let records = Rc::new(KeeperRecords { keeper, server: settings.name.clone() });
     let guard = Rc::new(WardenGuard(warden));
-    let connector = connectors::connector((*settings).clone())?.into();
-    let neighbours = Neighbours { connector, records, guard, publisher, gauge, open_files };
+    let connector = connectors::connector((*settings).clone(), &network)?.into();
+    let neighbours = Neighbours { connector, records, guard, publisher, counters, open_files };
     Server::new(settings, sync, &mirror, neighbours, progress)
 }
 
@@ -285,11 +300,11 @@ impl DiskGuard for WardenGuard {
         ask(&self.0, Sweep).await
     }
 
-    async fn make_room(&self, bytes: u64) -> anyhow::Result<Room> {
+    async fn make_room(&self, bytes: u64) -> anyhow::Result<Admission> {
         ask(&self.0, MakeRoom(bytes)).await
     }
 
-    async fn grow(&self, growth: Growth) -> anyhow::Result<Room> {
+    async fn grow(&self, growth: Growth) -> anyhow::Result<Admission> {
         ask(&self.0, Grow(growth)).await
     }
 }

@@ -38,9 +38,9 @@ impl Restarts {
         Self { backoff, faults: 0 }
     }
 
-    /// The wait after one more fault. What `went_well` before it begins with the first interval again.
-    pub fn wait(&mut self, went_well: bool) -> Duration {
-        self.faults = if went_well { 1 } else { self.faults.saturating_add(1) };
+    /// The wait after one more fault. What `succeeded` before it begins with the first interval again.
+    pub fn wait(&mut self, succeeded: bool) -> Duration {
+        self.faults = if succeeded { 1 } else { self.faults.saturating_add(1) };
         self.backoff.after(self.faults)
     }
 }

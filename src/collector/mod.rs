@@ -4,13 +4,12 @@
 //! - [`scan`]: one scan; [`scan_state`] is what it found so far, [`queue`] holds its jobs, `workers` do them, each with
 //!   one session, as many as `login_limiter` grants
 //! - [`listing`]: the directories; `fetching`: the files
-//! - [`server`], [`retry_memory`], `unsized_files` and `complaints`: what outlives a scan
+//! - [`server`], [`retry_memory`], `unsized_files` and `warn_once`: what outlives a scan
 //! - [`ports`]: what a scan asks of the rest; [`open_files`]: how many sessions the process can bear
 //!
 //! `tests` run all of it against a server in memory, without a socket and with the clock in hand.
 
 pub mod collect;
-mod complaints;
 mod fetching;
 pub mod listing;
 mod login_limiter;
@@ -24,5 +23,6 @@ pub mod server;
 #[cfg(test)]
 mod tests;
 mod unsized_files;
+mod warn_once;
 mod windows;
 mod workers;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::base::facts::{Download, FileFacts, Knowledge, Shifted};
 use crate::base::names::{RemoteName, RemotePath};
-use crate::quota::Hold;
+use crate::quota::Reservation;
 
 /// The records, as a scan needs them.
 #[async_trait::async_trait(?Send)]
@@ -25,13 +25,13 @@ pub trait Records {
 
 /// Whether a download fits.
 #[derive(Debug)]
-pub enum Room {
+pub enum Admission {
     /// It does, and its room is held.
     Granted {
         /// What was asked for.
-        hold: Hold,
+        reservation: Reservation,
         /// So many bytes more may be used next without asking.
-        allowance: u64,
+        prepaid: u64,
     },
     /// Not yet: downloads under way take the room, and may be evicted once they are finished.
     Busy,
@@ -59,8 +59,8 @@ pub trait DiskGuard {
     async fn sweep(&self) -> anyhow::Result<()>;
 
     /// Makes room for a download of `bytes`.
-    async fn make_room(&self, bytes: u64) -> anyhow::Result<Room>;
+    async fn make_room(&self, bytes: u64) -> anyhow::Result<Admission>;
 
-    /// Makes room for a download under way that holds some already; [`Room::Held`] where there is none.
-    async fn grow(&self, growth: Growth) -> anyhow::Result<Room>;
+    /// Makes room for a download under way that holds some already; [`Admission::Held`] where there is none.
+    async fn grow(&self, growth: Growth) -> anyhow::Result<Admission>;
 }

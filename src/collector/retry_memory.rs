@@ -8,7 +8,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use tokio::time::Instant;
 
-use super::complaints::Complaints;
+use super::warn_once::WarnOnce;
 use crate::base::backoff::Backoff;
 use crate::base::facts::FileFacts;
 use crate::base::failpoints;
@@ -26,7 +26,7 @@ const STAYS: Duration = Duration::from_secs(15 * 60);
 
 /// See the module.
 #[derive(Debug)]
-pub struct Memory {
+pub struct RetryMemory {
     keys: RandomState,
     failures: HashMap<u64, Failure>,
     seen_empty: HashMap<u64, FileFacts>,
@@ -41,7 +41,7 @@ pub struct Memory {
     apart: HashSet<u64>,
     retry: Backoff,
     /// What was complained of already.
-    pub(super) complaints: Complaints,
+    pub(super) warn_once: WarnOnce,
     fault: Option<Fault>,
 }
 
@@ -77,7 +77,7 @@ pub struct Failure {
     pub complained: bool,
 }
 
-impl Memory {
+impl RetryMemory {
     /// Remembers nothing. Files are tried again after `interval` at first.
     #[must_use]
     pub fn new(interval: Duration) -> Self {
@@ -92,7 +92,7 @@ impl Memory {
             said: HashSet::new(),
             apart: HashSet::new(),
             retry: Backoff { first: interval, most: LONGEST_WAIT },
-            complaints: Complaints::default(),
+            warn_once: WarnOnce::default(),
             fault: None,
         }
     }
@@ -258,12 +258,12 @@ impl Memory {
         self.apart.remove(&key);
     }
 
-    /// True the first time that `complaint` about `path` comes up, so that the log is not filled by each scan.
-    pub fn first_time(&mut self, path: &RemotePath, complaint: &str) -> bool {
+    /// True the first time that `warning` about `path` comes up, so that the log is not filled by each scan.
+    pub fn first_time(&mut self, path: &RemotePath, warning: &str) -> bool {
         if self.said.len() >= MAX_ENTRIES {
             self.said.clear();
         }
-        self.said.insert(self.keys.hash_one((path.wire(), complaint)))
+        self.said.insert(self.keys.hash_one((path.wire(), warning)))
     }
 }
 
@@ -288,7 +288,7 @@ mod tests {
     /// interface 10.13
     #[test]
     fn a_failed_file_waits_ever_longer_and_is_tried_at_once_when_it_changes() {
-        let mut memory = Memory::new(Duration::from_secs(60));
+        let mut memory = RetryMemory::new(Duration::from_secs(60));
         let now = Instant::now();
         let mut wait = |size| (memory.failed(&path(), size, "cut", now).next_try - now).as_secs();
         assert_eq!([(); 6].map(|()| wait(size(1))), [60, 120, 240, 480, 900, 900]);
@@ -302,7 +302,7 @@ mod tests {
 
     #[test]
     fn a_failed_file_is_remembered_since_its_first_try_and_with_its_last_reason() {
-        let mut memory = Memory::new(Duration::from_secs(60));
+        let mut memory = RetryMemory::new(Duration::from_secs(60));
         let now = Instant::now();
         let first = memory.failed(&path(), size(1), "cut", now).since;
         let last = memory.failed(&path(), size(2), &"x".repeat(1000), now);
@@ -311,7 +311,7 @@ mod tests {
 
     #[test]
     fn a_directory_is_known_to_have_held_something_until_it_is_empty() {
-        let mut memory = Memory::new(Duration::from_secs(60));
+        let mut memory = RetryMemory::new(Duration::from_secs(60));
         assert!(!memory.was_filled(&path()));
         memory.filled(&path(), true);
         assert!(memory.was_filled(&path()));
@@ -321,7 +321,7 @@ mod tests {
 
     #[test]
     fn an_empty_file_is_believed_when_it_is_seen_so_twice() {
-        let mut memory = Memory::new(Duration::from_secs(60));
+        let mut memory = RetryMemory::new(Duration::from_secs(60));
         assert!(!memory.seen_empty(&path(), size(0)));
         assert!(memory.seen_empty(&path(), size(0)));
     }
@@ -329,7 +329,7 @@ mod tests {
     /// interface 10.11
     #[test]
     fn what_is_no_archive_is_believed_when_it_has_stayed_the_same_for_a_quarter_of_an_hour() {
-        let mut memory = Memory::new(Duration::from_secs(60));
+        let mut memory = RetryMemory::new(Duration::from_secs(60));
         let began = Instant::now();
         let after = |seconds| began + Duration::from_secs(seconds);
         assert!(!memory.has_stayed(&path(), size(1), 7, began));
@@ -345,7 +345,7 @@ mod tests {
 
     #[test]
     fn what_is_no_archive_is_looked_at_again_when_its_time_is_over_and_not_much_later() {
-        let mut memory = Memory::new(Duration::from_secs(500));
+        let mut memory = RetryMemory::new(Duration::from_secs(500));
         let began = Instant::now();
         let mut at = began;
         for (now, next) in [(0, 500), (500, 900), (900, 900)] {
@@ -358,7 +358,7 @@ mod tests {
 
     #[test]
     fn all_of_a_listing_is_known_only_while_every_fact_stays_the_same() {
-        let mut memory = Memory::new(Duration::from_secs(60));
+        let mut memory = RetryMemory::new(Duration::from_secs(60));
         let name = RemoteName::from_wire(b"a.zip", encoding_rs::UTF_8).unwrap();
         let (before, after) = ([(name.clone(), size(1))], [(name, size(2))]);
         assert!(!memory.is_all_known(&path(), 0, &before));
@@ -375,7 +375,7 @@ mod tests {
     /// interface 18.4
     #[test]
     fn a_fault_of_our_own_side_is_shown_before_those_of_single_files_until_the_scan_ends() {
-        let mut memory = Memory::new(Duration::from_secs(60));
+        let mut memory = RetryMemory::new(Duration::from_secs(60));
         assert_eq!(memory.fault("/a.zip: no".to_owned(), false), "/a.zip: no");
         assert_eq!(memory.fault("/d: No space left".to_owned(), true), "/d: No space left");
         assert_eq!(memory.fault("/b.zip: no".to_owned(), false), "/d: No space left");
@@ -384,8 +384,8 @@ mod tests {
     }
 
     #[test]
-    fn a_complaint_is_made_once() {
-        let mut memory = Memory::new(Duration::from_secs(60));
+    fn a_warning_is_first_once() {
+        let mut memory = RetryMemory::new(Duration::from_secs(60));
         assert!(memory.first_time(&path(), "x") && memory.first_time(&path(), "y"));
         assert!(!memory.first_time(&path(), "x"));
     }

@@ -13,12 +13,12 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::complaints::Alike;
-use super::listing::listing_cache::QuietDirectories;
+use super::listing::listing_cache::ListingCache;
 use super::login_limiter::LoginLimiter;
 use super::ports::{DiskGuard, Records};
-use super::retry_memory::Memory;
+use super::retry_memory::RetryMemory;
 use super::unsized_files::UnsizedFiles;
+use super::warn_once::Alike;
 use crate::base::facts::FileFacts;
 use crate::base::names::RemotePath;
 use crate::collector::open_files::OpenFiles;
@@ -27,7 +27,7 @@ use crate::mirror::local::publisher::Publisher;
 use crate::mirror::local::tree::{Mirror, ServerMirror};
 use crate::mirror::partial::Leftovers;
 use crate::protocol::{Connector, Session};
-use crate::quota::{Allowance, Gauge};
+use crate::quota::{DiskCounters, Prepaid};
 use crate::status::{ConnectionStatus, Progress};
 
 /// For logging out of idle sessions.
@@ -43,10 +43,10 @@ pub struct Server {
     pub(super) guard: Rc<dyn DiskGuard>,
     pub(super) connector: Rc<dyn Connector>,
     /// Where there was nothing to do.
-    pub(super) quiet: RefCell<QuietDirectories>,
+    pub(super) listing_cache: RefCell<ListingCache>,
     /// Shifts of its times that were found to be its own.
     pub(super) zones: RefCell<BTreeSet<i64>>,
-    pub(super) allowance: RefCell<Allowance>,
+    pub(super) prepaid: RefCell<Prepaid>,
     pub(super) unsized_files: Rc<UnsizedFiles>,
     /// Files being made durable and recorded; they are finished even when a scan is stopped.
     pub(super) publishing: RefCell<JoinSet<()>>,
@@ -64,12 +64,12 @@ pub(super) struct Shared {
     /// Its part of the mirror.
     pub(super) mirror: Arc<ServerMirror>,
     /// Bytes under way.
-    pub(super) gauge: Arc<Gauge>,
+    pub(super) counters: Arc<DiskCounters>,
     /// What `status` shows.
     pub(super) progress: Arc<Progress>,
     pub(super) records: Rc<dyn Records>,
     pub(super) publisher: Publisher,
-    pub(super) memory: RefCell<Memory>,
+    pub(super) memory: RefCell<RetryMemory>,
     /// What earlier transfers left.
     pub(super) partial_files: RefCell<Leftovers>,
     /// Fetched files that could not be stored or recorded since this was last asked.
@@ -88,7 +88,7 @@ pub struct Neighbours {
     /// Makes files durable.
     pub publisher: Publisher,
     /// Bytes under way.
-    pub gauge: Arc<Gauge>,
+    pub counters: Arc<DiskCounters>,
     /// What it may open.
     pub open_files: OpenFiles,
 }
@@ -107,7 +107,7 @@ impl Server {
         progress: Arc<Progress>,
     ) -> anyhow::Result<Self> {
         let own = Arc::new(mirror.server(&settings.name)?);
-        let Neighbours { connector, records, guard, publisher, gauge, open_files } = neighbours;
+        let Neighbours { connector, records, guard, publisher, counters, open_files } = neighbours;
         let interval = sync.borrow().interval;
         let partial_files =
             Leftovers::read(&own).with_context(|| format!("cannot read .partial/{}", settings.name))?;
@@ -118,19 +118,19 @@ impl Server {
             amendments: Cell::new(progress.amendments()),
             shared: Rc::new(Shared {
                 mirror: own,
-                gauge,
+                counters,
                 progress,
                 records,
                 publisher,
-                memory: RefCell::new(Memory::new(interval)),
+                memory: RefCell::new(RetryMemory::new(interval)),
                 partial_files: RefCell::new(partial_files),
                 unrecorded: Cell::default(),
             }),
             guard,
             connector,
-            quiet: RefCell::default(),
+            listing_cache: RefCell::default(),
             zones: RefCell::default(),
-            allowance: RefCell::default(),
+            prepaid: RefCell::default(),
             unsized_files: Rc::default(),
             publishing: RefCell::default(),
             open_files,
@@ -140,7 +140,7 @@ impl Server {
     }
 
     /// What is remembered from scan to scan, for one look: never while anything is waited for.
-    pub(super) fn memory(&self) -> RefMut<'_, Memory> {
+    pub(super) fn memory(&self) -> RefMut<'_, RetryMemory> {
         self.shared.memory.borrow_mut()
     }
 
@@ -155,8 +155,8 @@ impl Server {
     }
 
     /// Bytes under way.
-    pub(super) fn gauge(&self) -> &Arc<Gauge> {
-        &self.shared.gauge
+    pub(super) fn counters(&self) -> &Arc<DiskCounters> {
+        &self.shared.counters
     }
 
     /// What `status` shows.
@@ -204,7 +204,7 @@ impl Server {
     pub(super) fn refresh_if_records_changed(&self) {
         let amendments = self.progress().amendments();
         if self.amendments.replace(amendments) != amendments {
-            self.quiet.take();
+            self.listing_cache.take();
             self.memory().forget_known();
         }
     }
@@ -224,7 +224,7 @@ impl Server {
 
     /// Says it at once where it is the first of its kind, and together with others at the end of the scan else.
     pub(super) fn log_once(&self, path: &RemotePath, text: &str, next: &str, level: Level) {
-        let is_first = self.memory().complaints.is_first(path, text, next, level, Instant::now());
+        let is_first = self.memory().warn_once.is_first(path, text, next, level, Instant::now());
         let level = if is_first { level } else { Level::Debug };
         log::log!(level, "server={} path={path}: {text}; {next}", self.settings.name);
     }
@@ -241,7 +241,7 @@ impl Server {
     /// Says how many more fared as others did.
     pub(super) fn log_the_rest(&self) {
         let name = &self.settings.name;
-        let untold = self.memory().complaints.take_untold(Instant::now());
+        let untold = self.memory().warn_once.take_untold(Instant::now());
         for Alike { paths, path, text, next, level } in untold {
             match paths {
                 1 => log::log!(level, "server={name} path={path}: {text}; {next}"),

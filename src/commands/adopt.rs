@@ -132,7 +132,7 @@ fn confirm_records(settings: &Settings, order: Order, view: &View) -> anyhow::Re
     let mut out = BufWriter::new(io::stdout());
     match &view.verdict {
         Verdict::Held(Reason::NewRecords { .. }) => {}
-        Verdict::Held(reason) => anyhow::bail!("{}", reason.sentence(root)),
+        Verdict::Held(reason) => anyhow::bail!("{}", reason.describe(root)),
         Verdict::Ours | Verdict::Take => {
             writeln!(out, "there is nothing to confirm: the records are not new beside {}", root.display())?;
             out.flush()?;

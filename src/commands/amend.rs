@@ -44,7 +44,7 @@ pub fn amend(settings: &Settings, order: &Order) -> anyhow::Result<Outcome> {
         && let Verdict::Held(reason) = View::of(settings)?.verdict
     {
         // nor is it known in another one what was deleted
-        anyhow::bail!("{}", reason.sentence(root));
+        anyhow::bail!("{}", reason.describe(root));
     }
     let mut out = BufWriter::new(io::stdout());
     let counted = count(settings, order, &mut out)?;

@@ -16,6 +16,7 @@ use crate::config::{ServerSettings, Settings};
 use crate::connectors;
 use crate::control::{Change, Marking};
 use crate::mirror::local::walk::local_files;
+use crate::net::network::Network;
 use crate::records::{self, Mark, OpenError, RecordReader};
 
 /// What to mark, and how sure the operator is.
@@ -114,7 +115,7 @@ async fn listed(
     server: &ServerSettings,
     wants: impl Fn(&RemotePath) -> bool,
 ) -> anyhow::Result<Vec<Download>> {
-    let connector = connectors::connector(server.clone())?;
+    let connector = connectors::connector(server.clone(), &Network::default())?;
     let all = list_all(&*connector, server, wants).await?;
     for refused in &all.refused {
         writeln!(io::stderr(), "mrosync: server {}: passed over: {}", server.name, Printable(refused))?;

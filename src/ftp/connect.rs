@@ -27,6 +27,7 @@ use super::session::Session;
 use crate::config::{ServerSettings, TlsMode};
 use crate::net::deadline::within;
 use crate::net::error::NetError;
+use crate::net::network::Network;
 use crate::net::pace::Speed;
 use crate::net::rate::Limit;
 use crate::net::resolve::Resolver;
@@ -61,14 +62,16 @@ impl Connector {
     /// # Errors
     ///
     /// Where TLS is on and there is no usable certificate to trust.
-    pub fn new(settings: ServerSettings) -> anyhow::Result<Self> {
+    pub fn new(settings: ServerSettings, network: &Network) -> anyhow::Result<Self> {
         let trust = match settings.tls {
             TlsMode::Off => None,
             TlsMode::Explicit | TlsMode::Implicit => Some(Trust::load(settings.tls_ca_file.as_deref())?),
         };
         let (least, timeout) = (settings.min_speed, settings.timeout);
-        let speed = Speed { least, timeout, received: Rc::default(), limit: Limit::new(&settings.network) };
-        Ok(Self { settings, trust, resolver: Resolver::system(), speed, learned: Learned::default() })
+        let limit = Limit::new(&settings.network, network.fleet_rate.clone());
+        let speed = Speed { least, timeout, received: Rc::default(), limit };
+        let resolver = Arc::clone(&network.resolver);
+        Ok(Self { settings, trust, resolver, speed, learned: Learned::default() })
     }
 
     /// Connects and logs in, in binary mode. All addresses of the host are tried in turn.
@@ -248,7 +251,9 @@ mod tests {
                 std::thread::park();
             }
         });
-        let mut connector = Connector::new(settings("omc01.example", Duration::from_millis(50))).unwrap();
+        let mut connector =
+            Connector::new(settings("omc01.example", Duration::from_millis(50)), &Network::default())
+                .unwrap();
         connector.resolver = Arc::new(resolver);
         let error = connector.connect().await.err().unwrap();
         assert_eq!(error.to_string(), "resolving the host: no answer for 50ms");

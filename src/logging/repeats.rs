@@ -19,12 +19,12 @@ const MAX_LINES: usize = 256;
 #[derive(Debug, Default)]
 pub(super) struct Repeats {
     keys: RandomState,
-    said: Mutex<HashMap<u64, Said>>,
+    said: Mutex<HashMap<u64, Repeated>>,
 }
 
 /// Equal lines of one window.
 #[derive(Debug)]
-struct Said {
+struct Repeated {
     since: Instant,
     count: u64,
     /// Of the last that was not written.
@@ -58,7 +58,7 @@ impl Repeats {
         if said.len() >= MAX_LINES && !said.contains_key(&key) {
             return true;
         }
-        let line = said.entry(key).or_insert(Said { since: now, count: 0, withheld: None });
+        let line = said.entry(key).or_insert(Repeated { since: now, count: 0, withheld: None });
         line.count = line.count.saturating_add(1);
         if line.count <= WRITTEN {
             return true;
@@ -70,10 +70,10 @@ impl Repeats {
     /// The sums of the windows that are over at time `now`; all sums with `now` `None`.
     pub(super) fn due(&self, now: Option<Instant>) -> Vec<Withheld> {
         let mut said = self.said.lock();
-        let is_over = |line: &Said| now.is_none_or(|now| now.duration_since(line.since) >= WINDOW);
+        let is_over = |line: &Repeated| now.is_none_or(|now| now.duration_since(line.since) >= WINDOW);
         let over: Vec<u64> = said.iter().filter(|(_, line)| is_over(line)).map(|(key, _)| *key).collect();
         let ended = over.into_iter().filter_map(|key| said.remove(&key));
-        let sum = |Said { since, count, withheld }: Said| {
+        let sum = |Repeated { since, count, withheld }: Repeated| {
             let over = now.map_or(WINDOW, |now| now.duration_since(since));
             Some(withheld?.summed_up(count - WRITTEN, over))
         };

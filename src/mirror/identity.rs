@@ -157,7 +157,7 @@ impl Reason {
 
     /// What is wrong with the mirror at `root`, and what to do.
     #[must_use]
-    pub fn sentence(&self, root: &Path) -> String {
+    pub fn describe(&self, root: &Path) -> String {
         let root = root.display();
         let held = "nothing is fetched, deleted or announced";
         let adopt = "'mrosync mirror adopt --dry-run' says what taking it as it is would mean";
@@ -191,7 +191,7 @@ impl Reason {
     /// The same for the files of one server.
     #[must_use]
     pub fn sentence_of(&self, root: &Path, server: &ServerName) -> String {
-        self.sentence(&root.join(server.as_str()))
+        self.describe(&root.join(server.as_str()))
     }
 }
 

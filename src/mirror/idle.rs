@@ -10,7 +10,7 @@ use rustix::fs::AtFlags;
 use super::local::tree::{Mirror, PARTIAL_DIRECTORY, names_in, open_component, size_of_stat};
 use super::partial_name::is_partial_name;
 use crate::base::humanize::count;
-use crate::quota::Gauge;
+use crate::quota::DiskCounters;
 
 /// A partial file as it lies there.
 struct Idle {
@@ -31,7 +31,7 @@ struct Idle {
 /// # Errors
 ///
 /// When `.partial` cannot be read.
-pub fn drop_idle(mirror: &Mirror, gauge: &Gauge, missing: u64) -> anyhow::Result<u64> {
+pub fn drop_idle(mirror: &Mirror, counters: &DiskCounters, missing: u64) -> anyhow::Result<u64> {
     let mut idle = all(mirror)
         .with_context(|| format!("cannot read {}/{PARTIAL_DIRECTORY}", mirror.path().display()))?;
     idle.sort_by_key(|file| file.written);
@@ -41,9 +41,9 @@ pub fn drop_idle(mirror: &Mirror, gauge: &Gauge, missing: u64) -> anyhow::Result
             break;
         }
         let remove = || rustix::fs::unlinkat(&*home, name.as_str(), AtFlags::empty());
-        match gauge.if_idle(&key(&server, &name), remove) {
+        match counters.if_idle(&key(&server, &name), remove) {
             Some(Ok(())) => {
-                gauge.partial_gone(size);
+                counters.partial_gone(size);
                 (bytes, freed, files) = (bytes + size, freed + blocks, files + 1);
                 log::debug!("server={server} removes the partial file {name} of {size} bytes to make room");
             }
@@ -116,23 +116,23 @@ mod tests {
         let proof = put(&format!("omc01/{}", name(4)), 5000);
         let foreign = put("omc01/README", 5000);
         std::fs::hard_link(&proof, folder.path().join("omc01/a.zip")).unwrap();
-        let gauge = Arc::new(Gauge::default());
-        gauge.set_partial(3000);
-        let at_work = gauge.busy(key("omc01", &name(3)));
+        let counters = Arc::new(DiskCounters::default());
+        counters.set_partial(3000);
+        let at_work = counters.busy(key("omc01", &name(3)));
         at_work.is(1000);
-        assert_eq!(gauge.idle(), 2000);
-        assert!(drop_idle(&mirror, &gauge, 500).unwrap() > 0);
+        assert_eq!(counters.idle(), 2000);
+        assert!(drop_idle(&mirror, &counters, 500).unwrap() > 0);
         assert!(!old.try_exists().unwrap() && young.try_exists().unwrap());
-        assert_eq!((gauge.partial(), gauge.idle()), (2000, 1000));
-        assert!(drop_idle(&mirror, &gauge, u64::MAX).unwrap() > 0);
+        assert_eq!((counters.partial(), counters.idle()), (2000, 1000));
+        assert!(drop_idle(&mirror, &counters, u64::MAX).unwrap() > 0);
         assert!(
             !young.try_exists().unwrap()
                 && busy.try_exists().unwrap()
                 && proof.try_exists().unwrap()
                 && foreign.try_exists().unwrap()
         );
-        assert_eq!((gauge.idle(), drop_idle(&mirror, &gauge, u64::MAX).unwrap()), (0, 0));
+        assert_eq!((counters.idle(), drop_idle(&mirror, &counters, u64::MAX).unwrap()), (0, 0));
         drop(at_work);
-        assert!(drop_idle(&mirror, &gauge, 1).unwrap() > 0 && !busy.try_exists().unwrap());
+        assert!(drop_idle(&mirror, &counters, 1).unwrap() > 0 && !busy.try_exists().unwrap());
     }
 }

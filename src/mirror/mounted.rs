@@ -132,7 +132,7 @@ impl Place {
         let reason = sample.is_sudden().then_some(Reason::Gone(sample));
         self.holds.send_modify(|holds| {
             match (&holds.all, &reason) {
-                (_, Some(reason)) => log::error!("{}", reason.sentence(&self.path)),
+                (_, Some(reason)) => log::error!("{}", reason.describe(&self.path)),
                 (Some(_), None) => {
                     log::info!("{} is the mirror of the records: everything goes on", self.path.display());
                 }
@@ -160,7 +160,7 @@ impl Place {
             let kind = |reason: &Option<Reason>| reason.as_ref().map(Reason::word);
             let (before, now) = (kind(&holds.all), kind(&reason));
             if let Some(reason) = reason.as_ref().filter(|_| before != now) {
-                log::error!("{}", reason.sentence(&self.path));
+                log::error!("{}", reason.describe(&self.path));
             } else if before.is_some() && now.is_none() {
                 log::info!("the files are in {} again: everything goes on", self.path.display());
             }

@@ -6,6 +6,7 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -25,9 +26,6 @@ const LEAST_AHEAD: usize = 2;
 /// What was not used for so long is made up for; more would be a burst.
 const CREDIT: Duration = Duration::from_millis(200);
 
-/// Of all servers together. When the next piece is free, whatever the rate is.
-static FLEET: Mutex<Bucket> = Mutex::new(Bucket { free_at: None });
-
 /// When the next piece may come.
 #[derive(Debug, Default)]
 struct Bucket {
@@ -45,17 +43,22 @@ impl Bucket {
     }
 }
 
+/// When the next piece of any server may come, whatever the rate is. Clones are the same.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct FleetRate(Arc<Mutex<Bucket>>);
+
 /// The limits that hold for one server. Cloned into each of its transfers.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Limit {
     own: Option<u64>,
     fleet: Option<u64>,
     bucket: Rc<RefCell<Bucket>>,
+    fleet_rate: FleetRate,
 }
 
 impl Limit {
-    pub(crate) fn new(settings: &NetworkSettings) -> Self {
-        Self { own: settings.max_rate, fleet: settings.fleet_max_rate, bucket: Rc::default() }
+    pub(crate) fn new(settings: &NetworkSettings, fleet_rate: FleetRate) -> Self {
+        Self { own: settings.max_rate, fleet: settings.fleet_max_rate, bucket: Rc::default(), fleet_rate }
     }
 
     /// Returns how much is read at a time, where it would be `usual` without a limit.
@@ -92,7 +95,7 @@ impl Limit {
     pub(crate) async fn pay(&self, bytes: usize) {
         let now = Instant::now();
         let own = self.own.map(|rate| self.bucket.borrow_mut().take(bytes, rate, now));
-        let fleet = self.fleet.map(|rate| FLEET.lock().take(bytes, rate, now));
+        let fleet = self.fleet.map(|rate| self.fleet_rate.0.lock().take(bytes, rate, now));
         if let Some(paid) = own.max(fleet) {
             sleep_until(paid).await;
             crate::base::watchdog::beat();
@@ -105,7 +108,10 @@ mod tests {
     use super::*;
 
     fn limit(own: Option<u64>, fleet: Option<u64>) -> Limit {
-        Limit::new(&NetworkSettings { max_rate: own, fleet_max_rate: fleet, ..NetworkSettings::default() })
+        Limit::new(
+            &NetworkSettings { max_rate: own, fleet_max_rate: fleet, ..NetworkSettings::default() },
+            FleetRate::default(),
+        )
     }
 
     /// The time in which each of `connections` gets `bytes` through, in pieces, and when each was done.

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -20,9 +20,6 @@ pub(crate) type LookUp = fn(&str) -> io::Result<Vec<IpAddr>>;
 /// A finished look-up; errors as text, because several may wait for the same one.
 type Answer = Result<Vec<IpAddr>, (io::ErrorKind, String)>;
 
-/// Shared by everything that connects, so that a name is looked up once however many ask.
-static SYSTEM: LazyLock<Arc<Resolver>> = LazyLock::new(|| Arc::new(Resolver::new(system)));
-
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Resolver {
@@ -30,15 +27,17 @@ pub(crate) struct Resolver {
     under_way: Mutex<HashMap<String, watch::Receiver<Option<Answer>>>>,
 }
 
+/// One that asks the system.
+impl Default for Resolver {
+    fn default() -> Self {
+        Self::new(system)
+    }
+}
+
 impl Resolver {
     /// One that asks `look_up`.
     pub(crate) fn new(look_up: LookUp) -> Self {
         Self { look_up, under_way: Mutex::default() }
-    }
-
-    /// The one that asks the system.
-    pub(crate) fn system() -> Arc<Self> {
-        Arc::clone(&SYSTEM)
     }
 
     /// The addresses of `host`. May take as long as the system wants: the caller has the deadline. Cancelled, the
@@ -105,7 +104,7 @@ mod tests {
 
     #[tokio::test]
     async fn names_are_looked_up_by_the_system_and_failures_keep_their_words() {
-        assert!(Resolver::system().resolve("localhost", 21).await.unwrap()[0].ip().is_loopback());
+        assert!(Arc::new(Resolver::default()).resolve("localhost", 21).await.unwrap()[0].ip().is_loopback());
         let resolver = Arc::new(Resolver::new(|_| Err(io::Error::other("no such name"))));
         assert_eq!(resolver.resolve("x", 21).await.unwrap_err().to_string(), "no such name");
     }

@@ -2,17 +2,17 @@
 //! through the questions it asks ([`sweep::Evictions`]).
 
 pub mod absence;
-pub mod allowance;
 pub mod busy;
-pub mod gauge;
+pub mod disk_counters;
 pub mod plan;
+pub mod prepaid;
 pub mod replaced;
 pub mod sweep;
 pub mod usage;
 
 pub use absence::{Absence, Tally, Verdict};
-pub use allowance::Allowance;
 pub use busy::Busy;
-pub use gauge::{Gauge, Hold};
+pub use disk_counters::{DiskCounters, Reservation};
+pub use prepaid::Prepaid;
 pub use sweep::{Need, Swept};
 pub use usage::{DiskFault, Measured, Meter, Usage};

@@ -3,7 +3,7 @@
 use std::io;
 
 use super::absence::AT_LEAST;
-use super::gauge::Gauge;
+use super::disk_counters::DiskCounters;
 use super::plan::{Load, shortage};
 use super::usage::Usage;
 use crate::base::names::{RemotePath, ServerName};
@@ -88,7 +88,7 @@ pub enum Swept {
 /// and passed over. Cancelled, files may be gone that the records call present; the next sweep mends that.
 pub async fn make_room(
     limits: &QuotaSettings,
-    gauge: &Gauge,
+    counters: &DiskCounters,
     work: &dyn Evictions,
     need: impl Into<Need>,
 ) -> anyhow::Result<Swept> {
@@ -99,17 +99,17 @@ pub async fn make_room(
     let mut believed = u64::MAX;
     for _ in 0..MAX_ROUNDS {
         let present = work.present_bytes().await?;
-        let mirror = present.saturating_add(gauge.partial());
+        let mirror = present.saturating_add(counters.partial());
         let measured = work.usage()?;
         let used = measured.used.min(believed);
         let available = measured.available.saturating_add(measured.used - used);
-        let load = Load { usage: Usage { used, available }, mirror, reserved: gauge.reserved() };
+        let load = Load { usage: Usage { used, available }, mirror, reserved: counters.reserved() };
         let missing = shortage(limits, &load, need.bytes);
         if missing == 0 {
             return Ok(Swept::Fits);
         }
         let excess = shortage(limits, &Load { reserved: 0, ..load }, 0);
-        let (idle, others) = (gauge.idle(), gauge.holds() > need.own);
+        let (idle, others) = (counters.idle(), counters.reservations() > need.own);
         let displaced = if need.displaces { present } else { 0 };
         if excess == 0 && missing > displaced.saturating_add(idle) {
             // deleting everything would not help, and would lose everything
@@ -123,7 +123,7 @@ pub async fn make_room(
         if !need.displaces {
             return Ok(Swept::Full);
         }
-        if gauge.cut_outgrown() {
+        if counters.cut_outgrown() {
             return Ok(Swept::Busy);
         }
         match evict(work, &mut cursor, missing).await? {
@@ -196,7 +196,7 @@ mod tests {
         /// Deleted blocks are not free yet.
         lazy: bool,
         /// Partial files of 50 bytes each.
-        partials: Option<Arc<Gauge>>,
+        partials: Option<Arc<DiskCounters>>,
         evicted: RefCell<Vec<i64>>,
         most_marked: std::cell::Cell<usize>,
     }
@@ -218,7 +218,7 @@ mod tests {
     impl Evictions for Disk {
         fn usage(&self) -> io::Result<Usage> {
             let present: u64 = self.files.borrow().iter().map(|file| file.size).sum();
-            let partial = self.partials.as_ref().map_or(0, |gauge| gauge.partial());
+            let partial = self.partials.as_ref().map_or(0, |counters| counters.partial());
             let used = self.others + partial + if self.lazy { 700 } else { present };
             Ok(Usage { used, available: 1000 - used })
         }
@@ -243,9 +243,9 @@ mod tests {
             false
         }
         fn drop_idle(&self, missing: u64) -> anyhow::Result<u64> {
-            let Some(gauge) = &self.partials else { return Ok(0) };
-            let freed = gauge.idle().min(missing.next_multiple_of(50));
-            gauge.partial_gone(freed);
+            let Some(counters) = &self.partials else { return Ok(0) };
+            let freed = counters.idle().min(missing.next_multiple_of(50));
+            counters.partial_gone(freed);
             Ok(freed)
         }
         async fn mark_evicted(&self, gone: &[&Present]) -> anyhow::Result<()> {
@@ -257,7 +257,7 @@ mod tests {
 
     async fn swept(disk: &Disk, wanted: u64) -> (Swept, Vec<i64>) {
         let limits = QuotaSettings { max_used_percent: 60.0, max_bytes: None };
-        let outcome = make_room(&limits, &Gauge::default(), disk, wanted).await.unwrap();
+        let outcome = make_room(&limits, &DiskCounters::default(), disk, wanted).await.unwrap();
         (outcome, disk.evicted.borrow().clone())
     }
 
@@ -306,46 +306,46 @@ mod tests {
     #[tokio::test]
     async fn room_that_downloads_under_way_hold_is_waited_for() {
         let disk = Disk { others: 100, ..Disk::with(&[]) };
-        let gauge = Arc::new(Gauge::default());
-        let _hold = gauge.hold(450);
+        let counters = Arc::new(DiskCounters::default());
+        let _hold = counters.reserve(450);
         let limits = QuotaSettings { max_used_percent: 60.0, max_bytes: None };
-        assert_eq!(make_room(&limits, &gauge, &disk, 100).await.unwrap(), Swept::Busy);
-        assert_eq!(make_room(&limits, &gauge, &disk, 50).await.unwrap(), Swept::Fits);
+        assert_eq!(make_room(&limits, &counters, &disk, 100).await.unwrap(), Swept::Busy);
+        assert_eq!(make_room(&limits, &counters, &disk, 50).await.unwrap(), Swept::Fits);
     }
 
     #[tokio::test]
     async fn idle_partial_files_go_before_any_finished_zip_and_before_anything_is_held() {
-        let gauge = Arc::new(Gauge::default());
-        gauge.set_partial(150);
-        let disk = Disk { partials: Some(Arc::clone(&gauge)), ..Disk::with(&[200, 300]) };
+        let counters = Arc::new(DiskCounters::default());
+        counters.set_partial(150);
+        let disk = Disk { partials: Some(Arc::clone(&counters)), ..Disk::with(&[200, 300]) };
         let limits = QuotaSettings { max_used_percent: 60.0, max_bytes: None };
-        assert_eq!(make_room(&limits, &gauge, &disk, 40).await.unwrap(), Swept::Fits);
-        assert_eq!((gauge.partial(), disk.evicted.borrow().len()), (50, 0));
+        assert_eq!(make_room(&limits, &counters, &disk, 40).await.unwrap(), Swept::Fits);
+        assert_eq!((counters.partial(), disk.evicted.borrow().len()), (50, 0));
         // larger than the whole limit
-        gauge.set_partial(450);
-        let disk = Disk { partials: Some(Arc::clone(&gauge)), others: 550, ..Disk::with(&[]) };
-        assert_eq!(make_room(&limits, &gauge, &disk, 0).await.unwrap(), Swept::Fits);
-        assert_eq!(gauge.partial(), 50);
+        counters.set_partial(450);
+        let disk = Disk { partials: Some(Arc::clone(&counters)), others: 550, ..Disk::with(&[]) };
+        assert_eq!(make_room(&limits, &counters, &disk, 0).await.unwrap(), Swept::Fits);
+        assert_eq!(counters.partial(), 50);
         // whoever works on one keeps it
-        let busy = gauge.busy("omc01/x".to_owned());
+        let busy = counters.busy("omc01/x".to_owned());
         busy.is(50);
-        assert_eq!(make_room(&limits, &gauge, &disk, 50).await.unwrap(), Swept::TooLarge);
-        assert_eq!(gauge.partial(), 50);
+        assert_eq!(make_room(&limits, &counters, &disk, 50).await.unwrap(), Swept::TooLarge);
+        assert_eq!(counters.partial(), 50);
     }
 
     #[tokio::test]
     async fn what_outgrew_its_listing_displaces_nothing_and_is_cut_for_others() {
-        let (disk, gauge) = (Disk::with(&[200, 300]), Arc::new(Gauge::default()));
+        let (disk, counters) = (Disk::with(&[200, 300]), Arc::new(DiskCounters::default()));
         let limits = QuotaSettings { max_used_percent: 60.0, max_bytes: None };
-        let (_hold, liar) = (gauge.hold(0), gauge.busy("omc01/liar".to_owned()));
+        let (_hold, liar) = (counters.reserve(0), counters.busy("omc01/liar".to_owned()));
         liar.outgrows();
         let growth = |bytes| Need { bytes, own: 1, displaces: false };
-        assert_eq!(make_room(&limits, &gauge, &disk, growth(100)).await.unwrap(), Swept::Fits);
-        assert_eq!(make_room(&limits, &gauge, &disk, growth(101)).await.unwrap(), Swept::TooLarge);
-        assert_eq!(make_room(&limits, &gauge, &disk, 101).await.unwrap(), Swept::Busy, "it is cut first");
+        assert_eq!(make_room(&limits, &counters, &disk, growth(100)).await.unwrap(), Swept::Fits);
+        assert_eq!(make_room(&limits, &counters, &disk, growth(101)).await.unwrap(), Swept::TooLarge);
+        assert_eq!(make_room(&limits, &counters, &disk, 101).await.unwrap(), Swept::Busy, "it is cut first");
         drop(liar);
         assert_eq!(disk.evicted.borrow().len(), 0);
-        assert_eq!(make_room(&limits, &gauge, &disk, 101).await.unwrap(), Swept::Fits);
+        assert_eq!(make_room(&limits, &counters, &disk, 101).await.unwrap(), Swept::Fits);
         assert_eq!(disk.evicted.borrow().as_slice(), [1]);
     }
 

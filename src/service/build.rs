@@ -28,8 +28,9 @@ use crate::control::socket::ControlSocket;
 use crate::control::{Answer, Command, Request, Requests, console};
 use crate::mirror::local::publisher::Publisher;
 use crate::mirror::mounted::Place;
+use crate::net::network::Network;
 use crate::notify::outbox_state::OutboxState;
-use crate::quota::Gauge;
+use crate::quota::DiskCounters;
 use crate::records::RecordStore;
 use crate::service::overview::Overview;
 use crate::service::systemd;
@@ -70,7 +71,7 @@ impl Service {
         let moments = records.begin_servers(&beginning(&settings.servers), chrono::Utc::now().timestamp())?;
         begin(&mut settings.servers, &moments);
         let (live, database) = (Live::new(&settings), settings.records.clone());
-        let gauge = measured(&place)?;
+        let counters = measured(&place)?;
         let place = Arc::new(place);
         let (totals, outbox_state) = (SharedTotals::default(), Arc::new(OutboxState::default()));
         let (alive, keeper_alive) = mpsc::channel(1);
@@ -90,7 +91,7 @@ impl Service {
             keeper: keeper.clone(),
             totals: totals.clone(),
             limits: live.quota(),
-            gauge: Arc::clone(&gauge),
+            counters: Arc::clone(&counters),
             view: Arc::clone(&view),
             outbox_state: Arc::clone(&outbox_state),
             servers: Arc::clone(&roster),
@@ -103,7 +104,8 @@ impl Service {
             keeper: keeper.clone(),
             warden,
             publisher,
-            gauge: Arc::clone(&gauge),
+            counters: Arc::clone(&counters),
+            network: Network::default(),
             open_files: OpenFiles::new(most_open_files, &settings),
         };
         let servers = settings.servers.iter().cloned().map(Checked::new);
@@ -114,7 +116,7 @@ impl Service {
             before: totals.get(),
             totals,
             view,
-            gauge,
+            counters,
             limits: live.quota(),
             place,
             failed_attempts,
@@ -154,7 +156,7 @@ impl Service {
         let handler = Rc::clone(&self.handler);
         let (watching, describing) = (
             systemd::watch(is_alive),
-            systemd::describe(move || progress_line::sentence(&handler.overview.progress())),
+            systemd::describe(move || progress_line::describe(&handler.overview.progress())),
         );
         let readying = ready(requests.clone(), start_now);
         let log = self.handler.reloader.log.clone();
@@ -245,12 +247,12 @@ impl Service {
 }
 
 /// A gauge that knows what the partial files take.
-fn measured(place: &Place) -> anyhow::Result<Arc<Gauge>> {
-    let gauge = Arc::new(Gauge::default());
+fn measured(place: &Place) -> anyhow::Result<Arc<DiskCounters>> {
+    let counters = Arc::new(DiskCounters::default());
     if let Ok(mirror) = place.mirror() {
-        gauge.set_partial(mirror.partial_bytes().context("cannot measure the partial files")?);
+        counters.set_partial(mirror.partial_bytes().context("cannot measure the partial files")?);
     }
-    Ok(gauge)
+    Ok(counters)
 }
 
 /// Says that the service is ready once it answers commands, which this asks it as everybody does; then starts.

@@ -21,7 +21,8 @@ use crate::config::{
 use crate::lateness;
 use crate::mirror::local::publisher::Publisher;
 use crate::mirror::mounted::Place;
-use crate::quota::Gauge;
+use crate::net::network::Network;
+use crate::quota::DiskCounters;
 use crate::status::Progress;
 
 /// More of a file of certificates is not compared.
@@ -34,7 +35,8 @@ pub(super) struct Fleet {
     pub(super) keeper: Address<RecordKeeper>,
     pub(super) warden: Address<QuotaWarden>,
     pub(super) publisher: Publisher,
-    pub(super) gauge: Arc<Gauge>,
+    pub(super) counters: Arc<DiskCounters>,
+    pub(super) network: Network,
     pub(super) open_files: OpenFiles,
 }
 
@@ -49,7 +51,8 @@ impl Fleet {
             keeper: self.keeper.clone(),
             warden: self.warden.clone(),
             publisher: self.publisher.clone(),
-            gauge: Arc::clone(&self.gauge),
+            counters: Arc::clone(&self.counters),
+            network: self.network.clone(),
             open_files: self.open_files.clone(),
             progress: Arc::clone(progress),
             pulse: Arc::default(),

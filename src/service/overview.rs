@@ -13,7 +13,7 @@ use crate::base::blocking::{Threads, run_blocking};
 use crate::config::QuotaSettings;
 use crate::mirror::mounted::Place;
 use crate::notify::outbox_state::OutboxState;
-use crate::quota::Gauge;
+use crate::quota::DiskCounters;
 use crate::records::Totals;
 use crate::status::{
     DiskStatus, HoldStatus, MirrorStatus, NotifyStatus, ProcessStatus, Roster, ServerStatus, ServiceStatus,
@@ -35,7 +35,7 @@ pub struct Overview {
     /// The disk.
     pub view: Arc<DiskView>,
     /// Bytes under way.
-    pub gauge: Arc<Gauge>,
+    pub counters: Arc<DiskCounters>,
     /// The limits, as they are now.
     pub limits: watch::Receiver<QuotaSettings>,
     /// Of the mirror, to measure its disk.
@@ -76,7 +76,7 @@ impl Overview {
                 used_percent: self.view.usage().map(|usage| (usage.percent() * 10.0).round() / 10.0),
                 max_used_percent: limits.max_used_percent,
                 max_bytes: limits.max_bytes,
-                mirror_bytes: now.present_bytes.saturating_add(self.gauge.partial()),
+                mirror_bytes: now.present_bytes.saturating_add(self.counters.partial()),
                 evicted_files: now.evicted_files.saturating_sub(before.evicted_files),
                 evicted_bytes: now.evicted_bytes.saturating_sub(before.evicted_bytes),
                 held: self.view.held(),
@@ -102,7 +102,7 @@ impl Overview {
         let all = holds.all.iter().map(|reason| HoldStatus {
             server: None,
             kind: reason.word().to_owned(),
-            reason: reason.sentence(root),
+            reason: reason.describe(root),
         });
         let servers = holds.servers.iter().map(|(server, reason)| HoldStatus {
             server: Some(server.to_string()),

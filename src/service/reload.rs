@@ -77,7 +77,7 @@ impl Reloader {
         systemd::reloading();
         let outcome = match self.read(&in_force).await {
             Ok(read) => {
-                let sentence = self.change_to(read, &mut in_force).await.sentence();
+                let sentence = self.change_to(read, &mut in_force).await.describe();
                 log::info!("the configuration is read again: {sentence}");
                 Ok(sentence)
             }
@@ -268,7 +268,7 @@ fn changed_sections(before: &Settings, now: &Settings) -> Vec<&'static str> {
 
 impl Report {
     /// Such as `2 servers added, 1 removed, 1 changed, 11 untouched; quota changed; needs a restart: sync.root`.
-    fn sentence(&self) -> String {
+    fn describe(&self) -> String {
         let Changed { added, removed, changed, untouched, late } = &self.servers;
         let counts = [
             (added.len(), "added"),
@@ -313,7 +313,7 @@ mod tests {
             ..Changed::default()
         };
         let report = Report { servers, sections: vec!["quota"], ..Report::default() };
-        assert_eq!(report.sentence(), "2 servers added, 1 removed, 1 changed, 11 untouched; quota changed");
+        assert_eq!(report.describe(), "2 servers added, 1 removed, 1 changed, 11 untouched; quota changed");
         let servers = Changed { untouched: 1, late: names(1), ..Changed::default() };
         let report = Report {
             servers,
@@ -322,7 +322,7 @@ mod tests {
             notes: vec!["a note".to_owned()],
         };
         assert_eq!(
-            report.sentence(),
+            report.describe(),
             "1 server untouched; sync, log changed; needs a restart: sync.root, records.path; still stopping: omc; \
              a note"
         );

@@ -11,12 +11,13 @@ use super::error::SftpError;
 use super::habits::Habits;
 use super::host_key::{HostKeyVerifier, Trust};
 use super::login::{Login, no_channel};
+use super::server_messages::ServerMessages;
 use super::session::{Parts, Session};
 use super::socket::Socket;
-use super::words::Words;
 use crate::config::{ServerSettings, SftpSettings};
 use crate::net::deadline::within;
 use crate::net::error::NetError;
+use crate::net::network::Network;
 use crate::net::pace::Speed;
 use crate::net::rate::Limit;
 use crate::net::resolve::Resolver;
@@ -46,10 +47,11 @@ pub struct Connector {
 impl Connector {
     /// Connects to nothing yet.
     #[must_use]
-    pub fn new(settings: ServerSettings, sftp: SftpSettings) -> Self {
+    pub fn new(settings: ServerSettings, sftp: SftpSettings, network: &Network) -> Self {
         let (least, timeout) = (settings.min_speed, settings.timeout);
-        let speed = Speed { least, timeout, received: Rc::default(), limit: Limit::new(&settings.network) };
-        let (resolver, fingerprint_key) = (Resolver::system(), FingerprintKey::default());
+        let limit = Limit::new(&settings.network, network.fleet_rate.clone());
+        let speed = Speed { least, timeout, received: Rc::default(), limit };
+        let (resolver, fingerprint_key) = (Arc::clone(&network.resolver), FingerprintKey::default());
         Self { settings, sftp, resolver, speed, fingerprint_key, habits: Rc::default() }
     }
 
@@ -80,29 +82,29 @@ impl Connector {
         let (socket, abort_on_drop) = Socket::new(stream);
         let trust = Trust::load(&self.sftp, &settings.host, settings.port)?;
         let config = Arc::new(self.config(&trust)?);
-        let words = Words::default();
-        let connecting = connect_stream(config, socket, HostKeyVerifier::new(trust, &words));
+        let messages = ServerMessages::default();
+        let connecting = connect_stream(config, socket, HostKeyVerifier::new(trust, &messages));
         let connected = within("key exchange", settings.timeout, connecting).await?;
         let mut handle = connected.map_err(|broken| {
-            let said = words.disconnect_reason().or_else(|| abort_on_drop.greeting());
+            let said = messages.disconnect_reason().or_else(|| abort_on_drop.greeting());
             broken.into_error("key exchange", said)
         })?;
         let login = Login {
             settings,
             sftp: &self.sftp,
             handle: &mut handle,
-            words: &words,
+            messages: &messages,
             abort_on_drop: &abort_on_drop,
         };
         login.log_in().await?;
         let channel = within("opening a channel", settings.timeout, handle.channel_open_session()).await?;
-        let channel = channel.map_err(|error| no_channel(error, &words))?;
+        let channel = channel.map_err(|error| no_channel(error, &messages))?;
         let (timeout, speed, encoding) = (settings.timeout, self.speed.clone(), settings.encoding);
         let (fingerprint_key, habits) = (self.fingerprint_key, Rc::clone(&self.habits));
         Session::begin(Parts {
             handle,
             channel,
-            words,
+            messages,
             abort_on_drop,
             timeout,
             speed,

@@ -7,7 +7,7 @@ use russh::client::{DisconnectReason, Handler};
 use russh::keys::{Algorithm, HashAlg, PublicKey, PublicKeyOrCertificate};
 
 use super::error::{SftpError, lost, shown};
-use super::words::Words;
+use super::server_messages::ServerMessages;
 use crate::config::{HostKey, KnownKeys, SftpSettings};
 use crate::net::error::NetError;
 
@@ -17,7 +17,7 @@ pub(super) const NO_WAY_LEFT: &str = "the server takes nothing else either";
 /// Watches over one connection: which key the server shows, and what it says when it leaves.
 pub struct HostKeyVerifier {
     trust: Trust,
-    words: Words,
+    messages: ServerMessages,
 }
 
 /// The keys that are taken of one server.
@@ -78,8 +78,8 @@ fn known_hosts_name(host: &str, port: u16) -> String {
 }
 
 impl HostKeyVerifier {
-    pub(super) fn new(trust: Trust, words: &Words) -> Self {
-        Self { trust, words: words.clone() }
+    pub(super) fn new(trust: Trust, messages: &ServerMessages) -> Self {
+        Self { trust, messages: messages.clone() }
     }
 }
 
@@ -142,7 +142,7 @@ impl Handler for HostKeyVerifier {
             DisconnectReason::Error(Broken::Ssh(russh::Error::NoAuthMethod)) => NO_WAY_LEFT.to_owned(),
             DisconnectReason::Error(error) => shown(error.to_string().as_bytes()),
         };
-        self.words.leaves(said);
+        self.messages.leaves(said);
         Ok(())
     }
 
@@ -151,7 +151,7 @@ impl Handler for HostKeyVerifier {
         banner: &str,
         _session: &mut russh::client::Session,
     ) -> Result<(), Broken> {
-        self.words.banner(banner);
+        self.messages.banner(banner);
         Ok(())
     }
 }

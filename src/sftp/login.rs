@@ -10,8 +10,8 @@ use russh::{ChannelOpenFailure, MethodKind, MethodSet};
 
 use super::error::{SftpError, lost, shown};
 use super::host_key::{HostKeyVerifier, NO_WAY_LEFT};
+use super::server_messages::ServerMessages;
 use super::socket::AbortOnDrop;
-use super::words::Words;
 use crate::config::{ServerSettings, SftpSettings};
 use crate::net::deadline::within;
 
@@ -23,7 +23,7 @@ const MAX_QUESTIONS: usize = 4;
 /// for another one.
 const PAUSE: Duration = Duration::from_secs(3);
 
-/// Words of servers whose password has expired: in the dialogues of PAM, Windows and others.
+/// ServerMessages of servers whose password has expired: in the dialogues of PAM, Windows and others.
 const EXPIRED_WORDS: [&str; 9] = [
     "expired",
     "new password",
@@ -35,10 +35,10 @@ const EXPIRED_WORDS: [&str; 9] = [
     "新口令",
     "过期",
 ];
-/// Words of questions for a new password, or for one once more, which none is sent for.
+/// ServerMessages of questions for a new password, or for one once more, which none is sent for.
 const NEW_WORDS: [&str; 8] =
     ["new pass", "retype", "re-type", "reenter", "re-enter", "again", "confirm", "确认"];
-/// Words of questions for something that is used once, or lies elsewhere.
+/// ServerMessages of questions for something that is used once, or lies elsewhere.
 const OTHER_WORDS: [&str; 12] = [
     "verification code",
     "one-time",
@@ -59,7 +59,7 @@ pub(super) struct Login<'l> {
     pub(super) settings: &'l ServerSettings,
     pub(super) sftp: &'l SftpSettings,
     pub(super) handle: &'l mut Handle<HostKeyVerifier>,
-    pub(super) words: &'l Words,
+    pub(super) messages: &'l ServerMessages,
     pub(super) abort_on_drop: &'l AbortOnDrop,
 }
 
@@ -70,9 +70,9 @@ impl Login<'_> {
     ///
     /// [`SftpError::LoginRefused`] with the server's words, among others.
     pub(super) async fn log_in(mut self) -> Result<(), SftpError> {
-        let words = self.words.clone();
+        let messages = self.messages.clone();
         self.try_all().await.map_err(|error| match error {
-            SftpError::LoginRefused(text) => SftpError::LoginRefused(words.explain(text)),
+            SftpError::LoginRefused(text) => SftpError::LoginRefused(messages.explain(text)),
             error => error,
         })
     }
@@ -85,7 +85,7 @@ impl Login<'_> {
         for _ in 0..MAX_STEPS {
             let AuthResult::Failure { remaining_methods, .. } = outcome else { return Ok(()) };
             if self.handle.is_closed() {
-                return Err(thrown_out(self.words));
+                return Err(thrown_out(self.messages));
             }
             let Some(place) = ways.iter().position(|way| remaining_methods.contains(way)) else {
                 return Err(SftpError::LoginRefused(self.refusal(&remaining_methods, &ways)));
@@ -106,7 +106,7 @@ impl Login<'_> {
     }
 
     fn lost(&self) -> SftpError {
-        lost("login", self.words.disconnect_reason())
+        lost("login", self.messages.disconnect_reason())
     }
 
     /// The ways to log in that the configuration has something for, best first.
@@ -153,8 +153,8 @@ impl Login<'_> {
     /// A server may answer with a request to change the password (RFC 4252 section 8), of which the library for SSH
     /// says nothing: all that is seen is that something came, and no verdict.
     async fn send_password(&mut self) -> Result<AuthResult, SftpError> {
-        let Self { settings, words, abort_on_drop, .. } = *self;
-        let before = (abort_on_drop.received(), words.banners());
+        let Self { settings, messages, abort_on_drop, .. } = *self;
+        let before = (abort_on_drop.received(), messages.banners());
         let (mut heard, pause) = (before.0, PAUSE.min(settings.timeout / 3));
         let outcome = {
             let password = settings.password.reveal();
@@ -164,7 +164,7 @@ impl Login<'_> {
                     break outcome;
                 }
                 let now = abort_on_drop.received();
-                if now > before.0 && now == heard && words.banners() == before.1 {
+                if now > before.0 && now == heard && messages.banners() == before.1 {
                     return Err(SftpError::LoginRefused(
                         "the server answers the password with a question of its own, as it does when the password has expired and a new one is to be chosen; log in by hand and change it".to_owned(),
                     ));
@@ -220,9 +220,9 @@ fn answers(
     let questions = questions.join(" / ");
     let asked = [instructions, &questions].map(str::trim).into_iter().filter(|text| !text.is_empty());
     let asked = asked.collect::<Vec<_>>().join(" / ");
-    let mentions = |text: &str, words: &[&str]| {
+    let mentions = |text: &str, messages: &[&str]| {
         let lower = text.to_lowercase();
-        words.iter().any(|word| lower.contains(word))
+        messages.iter().any(|word| lower.contains(word))
     };
     let is_hidden = prompts.iter().any(|prompt| !prompt.echo);
     if !prompts.is_empty() && (mentions(&asked, &EXPIRED_WORDS) || mentions(&questions, &NEW_WORDS)) {
@@ -245,15 +245,15 @@ fn answers(
     Ok(answers)
 }
 
-/// Words by which servers say that it is the number of logins, and no fault of the password.
+/// ServerMessages by which servers say that it is the number of logins, and no fault of the password.
 const LIMIT_WORDS: [&str; 4] =
     ["too many connections", "too many logins", "too many users", "maximum number"];
 /// The same of a password or key that was tried too often.
 const ATTEMPT_WORDS: [&str; 1] = ["too many authentication failures"];
 
 /// The server closed the connection in the middle of a login.
-fn thrown_out(words: &Words) -> SftpError {
-    let said = words.disconnect_reason();
+fn thrown_out(messages: &ServerMessages) -> SftpError {
+    let said = messages.disconnect_reason();
     let text = said.clone().unwrap_or_default();
     let lower = text.to_lowercase();
     let any = |known: &[&str]| known.iter().any(|word| lower.contains(word));
@@ -267,7 +267,7 @@ fn thrown_out(words: &Words) -> SftpError {
 }
 
 /// What a refused channel is: mostly a limit.
-pub(super) fn no_channel(error: russh::Error, words: &Words) -> SftpError {
+pub(super) fn no_channel(error: russh::Error, messages: &ServerMessages) -> SftpError {
     match error {
         russh::Error::ChannelOpenFailure(ChannelOpenFailure::Other { reason, .. }) => {
             SftpError::TooManyLogins(shown(reason.as_bytes()))
@@ -275,7 +275,7 @@ pub(super) fn no_channel(error: russh::Error, words: &Words) -> SftpError {
         russh::Error::ChannelOpenFailure(failure) => {
             SftpError::TooManyLogins(format!("no channel is opened ({failure:?})"))
         }
-        _ => thrown_out(words),
+        _ => thrown_out(messages),
     }
 }
 

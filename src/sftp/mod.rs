@@ -23,11 +23,11 @@ pub mod list;
 mod login;
 mod open;
 pub mod packet;
+mod server_messages;
 pub mod session;
 mod socket;
 mod status;
 mod unsure;
-mod words;
 
 pub use connect::Connector;
 pub use error::SftpError;

@@ -18,9 +18,9 @@ use super::error::{SftpError, lost, shown};
 use super::habits::{Habits, Opened};
 use super::host_key::HostKeyVerifier;
 use super::packet::{Attributes, Packet, Reply, Request, VERSION, take_packet, write_init};
+use super::server_messages::ServerMessages;
 use super::socket::AbortOnDrop;
 use super::status;
-use super::words::Words;
 use crate::base::names::RemotePath;
 use crate::net::deadline::within;
 use crate::net::pace::{Pace, Speed};
@@ -30,7 +30,7 @@ use crate::protocol::{FileReceiver, FileRequest, FingerprintKey, Listing, Protoc
 const MAX_UNWANTED: usize = 64;
 /// Text before the first packet that is shown, in bytes.
 const MAX_CHATTER: usize = 120;
-/// Words beside the protocol that tell of a password which has to be changed before anything else is done.
+/// ServerMessages beside the protocol that tell of a password which has to be changed before anything else is done.
 const EXPIRED_WORDS: [&str; 3] = ["password has expired", "password change", "change your password"];
 
 /// A logged-in connection. One operation at a time.
@@ -39,7 +39,7 @@ pub struct Session {
     handle: Handle<HostKeyVerifier>,
     incoming: ChannelReadHalf,
     outgoing: ChannelWriteHalf<Msg>,
-    words: Words,
+    messages: ServerMessages,
     _abort_on_drop: AbortOnDrop,
     /// Received and not taken apart yet.
     inbox: BytesMut,
@@ -65,7 +65,7 @@ pub struct Session {
 pub(super) struct Parts {
     pub(super) handle: Handle<HostKeyVerifier>,
     pub(super) channel: russh::Channel<Msg>,
-    pub(super) words: Words,
+    pub(super) messages: ServerMessages,
     pub(super) abort_on_drop: AbortOnDrop,
     pub(super) timeout: Duration,
     pub(super) speed: Speed,
@@ -80,7 +80,7 @@ impl Session {
         let Parts {
             handle,
             channel,
-            words,
+            messages,
             abort_on_drop,
             timeout,
             speed,
@@ -93,7 +93,7 @@ impl Session {
             handle,
             incoming,
             outgoing,
-            words,
+            messages,
             _abort_on_drop: abort_on_drop,
             inbox: BytesMut::new(),
             outbox: Vec::new(),
@@ -124,7 +124,7 @@ impl Session {
                     return Err(SftpError::Ssh { step: STEP, text });
                 }
                 Some(ChannelMsg::Close | ChannelMsg::Eof) | None => return Err(self.lost(STEP)),
-                Some(ChannelMsg::ExtendedData { data, .. }) => self.words.aside(&data),
+                Some(ChannelMsg::ExtendedData { data, .. }) => self.messages.aside(&data),
                 Some(_) => {}
             }
         }
@@ -303,7 +303,7 @@ impl Session {
                     return Ok(data.len());
                 }
                 Some(ChannelMsg::Eof | ChannelMsg::Close) | None => return Err(self.lost(step)),
-                Some(ChannelMsg::ExtendedData { data, .. }) => self.words.aside(&data),
+                Some(ChannelMsg::ExtendedData { data, .. }) => self.messages.aside(&data),
                 // changes of the window and the like
                 Some(_) => {}
             }
@@ -312,11 +312,11 @@ impl Session {
 
     /// The connection is gone; with the server's words where it had some.
     fn lost(&self, step: &'static str) -> SftpError {
-        let said = self.words.last();
+        let said = self.messages.last();
         let lower = said.as_deref().unwrap_or_default().to_lowercase();
         match said {
             // OpenSSH lets the user in, and says so instead of SFTP
-            Some(said) if EXPIRED_WORDS.iter().any(|words| lower.contains(words)) => {
+            Some(said) if EXPIRED_WORDS.iter().any(|messages| lower.contains(messages)) => {
                 SftpError::LoginRefused(said)
             }
             said => lost(step, said),

@@ -3,11 +3,12 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use futures_util::task::AtomicWaker;
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::error::shown;
@@ -41,7 +42,7 @@ impl AbortOnDrop {
 
     /// What the server said instead of SSH, such as why it takes nobody now.
     pub(super) fn greeting(&self) -> Option<String> {
-        let greeting = self.0.greeting.lock().unwrap_or_else(PoisonError::into_inner);
+        let greeting = self.0.greeting.lock();
         let is_ssh = greeting.windows(4).any(|window| window == b"SSH-");
         Some(shown(&greeting)).filter(|text| !is_ssh && !text.is_empty())
     }
@@ -51,7 +52,7 @@ impl Cut {
     fn came(&self, bytes: &[u8]) {
         let before = self.received.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         if before < MAX_GREETING as u64 {
-            let mut greeting = self.greeting.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut greeting = self.greeting.lock();
             let room = MAX_GREETING.saturating_sub(greeting.len());
             greeting.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
         }

@@ -97,7 +97,7 @@ fn local(server: &ServerStatus) -> u64 {
 
 /// What all scanners do, in one short sentence such as `14 servers: 12 waiting, 1 downloading, 1 unreachable`.
 #[must_use]
-pub fn sentence(servers: &[ServerStatus]) -> String {
+pub fn describe(servers: &[ServerStatus]) -> String {
     let mut counted: Vec<(&str, usize)> = Vec::new();
     for state in servers.iter().map(|server| server.state.word()) {
         match counted.iter_mut().find(|(word, _)| *word == state) {

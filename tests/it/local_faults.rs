@@ -43,7 +43,7 @@ fn recorded(service: &Service, count: usize) {
     service.wait_for(SOON, "all are recorded", |service| service.records().len() == count);
 }
 
-fn complaints(service: &Service) -> Vec<String> {
+fn warn_once(service: &Service) -> Vec<String> {
     let lines = service.lines(Stream::Stderr);
     lines.into_iter().filter(|line| line.contains(" WARN ") || line.contains(" ERROR ")).collect()
 }
@@ -64,11 +64,11 @@ fn a_mirror_without_inodes_is_shown_with_the_systems_words_until_there_are_some(
     scanned(&service, 2);
     assert!(last_error(&service).contains("No space left on device"), "{}", last_error(&service));
     assert!(service.status()["disk"]["fault"].as_str().is_some_and(|fault| fault.contains("no inodes left")));
-    for line in complaints(&service) {
+    for line in warn_once(&service) {
         assert!(line.matches("No space left").count() <= 1, "{line}");
     }
     assert!(
-        complaints(&service).iter().any(|line| line.contains("path=/d2") && line.contains("No space left"))
+        warn_once(&service).iter().any(|line| line.contains("path=/d2") && line.contains("No space left"))
     );
     fillers.iter().for_each(|path| drop(fs::remove_file(path)));
     recorded(&service, 3);
@@ -103,13 +103,10 @@ fn a_mirror_that_turns_read_only_is_shown_and_complained_of_once_for_all_files()
         !output.status.success() && said.contains("the file system of the mirror is read-only"),
         "{said}"
     );
-    let complaints = complaints(&service);
-    let errors = complaints.iter().filter(|line| line.contains(" ERROR ")).count();
-    assert!(errors == 1 && complaints.len() <= 5, "{complaints:#?}");
-    assert!(
-        complaints.iter().all(|line| line.matches("ead-only file system").count() <= 1),
-        "{complaints:#?}"
-    );
+    let warn_once = warn_once(&service);
+    let errors = warn_once.iter().filter(|line| line.contains(" ERROR ")).count();
+    assert!(errors == 1 && warn_once.len() <= 5, "{warn_once:#?}");
+    assert!(warn_once.iter().all(|line| line.matches("ead-only file system").count() <= 1), "{warn_once:#?}");
 }
 
 /// Puts the mirror on a file system without hard links. Where none can be mounted, the links are refused as there.
@@ -150,7 +147,7 @@ fn a_mirror_without_hard_links_collects_everything_once_whatever_kills_it() {
     for (n, name) in names.iter().enumerate() {
         assert_eq!(fs::read(service.root().join(format!("omc01{name}"))).unwrap(), zip(n as u64, 100_000));
     }
-    assert!(complaints(&service).is_empty(), "{:#?}", complaints(&service));
+    assert!(warn_once(&service).is_empty(), "{:#?}", warn_once(&service));
 }
 
 #[test]
@@ -188,7 +185,7 @@ fn a_server_whose_part_of_the_mirror_is_another_mount_is_refused_alone_with_both
     let output = service.mrosync(&["check"], &[]);
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(!output.status.success() && said.contains("failed  disk: sync.root: "), "{said}");
-    assert_eq!((apart.connections(), complaints(&service).len()), (1, 1), "{:#?}", complaints(&service));
+    assert_eq!((apart.connections(), warn_once(&service).len()), (1, 1), "{:#?}", warn_once(&service));
     drop(mounted);
     recorded(&service, 2);
 }
@@ -260,10 +257,10 @@ fn what_a_server_refuses_for_all_files_in_the_same_words_is_one_warning_and_a_co
         service.server_status("omc01")["incomplete_files"].as_u64() == Some(60)
     });
     scanned(&service, 3);
-    let complaints = complaints(&service);
-    assert!(complaints.len() <= 3, "{complaints:#?}");
-    let more = complaints.iter().find(|line| line.contains(" more files or directories fare alike"));
-    assert!(more.is_some_and(|line| line.contains("553 File too big. Send")), "{complaints:#?}");
+    let warn_once = warn_once(&service);
+    assert!(warn_once.len() <= 3, "{warn_once:#?}");
+    let more = warn_once.iter().find(|line| line.contains(" more files or directories fare alike"));
+    assert!(more.is_some_and(|line| line.contains("553 File too big. Send")), "{warn_once:#?}");
     assert!(last_error(&service).contains("553 File too big."), "{}", last_error(&service));
     ftp.behave();
     recorded(&service, 60);

@@ -71,8 +71,8 @@ fn links_to_zips_are_files_and_links_to_directories_are_not_followed() {
         assert!(!service.root().join(sshd.mirrored("omc01", name)).try_exists().unwrap(), "{name}");
     }
     // it is tried again later, and not complained of again
-    let complaints = logged(&service, "it is no file");
-    assert_eq!(complaints.iter().filter(|line| line.contains("WARN")).count(), 1, "{complaints:?}");
+    let warn_once = logged(&service, "it is no file");
+    assert_eq!(warn_once.iter().filter(|line| line.contains("WARN")).count(), 1, "{warn_once:?}");
 }
 
 #[test]

@@ -87,7 +87,7 @@ fn rescanned(service: &Service) {
 }
 
 /// Lines of level WARN and above of the server; nobody takes the calls for its files.
-fn complaints(service: &Service) -> Vec<String> {
+fn warn_once(service: &Service) -> Vec<String> {
     let lines = logged(service, "server=omc01").into_iter();
     let lines = lines.filter(|line| line.contains(" WARN ") || line.contains(" ERROR "));
     lines.filter(|line| !line.contains("announcing failed")).collect()
@@ -241,7 +241,7 @@ fn a_server_that_reads_only_in_order_is_read_in_order() {
         let (sftp, service) = bent(&[("/1.zip", 1_000_000)], stream(refusal, most));
         recorded(&service, 1);
         assert!(content(&service, "omc01/1.zip") == zip(0, 1_000_000));
-        assert_eq!((complaints(&service), begun(&sftp)), (vec![], 1), "it was right at once");
+        assert_eq!((warn_once(&service), begun(&sftp)), (vec![], 1), "it was right at once");
     }
 }
 
@@ -298,7 +298,7 @@ fn a_size_of_nothing_is_doubted_where_bytes_come_and_a_close_that_fails_costs_no
     recorded(&service, 1);
     faultless(&service);
     assert!(content(&service, "omc01/1.zip") == zip(0, 1_000_000));
-    assert_eq!((begun(&sftp), sftp.journal().logins), (1, 2), "{:?}", complaints(&service));
+    assert_eq!((begun(&sftp), sftp.journal().logins), (1, 2), "{:?}", warn_once(&service));
 }
 
 #[test]
@@ -374,7 +374,7 @@ fn a_session_that_opens_nothing_any_more_is_left_for_a_new_one() {
         assert!(sftp.journal().logins >= 3);
         // other words say so only when they have come again and again
         let refused = logged(&service, &format!("OPEN: {words}; next try")).len();
-        assert!(refused == 0 || words == "Failure", "{:?}", complaints(&service));
+        assert!(refused == 0 || words == "Failure", "{:?}", warn_once(&service));
     }
 }
 

@@ -12,13 +12,13 @@ use tokio::time::Instant;
 use crate::base::facts::FileFacts;
 use crate::base::humanize;
 use crate::base::names::RemotePath;
-use crate::collector::ports::{Growth, Room};
+use crate::collector::ports::{Admission, Growth};
 use crate::collector::server::Server;
 use crate::collector::unsized_files::Displacing;
 use crate::mirror::local::tree::size_of_stat;
 use crate::mirror::partial::{Outgrown, stat};
 use crate::mirror::partial_name::PartialName;
-use crate::quota::{Allowance, Busy, Hold};
+use crate::quota::{Busy, Prepaid, Reservation};
 
 /// How long to wait before asking again for room that downloads under way hold.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -30,7 +30,7 @@ const STEP: u64 = 1 << 20;
 /// A partial file on its way to be whole, and the room that it has.
 pub struct Filling<'s> {
     server: &'s Server,
-    hold: Hold,
+    reservation: Reservation,
     busy: Busy,
     /// Of the partial file, as far as it is counted.
     length: u64,
@@ -41,12 +41,18 @@ pub struct Filling<'s> {
 }
 
 impl<'s> Filling<'s> {
-    pub(super) fn new(server: &'s Server, hold: Hold, busy: Busy, facts: FileFacts, again: bool) -> Self {
+    pub(super) fn new(
+        server: &'s Server,
+        reservation: Reservation,
+        busy: Busy,
+        facts: FileFacts,
+        again: bool,
+    ) -> Self {
         // 0 is what some servers show of every file that is open
         let listed = facts.size.filter(|size| *size > 0);
         Self {
             server,
-            hold,
+            reservation,
             busy,
             length: 0,
             listed,
@@ -61,7 +67,7 @@ impl<'s> Filling<'s> {
     ///
     /// [`Outgrown`] where there is none.
     pub(super) async fn make(&mut self, bytes: u64, length: u64) -> anyhow::Result<()> {
-        let missing = bytes.saturating_sub(self.hold.left());
+        let missing = bytes.saturating_sub(self.reservation.left());
         if missing == 0 {
             return Ok(());
         }
@@ -69,10 +75,10 @@ impl<'s> Filling<'s> {
         if self.listed.is_some_and(|listed| end > listed) {
             self.busy.outgrows();
         }
-        let free = |bytes: u64| self.server.allowance.borrow_mut().take(bytes);
+        let free = |bytes: u64| self.server.prepaid.borrow_mut().take(bytes);
         match missing {
-            _ if free(missing.max(STEP)) => self.hold.grow(missing.max(STEP)),
-            _ if free(missing) => self.hold.grow(missing),
+            _ if free(missing.max(STEP)) => self.reservation.grow(missing.max(STEP)),
+            _ if free(missing) => self.reservation.grow(missing),
             _ => self.ask(missing, length).await?,
         }
         Ok(())
@@ -90,15 +96,17 @@ impl<'s> Filling<'s> {
             }
             let growth = Growth { bytes, length, may_displace: self.displaces.is_some() };
             match self.server.guard.grow(growth).await? {
-                Room::Granted { hold, allowance } => {
-                    self.hold.absorb(hold);
-                    self.server.allowance.replace(Allowance::of(allowance));
+                Admission::Granted { reservation, prepaid } => {
+                    self.reservation.absorb(reservation);
+                    self.server.prepaid.replace(Prepaid::of(prepaid));
                     return Ok(());
                 }
-                Room::Busy => tokio::time::sleep(PAUSE).await,
+                Admission::Busy => tokio::time::sleep(PAUSE).await,
                 // free room first; then it displaces, or waits for the one that does
-                Room::Held | Room::TooLarge if self.may_begin_to_displace() => self.displaces = files.begin(),
-                Room::Held | Room::TooLarge => break,
+                Admission::Held | Admission::TooLarge if self.may_begin_to_displace() => {
+                    self.displaces = files.begin()
+                }
+                Admission::Held | Admission::TooLarge => break,
             }
         }
         if self.displaces.is_some() {
@@ -118,7 +126,7 @@ impl<'s> Filling<'s> {
 
     /// The partial file grew from `before` to `now`.
     pub(super) fn written(&mut self, before: u64, now: u64) {
-        self.hold.written(now.saturating_sub(before));
+        self.reservation.written(now.saturating_sub(before));
         self.has(now);
     }
 
@@ -130,7 +138,7 @@ impl<'s> Filling<'s> {
 
     /// What of the partial file lay beyond `length` is gone.
     pub(super) fn settle(&mut self, length: u64) {
-        self.server.gauge().partial_gone(self.length.saturating_sub(length));
+        self.server.counters().partial_gone(self.length.saturating_sub(length));
         self.has(length);
     }
 
@@ -144,11 +152,11 @@ impl<'s> Filling<'s> {
     }
 
     /// The room and the guard of the file, once it is whole.
-    pub(super) fn into_parts(self) -> (Hold, Busy) {
+    pub(super) fn into_parts(self) -> (Reservation, Busy) {
         if self.displaces.is_some() {
             self.server.unsized_files.one_is_whole();
         }
-        (self.hold, self.busy)
+        (self.reservation, self.busy)
     }
 }
 
@@ -162,22 +170,26 @@ pub(super) enum NoRoom {
 }
 
 /// Waits for room for the file at `path`, of which `facts` are shown.
-pub(super) async fn room(server: &Server, path: &RemotePath, facts: FileFacts) -> Result<Hold, NoRoom> {
+pub(super) async fn room(
+    server: &Server,
+    path: &RemotePath,
+    facts: FileFacts,
+) -> Result<Reservation, NoRoom> {
     let size = facts.size.unwrap_or(0);
-    if server.allowance.borrow_mut().take(size) {
-        return Ok(server.gauge().hold(size));
+    if server.prepaid.borrow_mut().take(size) {
+        return Ok(server.counters().reserve(size));
     }
     let there = stat(server.mirror(), PartialName::new(path, facts));
     let there = there.map_or(0, |stat| size_of_stat(&stat));
     for _ in 0..TRIES {
         match server.guard.make_room(size.saturating_sub(there)).await {
-            Ok(Room::Granted { hold, allowance }) => {
-                server.allowance.replace(Allowance::of(allowance));
-                return Ok(hold);
+            Ok(Admission::Granted { reservation, prepaid }) => {
+                server.prepaid.replace(Prepaid::of(prepaid));
+                return Ok(reservation);
             }
-            Ok(Room::Busy) => tokio::time::sleep(PAUSE).await,
-            Ok(Room::Held) => break,
-            Ok(Room::TooLarge) => {
+            Ok(Admission::Busy) => tokio::time::sleep(PAUSE).await,
+            Ok(Admission::Held) => break,
+            Ok(Admission::TooLarge) => {
                 return Err(NoRoom::ForIt("larger than all the room that the quota could free".to_owned()));
             }
             Err(error) => return Err(NoRoom::ForIt(format!("cannot make room: {}", humanize::why(&error)))),

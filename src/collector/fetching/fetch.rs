@@ -9,7 +9,7 @@ use anyhow::Context;
 use async_trait::async_trait;
 
 use crate::protocol::{FileReceiver, FileRequest, ProtocolError, Received, Session};
-use crate::quota::Gauge;
+use crate::quota::DiskCounters;
 
 use super::admission::Filling;
 use super::proof::{Found, Shown, decide};
@@ -50,7 +50,7 @@ pub async fn fetch(
     mirror: &ServerMirror,
     wanted: Wanted<'_>,
     filling: &mut Filling<'_>,
-    gauge: &Gauge,
+    counters: &DiskCounters,
 ) -> Result<Fetched, FetchError> {
     let name = PartialName::new(wanted.path, wanted.facts);
     let limit = wanted.facts.size.map_or(UNSIZED, |size| size.saturating_add(GROWTH));
@@ -94,7 +94,7 @@ pub async fn fetch(
         Err(error @ (FetchError::Remote(_) | FetchError::Unchecked(_))) => Err(error),
         Err(error) => {
             remove(mirror, name)?;
-            gauge.partial_gone(size);
+            counters.partial_gone(size);
             Err(error)
         }
     }

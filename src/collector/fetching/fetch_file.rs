@@ -29,7 +29,7 @@ use crate::mirror::local::tree::{are_apart, open_directory, size_of_stat};
 use crate::mirror::partial::{remove, stat};
 use crate::mirror::partial_name::PartialName;
 use crate::protocol::{ErrorScope, ProtocolError, Session};
-use crate::quota::{Busy, Hold};
+use crate::quota::{Busy, Reservation};
 
 /// A size that is believed without another look.
 const PLAUSIBLE: u64 = 64 * 1024 * 1024 * 1024;
@@ -107,10 +107,10 @@ pub(in crate::collector) async fn fetch_file(
     let (verify, another) = (server.settings.verify, fetching.is_another_next);
     let wanted = Wanted { path: &path, facts, may_be_empty, has_stayed: &has_stayed, verify, another };
     match receive(server, session, job, wanted).await {
-        Ok((fetched, earlier, (hold, busy))) => {
+        Ok((fetched, earlier, (reservation, busy))) => {
             let (size, found) = (fetched.size, (earlier != Earlier::IsTheSame).then_some(fetched.found));
             let is_plausible = job.facts.size.is_none_or(|size| is_plausible(server, size));
-            publish(server, job, fetched, earlier, Held::new(hold, busy, turn), is_plausible);
+            publish(server, job, fetched, earlier, Held::new(reservation, busy, turn), is_plausible);
             Ok(FileOutcome::Publishing { size, found })
         }
         Err(error) => sort_out(error),
@@ -143,16 +143,16 @@ async fn receive(
     session: &mut dyn Session,
     job: &FileJob,
     wanted: Wanted<'_>,
-) -> Result<(Fetched, Earlier, (Hold, Busy)), NotReceived> {
+) -> Result<(Fetched, Earlier, (Reservation, Busy)), NotReceived> {
     let again = server.memory().was_tried(wanted.path, &job.facts);
     let partial = PartialName::new(wanted.path, wanted.facts);
-    let gauge = server.gauge();
-    let busy = gauge.busy(key(server.settings.name.as_str(), &partial.to_string()));
-    let hold = room(server, wanted.path, wanted.facts).await.map_err(NotReceived::NoRoom)?;
-    let mut filling = Filling::new(server, hold, busy, wanted.facts, again);
+    let counters = server.counters();
+    let busy = counters.busy(key(server.settings.name.as_str(), &partial.to_string()));
+    let reservation = room(server, wanted.path, wanted.facts).await.map_err(NotReceived::NoRoom)?;
+    let mut filling = Filling::new(server, reservation, busy, wanted.facts, again);
     failpoints::hang_here("fetch", server.settings.name.as_str()).await;
     let received = async {
-        let fetched = fetch(session, server.mirror(), wanted, &mut filling, gauge).await?;
+        let fetched = fetch(session, server.mirror(), wanted, &mut filling, counters).await?;
         let earlier = earlier(server, job, &fetched).await?;
         Ok((fetched, earlier))
     };
@@ -256,7 +256,7 @@ fn find_finished(
                 finished = Some(Finished { partial: name, size: size_of_stat(&partial), moved: None });
             }
             (None, Some(partial)) if name != current => {
-                discard(server.mirror(), server.gauge(), name, &partial)
+                discard(server.mirror(), server.counters(), name, &partial)
             }
             // a note about a file that is not there
             (None, None) if server.mirror().renames() => drop(remove(server.mirror(), name)),
@@ -291,10 +291,10 @@ fn adopt(
     let found = Found { no_archive, ..Found::default() };
     let fetched = Fetched { partial, file, size, found };
     let earlier = if job.on_record == OnRecord::Nothing { Earlier::Stays } else { Earlier::GivesWay };
-    let gauge = server.gauge();
-    let busy = gauge.busy(key(server.settings.name.as_str(), &partial.to_string()));
+    let counters = server.counters();
+    let busy = counters.busy(key(server.settings.name.as_str(), &partial.to_string()));
     let is_plausible = job.facts.size.is_none_or(|size| is_plausible(server, size));
-    publish(server, job, fetched, earlier, Held::new(gauge.hold(0), busy, turn), is_plausible);
+    publish(server, job, fetched, earlier, Held::new(counters.reserve(0), busy, turn), is_plausible);
     Ok(FileOutcome::Publishing { size, found: None })
 }
 

@@ -7,7 +7,7 @@ use crate::collector::server::Server;
 use crate::mirror::local::tree::{ServerMirror, size_of_stat};
 use crate::mirror::partial::{Leftovers, remove, stat};
 use crate::mirror::partial_name::PartialName;
-use crate::quota::Gauge;
+use crate::quota::DiskCounters;
 
 /// Remembers what a broken transfer left, where there is something to resume. A server that shows other names in
 /// every scan, and sends nothing of them, must fill neither the memory nor the disk.
@@ -19,7 +19,7 @@ pub(in crate::collector) fn keep_for_next_try(server: &Server, name: PartialName
                     || !name.resumes(size_of_stat(&stat))
                     || server.partial_files().is_full()) =>
         {
-            discard(server.mirror(), server.gauge(), name, &stat);
+            discard(server.mirror(), server.counters(), name, &stat);
         }
         Some(_) => server.partial_files().add(name),
         None => {}
@@ -28,12 +28,12 @@ pub(in crate::collector) fn keep_for_next_try(server: &Server, name: PartialName
 
 pub(in crate::collector) fn discard(
     mirror: &ServerMirror,
-    gauge: &Gauge,
+    counters: &DiskCounters,
     name: PartialName,
     stat: &rustix::fs::Stat,
 ) {
     match remove(mirror, name) {
-        Ok(()) if stat.st_nlink == 1 => gauge.partial_gone(size_of_stat(stat)),
+        Ok(()) if stat.st_nlink == 1 => counters.partial_gone(size_of_stat(stat)),
         Ok(()) => {}
         Err(error) => {
             log::warn!("cannot remove the partial file {name}: {error}; the next start tries again")
@@ -50,7 +50,7 @@ pub(in crate::collector) fn discard_known(server: &Server, path: &RemotePath) {
 /// Removes a partial file, or what is left of it where it was moved to its final name.
 fn discard_any(server: &Server, name: PartialName) {
     match stat(server.mirror(), name) {
-        Some(stat) => discard(server.mirror(), server.gauge(), name, &stat),
+        Some(stat) => discard(server.mirror(), server.counters(), name, &stat),
         None if server.mirror().renames() => drop(remove(server.mirror(), name)),
         None => {}
     }
@@ -85,7 +85,7 @@ pub(in crate::collector) fn discard_unclaimed(server: &Server, unclaimed: Leftov
                 "server={} removes the partial file {name} of {size} bytes: its file is gone from the server",
                 server.settings.name
             );
-            discard(server.mirror(), server.gauge(), name, &stat);
+            discard(server.mirror(), server.counters(), name, &stat);
         }
     }
 }

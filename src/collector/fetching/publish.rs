@@ -18,19 +18,23 @@ use crate::collector::server::{Server, Shared};
 use crate::mirror::local::batch::{Staged, StoreError};
 use crate::mirror::partial::remove;
 use crate::mirror::partial_name::PartialName;
-use crate::quota::{Busy, Hold};
+use crate::quota::{Busy, Reservation};
 
 /// What a file keeps until it is recorded: its room, its partial file from being removed, and its place among those that
 /// are received and not recorded.
 pub(in crate::collector) struct Held {
-    _hold: Hold,
+    _hold: Reservation,
     _busy: Busy,
     _turn: OwnedSemaphorePermit,
 }
 
 impl Held {
-    pub(in crate::collector) fn new(hold: Hold, busy: Busy, turn: OwnedSemaphorePermit) -> Self {
-        Self { _hold: hold, _busy: busy, _turn: turn }
+    pub(in crate::collector) fn new(
+        reservation: Reservation,
+        busy: Busy,
+        turn: OwnedSemaphorePermit,
+    ) -> Self {
+        Self { _hold: reservation, _busy: busy, _turn: turn }
     }
 }
 
@@ -88,7 +92,7 @@ impl PublishTask {
         let (partial, size) = (staged.partial, download.size);
         let (server, path) = (download.server.clone(), download.directory.join(&download.name));
         let (received_at, facts, earlier) = (download.downloaded_at, download.facts, download.earlier);
-        let _replacing = (earlier == Earlier::GivesWay).then(|| shared.gauge.replacing(&server, &path));
+        let _replacing = (earlier == Earlier::GivesWay).then(|| shared.counters.replacing(&server, &path));
         let stored = match earlier {
             Earlier::IsTheSame => Ok(()),
             Earlier::Stays | Earlier::GivesWay => shared.publisher.store(staged).await,
@@ -110,7 +114,7 @@ impl PublishTask {
         // the proof of ownership has served; one that stays is removed by the next start
         remove(&shared.mirror, partial)
             .unwrap_or_else(|error| log::warn!("server={server} path={path}: {error}"));
-        shared.gauge.partial_gone(size);
+        shared.counters.partial_gone(size);
         if earlier == Earlier::IsTheSame {
             return log::debug!("server={server} path={path}: the same content as before");
         }
@@ -140,7 +144,7 @@ impl Shared {
             None => (log::Level::Debug, true),
         };
         let next = "the next scan tries again";
-        let first = memory.complaints.is_first(path, &text, next, level, Instant::now());
+        let first = memory.warn_once.is_first(path, &text, next, level, Instant::now());
         let level = if first { level } else { log::Level::Debug };
         log::log!(level, "server={server} path={path}: {text}; {next}");
         let shown = memory.fault(format!("{path}: {text}"), is_ours).to_owned();

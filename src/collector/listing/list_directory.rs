@@ -31,7 +31,7 @@ pub(in crate::collector) async fn list_directory(
     let server = scan.server;
     let key = server.memory().key(&job.path);
     if let Some(every) = server.quiet_directories()
-        && let Some(files) = server.quiet.borrow().rests(key, every, Instant::now())
+        && let Some(files) = server.listing_cache.borrow().rests(key, every, Instant::now())
     {
         scan.count_directory(files);
         return Ok(());
@@ -39,14 +39,14 @@ pub(in crate::collector) async fn list_directory(
     let walked = match list_until_settled(scan, session, job, key).await? {
         Walk::Done(walked) => walked,
         Walk::SameAgain | Walk::Again => {
-            let files = server.quiet.borrow_mut().same_again(key, Instant::now());
+            let files = server.listing_cache.borrow_mut().same_again(key, Instant::now());
             scan.count_directory(files);
             return Ok(());
         }
     };
     server.memory().filled(&job.path, !walked.is_empty());
     if walked.asks_for_nothing(job) {
-        server.quiet.borrow_mut().remember(key, walked.listing, walked.files, Instant::now());
+        server.listing_cache.borrow_mut().remember(key, walked.listing, walked.files, Instant::now());
     }
     scan.count_directory(0);
     report(scan, &job.path, &walked.summary);
@@ -111,7 +111,7 @@ async fn walk(
     key: u64,
 ) -> Result<Walk, ProtocolError> {
     let mut listing = session.list(&job.path).await?;
-    let before = scan.server.quiet.borrow().listing(key);
+    let before = scan.server.listing_cache.borrow().listing(key);
     if let Some(before) = before
         && listing.is_unchanged(before).await
     {
@@ -122,7 +122,7 @@ async fn walk(
         listing.finish(&mut Vec::new()).await?;
         return Ok(Walk::SameAgain);
     }
-    scan.server.quiet.borrow_mut().forget(key);
+    scan.server.listing_cache.borrow_mut().forget(key);
     let mut directory = Directory::of(scan, job)?;
     directory.on_trial = listing.is_tentative().then(Vec::new);
     let mut entries = Vec::new();

@@ -20,10 +20,10 @@ const SCANS: u32 = 10;
 
 /// See the module.
 #[derive(Debug, Default)]
-pub struct QuietDirectories(HashMap<u64, Quiet>);
+pub struct ListingCache(HashMap<u64, CachedListing>);
 
 #[derive(Debug)]
-struct Quiet {
+struct CachedListing {
     listing: Fingerprint,
     files: u64,
     /// Scans in a row that found it the same.
@@ -31,26 +31,26 @@ struct Quiet {
     listed: Instant,
 }
 
-impl QuietDirectories {
+impl ListingCache {
     /// The listing of directory `key` when there was nothing to do, where that is remembered.
     #[must_use]
     pub fn listing(&self, key: u64) -> Option<Fingerprint> {
-        self.0.get(&key).map(|quiet| quiet.listing)
+        self.0.get(&key).map(|cached| cached.listing)
     }
 
     /// The listing was the same again. Returns how many zips are in it.
     pub fn same_again(&mut self, key: u64, now: Instant) -> u64 {
-        let Some(quiet) = self.0.get_mut(&key) else { return 0 };
-        quiet.scans = quiet.scans.saturating_add(1);
-        quiet.listed = now;
-        quiet.files
+        let Some(cached) = self.0.get_mut(&key) else { return 0 };
+        cached.scans = cached.scans.saturating_add(1);
+        cached.listed = now;
+        cached.files
     }
 
     /// There is nothing to do in the directory while its listing stays so.
     pub fn remember(&mut self, key: u64, listing: Fingerprint, files: u64, now: Instant) {
         let room = self.0.len() < MAX_DIRECTORIES || self.0.contains_key(&key);
         if listing.bytes <= MAX_LISTING && room {
-            self.0.insert(key, Quiet { listing, files, scans: 0, listed: now });
+            self.0.insert(key, CachedListing { listing, files, scans: 0, listed: now });
         } else {
             self.forget(key);
         }
@@ -65,8 +65,8 @@ impl QuietDirectories {
     /// for long, and was listed within `every`.
     #[must_use]
     pub fn rests(&self, key: u64, every: Duration, now: Instant) -> Option<u64> {
-        let quiet = self.0.get(&key)?;
-        (quiet.scans >= SCANS && now.duration_since(quiet.listed) < every).then_some(quiet.files)
+        let cached = self.0.get(&key)?;
+        (cached.scans >= SCANS && now.duration_since(cached.listed) < every).then_some(cached.files)
     }
 }
 
@@ -78,27 +78,27 @@ mod tests {
 
     #[test]
     fn a_directory_rests_only_after_many_scans_without_anything_new_and_only_for_so_long() {
-        let (mut quiet, now, every) = (QuietDirectories::default(), Instant::now(), Duration::from_secs(600));
-        quiet.remember(1, LISTING, 7, now);
+        let (mut cached, now, every) = (ListingCache::default(), Instant::now(), Duration::from_secs(600));
+        cached.remember(1, LISTING, 7, now);
         for _ in 0..SCANS {
-            assert_eq!(quiet.rests(1, every, now), None);
-            assert_eq!(quiet.same_again(1, now), 7);
+            assert_eq!(cached.rests(1, every, now), None);
+            assert_eq!(cached.same_again(1, now), 7);
         }
-        assert_eq!(quiet.rests(1, every, now + Duration::from_secs(599)), Some(7));
-        assert_eq!(quiet.rests(1, every, now + every), None);
-        quiet.remember(1, Fingerprint { hash: 2, bytes: 100 }, 8, now);
-        assert_eq!(quiet.rests(1, every, now), None);
+        assert_eq!(cached.rests(1, every, now + Duration::from_secs(599)), Some(7));
+        assert_eq!(cached.rests(1, every, now + every), None);
+        cached.remember(1, Fingerprint { hash: 2, bytes: 100 }, 8, now);
+        assert_eq!(cached.rests(1, every, now), None);
     }
 
     #[test]
     fn what_is_remembered_is_bounded() {
-        let (mut quiet, now) = (QuietDirectories::default(), Instant::now());
-        quiet.remember(1, Fingerprint { hash: 1, bytes: MAX_LISTING + 1 }, 7, now);
-        assert_eq!(quiet.listing(1), None);
-        (0..=MAX_DIRECTORIES as u64).for_each(|key| quiet.remember(key, LISTING, 1, now));
-        assert_eq!(quiet.0.len(), MAX_DIRECTORIES);
+        let (mut cached, now) = (ListingCache::default(), Instant::now());
+        cached.remember(1, Fingerprint { hash: 1, bytes: MAX_LISTING + 1 }, 7, now);
+        assert_eq!(cached.listing(1), None);
+        (0..=MAX_DIRECTORIES as u64).for_each(|key| cached.remember(key, LISTING, 1, now));
+        assert_eq!(cached.0.len(), MAX_DIRECTORIES);
         // those that are remembered are kept, and may change
-        quiet.remember(0, Fingerprint { hash: 9, bytes: 1 }, 2, now);
-        assert_eq!(quiet.listing(0), Some(Fingerprint { hash: 9, bytes: 1 }));
+        cached.remember(0, Fingerprint { hash: 9, bytes: 1 }, 2, now);
+        assert_eq!(cached.listing(0), Some(Fingerprint { hash: 9, bytes: 1 }));
     }
 }

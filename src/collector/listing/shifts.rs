@@ -59,7 +59,7 @@ impl Shifts {
         let files = seen.into_iter().map(|(file, ..)| file).collect();
         if let Err(error) = server.records().settle_shifts(files).await {
             log::debug!("server={} its times are settled by a later scan: {error:#}", server.settings.name);
-            server.quiet.take();
+            server.listing_cache.take();
             server.memory().forget_known();
         }
     }

@@ -25,7 +25,7 @@ use crate::base::facts::{Download, Earlier, FileFacts, Knowledge, Shifted};
 use crate::base::names::{RemoteName, RemotePath};
 use crate::collector::collect::{one_scan, wind_up};
 use crate::collector::open_files::OpenFiles;
-use crate::collector::ports::{DiskGuard, Growth, Records, Room};
+use crate::collector::ports::{Admission, DiskGuard, Growth, Records};
 use crate::collector::scan_state::Tally;
 use crate::collector::server::{Neighbours, Server};
 use crate::config::{ServerSettings, Settings, SyncSettings, fixtures};
@@ -33,7 +33,7 @@ use crate::mirror::local::publisher::Publisher;
 use crate::mirror::local::tree::Mirror;
 use crate::protocol::ProtocolError;
 use crate::protocol::memory::MemoryServer;
-use crate::quota::Gauge;
+use crate::quota::DiskCounters;
 use crate::status::{Progress, ServerStatus};
 
 /// A step of anything.
@@ -194,7 +194,7 @@ pub(super) enum Says {
 /// The disk guard: grants all that it is asked for, unless a test says otherwise.
 #[derive(Default)]
 pub(super) struct MemoryDisk {
-    gauge: Arc<Gauge>,
+    counters: Arc<DiskCounters>,
     mirror: RefCell<Option<Arc<Mirror>>>,
     /// What it says of the next downloads, and of those that need more.
     pub(super) says: RefCell<VecDeque<Says>>,
@@ -205,15 +205,17 @@ pub(super) struct MemoryDisk {
 }
 
 impl MemoryDisk {
-    async fn answer(&self, says: &RefCell<VecDeque<Says>>, bytes: u64) -> anyhow::Result<Room> {
+    async fn answer(&self, says: &RefCell<VecDeque<Says>>, bytes: u64) -> anyhow::Result<Admission> {
         sleep(STEP).await;
         self.asked.borrow_mut().push(bytes);
         let says = says.borrow_mut().pop_front();
         Ok(match says {
-            None | Some(Says::Granted) => Room::Granted { hold: self.gauge.hold(bytes), allowance: 0 },
-            Some(Says::Busy) => Room::Busy,
-            Some(Says::Held) => Room::Held,
-            Some(Says::TooLarge) => Room::TooLarge,
+            None | Some(Says::Granted) => {
+                Admission::Granted { reservation: self.counters.reserve(bytes), prepaid: 0 }
+            }
+            Some(Says::Busy) => Admission::Busy,
+            Some(Says::Held) => Admission::Held,
+            Some(Says::TooLarge) => Admission::TooLarge,
             Some(Says::Nothing) => anyhow::bail!("the disk does not answer"),
         })
     }
@@ -225,15 +227,15 @@ impl DiskGuard for MemoryDisk {
         sleep(STEP).await;
         anyhow::ensure!(!counts_down(&self.fail_sweeps), "the disk does not answer");
         let mirror = self.mirror.borrow();
-        self.gauge.set_partial(mirror.as_ref().unwrap().partial_bytes()?);
+        self.counters.set_partial(mirror.as_ref().unwrap().partial_bytes()?);
         Ok(())
     }
 
-    async fn make_room(&self, bytes: u64) -> anyhow::Result<Room> {
+    async fn make_room(&self, bytes: u64) -> anyhow::Result<Admission> {
         self.answer(&self.says, bytes).await
     }
 
-    async fn grow(&self, growth: Growth) -> anyhow::Result<Room> {
+    async fn grow(&self, growth: Growth) -> anyhow::Result<Admission> {
         self.answer(&self.says_of_growth, growth.bytes).await
     }
 }
@@ -277,7 +279,7 @@ impl World {
             records: Rc::clone(&self.records) as Rc<dyn Records>,
             guard: Rc::clone(&self.disk) as Rc<dyn DiskGuard>,
             publisher: self.publisher.clone(),
-            gauge: Arc::clone(&self.disk.gauge),
+            counters: Arc::clone(&self.disk.counters),
             open_files: OpenFiles::new(65_536, &self.settings),
         };
         let settings: Arc<ServerSettings> = Arc::new(self.settings.servers[0].clone());
@@ -341,8 +343,8 @@ impl World {
         assert_eq!(self.files(), all);
         assert_eq!(self.records.recorded().into_iter().collect::<BTreeSet<_>>(), all);
         assert_eq!(self.partial(), [""; 0].map(PathBuf::from));
-        let gauge = &self.disk.gauge;
-        assert_eq!((gauge.reserved(), gauge.holds(), gauge.partial()), (0, 0, 0));
+        let counters = &self.disk.counters;
+        assert_eq!((counters.reserved(), counters.reservations(), counters.partial()), (0, 0, 0));
     }
 }
 

@@ -27,6 +27,7 @@ use crate::control::client::{self, Reply};
 use crate::control::{Command, CommandLine};
 use crate::mirror::identity::{self, Reason, marker};
 use crate::mirror::local::tree::apart;
+use crate::net::network::Network;
 use crate::notify;
 use crate::protocol::{Confirmation, Entry, Kind, Session, Summary};
 use crate::quota::{Measured, Meter};
@@ -72,8 +73,8 @@ pub async fn check(settings: &Settings) -> bool {
 /// Probes all servers at once. At a terminal their lines come as they answer, above the number of those that do not
 /// yet; else in the configuration's order.
 async fn probe_all(servers: &[ServerSettings]) -> bool {
-    let mut status_line = StatusLine::new();
-    let probes = servers.iter().map(|server| async move { (server, probe_within(server).await) });
+    let (mut status_line, network) = (StatusLine::new(), &Network::default());
+    let probes = servers.iter().map(|server| async move { (server, probe_within(server, network).await) });
     let mut answers = if status_line.is_seen() {
         FuturesUnordered::from_iter(probes).boxed_local()
     } else {
@@ -144,16 +145,16 @@ fn in_time<T: Send + 'static>(
     looking.recv_timeout(DISK_LIMIT).with_context(silent)?
 }
 
-async fn probe_within(settings: &ServerSettings) -> anyhow::Result<String> {
+async fn probe_within(settings: &ServerSettings, network: &Network) -> anyhow::Result<String> {
     let limit = SERVER_LIMIT.max(settings.timeout.saturating_mul(SERVER_TIMEOUTS));
     let silent = || format!("it takes longer than {} s", limit.as_secs());
-    tokio::time::timeout(limit, probe(settings)).await.with_context(silent)?
+    tokio::time::timeout(limit, probe(settings, network)).await.with_context(silent)?
 }
 
 /// Logs in and lists each configured directory, not what lies below it.
-async fn probe(settings: &ServerSettings) -> anyhow::Result<String> {
+async fn probe(settings: &ServerSettings, network: &Network) -> anyhow::Result<String> {
     let ServerSettings { host, port, user, .. } = settings;
-    let connector = connectors::connector(settings.clone())?;
+    let connector = connectors::connector(settings.clone(), network)?;
     let windows = &settings.network.windows;
     let now = Local::now();
     if !windows.are_open(&now) {
@@ -283,8 +284,8 @@ fn probe_mirror(settings: &Settings) -> anyhow::Result<String> {
     // what is wrong with the records is said by their own line
     let Ok(view) = View::of(settings) else { return Ok(format!("{shown}, not looked at")) };
     match view.verdict {
-        identity::Verdict::Held(reason) => bail!("{}", reason.sentence(root)),
-        _ if view.found.is_sudden() => bail!("{}", Reason::Gone(view.found).sentence(root)),
+        identity::Verdict::Held(reason) => bail!("{}", reason.describe(root)),
+        _ if view.found.is_sudden() => bail!("{}", Reason::Gone(view.found).describe(root)),
         identity::Verdict::Ours => Ok(format!("{shown} is the right one")),
         identity::Verdict::Take if marker.is_some() => Ok(format!("{shown} will be taken as it is")),
         identity::Verdict::Take => Ok(format!("{shown} has no marker yet; the service makes it")),

@@ -6,9 +6,10 @@
 use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
+use parking_lot::Mutex;
 use rustls::{ClientConfig, ProtocolVersion};
 use rustls_pki_types::ServerName as TlsName;
 use suppaftp::tokio::{AsyncTlsConnector, TokioTlsStream};
@@ -78,13 +79,13 @@ pub struct Outbox(Arc<Mutex<Vec<u8>>>);
 impl Outbox {
     /// Sends `line` and its line end before the next reply is waited for.
     pub fn push(&self, line: &[u8]) {
-        let mut queue = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut queue = self.0.lock();
         queue.extend_from_slice(line);
         queue.extend_from_slice(b"\r\n");
     }
 
     fn take(&self) -> Vec<u8> {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.0.lock())
     }
 }
 
@@ -223,12 +224,12 @@ pub(crate) enum Reached {
 impl ConnectState {
     /// Notes how far it has come.
     pub(crate) fn set(&self, state: Reached) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = state;
+        *self.0.lock() = state;
     }
 
     /// Our end of a connection that has reached the server; or why it has not, as far as that is known.
     pub(crate) fn end(&self) -> Result<IpAddr, Option<io::Error>> {
-        match std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner)) {
+        match std::mem::take(&mut *self.0.lock()) {
             Reached::Through(local) => Ok(local),
             Reached::Blocked(error) => Err(Some(error)),
             Reached::Ahead => Err(None),

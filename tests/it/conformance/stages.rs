@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use mrosync::config::ServerSettings;
 use mrosync::connectors::connector;
+use mrosync::net::network::Network;
 use mrosync::protocol::Connector;
 use mrosync::protocol::memory::{Action, MemoryServer, Step};
 
@@ -69,7 +70,7 @@ impl Ftp {
 
 impl Stage for Ftp {
     fn connector(&self) -> Box<dyn Connector> {
-        connector(settings(Server::scripted("omc01", &self.0))).expect("a connector")
+        connector(settings(Server::scripted("omc01", &self.0)), &Network::default()).expect("a connector")
     }
 
     fn change(&self, content: &[u8]) {
@@ -105,7 +106,7 @@ impl Sftp {
 
 impl Stage for Sftp {
     fn connector(&self) -> Box<dyn Connector> {
-        connector(settings(self.0.server("omc01"))).expect("a connector")
+        connector(settings(self.0.server("omc01")), &Network::default()).expect("a connector")
     }
 
     fn change(&self, content: &[u8]) {

@@ -1,27 +1,29 @@
-//! What a server says beside the protocol: its banner at the login, what its programs print, its last words.
+//! What a server says beside the protocol: its banner at the login, what its programs print, why it disconnects.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, MutexGuard};
 
 use super::error::shown;
 
 /// Longest text that is kept of what is said aside.
 const MAX_ASIDE: usize = 512;
 
-/// The words of one connection, shared with the task that speaks on it.
+/// What one connection was told, shared with the task that speaks on it.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Words(Arc<Mutex<Said>>);
+pub(super) struct ServerMessages(Arc<Mutex<Messages>>);
 
 #[derive(Debug, Default)]
-struct Said {
+struct Messages {
     banner: Option<String>,
     banners: u32,
     aside: Vec<u8>,
     disconnect_reason: Option<String>,
 }
 
-impl Words {
-    fn said(&self) -> MutexGuard<'_, Said> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+impl ServerMessages {
+    fn said(&self) -> MutexGuard<'_, Messages> {
+        self.0.lock()
     }
 
     /// The message before or in the middle of a login (RFC 4252 section 5.4).
@@ -76,26 +78,26 @@ mod tests {
 
     #[test]
     fn last_words_are_the_reason_or_else_what_was_said_aside_in_bounds() {
-        let words = Words::default();
-        assert_eq!(words.last(), None);
-        words.aside(&[b'x'; 400]);
-        words.aside(&[b'y'; 400]);
-        assert_eq!(words.said().aside.len(), MAX_ASIDE);
-        assert!(words.last().is_some_and(|said| said.starts_with("xxx") && said.len() <= 200));
-        words.leaves("going down".to_owned());
+        let messages = ServerMessages::default();
+        assert_eq!(messages.last(), None);
+        messages.aside(&[b'x'; 400]);
+        messages.aside(&[b'y'; 400]);
+        assert_eq!(messages.said().aside.len(), MAX_ASIDE);
+        assert!(messages.last().is_some_and(|said| said.starts_with("xxx") && said.len() <= 200));
+        messages.leaves("going down".to_owned());
         assert_eq!(
-            (words.last(), words.disconnect_reason()),
+            (messages.last(), messages.disconnect_reason()),
             (Some("going down".to_owned()), Some("going down".to_owned()))
         );
     }
 
     #[test]
     fn a_refusal_is_shown_with_the_banner_once() {
-        let words = Words::default();
-        assert_eq!(words.explain("no".to_owned()), "no");
-        words.banner("Maintenance\nuntil 6 o'clock\n");
-        let explained = words.explain("no".to_owned());
+        let messages = ServerMessages::default();
+        assert_eq!(messages.explain("no".to_owned()), "no");
+        messages.banner("Maintenance\nuntil 6 o'clock\n");
+        let explained = messages.explain("no".to_owned());
         assert!(explained.starts_with("no; its banner says: Maintenance"), "{explained}");
-        assert_eq!(words.explain(explained.clone()), explained);
+        assert_eq!(messages.explain(explained.clone()), explained);
     }
 }

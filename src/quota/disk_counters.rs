@@ -9,15 +9,15 @@ use crate::base::names::{RemotePath, ServerName};
 
 /// Shared by all scanners and the quota warden.
 #[derive(Debug, Default)]
-pub struct Gauge {
+pub struct DiskCounters {
     reserved: AtomicU64,
     partial: AtomicU64,
-    holds: AtomicUsize,
+    reservations: AtomicUsize,
     transfers: Transfers,
     replacements: Replacements,
 }
 
-impl Gauge {
+impl DiskCounters {
     /// Begins work on the partial file of this name.
     #[must_use]
     pub fn busy(&self, key: String) -> Busy {
@@ -76,8 +76,8 @@ impl Gauge {
 
     /// Downloads that hold room; each will be written or give it back.
     #[must_use]
-    pub fn holds(&self) -> usize {
-        self.holds.load(Ordering::Relaxed)
+    pub fn reservations(&self) -> usize {
+        self.reservations.load(Ordering::Relaxed)
     }
 
     /// Sets what partial files take, as measured while nothing is written.
@@ -92,21 +92,21 @@ impl Gauge {
 
     /// Promises `bytes` to a download. The caller has made sure that they fit.
     #[must_use]
-    pub fn hold(self: &Arc<Self>, bytes: u64) -> Hold {
+    pub fn reserve(self: &Arc<Self>, bytes: u64) -> Reservation {
         self.reserved.fetch_add(bytes, Ordering::Relaxed);
-        self.holds.fetch_add(1, Ordering::Relaxed);
-        Hold { gauge: Arc::clone(self), left: bytes }
+        self.reservations.fetch_add(1, Ordering::Relaxed);
+        Reservation { counters: Arc::clone(self), left: bytes }
     }
 }
 
 /// Room for one download. What was not written is given back when it is dropped.
 #[derive(Debug)]
-pub struct Hold {
-    gauge: Arc<Gauge>,
+pub struct Reservation {
+    counters: Arc<DiskCounters>,
     left: u64,
 }
 
-impl Hold {
+impl Reservation {
     /// Bytes that are promised and not written yet.
     #[must_use]
     pub fn left(&self) -> u64 {
@@ -115,7 +115,7 @@ impl Hold {
 
     /// Promises `bytes` more. The caller has made sure that they fit.
     pub fn grow(&mut self, bytes: u64) {
-        self.gauge.reserved.fetch_add(bytes, Ordering::Relaxed);
+        self.counters.reserved.fetch_add(bytes, Ordering::Relaxed);
         self.left += bytes;
     }
 
@@ -128,15 +128,15 @@ impl Hold {
     pub fn written(&mut self, bytes: u64) {
         let part = bytes.min(self.left);
         self.left -= part;
-        sub(&self.gauge.reserved, part);
-        self.gauge.partial.fetch_add(bytes, Ordering::Relaxed);
+        sub(&self.counters.reserved, part);
+        self.counters.partial.fetch_add(bytes, Ordering::Relaxed);
     }
 }
 
-impl Drop for Hold {
+impl Drop for Reservation {
     fn drop(&mut self) {
-        sub(&self.gauge.reserved, self.left);
-        self.gauge.holds.fetch_sub(1, Ordering::Relaxed);
+        sub(&self.counters.reserved, self.left);
+        self.counters.reservations.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -152,21 +152,21 @@ mod tests {
 
     #[test]
     fn room_moves_from_promised_to_partial_and_the_rest_comes_back() {
-        let gauge = Arc::new(Gauge::default());
-        let mut hold = gauge.hold(100);
-        assert_eq!((gauge.reserved(), gauge.partial(), gauge.holds()), (100, 0, 1));
-        hold.written(30);
-        assert_eq!((gauge.reserved(), gauge.partial()), (70, 30));
-        hold.written(100);
-        assert_eq!((gauge.reserved(), gauge.partial()), (0, 130));
-        drop(hold);
-        gauge.partial_gone(500);
-        assert_eq!((gauge.reserved(), gauge.partial(), gauge.holds()), (0, 0, 0));
-        let mut hold = gauge.hold(7);
-        hold.grow(3);
-        hold.absorb(gauge.hold(5));
-        assert_eq!((hold.left(), gauge.reserved(), gauge.holds()), (15, 15, 1));
-        drop(hold);
-        assert_eq!(gauge.reserved(), 0);
+        let counters = Arc::new(DiskCounters::default());
+        let mut reservation = counters.reserve(100);
+        assert_eq!((counters.reserved(), counters.partial(), counters.reservations()), (100, 0, 1));
+        reservation.written(30);
+        assert_eq!((counters.reserved(), counters.partial()), (70, 30));
+        reservation.written(100);
+        assert_eq!((counters.reserved(), counters.partial()), (0, 130));
+        drop(reservation);
+        counters.partial_gone(500);
+        assert_eq!((counters.reserved(), counters.partial(), counters.reservations()), (0, 0, 0));
+        let mut reservation = counters.reserve(7);
+        reservation.grow(3);
+        reservation.absorb(counters.reserve(5));
+        assert_eq!((reservation.left(), counters.reserved(), counters.reservations()), (15, 15, 1));
+        drop(reservation);
+        assert_eq!(counters.reserved(), 0);
     }
 }

@@ -13,12 +13,12 @@ const HOLDS: Duration = Duration::from_secs(1);
 
 /// Bytes that may be used until a moment.
 #[derive(Debug, Default)]
-pub struct Allowance {
+pub struct Prepaid {
     left: u64,
     until: Option<Instant>,
 }
 
-impl Allowance {
+impl Prepaid {
     /// `bytes` from now on.
     #[must_use]
     pub fn of(bytes: u64) -> Self {
@@ -27,8 +27,8 @@ impl Allowance {
 
     /// Takes `bytes` of it; false where they must be asked for.
     pub fn take(&mut self, bytes: u64) -> bool {
-        let holds = self.until.is_some_and(|until| Instant::now() < until);
-        let fits = holds && bytes <= self.left;
+        let reservations = self.until.is_some_and(|until| Instant::now() < until);
+        let fits = reservations && bytes <= self.left;
         if fits {
             self.left -= bytes;
         }
@@ -47,11 +47,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_allowance_is_used_up_and_ends_in_time() {
-        let mut allowance = Allowance::of(100);
-        assert!(allowance.take(60) && !allowance.take(41) && allowance.take(40) && !allowance.take(1));
-        let mut over = Allowance { left: 100, until: Some(Instant::now()) };
-        assert!(!over.take(0) && !Allowance::default().take(0));
+    fn what_is_prepaid_is_used_up_and_ends_in_time() {
+        let mut prepaid = Prepaid::of(100);
+        assert!(prepaid.take(60) && !prepaid.take(41) && prepaid.take(40) && !prepaid.take(1));
+        let mut over = Prepaid { left: 100, until: Some(Instant::now()) };
+        assert!(!over.take(0) && !Prepaid::default().take(0));
     }
 
     #[test]

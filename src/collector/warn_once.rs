@@ -1,4 +1,4 @@
-//! What of the complaints about a server's files and directories is worth a line of the log: each kind at once when it
+//! Which warnings about a server's files and directories are worth a line of the log: each kind at once when it
 //! comes up, and further paths that fare alike together, once a scan at most. Bounded; forgetting costs lines.
 
 use std::collections::{HashMap, HashSet};
@@ -10,16 +10,16 @@ use tokio::time::Instant;
 
 use crate::base::names::RemotePath;
 
-/// Most complaints that are remembered path by path; beyond it all are forgotten.
+/// Most warnings that are remembered path by path; beyond it all are forgotten.
 const MAX_SAID: usize = 100_000;
-/// Most kinds of complaints; beyond it all are forgotten.
+/// Most kinds of warnings; beyond it all are forgotten.
 const MAX_KINDS: usize = 200;
 /// A kind whose number has not doubled is told of again after so long.
 const AGAIN: Duration = Duration::from_secs(3600);
 
 /// See the module.
 #[derive(Debug, Default)]
-pub struct Complaints {
+pub struct WarnOnce {
     keys: RandomState,
     said: HashSet<u64>,
     kinds: HashMap<u64, Kind>,
@@ -36,7 +36,7 @@ struct Kind {
     last: Alike,
 }
 
-/// Some paths that are complained of in the same words.
+/// Some paths that are warned of in the same words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Alike {
     /// How many.
@@ -51,9 +51,9 @@ pub struct Alike {
     pub level: Level,
 }
 
-impl Complaints {
-    /// Notes a complaint. True where it is to be said at once: it is the first of its kind. Others of the kind come with
-    /// [`Self::take_untold`]; one about a path that was complained of before is never said again.
+impl WarnOnce {
+    /// Notes a warning. True where it is to be said at once: it is the first of its kind. Others of the kind come with
+    /// [`Self::take_untold`]; one about a path that was warned of before is never said again.
     pub fn is_first(
         &mut self,
         path: &RemotePath,
@@ -103,7 +103,7 @@ impl Complaints {
     }
 }
 
-/// The words of a complaint without what differs from path to path: the path, its name, and all numbers.
+/// The words of a warning without what differs from path to path: the path, its name, and all numbers.
 fn kind_of(path: &RemotePath, text: &str) -> String {
     let path = path.text();
     let name = path.rsplit_once('/').map_or(path, |(_, name)| name);
@@ -133,57 +133,57 @@ mod tests {
         RemotePath::from_text(text, encoding_rs::UTF_8).unwrap()
     }
 
-    fn first(complaints: &mut Complaints, at: &str, text: &str, now: Instant) -> bool {
-        complaints.is_first(&path(at), text, "later", Level::Warn, now)
+    fn first(warn_once: &mut WarnOnce, at: &str, text: &str, now: Instant) -> bool {
+        warn_once.is_first(&path(at), text, "later", Level::Warn, now)
     }
 
     #[test]
     fn what_is_refused_in_the_same_words_is_said_once_and_then_counted() {
-        let (mut complaints, now) = (Complaints::default(), Instant::now());
+        let (mut warn_once, now) = (WarnOnce::default(), Instant::now());
         let text = |n: u64| format!("RETR: 550 /d/{n}.zip: {n}.5 bytes short");
-        let said = (0..300).filter(|n| first(&mut complaints, &format!("/d/{n}.zip"), &text(*n), now));
+        let said = (0..300).filter(|n| first(&mut warn_once, &format!("/d/{n}.zip"), &text(*n), now));
         assert_eq!(said.count(), 1);
-        let untold = complaints.take_untold(now);
+        let untold = warn_once.take_untold(now);
         assert_eq!(untold.iter().map(|alike| alike.paths).collect::<Vec<_>>(), [299]);
         assert_eq!(untold[0].text, text(299));
-        assert!(!first(&mut complaints, "/d/1.zip", &text(1), now), "said, if not by its name");
-        assert_eq!(complaints.take_untold(now), []);
+        assert!(!first(&mut warn_once, "/d/1.zip", &text(1), now), "said, if not by its name");
+        assert_eq!(warn_once.take_untold(now), []);
     }
 
     #[test]
     fn other_words_are_another_kind() {
-        let (mut complaints, now) = (Complaints::default(), Instant::now());
-        assert!(first(&mut complaints, "/1.zip", "RETR: 550 Permission denied", now));
-        assert!(first(&mut complaints, "/1.zip", "RETR: 550 Is a directory", now));
-        assert!(first(&mut complaints, "/2.zip", "CWD: 550 Permission denied", now));
-        assert!(first(&mut complaints, "/3.zip", "cannot make the partial file 0f3a_1_2.1: Read-only", now));
-        assert!(!first(&mut complaints, "/4.zip", "cannot make the partial file ab8c_9_2.1: Read-only", now));
+        let (mut warn_once, now) = (WarnOnce::default(), Instant::now());
+        assert!(first(&mut warn_once, "/1.zip", "RETR: 550 Permission denied", now));
+        assert!(first(&mut warn_once, "/1.zip", "RETR: 550 Is a directory", now));
+        assert!(first(&mut warn_once, "/2.zip", "CWD: 550 Permission denied", now));
+        assert!(first(&mut warn_once, "/3.zip", "cannot make the partial file 0f3a_1_2.1: Read-only", now));
+        assert!(!first(&mut warn_once, "/4.zip", "cannot make the partial file ab8c_9_2.1: Read-only", now));
     }
 
     /// interface 9.3
     #[test]
     fn more_of_a_kind_are_told_of_when_their_number_doubles_or_after_an_hour() {
-        let (mut complaints, now) = (Complaints::default(), Instant::now());
+        let (mut warn_once, now) = (WarnOnce::default(), Instant::now());
         for n in 0..10 {
-            first(&mut complaints, &format!("/{n}.zip"), "no", now);
+            first(&mut warn_once, &format!("/{n}.zip"), "no", now);
         }
-        assert_eq!(complaints.take_untold(now).len(), 1);
-        first(&mut complaints, "/10.zip", "no", now);
-        assert_eq!(complaints.take_untold(now + AGAIN / 2), []);
-        assert_eq!(complaints.take_untold(now + AGAIN)[0].paths, 1);
+        assert_eq!(warn_once.take_untold(now).len(), 1);
+        first(&mut warn_once, "/10.zip", "no", now);
+        assert_eq!(warn_once.take_untold(now + AGAIN / 2), []);
+        assert_eq!(warn_once.take_untold(now + AGAIN)[0].paths, 1);
         for n in 11..22 {
-            first(&mut complaints, &format!("/{n}.zip"), "no", now);
+            first(&mut warn_once, &format!("/{n}.zip"), "no", now);
         }
-        assert_eq!(complaints.take_untold(now + AGAIN)[0].paths, 11);
+        assert_eq!(warn_once.take_untold(now + AGAIN)[0].paths, 11);
     }
 
     #[test]
     fn kinds_without_number_take_no_room_without_end() {
-        let (mut complaints, now) = (Complaints::default(), Instant::now());
+        let (mut warn_once, now) = (WarnOnce::default(), Instant::now());
         for n in 0..(MAX_KINDS as u32 * 3) {
             let odd: String = n.to_string().bytes().map(|digit| char::from(digit - b'0' + b'a')).collect();
-            first(&mut complaints, "/a.zip", &odd, now);
+            first(&mut warn_once, "/a.zip", &odd, now);
         }
-        assert!(complaints.kinds.len() <= MAX_KINDS);
+        assert!(warn_once.kinds.len() <= MAX_KINDS);
     }
 }
