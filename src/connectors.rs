@@ -6,6 +6,10 @@ use crate::net::network::Network;
 use crate::protocol::Connector;
 use crate::sftp;
 
+/// What turns a server's settings into its connector: [`connector`] in the service, and in tests a protocol that the
+/// program does not have.
+pub type Connect = fn(ServerSettings, &Network) -> anyhow::Result<Box<dyn Connector>>;
+
 /// Returns what makes sessions with the server of `settings` through `network`. Reads what they name, such as certificates; connects to
 /// nothing yet.
 ///

@@ -29,7 +29,7 @@ use crate::collector::open_files::OpenFiles;
 use crate::collector::ports::{Admission, DiskGuard, Growth, Records};
 use crate::collector::server::{Neighbours, Server};
 use crate::config::{ServerSettings, SyncSettings};
-use crate::connectors;
+use crate::connectors::Connect;
 use crate::mirror::local::publisher::Publisher;
 use crate::mirror::local::tree::Apart;
 use crate::mirror::mounted::{Holds, Place};
@@ -61,6 +61,8 @@ pub struct Plan {
     pub settings: Arc<ServerSettings>,
     /// A number for the certificates or host keys that it trusts, where the settings name a file of them.
     pub trusted: Option<u64>,
+    /// Makes what it connects by, on the scanner's own thread.
+    pub connect: Connect,
     /// How often, as of now.
     pub sync: watch::Receiver<SyncSettings>,
     /// Where files go, once the right mirror is there.
@@ -223,6 +225,7 @@ async fn live(plan: &Plan, exit: &ExitWatch) -> anyhow::Result<Ended> {
 fn make(plan: Plan) -> anyhow::Result<Server> {
     let Plan {
         settings,
+        connect,
         sync,
         place,
         keeper,
@@ -237,7 +240,7 @@ fn make(plan: Plan) -> anyhow::Result<Server> {
     let mirror = place.mirror()?;
     let records = Rc::new(KeeperRecords { keeper, server: settings.name.clone() });
     let guard = Rc::new(WardenGuard(warden));
-    let connector = connectors::connector((*settings).clone(), &network)?.into();
+    let connector = connect((*settings).clone(), &network)?.into();
     let neighbours = Neighbours { connector, records, guard, publisher, counters, open_files };
     Server::new(settings, sync, &mirror, neighbours, progress)
 }

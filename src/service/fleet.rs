@@ -18,6 +18,7 @@ use crate::config::{
     KnownKeys, NotifySettings, Protocol, QuotaSettings, RecordsSettings, ServerSettings, Settings,
     SftpSettings, SyncSettings, TlsMode,
 };
+use crate::connectors;
 use crate::lateness;
 use crate::mirror::local::publisher::Publisher;
 use crate::mirror::mounted::Place;
@@ -46,6 +47,7 @@ impl Fleet {
         Plan {
             settings: Arc::new(server.settings),
             trusted: server.trusted,
+            connect: connectors::connector,
             sync: self.sync.clone(),
             place: Arc::clone(&self.place),
             keeper: self.keeper.clone(),

@@ -1,9 +1,11 @@
 //! What every protocol promises (`src/protocol`), sentence by sentence, on each of them: FTP and SFTP against the servers
 //! that the other tests use, the server in memory that stands for all of them in unit tests, and a protocol that exists
-//! here alone, an index over HTTP, which shows what a new one takes.
+//! here alone, an index over HTTP, which shows what a new one takes. `whole_scan` has the service mirror a tree through it.
 
 mod http_index;
 mod stages;
+mod web_server;
+mod whole_scan;
 
 use std::time::Duration;
 

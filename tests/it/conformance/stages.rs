@@ -1,9 +1,5 @@
 //! The servers of the suite, each with the same tree.
 
-use std::collections::BTreeMap;
-use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use mrosync::config::ServerSettings;
@@ -13,8 +9,8 @@ use mrosync::protocol::Connector;
 use mrosync::protocol::memory::{Action, MemoryServer, Step};
 
 use super::http_index::HttpIndex;
+use super::web_server::WebServer;
 use super::{LENGTH, ODD, Stage, content};
-use crate::support::net::{Acceptor, Connection, calm};
 use crate::support::scripted::{File, Rule, ScriptedServer};
 use crate::support::service::{Server, Setup};
 use crate::support::sftp::{Bend, Bent, FILE, NO_SUCH_FILE, OPEN_DIRECTORY, READ, SftpServer};
@@ -118,105 +114,30 @@ impl Stage for Sftp {
     }
 }
 
-/// A web server with an index of each directory, as nginx makes it.
-pub struct Http {
-    acceptor: Acceptor,
-    tree: Arc<Mutex<HttpTree>>,
-}
-
-#[derive(Default)]
-struct HttpTree {
-    /// Directories end in a slash.
-    files: BTreeMap<Vec<u8>, Vec<u8>>,
-    stalls: bool,
-}
+pub struct Http(WebServer);
 
 impl Http {
     pub fn start() -> Self {
-        let tree = Arc::new(Mutex::new(HttpTree::default()));
-        for (path, content) in [
-            (b"/MR/a.zip".to_vec(), content()),
-            (b"/MR/b.zip".to_vec(), b"first".to_vec()),
-            (b"/MR/notes.txt".to_vec(), b"notes".to_vec()),
-            (b"/MR/none/".to_vec(), Vec::new()),
-            (b"/MR/".to_vec(), Vec::new()),
-            (b"/".to_vec(), Vec::new()),
-            ([b"/", ODD].concat(), Vec::new()),
-        ] {
-            calm(tree.lock()).files.insert(path, content);
-        }
-        let shared = Arc::clone(&tree);
-        let acceptor = Acceptor::start(IpAddr::V4(Ipv4Addr::LOCALHOST), move |connection| {
-            serve(connection, &shared);
-        });
-        Self { acceptor, tree }
-    }
-
-    pub fn addr(&self) -> SocketAddr {
-        self.acceptor.addr()
+        let server = WebServer::start();
+        server.put("/MR/a.zip", content());
+        server.put("/MR/b.zip", "first");
+        server.put("/MR/notes.txt", "notes");
+        server.make_directory("/MR/none/");
+        server.put([b"/", ODD].concat(), "");
+        Self(server)
     }
 }
 
 impl Stage for Http {
     fn connector(&self) -> Box<dyn Connector> {
-        Box::new(HttpIndex::new(self.addr(), Duration::from_secs(5)))
+        Box::new(HttpIndex::new(self.0.addr(), Duration::from_secs(5)))
     }
 
     fn change(&self, content: &[u8]) {
-        calm(self.tree.lock()).files.insert(b"/MR/b.zip".to_vec(), content.to_vec());
+        self.0.put("/MR/b.zip", content);
     }
 
     fn stall(&self) {
-        calm(self.tree.lock()).stalls = true;
+        self.0.stall("/MR/a.zip");
     }
-}
-
-fn serve(connection: Connection, tree: &Mutex<HttpTree>) {
-    let mut stream: &std::net::TcpStream = &connection.stream;
-    let mut head = Vec::new();
-    let mut byte = [0];
-    while !head.ends_with(b"\r\n\r\n") && matches!(stream.read(&mut byte), Ok(1)) {
-        head.push(byte[0]);
-    }
-    let head = String::from_utf8_lossy(&head).into_owned();
-    let mut words = head.split(' ');
-    let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-    let path = urlencoding::decode_binary(path.as_bytes()).into_owned();
-    let from: usize = head
-        .split_once("Range: bytes=")
-        .and_then(|(_, range)| range.split('-').next()?.parse().ok())
-        .unwrap_or(0);
-    let tree = calm(tree.lock());
-    let (answer, stalls) = match tree.files.get(&path) {
-        None => (b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n".to_vec(), false),
-        Some(content) => {
-            let body = if path.ends_with(b"/") { index(&tree, &path) } else { content.clone() };
-            let status = if from > 0 { "206 Partial Content" } else { "200 OK" };
-            let length = body.len() - from.min(body.len());
-            let head = format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\n\r\n");
-            let body = if method == "HEAD" { &[][..] } else { &body[body.len() - length..] };
-            let stalls = tree.stalls && path.ends_with(b"a.zip");
-            let body = if stalls { &body[..body.len() / 2] } else { body };
-            ([head.as_bytes(), body].concat(), stalls)
-        }
-    };
-    drop(tree);
-    if stream.write_all(&answer).is_ok() && stalls {
-        // until the client has gone
-        drop(stream.read(&mut byte));
-    }
-}
-
-fn index(tree: &HttpTree, directory: &[u8]) -> Vec<u8> {
-    let mut page = b"<html><body><a href=\"../\">../</a>\n".to_vec();
-    for (path, content) in &tree.files {
-        let Some(name) = path.strip_prefix(directory).filter(|name| !name.is_empty()) else { continue };
-        if name.strip_suffix(b"/").unwrap_or(name).contains(&b'/') {
-            continue;
-        }
-        let href: String = urlencoding::encode_binary(name).replace("%2F", "/");
-        let size = if name.ends_with(b"/") { "-".to_owned() } else { content.len().to_string() };
-        page.extend(format!("<a href=\"{href}\">{href}</a>  23-Nov-2026 03:00  {size}\n").bytes());
-    }
-    page
 }
