@@ -104,7 +104,7 @@ impl LoginLimiter {
         self.probe_at = (self.granted < self.ceiling).then(|| now + STEP);
     }
 
-    /// A login failed while `others` were held or under way. Answers when one more is tried.
+    /// A login failed while `others` were held or under way. Returns when one more is tried.
     pub(super) fn refused(&mut self, why: Refusal, others: usize, now: Instant) -> Duration {
         self.failed_logins = self.failed_logins.saturating_add(1);
         // logins that were under way together are refused together, and count once

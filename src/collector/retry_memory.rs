@@ -116,7 +116,7 @@ impl RetryMemory {
         (now < failure.next_try && failure.facts.agrees_with(facts)).then_some(failure)
     }
 
-    /// The file failed with these facts, for this reason. Answers what is remembered of it, the wait included.
+    /// The file failed with these facts, for this reason. Returns what is remembered of it, the wait included.
     pub fn failed(&mut self, path: &RemotePath, facts: FileFacts, reason: &str, now: Instant) -> Failure {
         let key = self.key(path);
         make_room(&mut self.failures);
@@ -147,7 +147,7 @@ impl RetryMemory {
     }
 
     /// Notes a fault of the scan under way. One of our own side, which keeps more than one file away, stays until the
-    /// scan ends. Answers the fault to be shown.
+    /// scan ends. Returns the fault to be shown.
     pub fn fault(&mut self, text: String, is_ours: bool) -> &str {
         let fault = match self.fault.take() {
             Some(before) if before.is_ours && !is_ours => before,

@@ -77,7 +77,7 @@ impl Rhythm {
     }
 
     /// Looks for periods that did not come until `now`, in unix seconds: those between others, and those that are
-    /// overdue. Answers the gaps that begin to be missed with this look; each is answered once.
+    /// overdue. Returns the gaps that begin to be missed with this look; each is answered once.
     pub fn check(&mut self, now: i64) -> Vec<Gap> {
         let (Some(step), Some(&newest)) = (self.step(), self.periods.last()) else { return Vec::new() };
         let since = *self.since.get_or_insert(newest);

@@ -26,7 +26,7 @@ struct Idle {
 
 /// Removes partial files that nobody works on, those first that were written to longest ago, until `missing` bytes are
 /// free or none is left. Those of servers that are configured no more are among them; those that prove a finished file
-/// to be ours are not. Answers the bytes that became free on the disk.
+/// to be ours are not. Returns the bytes that became free on the disk.
 ///
 /// # Errors
 ///

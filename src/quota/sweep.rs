@@ -42,7 +42,7 @@ pub trait Evictions {
     fn delete(&self, file: &Present) -> io::Result<Option<u64>>;
     /// Returns whether a file that was gone already counts as evicted. Where it does not, it is passed over.
     fn believes_gone(&self, file: &Present) -> bool;
-    /// Removes partial files that nobody works on, the oldest first, until `missing` bytes are free. Answers the bytes
+    /// Removes partial files that nobody works on, the oldest first, until `missing` bytes are free. Returns the bytes
     /// freed; none where there are no such files.
     fn drop_idle(&self, missing: u64) -> anyhow::Result<u64>;
     /// Records that the files are gone, once a power loss cannot bring them back.
@@ -141,7 +141,7 @@ struct Cursor {
     after: i64,
 }
 
-/// Deletes files worth `missing` bytes, or one batch. Answers the bytes freed; `None` when no file is left.
+/// Deletes files worth `missing` bytes, or one batch. Returns the bytes freed; `None` when no file is left.
 async fn evict(work: &dyn Evictions, cursor: &mut Cursor, missing: u64) -> anyhow::Result<Option<u64>> {
     let mut victims = work.oldest(cursor.announced, cursor.after, VICTIMS).await?;
     if victims.is_empty() && cursor.announced {

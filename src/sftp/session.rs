@@ -213,7 +213,7 @@ impl Session {
         error
     }
 
-    /// Writes a request, to be sent with [`Self::flush`]. Answers its number.
+    /// Writes a request, to be sent with [`Self::flush`]. Returns its number.
     pub(super) fn push(&mut self, request: Request<'_>) -> u32 {
         let id = self.next_id;
         self.next_id = self.next_id.wrapping_add(1);

@@ -175,7 +175,7 @@ impl Lister<'_> {
         Ok((differs.then_some(Way::CwdMlsd), Some(count)))
     }
 
-    /// A directory holds one of its own name, or the path was ignored. Answers the way that shows it otherwise, and
+    /// A directory holds one of its own name, or the path was ignored. Returns the way that shows it otherwise, and
     /// whether the matter is settled.
     async fn leads_elsewhere(
         &mut self,
