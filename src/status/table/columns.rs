@@ -38,37 +38,29 @@ enum Column {
     Error,
 }
 
-/// At a terminal, from left to right.
-const FITTED: [Column; 12] = [
-    Column::Server,
-    Column::State,
-    Column::Scanned,
-    Column::Took,
-    Column::Directories,
-    Column::Zips,
-    Column::Fetched,
-    Column::Bytes,
-    Column::Pending,
-    Column::Newest,
-    Column::Missing,
-    Column::Error,
-];
+/// From left to right, with one that says when the last scan was.
+const fn columns(last_scan: Column) -> [Column; 12] {
+    [
+        Column::Server,
+        Column::State,
+        last_scan,
+        Column::Took,
+        Column::Directories,
+        Column::Zips,
+        Column::Fetched,
+        Column::Bytes,
+        Column::Pending,
+        Column::Newest,
+        Column::Missing,
+        Column::Error,
+    ]
+}
+
+/// At a terminal.
+const FITTED: [Column; 12] = columns(Column::Scanned);
 
 /// In a file or a pipe.
-const PLAIN: [Column; 12] = [
-    Column::Server,
-    Column::State,
-    Column::LastScan,
-    Column::Took,
-    Column::Directories,
-    Column::Zips,
-    Column::Fetched,
-    Column::Bytes,
-    Column::Pending,
-    Column::Newest,
-    Column::Missing,
-    Column::Error,
-];
+const PLAIN: [Column; 12] = columns(Column::LastScan);
 
 /// What a narrow terminal does without, the first one first. The name stays.
 const DISPENSABLE: [Column; 10] = [
