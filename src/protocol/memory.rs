@@ -16,8 +16,8 @@ use async_trait::async_trait;
 
 use super::{
     Confirmation, Connector, Detail, Entry, EntryCollector, ErrorScope, FileReceiver, FileRequest,
-    Fingerprint, FingerprintKey, Fingerprinter, Kind, Listing, ProtocolError, ReadAhead, Received, Session,
-    Summary,
+    Fingerprint, FingerprintKey, Fingerprinter, Kind, Listing, ProtocolError, ReadAhead, ReadsAhead,
+    Received, Session, Summary, is_unchanged, next_entries,
 };
 use crate::base::facts::{FileFacts, Modified, TimeSource};
 use crate::base::names::RemotePath;
@@ -558,8 +558,19 @@ struct MemoryListing<'s> {
     ahead: ReadAhead<Entry, ProtocolError>,
 }
 
-impl MemoryListing<'_> {
-    async fn read(&mut self, entries: &mut Vec<Entry>) -> Result<bool, ProtocolError> {
+impl ReadsAhead for MemoryListing<'_> {
+    type Piece = Entry;
+    type Error = ProtocolError;
+
+    fn ahead(&mut self) -> &mut ReadAhead<Entry, ProtocolError> {
+        &mut self.ahead
+    }
+
+    fn fingerprint(&self) -> Fingerprint {
+        self.fingerprinter.fingerprint()
+    }
+
+    async fn read_on(&mut self, entries: &mut Vec<Entry>) -> Result<bool, ProtocolError> {
         self.session.step(Step::Next, &self.path).await?;
         let batch = self.session.server.0.batch.get();
         let had_some = !self.children.is_empty();
@@ -579,15 +590,7 @@ impl MemoryListing<'_> {
 #[async_trait(?Send)]
 impl Listing for MemoryListing<'_> {
     async fn is_unchanged(&mut self, before: Fingerprint) -> bool {
-        let mut ahead = std::mem::take(&mut self.ahead);
-        let so_far = self.fingerprint();
-        let read = async |held: &mut Vec<Entry>| {
-            let more = self.read(held).await?;
-            Ok((self.fingerprint(), more))
-        };
-        let is_unchanged = ahead.is_unchanged(before, so_far, read).await;
-        self.ahead = ahead;
-        is_unchanged
+        is_unchanged(self, before).await
     }
 
     fn is_tentative(&self) -> bool {
@@ -599,12 +602,7 @@ impl Listing for MemoryListing<'_> {
     }
 
     async fn next(&mut self, entries: &mut Vec<Entry>) -> Result<bool, ProtocolError> {
-        let mut held = self.ahead.take()?;
-        if held.is_empty() {
-            return self.read(entries).await;
-        }
-        entries.append(&mut held);
-        Ok(true)
+        next_entries(self, entries).await
     }
 
     async fn finish(self: Box<Self>, _entries: &mut Vec<Entry>) -> Result<Summary, ProtocolError> {

@@ -8,11 +8,10 @@ use russh::client::{Config, GexParams, connect_stream};
 
 use super::algorithms::preferred;
 use super::error::SftpError;
-use super::habits::Habits;
 use super::host_key::{HostKeyVerifier, Trust};
 use super::login::{Login, no_channel};
 use super::server_messages::ServerMessages;
-use super::session::{Parts, Session};
+use super::session::{Session, Shared};
 use super::socket::Socket;
 use crate::config::{ServerSettings, SftpSettings};
 use crate::net::deadline::within;
@@ -39,9 +38,7 @@ pub struct Connector {
     settings: ServerSettings,
     sftp: SftpSettings,
     resolver: Arc<Resolver>,
-    speed: Speed,
-    fingerprint_key: FingerprintKey,
-    habits: Rc<Habits>,
+    shared: Shared,
 }
 
 impl Connector {
@@ -50,9 +47,14 @@ impl Connector {
     pub fn new(settings: ServerSettings, sftp: SftpSettings, network: &Network) -> Self {
         let (least, timeout) = (settings.min_speed, settings.timeout);
         let limit = Limit::new(&settings.network, network.fleet_rate.clone());
-        let speed = Speed { least, timeout, received: Rc::default(), limit };
-        let (resolver, fingerprint_key) = (Arc::clone(&network.resolver), FingerprintKey::default());
-        Self { settings, sftp, resolver, speed, fingerprint_key, habits: Rc::default() }
+        let shared = Shared {
+            timeout,
+            speed: Speed { least, timeout, received: Rc::default(), limit },
+            encoding: settings.encoding,
+            fingerprint_key: FingerprintKey::default(),
+            habits: Rc::default(),
+        };
+        Self { settings, sftp, resolver: Arc::clone(&network.resolver), shared }
     }
 
     /// Connects and logs in. All addresses of the host are tried in turn.
@@ -99,20 +101,7 @@ impl Connector {
         login.log_in().await?;
         let channel = within("opening a channel", settings.timeout, handle.channel_open_session()).await?;
         let channel = channel.map_err(|error| no_channel(error, &messages))?;
-        let (timeout, speed, encoding) = (settings.timeout, self.speed.clone(), settings.encoding);
-        let (fingerprint_key, habits) = (self.fingerprint_key, Rc::clone(&self.habits));
-        Session::begin(Parts {
-            handle,
-            channel,
-            messages,
-            abort_on_drop,
-            timeout,
-            speed,
-            encoding,
-            fingerprint_key,
-            habits,
-        })
-        .await
+        Session::begin((handle, channel), messages, abort_on_drop, self.shared.clone()).await
     }
 
     fn config(&self, trust: &Trust) -> Result<Config, SftpError> {
@@ -143,6 +132,6 @@ impl crate::protocol::Connector for Connector {
     }
 
     fn received(&self) -> u64 {
-        self.speed.received.get()
+        self.shared.speed.received.get()
     }
 }

@@ -93,15 +93,16 @@ impl Session {
         FileRequest { path, offset, expected_size }: FileRequest<'_>,
         receiver: &mut dyn FileReceiver,
     ) -> Result<Received, SftpError> {
-        let in_order = std::mem::take(&mut self.in_order_next) || self.habits.reads_in_order();
+        let in_order = std::mem::take(&mut self.in_order_next) || self.shared.habits.reads_in_order();
         let handle = self.open(path, Opened::File).await?;
         self.pending = true;
         let looking = self.push(Request::Fstat(&handle));
-        let mut pieces = Pieces::new(handle.clone(), offset, expected_size, &self.speed.limit, &self.habits);
+        let mut pieces =
+            Pieces::new(handle.clone(), offset, expected_size, &self.shared.speed.limit, &self.shared.habits);
         if in_order {
             (pieces.window, pieces.most) = (1, 1);
         }
-        let mut pace = Pace::new(&self.speed);
+        let mut pace = Pace::new(&self.shared.speed);
         let mut is_looked_at = false;
         let mut bytes = 0;
         loop {
@@ -257,7 +258,7 @@ impl Pieces {
                     return Some(data);
                 }
                 Answer::End => self.end_came(),
-                Answer::Refused { code, text } => self.refusal_came(code, text, &session.habits),
+                Answer::Refused { code, text } => self.refusal_came(code, text, &session.shared.habits),
             }
         }
     }
@@ -268,7 +269,7 @@ impl Pieces {
         let came = u32::try_from(data.len()).unwrap_or(first.length);
         let is_at_expected_end = self.expected == Some(first.offset);
         if self.doubted.take_if(|doubted| *doubted == first.offset).is_some() {
-            session.habits.learn_order();
+            session.shared.habits.learn_order();
         }
         first.offset += u64::from(came);
         first.length -= came.min(first.length);
@@ -288,7 +289,7 @@ impl Pieces {
         self.short_since = Some(first.id);
         if self.short.replace(came) == Some(came) && came < self.piece {
             self.piece = came;
-            session.habits.learn_piece(came);
+            session.shared.habits.learn_piece(came);
         }
     }
 

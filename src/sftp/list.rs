@@ -14,7 +14,8 @@ use super::unsure::{Found, Unsure, bare};
 use crate::base::names::RemotePath;
 use crate::net::pace::Pace;
 use crate::protocol::{
-    Entry, EntryCollector, Fingerprint, Fingerprinter, Kind, ProtocolError, ReadAhead, Summary,
+    Entry, EntryCollector, Fingerprint, Fingerprinter, Kind, ProtocolError, ReadAhead, ReadsAhead, Summary,
+    is_unchanged, next_entries,
 };
 
 /// Requests for names that are under way at first. The second one mostly learns that there is nothing more, and saves
@@ -69,10 +70,10 @@ impl Session {
     pub(super) async fn list(&mut self, path: &RemotePath) -> Result<Listing<'_>, SftpError> {
         let handle = self.open(path, Opened::Directory).await?;
         self.pending = true;
-        let fingerprinter = Fingerprinter::new(self.fingerprint_key);
+        let fingerprinter = Fingerprinter::new(self.shared.fingerprint_key);
         Ok(Listing {
-            pace: Pace::new(&self.speed),
-            collector: EntryCollector::new(self.encoding),
+            pace: Pace::new(&self.shared.speed),
+            collector: EntryCollector::new(self.shared.encoding),
             session: self,
             path: path.clone(),
             handle,
@@ -91,36 +92,6 @@ impl Session {
 }
 
 impl Listing<'_> {
-    /// Takes some names apart, or waits for some; false at the end.
-    async fn read(&mut self, entries: &mut Vec<Entry>) -> Result<bool, SftpError> {
-        if let Some(names) = self.names.take() {
-            self.take_some(names, entries)?;
-            return Ok(true);
-        }
-        while !self.ended && self.asked.len() < self.window && !self.unsure.is_full() {
-            self.asked.push_back(self.session.push(Request::ReadDirectory(&self.handle)));
-        }
-        self.unsure.ask(self.session, &self.path);
-        if self.asked.is_empty() && self.unsure.is_empty() {
-            return match self.refusal.take() {
-                Some(refusal) => Err(self.give_up(refusal).await),
-                None => Ok(false),
-            };
-        }
-        self.session.flush_in_time(STEP).await?;
-        let (id, reply) = self.session.paced_reply(STEP, &mut self.pace).await?;
-        if let Some(place) = self.asked.iter().position(|asked| *asked == id) {
-            self.asked.remove(place);
-            self.names_came(reply);
-        } else if self.unsure.answered(self.session, id, &reply).await? {
-            self.take_answered(entries);
-            self.collector.check_limit()?;
-        } else {
-            return Err(SftpError::Protocol { step: STEP, what: "an answer that nothing asked for" });
-        }
-        Ok(true)
-    }
-
     /// Takes names apart, not too many at a time.
     fn take_some(&mut self, mut names: Names, entries: &mut Vec<Entry>) -> Result<(), SftpError> {
         for _ in 0..TOGETHER {
@@ -143,17 +114,17 @@ impl Listing<'_> {
             Reply::Names(names) => {
                 (self.some_came, self.nothing_came) = (true, 0);
                 self.names = Some(names);
-                let most = self.session.speed.limit.ahead(USUAL_ANSWER, MOST);
+                let most = self.session.shared.speed.limit.ahead(USUAL_ANSWER, MOST);
                 self.window = most.min(self.window + 1);
             }
             Reply::Status { code: status::EOF, .. } => {
                 self.ended = true;
-                self.session.habits.ended_well();
+                self.session.shared.habits.ended_well();
             }
             // some close a directory at its end, and know it no more when they are asked again
             Reply::Status { .. } if self.ended => {}
             // and some call its end a failure
-            Reply::Status { code, .. } if self.session.habits.is_end(code, self.some_came) => {
+            Reply::Status { code, .. } if self.session.shared.habits.is_end(code, self.some_came) => {
                 self.ended = true;
             }
             other => {
@@ -214,18 +185,53 @@ impl Listing<'_> {
     }
 }
 
+impl ReadsAhead for Listing<'_> {
+    type Piece = Entry;
+    type Error = SftpError;
+
+    fn ahead(&mut self) -> &mut ReadAhead<Entry, SftpError> {
+        &mut self.ahead
+    }
+
+    fn fingerprint(&self) -> Fingerprint {
+        self.fingerprinter.fingerprint()
+    }
+
+    /// Takes some names apart, or waits for some; false at the end.
+    async fn read_on(&mut self, entries: &mut Vec<Entry>) -> Result<bool, SftpError> {
+        if let Some(names) = self.names.take() {
+            self.take_some(names, entries)?;
+            return Ok(true);
+        }
+        while !self.ended && self.asked.len() < self.window && !self.unsure.is_full() {
+            self.asked.push_back(self.session.push(Request::ReadDirectory(&self.handle)));
+        }
+        self.unsure.ask(self.session, &self.path);
+        if self.asked.is_empty() && self.unsure.is_empty() {
+            return match self.refusal.take() {
+                Some(refusal) => Err(self.give_up(refusal).await),
+                None => Ok(false),
+            };
+        }
+        self.session.flush_in_time(STEP).await?;
+        let (id, reply) = self.session.paced_reply(STEP, &mut self.pace).await?;
+        if let Some(place) = self.asked.iter().position(|asked| *asked == id) {
+            self.asked.remove(place);
+            self.names_came(reply);
+        } else if self.unsure.answered(self.session, id, &reply).await? {
+            self.take_answered(entries);
+            self.collector.check_limit()?;
+        } else {
+            return Err(SftpError::Protocol { step: STEP, what: "an answer that nothing asked for" });
+        }
+        Ok(true)
+    }
+}
+
 #[async_trait(?Send)]
 impl crate::protocol::Listing for Listing<'_> {
     async fn is_unchanged(&mut self, before: Fingerprint) -> bool {
-        let mut ahead = std::mem::take(&mut self.ahead);
-        let so_far = self.fingerprint();
-        let read = async |held: &mut Vec<Entry>| {
-            let more = self.read(held).await?;
-            Ok((self.fingerprint(), more))
-        };
-        let is_unchanged = ahead.is_unchanged(before, so_far, read).await;
-        self.ahead = ahead;
-        is_unchanged
+        is_unchanged(self, before).await
     }
 
     fn fingerprint(&self) -> Fingerprint {
@@ -233,12 +239,7 @@ impl crate::protocol::Listing for Listing<'_> {
     }
 
     async fn next(&mut self, entries: &mut Vec<Entry>) -> Result<bool, ProtocolError> {
-        let mut held = self.ahead.take()?;
-        if held.is_empty() {
-            return Ok(self.read(entries).await?);
-        }
-        entries.append(&mut held);
-        Ok(true)
+        Ok(next_entries(self, entries).await?)
     }
 
     /// Gives the directory back.

@@ -39,12 +39,12 @@ impl Session {
     /// [`SftpError::Refused`] where it cannot be opened; the session stays usable then. [`SftpError::Stuck`] where it
     /// opens nothing any more.
     pub(super) async fn open(&mut self, path: &RemotePath, what: Opened) -> Result<Bytes, SftpError> {
-        let asked = self.habits.asked(path.wire(), what).into_owned();
+        let asked = self.shared.habits.asked(path.wire(), what).into_owned();
         let refused = match self.try_open(&asked, what).await? {
             Ok(handle) => {
                 self.failed_in_row = Some(0);
-                if !self.habits.is_relative(what) {
-                    self.habits.learn_path(what, false);
+                if !self.shared.habits.is_relative(what) {
+                    self.shared.habits.learn_path(what, false);
                 }
                 return Ok(handle);
             }
@@ -64,7 +64,7 @@ impl Session {
             && let Some((other, is_relative)) = self.other_path(path, what).await?
             && let Ok(handle) = self.try_open(&other, what).await?
         {
-            self.habits.learn_path(what, is_relative);
+            self.shared.habits.learn_path(what, is_relative);
             self.failed_in_row = Some(0);
             return Ok(handle);
         }
@@ -90,7 +90,7 @@ impl Session {
         path: &RemotePath,
         what: Opened,
     ) -> Result<Option<(Vec<u8>, bool)>, SftpError> {
-        if self.habits.is_relative(what) {
+        if self.shared.habits.is_relative(what) {
             return Ok(Some((path.wire().to_vec(), false)));
         }
         let home = self.home().await?;
@@ -103,7 +103,7 @@ impl Session {
 
     /// What the server calls the directory of the login; empty where it does not tell.
     async fn home(&mut self) -> Result<Vec<u8>, SftpError> {
-        if let Some(home) = self.habits.home() {
+        if let Some(home) = self.shared.habits.home() {
             return Ok(home);
         }
         let request = Request::RealPath(b".");
@@ -113,14 +113,14 @@ impl Session {
             other => return Err(self.unexpected(request.step(), other)),
         };
         let home = home.unwrap_or_default();
-        self.habits.learn_home(&home);
+        self.shared.habits.learn_home(&home);
         Ok(home.to_vec())
     }
 
     /// Returns whether the server has a root at all by which absolute paths could be meant; that of `refused`
     /// is none.
     async fn opens_root(&mut self, refused: &RemotePath) -> Result<bool, SftpError> {
-        if self.habits.opens_absolute() {
+        if self.shared.habits.opens_absolute() {
             return Ok(true);
         }
         if refused.is_root() {
@@ -129,7 +129,7 @@ impl Session {
         let opened = self.try_open(b"/", Opened::Directory).await?;
         if let Ok(handle) = &opened {
             self.close(handle).await?;
-            self.habits.learn_path(Opened::Directory, false);
+            self.shared.habits.learn_path(Opened::Directory, false);
         }
         Ok(opened.is_ok())
     }

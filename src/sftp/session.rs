@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use encoding_rs::Encoding;
 use russh::client::{Handle, Msg};
-use russh::{ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Disconnect};
+use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Disconnect};
 use tokio::time::Instant;
 
 use super::error::{SftpError, lost, shown};
@@ -48,11 +48,7 @@ pub struct Session {
     next_id: u32,
     /// Requests whose answers are thrown away.
     unwanted: Vec<u32>,
-    pub(super) timeout: Duration,
-    pub(super) speed: Speed,
-    pub(super) encoding: &'static Encoding,
-    pub(super) fingerprint_key: FingerprintKey,
-    pub(super) habits: Rc<Habits>,
+    pub(super) shared: Shared,
     /// OPEN and OPENDIR that failed in a row, since one of them was a success; `None` before there was one.
     pub(super) failed_in_row: Option<u32>,
     /// The next file is read in order, one request after the other, to see whether the server can do that.
@@ -61,12 +57,9 @@ pub struct Session {
     pub(super) pending: bool,
 }
 
-/// What a session is made of.
-pub(super) struct Parts {
-    pub(super) handle: Handle<HostKeyVerifier>,
-    pub(super) channel: russh::Channel<Msg>,
-    pub(super) messages: ServerMessages,
-    pub(super) abort_on_drop: AbortOnDrop,
+/// What all sessions with one server have in common.
+#[derive(Debug, Clone)]
+pub(super) struct Shared {
     pub(super) timeout: Duration,
     pub(super) speed: Speed,
     pub(super) encoding: &'static Encoding,
@@ -76,18 +69,13 @@ pub(super) struct Parts {
 
 impl Session {
     /// Asks for the SFTP subsystem on a fresh channel, and agrees on the version.
-    pub(super) async fn begin(parts: Parts) -> Result<Self, SftpError> {
-        let Parts {
-            handle,
-            channel,
-            messages,
-            abort_on_drop,
-            timeout,
-            speed,
-            encoding,
-            fingerprint_key,
-            habits,
-        } = parts;
+    pub(super) async fn begin(
+        (handle, channel): (Handle<HostKeyVerifier>, Channel<Msg>),
+        messages: ServerMessages,
+        abort_on_drop: AbortOnDrop,
+        shared: Shared,
+    ) -> Result<Self, SftpError> {
+        let timeout = shared.timeout;
         let (incoming, outgoing) = channel.split();
         let mut session = Self {
             handle,
@@ -99,11 +87,7 @@ impl Session {
             outbox: Vec::new(),
             next_id: 1,
             unwanted: Vec::new(),
-            timeout,
-            speed,
-            encoding,
-            fingerprint_key,
-            habits,
+            shared,
             failed_in_row: None,
             in_order_next: false,
             pending: true,
@@ -167,7 +151,7 @@ impl Session {
     ///
     /// [`SftpError::Refused`] where it is no file or not there; the session stays usable then.
     async fn size_of(&mut self, path: &RemotePath) -> Result<Option<u64>, SftpError> {
-        let asked = self.habits.asked(path.wire(), Opened::File).into_owned();
+        let asked = self.shared.habits.asked(path.wire(), Opened::File).into_owned();
         let request = Request::Stat(&asked);
         match self.ask(request).await? {
             Reply::Attributes(found) => file_only(request.step(), found).map(|found| found.size),
@@ -194,7 +178,7 @@ impl Session {
         self.pending = true;
         let id = self.push(request);
         let step = request.step();
-        let reply = within(step, self.timeout, async {
+        let reply = within(step, self.shared.timeout, async {
             self.flush(step).await?;
             match self.reply(step).await? {
                 (answered, reply) if answered == id => Ok::<_, SftpError>(reply),
@@ -230,7 +214,7 @@ impl Session {
 
     /// Sends what was written, as fast as the server takes it.
     pub(super) async fn flush_in_time(&mut self, step: &'static str) -> Result<(), SftpError> {
-        within(step, self.timeout, self.flush(step)).await?
+        within(step, self.shared.timeout, self.flush(step)).await?
     }
 
     async fn flush(&mut self, step: &'static str) -> Result<(), SftpError> {
@@ -265,9 +249,9 @@ impl Session {
                 }
             }
             let began = Instant::now();
-            let read = within(step, self.timeout, self.receive(step)).await??;
+            let read = within(step, self.shared.timeout, self.receive(step)).await??;
             pace.took(step, began.elapsed(), read)?;
-            self.speed.limit.pay_in_pieces(read).await;
+            self.shared.speed.limit.pay_in_pieces(read).await;
         }
     }
 

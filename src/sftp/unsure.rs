@@ -59,13 +59,13 @@ impl Unsure {
 
     /// Takes an entry in; it is asked for where its type is not told.
     pub(super) fn push(&mut self, session: &Session, name: Name) {
-        let usable = RemoteName::from_wire(&name.name, session.encoding).is_ok();
+        let usable = RemoteName::from_wire(&name.name, session.shared.encoding).is_ok();
         let state = match name.seen() {
             Seen::Is(kind) => State::Answered(Found::Is(kind)),
             Seen::Special => State::Answered(Found::Special),
             // it is left out for its name, and counted as a directory would be; `.` and `..` are neither
             Seen::Untold if !usable => State::Answered(Found::Is(Kind::Directory)),
-            Seen::Untold if session.habits.tells_types() => State::ToAsk(Question::Lstat),
+            Seen::Untold if session.shared.habits.tells_types() => State::ToAsk(Question::Lstat),
             Seen::Untold => untold(&name),
         };
         self.waiting.push_back((name, state));
@@ -80,7 +80,7 @@ impl Unsure {
                 return;
             }
             let &mut State::ToAsk(question) = state else { continue };
-            let path = session.habits.asked(directory.wire(), Opened::Directory);
+            let path = session.shared.habits.asked(directory.wire(), Opened::Directory);
             let slash: &[u8] = if path.ends_with(b"/") { b"" } else { b"/" };
             let path = [&*path, slash, &name.name].concat();
             let id = session.push(match question {
@@ -118,7 +118,7 @@ impl Unsure {
             (Question::Stat, reply) => {
                 // a single file that is gone or forbidden says nothing of the others
                 if matches!(reply, Reply::Status { code: status::UNSUPPORTED, .. }) {
-                    session.habits.told_type(false);
+                    session.shared.habits.told_type(false);
                 }
                 untold(name)
             }
@@ -156,7 +156,7 @@ fn told(session: &Session, question: Question, name: &mut Name, told: Attributes
         Seen::Special => Found::Special,
         Seen::Untold if question == Question::Lstat => return State::ToAsk(Question::Stat),
         Seen::Untold => {
-            session.habits.told_type(false);
+            session.shared.habits.told_type(false);
             let Attributes { size, mode, modified } = &mut name.attributes;
             *size = size.or(told.size);
             *mode = mode.or(told.mode);
@@ -164,7 +164,7 @@ fn told(session: &Session, question: Question, name: &mut Name, told: Attributes
             return untold(name);
         }
     };
-    session.habits.told_type(true);
+    session.shared.habits.told_type(true);
     let listed = name.attributes;
     name.attributes = Attributes {
         size: listed.size.or(told.size),

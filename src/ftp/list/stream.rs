@@ -15,7 +15,8 @@ use crate::ftp::error::FtpError;
 use crate::ftp::listing::ListingParser;
 use crate::net::pace::Pace;
 use crate::protocol::{
-    Entry, Fingerprint, FingerprintKey, Fingerprinter, ListingCut, ProtocolError, ReadAhead, Summary,
+    Entry, Fingerprint, FingerprintKey, Fingerprinter, ListingCut, ProtocolError, ReadAhead, ReadsAhead,
+    Summary, is_unchanged,
 };
 
 /// Bytes read at a time.
@@ -51,7 +52,7 @@ pub struct Listing<'s> {
     at_line_end: bool,
     pace: Pace,
     fingerprinter: Fingerprinter,
-    /// Read and not taken apart yet, see [`Listing::is_unchanged`].
+    /// Read and not taken apart yet, see [`is_unchanged`].
     ahead: ReadAhead<u8, FtpError>,
 }
 
@@ -113,24 +114,6 @@ impl<'s> Listing<'s> {
 }
 
 impl Listing<'_> {
-    /// See [`crate::protocol::Listing::is_unchanged`]. If not, what was read is taken apart by [`Listing::next`].
-    async fn is_unchanged(&mut self, before: Fingerprint) -> bool {
-        let mut ahead = std::mem::take(&mut self.ahead);
-        let so_far = self.fingerprint();
-        let read = async |held: &mut Vec<u8>| {
-            let read = self.read().await?;
-            held.extend_from_slice(self.opener.buffer.get(..read).unwrap_or_default());
-            Ok((self.fingerprint(), read > 0))
-        };
-        let is_unchanged = ahead.is_unchanged(before, so_far, read).await;
-        self.ahead = ahead;
-        is_unchanged
-    }
-
-    fn fingerprint(&self) -> Fingerprint {
-        self.fingerprinter.fingerprint()
-    }
-
     async fn read(&mut self) -> Result<usize, FtpError> {
         let Some(data) = &mut self.data else { return Ok(0) };
         let opener = &mut *self.opener;
@@ -193,10 +176,29 @@ impl Listing<'_> {
     }
 }
 
+impl ReadsAhead for Listing<'_> {
+    type Piece = u8;
+    type Error = FtpError;
+
+    fn ahead(&mut self) -> &mut ReadAhead<u8, FtpError> {
+        &mut self.ahead
+    }
+
+    fn fingerprint(&self) -> Fingerprint {
+        self.fingerprinter.fingerprint()
+    }
+
+    async fn read_on(&mut self, bytes: &mut Vec<u8>) -> Result<bool, FtpError> {
+        let read = self.read().await?;
+        bytes.extend_from_slice(self.opener.buffer.get(..read).unwrap_or_default());
+        Ok(read > 0)
+    }
+}
+
 #[async_trait(?Send)]
 impl crate::protocol::Listing for Listing<'_> {
     async fn is_unchanged(&mut self, before: Fingerprint) -> bool {
-        Listing::is_unchanged(self, before).await
+        is_unchanged(self, before).await
     }
 
     fn is_tentative(&self) -> bool {
@@ -208,7 +210,7 @@ impl crate::protocol::Listing for Listing<'_> {
     }
 
     fn fingerprint(&self) -> Fingerprint {
-        Listing::fingerprint(self)
+        self.fingerprinter.fingerprint()
     }
 
     async fn next(&mut self, entries: &mut Vec<Entry>) -> Result<bool, ProtocolError> {

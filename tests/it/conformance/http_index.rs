@@ -11,7 +11,8 @@ use mrosync::base::facts::{FileFacts, Modified, TimeSource};
 use mrosync::base::names::RemotePath;
 use mrosync::protocol::{
     Connector, Detail, Entry, EntryCollector, ErrorScope, FileReceiver, FileRequest, Fingerprint,
-    FingerprintKey, Fingerprinter, Kind, Listing, ProtocolError, ReadAhead, Received, Session, Summary,
+    FingerprintKey, Fingerprinter, Kind, Listing, ProtocolError, ReadAhead, ReadsAhead, Received, Session,
+    Summary, is_unchanged,
 };
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
@@ -164,8 +165,19 @@ impl Session for HttpSession {
     async fn quit(self: Box<Self>, _limit: Duration) {}
 }
 
-impl HttpListing<'_> {
-    async fn read(&mut self, into: &mut Vec<u8>) -> Result<bool, ProtocolError> {
+impl ReadsAhead for HttpListing<'_> {
+    type Piece = u8;
+    type Error = ProtocolError;
+
+    fn ahead(&mut self) -> &mut ReadAhead<u8, ProtocolError> {
+        &mut self.ahead
+    }
+
+    fn fingerprint(&self) -> Fingerprint {
+        self.fingerprinter.fingerprint()
+    }
+
+    async fn read_on(&mut self, into: &mut Vec<u8>) -> Result<bool, ProtocolError> {
         let piece = self.body.next().await?;
         self.fingerprinter.write(&piece);
         into.extend_from_slice(&piece);
@@ -195,15 +207,7 @@ fn take_line(line: &str, collector: &mut EntryCollector, entries: &mut Vec<Entry
 #[async_trait(?Send)]
 impl Listing for HttpListing<'_> {
     async fn is_unchanged(&mut self, before: Fingerprint) -> bool {
-        let mut ahead = std::mem::take(&mut self.ahead);
-        let so_far = self.fingerprint();
-        let read = async |held: &mut Vec<u8>| {
-            let more = self.read(held).await?;
-            Ok((self.fingerprint(), more))
-        };
-        let is_unchanged = ahead.is_unchanged(before, so_far, read).await;
-        self.ahead = ahead;
-        is_unchanged
+        is_unchanged(self, before).await
     }
 
     fn fingerprint(&self) -> Fingerprint {
@@ -213,7 +217,7 @@ impl Listing for HttpListing<'_> {
     /// The whole page at once: an index is small, and its length known.
     async fn next(&mut self, entries: &mut Vec<Entry>) -> Result<bool, ProtocolError> {
         let mut page = self.ahead.take()?;
-        while self.read(&mut page).await? {}
+        while self.read_on(&mut page).await? {}
         let page = String::from_utf8_lossy(&page).into_owned();
         page.lines().for_each(|line| take_line(line, &mut self.collector, entries));
         self.collector.check_limit()?;
