@@ -6,10 +6,9 @@ use std::time::Duration;
 use crate::support::notify::NotifyStub;
 use crate::support::scripted::{File, ScriptedServer};
 use crate::support::service::{Server, Service, Setup, Stream};
+use crate::support::steps::{SOON, says};
 use crate::support::zips::zip;
 
-/// For what takes a moment: the machine may be slow, and everything else runs beside it.
-const SOON: Duration = Duration::from_secs(30);
 /// SIGTERM is promised to end the service within 5 s; a loaded machine gets its share.
 const END: Duration = Duration::from_secs(15);
 
@@ -36,13 +35,6 @@ fn announced(service: &Service) {
 
 fn change(service: &Service, what: &str, arguments: &[&str]) -> Output {
     service.mrosync(&["records", what], arguments)
-}
-
-#[track_caller]
-fn says(output: &Output, status: i32, text: &str) {
-    let said = [&output.stdout[..], &output.stderr[..]].concat();
-    let said = String::from_utf8_lossy(&said);
-    assert!(output.status.code() == Some(status) && said.contains(text), "{output:?}");
 }
 
 fn fetched(service: &Service) -> u64 {

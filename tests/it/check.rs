@@ -7,12 +7,10 @@ use std::time::{Duration, Instant};
 use crate::support::notify::NotifyStub;
 use crate::support::scripted::{CONNECT, File, Rule, ScriptedServer};
 use crate::support::service::{Server, Setup};
+use crate::support::steps::SOON;
 use crate::support::unftp::Unftp;
 use crate::support::zips::zip;
 use crate::web::page;
-
-/// For what takes a moment: the machine may be slow, and everything else runs beside it.
-const SOON: Duration = Duration::from_secs(30);
 
 fn check(setup: &Setup) -> Output {
     setup.command(&["check"]).output().unwrap()

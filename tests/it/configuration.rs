@@ -4,34 +4,17 @@ use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
-use std::time::Duration;
 
 use crate::support::notify::NotifyStub;
 use crate::support::scripted::{File, Rule, ScriptedServer};
 use crate::support::service::{Server, Service, Setup, Stream};
+use crate::support::steps::{SOON, one, ready, recorded};
 use crate::support::wait::output_within;
 use crate::support::zips::zip;
-
-/// For what takes a moment: the machine may be slow, and everything else runs beside it.
-const SOON: Duration = Duration::from_secs(30);
-
-fn one(ftp: &ScriptedServer) -> Setup {
-    Setup::new().server(Server::scripted("omc01", ftp))
-}
 
 /// A server that nothing will ever ask.
 fn nobody(name: &str) -> Server {
     Server::at(name, "127.0.0.1:1".parse().unwrap())
-}
-
-fn ready(service: &Service) {
-    service.wait_line(Stream::Stderr, SOON, "it is ready", |line| line.contains("ready"));
-}
-
-fn recorded(service: &Service, count: usize) {
-    // before that there may be no database to read
-    ready(service);
-    service.wait_for(SOON, "all files are recorded", |service| service.records().len() == count);
 }
 
 /// Runs to the end, which must be its own: an unusable start ends at once.

@@ -4,14 +4,14 @@ use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use crate::steps::{
-    SOON, content, error_shown, faultless, logged, names, one, put, ready, recorded, rescanned, shown, with,
-};
 use crate::support::net::{Acceptor, Waited};
 use crate::support::scripted::{
     CONNECT, Ending, File, Journal, Limit, LimitAt, Manner, Rule, ScriptedServer, passive,
 };
 use crate::support::service::{Server, Service, Setup, Stream};
+use crate::support::steps::{
+    SOON, content, error_shown, faultless, logged, names, one, put, ready, recorded, rescanned, shown, with,
+};
 use crate::support::zips::{sized, zip};
 
 /// The answer to PASV or EPSV, from the address that listens.

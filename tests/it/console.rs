@@ -5,14 +5,8 @@ use std::time::Duration;
 
 use crate::support::scripted::{File, Rule, ScriptedServer};
 use crate::support::service::{Server, Service, Setup, Stream};
+use crate::support::steps::{SOON, one, ready, recorded};
 use crate::support::zips::zip;
-
-/// For what takes a moment: the machine may be slow, and everything else runs beside it.
-const SOON: Duration = Duration::from_secs(30);
-
-fn one(ftp: &ScriptedServer) -> Setup {
-    Setup::new().server(Server::scripted("omc01", ftp))
-}
 
 /// Types the lines one after another and gives back all lines on standard output that answer them.
 fn answers(service: &mut Service, lines: &[&str]) -> Vec<String> {
@@ -29,21 +23,11 @@ fn answers(service: &mut Service, lines: &[&str]) -> Vec<String> {
     answers
 }
 
-fn recorded(service: &Service, count: usize) {
-    // before that there may be no database to read
-    ready(service);
-    service.wait_for(SOON, "all files are recorded", |service| service.records().len() == count);
-}
-
 /// Waits until the service is so old; it had the time then to do what it should not.
 fn grown_older(service: &Service, seconds: f64) {
     let age = |service: &Service| service.status()["uptime_seconds"].as_f64().unwrap();
     let until = age(service) + seconds;
     service.wait_for(SOON, "some time has passed", |service| age(service) >= until);
-}
-
-fn ready(service: &Service) {
-    service.wait_line(Stream::Stderr, SOON, "it is ready", |line| line.contains("ready"));
 }
 
 /// A process that does not outlive its test.

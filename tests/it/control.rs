@@ -11,19 +11,9 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::support::scripted::{File, Rule, ScriptedServer};
-use crate::support::service::{Server, Service, Setup, Stream};
+use crate::support::service::{Service, Stream};
+use crate::support::steps::{SOON, one, ready};
 use crate::support::zips::zip;
-
-/// For what takes a moment: the machine may be slow, and everything else runs beside it.
-const SOON: Duration = Duration::from_secs(30);
-
-fn one(ftp: &ScriptedServer) -> Setup {
-    Setup::new().server(Server::scripted("omc01", ftp))
-}
-
-fn ready(service: &Service) {
-    service.wait_line(Stream::Stderr, SOON, "it is ready", |line| line.contains("ready"));
-}
 
 fn socket(service: &Service) -> PathBuf {
     service.directory().join("control.sock")

@@ -16,7 +16,8 @@ use super::real_servers::Tap;
 use crate::support::daemons::{Daemon, Kind, Options, Tls};
 use crate::support::notify::{Answer, NotifyStub};
 use crate::support::scripted::{File, Rule, ScriptedServer};
-use crate::support::service::{Server, Service, Setup, Stream};
+use crate::support::service::{Server, Service, Setup};
+use crate::support::steps::ready;
 use crate::support::wait::try_obtain;
 use crate::support::zips::zip;
 
@@ -305,10 +306,6 @@ fn killed_two_hundred_times_beside_vsftpd_it_ends_with_all_of_it() {
     let asked = || counted(tap.commands().into_iter().filter_map(retrieved));
     world.kill_again_and_again(&mut service, |path, bytes| upload(&daemon.root, path, bytes), asked);
     world.comes_to_order(&mut service, asked);
-}
-
-fn ready(service: &Service) {
-    service.wait_line(Stream::Stderr, IN_ORDER_WITHIN, "ready", |line| line.contains("is ready"));
 }
 
 /// Keeps the program from writing its records, as a slow disk would, until it is dropped.

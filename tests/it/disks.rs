@@ -12,18 +12,12 @@ use crate::records::with_many_records;
 use crate::support::disk::SmallDisk;
 use crate::support::notify::NotifyStub;
 use crate::support::scripted::{File, ScriptedServer};
-use crate::support::service::{Server, Service, Setup, Stream};
+use crate::support::service::{Service, Setup, Stream};
+use crate::support::steps::{SOON, count_logged, one, ready, scanned};
 use crate::support::wait::try_obtain;
 use crate::support::zips::zip;
 
-/// For what takes a moment: the machine may be slow, and everything else runs beside it.
-const SOON: Duration = Duration::from_secs(60);
-
 const MIB: u64 = 16;
-
-fn one(ftp: &ScriptedServer, notify: &NotifyStub) -> Setup {
-    Setup::new().server(Server::scripted("omc01", ftp)).notify(&notify.url())
-}
 
 fn records_on(setup: Setup, directory: &Path) -> Setup {
     setup.toml(&format!("[records]\npath = '{}'", directory.join("db/records.db").display()))
@@ -33,26 +27,10 @@ fn log_on(setup: Setup, directory: &Path) -> Setup {
     setup.toml(&format!("[log]\nfile = '{}'", directory.join("log/mrosync.log").display()))
 }
 
-fn ready(service: &Service) {
-    service.wait_line(Stream::Stderr, SOON, "it is ready", |line| line.contains("is ready"));
-}
-
 fn put(ftp: &ScriptedServer, numbers: std::ops::Range<u64>) {
     ftp.edit(|tree| {
         numbers.for_each(|n| tree.put(format!("/d{}/{n}.zip", n % 3), File::new(zip(n, 50_000))))
     });
-}
-
-fn said(service: &Service, words: &str) -> usize {
-    service.lines(Stream::Stderr).iter().filter(|line| line.contains(words)).count()
-}
-
-/// Waits for scans that began and ended after now.
-#[track_caller]
-fn scanned(service: &Service, more: u64) {
-    let scans = |service: &Service| service.server_status("omc01")["scans"].as_u64().unwrap_or(0);
-    let before = scans(service);
-    service.wait_for(SOON, "further scans", |service| scans(service) > before + more);
 }
 
 /// Waits until all `count` files are recorded, and announced or evicted, and checks that each is whole.
@@ -82,7 +60,7 @@ fn a_disk_of_the_records_that_turns_read_only_is_named_while_running_and_at_the_
     let Some(disk) = SmallDisk::ext4(MIB) else { return };
     let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
     put(&ftp, 0..2);
-    let mut service = records_on(one(&ftp, &notify), disk.path()).started().run();
+    let mut service = records_on(one(&ftp).notify(&notify.url()), disk.path()).started().run();
     ready(&service);
     all_is_well(&service, 2);
     // what ext4 does by itself when it meets an error
@@ -95,7 +73,7 @@ fn a_disk_of_the_records_that_turns_read_only_is_named_while_running_and_at_the_
     });
     service.wait_for(SOON, "they are stored", |service| service.mirrored().len() == 5);
     scanned(&service, 3);
-    assert_eq!(said(&service, "ERROR"), 1);
+    assert_eq!(count_logged(&service, "ERROR"), 1);
     assert_eq!(service.server_status("omc01")["pending_files"], 3);
     service.restart();
     assert_eq!(service.wait_exit(SOON).code(), Some(1));
@@ -114,13 +92,13 @@ fn while_the_disk_of_the_records_is_full_files_are_kept_and_recorded_once_there_
     for disk in SmallDisk::all(MIB) {
         let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
         put(&ftp, 0..2);
-        let mut service = records_on(one(&ftp, &notify), disk.path()).started().run();
+        let mut service = records_on(one(&ftp).notify(&notify.url()), disk.path()).started().run();
         ready(&service);
         all_is_well(&service, 2);
         let filler = disk.fill();
         put(&ftp, 2..6);
         service.wait_for(SOON, "they are stored", |service| service.mirrored().len() == 6);
-        service.wait_for(SOON, "it is told", |service| said(service, "ERROR") > 0);
+        service.wait_for(SOON, "it is told", |service| count_logged(service, "ERROR") > 0);
         scanned(&service, 4);
         assert_eq!((service.records().len(), service.partial().len()), (2, 4));
         let status = service.server_status("omc01");
@@ -128,7 +106,10 @@ fn while_the_disk_of_the_records_is_full_files_are_kept_and_recorded_once_there_
         // a scan that has just begun shows none yet
         let all_wait = |service: &Service| service.server_status("omc01")["pending_files"] == 4;
         service.wait_for(SOON, "they all wait", all_wait);
-        assert_eq!((said(&service, "ERROR"), said(&service, "goes on by itself once there is room")), (1, 1));
+        assert_eq!(
+            (count_logged(&service, "ERROR"), count_logged(&service, "goes on by itself once there is room")),
+            (1, 1)
+        );
         // nor does it matter if it ends meanwhile
         service.restart();
         ready(&service);
@@ -136,7 +117,7 @@ fn while_the_disk_of_the_records_is_full_files_are_kept_and_recorded_once_there_
         assert_eq!(service.records().len(), 2);
         fs::remove_file(filler).unwrap();
         all_is_well(&service, 6);
-        assert_eq!(said(&service, "the records work again"), 1);
+        assert_eq!(count_logged(&service, "the records work again"), 1);
         assert_eq!(
             (ftp.count("RETR"), notify.calls().len()),
             (6, 6),
@@ -151,7 +132,7 @@ fn a_first_start_without_a_free_byte_for_the_records_waits_for_room() {
         let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
         put(&ftp, 0..2);
         let filler = disk.fill();
-        let mut service = records_on(one(&ftp, &notify), disk.path()).started().run();
+        let mut service = records_on(one(&ftp).notify(&notify.url()), disk.path()).started().run();
         let waits = |service: &Service| {
             let words = "; the service begins once there is room";
             service.wait_line(Stream::Stderr, SOON, "it waits", |line| line.contains(words));
@@ -166,7 +147,7 @@ fn a_first_start_without_a_free_byte_for_the_records_waits_for_room() {
         fs::remove_file(filler).unwrap();
         ready(&service);
         all_is_well(&service, 2);
-        assert_eq!(said(&service, "begins once there is room"), 1, "said once");
+        assert_eq!(count_logged(&service, "begins once there is room"), 1, "said once");
     }
 }
 
@@ -176,10 +157,10 @@ fn a_log_without_a_free_byte_stops_nothing_and_tells_later_how_much_is_lost() {
         let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
         put(&ftp, 0..2);
         let filler = disk.fill();
-        let service = log_on(one(&ftp, &notify), disk.path()).started().run();
+        let service = log_on(one(&ftp).notify(&notify.url()), disk.path()).started().run();
         ready(&service);
         all_is_well(&service, 2);
-        assert_eq!(said(&service, "cannot be written ("), 1, "said once, where it can be read");
+        assert_eq!(count_logged(&service, "cannot be written ("), 1, "said once, where it can be read");
         fs::remove_file(filler).unwrap();
         put(&ftp, 2..4);
         all_is_well(&service, 4);
@@ -195,7 +176,7 @@ fn mirror_records_and_log_on_one_full_disk_go_on_when_there_is_room() {
         let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
         put(&ftp, 0..3);
         let root = format!("[sync]\nroot = '{}'", disk.path().join("sync").display());
-        let setup = log_on(records_on(one(&ftp, &notify), disk.path()), disk.path()).toml(&root);
+        let setup = log_on(records_on(one(&ftp).notify(&notify.url()), disk.path()), disk.path()).toml(&root);
         fs::remove_dir(setup.directory().join("sync")).unwrap();
         std::os::unix::fs::symlink(disk.path().join("sync"), setup.directory().join("sync")).unwrap();
         let filler = disk.fill();
@@ -210,7 +191,7 @@ fn mirror_records_and_log_on_one_full_disk_go_on_when_there_is_room() {
         scanned(&service, 3);
         service.restart();
         service.wait_for(SOON, "some time passes", |service| {
-            said(service, "No space left") + said(service, "full") > 0
+            count_logged(service, "No space left") + count_logged(service, "full") > 0
         });
         fs::remove_file(filler).unwrap();
         ready(&service);
@@ -222,7 +203,7 @@ fn mirror_records_and_log_on_one_full_disk_go_on_when_there_is_room() {
 fn a_database_that_is_taken_away_while_the_service_runs_is_named_and_nothing_is_fetched_without_it() {
     let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
     put(&ftp, 0..3);
-    let mut service = one(&ftp, &notify).started().run();
+    let mut service = one(&ftp).notify(&notify.url()).started().run();
     ready(&service);
     all_is_well(&service, 3);
     let (database, aside) = (service.database(), service.directory().join("aside.db"));
@@ -233,10 +214,10 @@ fn a_database_that_is_taken_away_while_the_service_runs_is_named_and_nothing_is_
         status["last_error"].as_str().is_some_and(|error| error.contains("deleted or replaced"))
     });
     scanned(&service, 3);
-    assert_eq!((said(&service, "ERROR"), ftp.count("RETR")), (1, 3));
+    assert_eq!((count_logged(&service, "ERROR"), ftp.count("RETR")), (1, 3));
     assert!(!database.is_file(), "no empty one takes its place");
     let copy = service.directory().join("records.db.rescued");
-    assert!(said(&service, &format!("all records were saved to {}", copy.display())) > 0);
+    assert!(count_logged(&service, &format!("all records were saved to {}", copy.display())) > 0);
     // put back, it goes on by itself
     fs::rename(&aside, &database).unwrap();
     all_is_well(&service, 5);
@@ -259,7 +240,7 @@ fn a_database_that_is_taken_away_while_the_service_runs_is_named_and_nothing_is_
 #[test]
 fn a_database_that_is_spoilt_while_the_service_runs_is_named_and_nothing_is_fetched_again() {
     let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
-    let service = with_many_records(one(&ftp, &notify), 20_000).started().run();
+    let service = with_many_records(one(&ftp).notify(&notify.url()), 20_000).started().run();
     ready(&service);
     scanned(&service, 1);
     let mut file = fs::OpenOptions::new().write(true).open(service.database()).unwrap();
@@ -275,7 +256,7 @@ fn a_database_that_is_spoilt_while_the_service_runs_is_named_and_nothing_is_fetc
         status["last_error"].as_str().is_some_and(|error| error.contains("malformed"))
     });
     scanned(&service, 3);
-    assert_eq!(said(&service, "stop the service and restore a backup"), 1, "said once");
-    assert_eq!((said(&service, "ERROR"), ftp.count("RETR")), (1, 0));
+    assert_eq!(count_logged(&service, "stop the service and restore a backup"), 1, "said once");
+    assert_eq!((count_logged(&service, "ERROR"), ftp.count("RETR")), (1, 0));
     assert_eq!(service.status()["running"], true);
 }

@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use crate::steps::{content, faultless, logged, one, put, recorded, rescanned, with};
 use crate::support::daemons::{Daemon, Kind, Options, Tls};
 use crate::support::raw::RawClient;
 use crate::support::scripted::{CONNECT, Rule, ScriptedServer, passive};
 use crate::support::service::{Server, Service, Setup};
+use crate::support::steps::{content, faultless, logged, one, put, recorded, rescanned, with};
 use crate::support::unftp::Unftp;
 use crate::support::zips::zip;
 
@@ -86,7 +86,7 @@ fn a_directory_is_entered_and_its_port_asked_for_in_one_round_trip() {
     let together = ftp.journal(|journal| journal.arrived_together("CWD", "PASV"));
     assert!(together >= 12, "{together}");
     assert_eq!(logged(&service, "early PASV"), [""; 0]);
-    crate::steps::error_shown(&service, "/gone: CWD: 550 Failed to change directory.");
+    crate::support::steps::error_shown(&service, "/gone: CWD: 550 Failed to change directory.");
     let before = ftp.connections();
     rescanned(&ftp, 3);
     assert_eq!(ftp.connections(), before);

@@ -8,39 +8,15 @@ use crate::support::scripted::{
     CONNECT, Ending, File, Limit, LimitAt, MlsdLinks, Rest, Rule, ScriptedServer,
 };
 use crate::support::service::{Server, Service, Setup, Stream};
+use crate::support::steps::{SOON, one, ready, recorded, scanned, scans};
 use crate::support::wait::output_within;
 use crate::support::zips::{sized, zip};
-
-/// For what takes a moment: the machine may be slow, and everything else runs beside it.
-const SOON: Duration = Duration::from_secs(20);
-
-fn one(ftp: &ScriptedServer) -> Setup {
-    Setup::new().server(Server::scripted("omc01", ftp))
-}
 
 /// Runs the service, with or without `--start`, and waits until it can be asked.
 fn run(setup: Setup) -> Service {
     let service = setup.run();
     ready(&service);
     service
-}
-
-fn ready(service: &Service) {
-    service.wait_line(Stream::Stderr, SOON, "it is ready", |line| line.contains("is ready"));
-}
-
-fn recorded(service: &Service, count: usize) {
-    service.wait_for(SOON, "all files are recorded", |service| service.records().len() == count);
-}
-
-fn scans(service: &Service) -> u64 {
-    service.server_status("omc01")["scans"].as_u64().unwrap_or(0)
-}
-
-/// Waits until `more` scans have begun and ended after now.
-fn scanned(service: &Service, more: u64) {
-    let before = scans(service);
-    service.wait_for(SOON, "further scans", |service| scans(service) > before + more);
 }
 
 /// interface 10.1

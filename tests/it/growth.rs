@@ -7,26 +7,14 @@ use crate::support::notify::NotifyStub;
 use crate::support::scripted::{File, Rule, ScriptedServer};
 use crate::support::service::{Server, Service, Setup, Stream};
 use crate::support::sftp::{Bend, Bent, READ, SftpServer};
+use crate::support::steps::{SOON, recorded, run};
 use crate::support::wait::try_obtain;
 use crate::support::zips::zip;
 
-const SOON: Duration = Duration::from_secs(60);
 const MIB: u64 = 1 << 20;
-
-/// Runs it, and waits until it has its database.
-fn run(setup: Setup) -> Service {
-    let service = setup.started().run();
-    service.wait_line(Stream::Stderr, SOON, "it is ready", |line| line.contains("is ready"));
-    service
-}
 
 fn evicted(service: &Service) -> usize {
     service.records().iter().filter(|record| !record["evicted_at"].is_null()).count()
-}
-
-#[track_caller]
-fn recorded(service: &Service, count: usize) {
-    service.wait_for(SOON, "all are recorded", |service| service.records().len() == count);
 }
 
 fn two(good: &ScriptedServer, liar: Server, notify: &NotifyStub, limit: &str) -> Setup {

@@ -3,14 +3,14 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use crate::steps::{
-    SOON, content, error_shown, faultless, logged, names, one, put, recorded, rescanned, shown, with,
-};
 use crate::support::certificates::Certificate;
 use crate::support::daemons::{Daemon, Kind, Options, Tls};
 use crate::support::notify::{Answer, NotifyStub};
 use crate::support::scripted::{CONNECT, ListStyle, MlsdLinks, Rule, ScriptedServer};
 use crate::support::service::{Server, Setup, Stream};
+use crate::support::steps::{
+    SOON, content, error_shown, faultless, logged, names, one, put, recorded, rescanned, shown, with,
+};
 use crate::support::zips::zip;
 
 /// interface 10.28

@@ -3,28 +3,18 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 use std::time::Duration;
 
 use crate::support::notify::{Answer, NotifyStub};
 use crate::support::scripted::{File, ScriptedServer};
-use crate::support::service::{Server, Service, Setup, Stream};
+use crate::support::service::{Server, Service};
+use crate::support::steps::{SOON, count_logged, one, ready, says};
 use crate::support::wait::eventually;
 use crate::support::zips::zip;
 
-/// For what takes a moment: the machine may be slow, and everything else runs beside it.
-const SOON: Duration = Duration::from_secs(60);
-
-fn one(ftp: &ScriptedServer, notify: &NotifyStub) -> Setup {
-    Setup::new().server(Server::scripted("omc01", ftp)).notify(&notify.url())
-}
-
 fn put(ftp: &ScriptedServer, numbers: std::ops::Range<u64>) {
     ftp.edit(|tree| numbers.for_each(|n| tree.put(format!("/d/{n}.zip"), File::new(zip(n, 1500)))));
-}
-
-fn ready(service: &Service) {
-    service.wait_line(Stream::Stderr, SOON, "it is ready", |line| line.contains("is ready"));
 }
 
 fn count(service: &Service, key: &str) -> usize {
@@ -38,17 +28,6 @@ fn recorded(service: &Service, files: usize, announced: usize) {
     service.wait_for(SOON, "all are recorded and announced", |service| {
         service.records().len() == files && count(service, "notified_at") == announced
     });
-}
-
-fn said(service: &Service, words: &str) -> usize {
-    service.lines(Stream::Stderr).iter().filter(|line| line.contains(words)).count()
-}
-
-#[track_caller]
-fn says(output: &Output, status: i32, text: &str) {
-    let said = [&output.stdout[..], &output.stderr[..]].concat();
-    let said = String::from_utf8_lossy(&said);
-    assert!(output.status.code() == Some(status) && said.contains(text), "{text}: {output:?}");
 }
 
 /// The kinds of what is held, with the server where it is about one.
@@ -91,7 +70,7 @@ fn a_mirror_that_is_not_mounted_holds_everything_and_all_goes_on_once_it_is_back
     let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
     put(&ftp, 0..5);
     notify.answer(Answer::Status(503));
-    let mut service = one(&ftp, &notify).started().run();
+    let mut service = one(&ftp).notify(&notify.url()).started().run();
     recorded(&service, 5, 0);
     service.kill();
     let disk = unmount(&service.root());
@@ -108,7 +87,7 @@ fn a_mirror_that_is_not_mounted_holds_everything_and_all_goes_on_once_it_is_back
     let shown = service.mrosync(&["ctl"], &["status"]);
     says(&shown, 0, "HELD      ");
     assert_eq!(service.server_status("omc01")["state"], "waiting");
-    assert_eq!((said(&service, " ERROR "), said(&service, "mirror adopt --dry-run")), (1, 1));
+    assert_eq!((count_logged(&service, " ERROR "), count_logged(&service, "mirror adopt --dry-run")), (1, 1));
     assert_eq!((entries(&service.root()), count(&service, "evicted_at")), (0, 0));
     assert_eq!((notify.calls().len(), ftp.count("RETR")), (before, 5), "nothing is called or fetched");
     notify.answer(Answer::Status(200));
@@ -116,7 +95,7 @@ fn a_mirror_that_is_not_mounted_holds_everything_and_all_goes_on_once_it_is_back
     recorded(&service, 6, 6);
     assert_eq!((count(&service, "evicted_at"), service.mirrored().len()), (0, 6));
     assert!(holds(&service).is_empty() && service.server_status("omc01")["last_error"].is_null());
-    assert_eq!((said(&service, " ERROR "), said(&service, "everything goes on")), (1, 1));
+    assert_eq!((count_logged(&service, " ERROR "), count_logged(&service, "everything goes on")), (1, 1));
     service.restart();
     ready(&service);
     assert!(holds(&service).is_empty());
@@ -128,7 +107,7 @@ fn a_mirror_that_is_not_mounted_holds_everything_and_all_goes_on_once_it_is_back
 fn a_mirror_that_vanishes_while_the_service_runs_is_noticed_and_nothing_is_made_in_its_place() {
     let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
     put(&ftp, 0..3);
-    let service = one(&ftp, &notify).started().run();
+    let service = one(&ftp).notify(&notify.url()).started().run();
     recorded(&service, 3, 3);
     let disk = unmount(&service.root());
     held(&service, &["unmarked"]);
@@ -140,7 +119,7 @@ fn a_mirror_that_vanishes_while_the_service_runs_is_noticed_and_nothing_is_made_
     eventually(SOON, "some time goes by", || begun.elapsed() > Duration::from_secs(4));
     assert!(status() <= scans + 1 && entries(&service.root()) == 0);
     assert_eq!((count(&service, "evicted_at"), ftp.count("RETR")), (0, 3));
-    assert_eq!(said(&service, " ERROR "), 1, "once, and not at each look");
+    assert_eq!(count_logged(&service, " ERROR "), 1, "once, and not at each look");
     mount(&disk, &service.root());
     recorded(&service, 5, 5);
     assert_eq!(service.mirrored().len(), 5);
@@ -151,7 +130,7 @@ fn a_mirror_that_vanishes_while_the_service_runs_is_noticed_and_nothing_is_made_
 fn a_disk_that_is_unmounted_and_mounted_again_is_the_mirror_again() {
     let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
     put(&ftp, 0..3);
-    let setup = one(&ftp, &notify);
+    let setup = one(&ftp).notify(&notify.url());
     let (root, disk) = (setup.directory().join("sync"), setup.directory().join("disk"));
     fs::create_dir(&disk).unwrap();
     let mount =
@@ -181,7 +160,7 @@ fn a_disk_that_is_unmounted_and_mounted_again_is_the_mirror_again() {
 fn the_mirror_of_others_is_held_and_a_mirror_that_was_moved_asks_nothing() {
     let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
     put(&ftp, 0..3);
-    let [mut one, other] = [0, 1].map(|_| self::one(&ftp, &notify).toml("").started().run());
+    let [mut one, other] = [0, 1].map(|_| self::one(&ftp).notify(&notify.url()).toml("").started().run());
     for service in [&one, &other] {
         recorded(service, 3, 3);
     }
@@ -197,7 +176,7 @@ fn the_mirror_of_others_is_held_and_a_mirror_that_was_moved_asks_nothing() {
     one.restart();
     put(&ftp, 3..4);
     recorded(&one, 4, 4);
-    assert_eq!((holds(&one).len(), said(&one, " ERROR ")), (0, 0));
+    assert_eq!((holds(&one).len(), count_logged(&one, " ERROR ")), (0, 0));
     assert!(moved.join("omc01/d/3.zip").is_file());
 }
 
@@ -207,7 +186,7 @@ fn a_mirror_that_was_restored_is_adopted_by_its_number_beside_a_service_and_with
     for beside in [false, true] {
         let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
         put(&ftp, 0..4);
-        let mut service = one(&ftp, &notify).started().run();
+        let mut service = one(&ftp).notify(&notify.url()).started().run();
         recorded(&service, 4, 4);
         service.kill();
         let disk = unmount(&service.root());
@@ -246,7 +225,7 @@ fn a_few_files_deleted_by_hand_are_believed_and_most_of_them_are_not() {
     let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
     put(&ftp, 0..30);
     notify.answer(Answer::Status(503));
-    let mut service = one(&ftp, &notify).started().run();
+    let mut service = one(&ftp).notify(&notify.url()).started().run();
     recorded(&service, 30, 0);
     assert!(service.command("stop").starts_with("ok"));
     let (home, aside) = (service.root().join("omc01/d"), service.directory().join("aside"));
@@ -262,14 +241,16 @@ fn a_few_files_deleted_by_hand_are_believed_and_most_of_them_are_not() {
     service.command("start");
     service.wait_for(SOON, "they count as evicted", |service| count(service, "evicted_at") == 19);
     assert_eq!(service.status()["notify"]["cancelled"], 19);
-    assert!(said(&service, "19 files were deleted from the mirror before they could be announced") == 1);
+    assert!(
+        count_logged(&service, "19 files were deleted from the mirror before they could be announced") == 1
+    );
     move_all(0..19, &aside, &home);
     service.wait_for(SOON, "they are back", |service| count(service, "evicted_at") == 0);
     assert!(service.command("stop").starts_with("ok"));
     move_all(0..25, &home, &aside);
     service.command("start");
     held(&service, &["gone"]);
-    assert_eq!(said(&service, "25 of 30 files are gone from"), 1);
+    assert_eq!(count_logged(&service, "25 of 30 files are gone from"), 1);
     says(&service.mrosync(&["check"], &[]), 1, "25 of 30 files are gone from");
     assert_eq!(count(&service, "evicted_at"), 0);
     service.restart();
@@ -296,7 +277,7 @@ fn a_server_whose_own_disk_is_missing_waits_and_the_others_go_on() {
     put(&ftp, 0..5);
     put(&other, 0..25);
     notify.answer(Answer::Status(503));
-    let setup = one(&ftp, &notify).server(Server::scripted("omc02", &other));
+    let setup = one(&ftp).notify(&notify.url()).server(Server::scripted("omc02", &other));
     let mut service = setup.started().run();
     recorded(&service, 30, 0);
     service.kill();
@@ -320,7 +301,7 @@ fn a_server_whose_own_disk_is_missing_waits_and_the_others_go_on() {
 /// A service whose database is gone, beside its mirror of three zips.
 fn bereft(ftp: &ScriptedServer, notify: &NotifyStub) -> Service {
     put(ftp, 0..3);
-    let mut service = one(ftp, notify).started().run();
+    let mut service = one(ftp).notify(&notify.url()).started().run();
     recorded(&service, 3, 3);
     assert!(service.terminate(SOON).success());
     let database = service.database();
@@ -338,7 +319,7 @@ fn new_records_beside_a_mirror_are_held_until_they_are_confirmed_or_the_right_on
     let mut service = bereft(&ftp, &notify);
     says(&service.mrosync(&["check"], &[]), 1, "the records are new and know nothing of the zips in");
     says(&service.mrosync(&["mirror", "adopt"], &["--confirm", "0"]), 1, "mrosync records confirm --dry-run");
-    assert_eq!((said(&service, " ERROR "), ftp.count("RETR")), (1, 3), "nothing is fetched");
+    assert_eq!((count_logged(&service, " ERROR "), ftp.count("RETR")), (1, 3), "nothing is fetched");
     assert!(service.terminate(SOON).success());
     let database = service.database();
     fs::remove_file(&database).unwrap();
@@ -373,7 +354,7 @@ fn confirmed_records_leave_the_zips_alone_and_marked_ones_take_them_over() {
 fn a_mirror_of_before_there_were_markers_is_taken_without_a_question() {
     let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
     put(&ftp, 0..3);
-    let mut service = one(&ftp, &notify).started().run();
+    let mut service = one(&ftp).notify(&notify.url()).started().run();
     recorded(&service, 3, 3);
     assert!(service.terminate(SOON).success());
     let marker = service.root().join(".partial/.mirror");
@@ -384,7 +365,7 @@ fn a_mirror_of_before_there_were_markers_is_taken_without_a_question() {
     put(&ftp, 3..4);
     service.restart();
     recorded(&service, 4, 4);
-    assert!(marker.is_file() && said(&service, " ERROR ") == 0);
+    assert!(marker.is_file() && count_logged(&service, " ERROR ") == 0);
 }
 
 /// interface 11.5
@@ -392,7 +373,7 @@ fn a_mirror_of_before_there_were_markers_is_taken_without_a_question() {
 fn new_records_beside_zips_of_others_ask_from_twenty_on() {
     for (zips, kinds) in [(19, &[][..]), (20, &["new_records"][..])] {
         let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
-        let setup = one(&ftp, &notify);
+        let setup = one(&ftp).notify(&notify.url());
         let home = setup.directory().join("sync/omc01/theirs");
         fs::create_dir_all(&home).unwrap();
         (0..zips).for_each(|n| fs::write(home.join(format!("{n}.zip")), b"").unwrap());

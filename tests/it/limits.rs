@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use rustix::fs::Uid;
 use rustix::process::{Pid, Signal, geteuid, kill_process};
@@ -13,11 +12,9 @@ use crate::support::http::ask;
 use crate::support::notify::NotifyStub;
 use crate::support::scripted::{File, ScriptedServer};
 use crate::support::service::{Server, Setup};
+use crate::support::steps::SOON;
 use crate::support::wait::eventually;
 use crate::support::zips::zip;
-
-/// For what takes a moment: the machine may be slow, and everything else runs beside it.
-const SOON: Duration = Duration::from_secs(60);
 
 /// The program, started by another that limits it.
 struct Limited {

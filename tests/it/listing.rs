@@ -1,9 +1,9 @@
 //! How directories are listed, and what a listing is worth that fails, lies or is not understood.
 
-use crate::steps::{
+use crate::support::scripted::{File, ListStyle, Rule, ScriptedServer};
+use crate::support::steps::{
     SOON, content, error_shown, faultless, logged, names, one, put, recorded, rescanned, shown, with,
 };
-use crate::support::scripted::{File, ListStyle, Rule, ScriptedServer};
 use crate::support::zips::zip;
 
 /// Three zips in two directories, and an empty directory.

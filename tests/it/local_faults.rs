@@ -1,7 +1,6 @@
 //! What keeps files away is seen where people look, once, with the system's words, and for as long as it lasts.
 
 use std::fs;
-use std::time::Duration;
 
 use serde_json::Value;
 
@@ -9,43 +8,15 @@ use crate::support::disk::SmallDisk;
 use crate::support::notify::NotifyStub;
 use crate::support::scripted::{File, Rule, ScriptedServer};
 use crate::support::service::{Server, Service, Setup, Stream};
+use crate::support::steps::{SOON, one, recorded, run, scanned, warnings};
 use crate::support::wait::try_obtain;
 use crate::support::zips::zip;
 
-const SOON: Duration = Duration::from_secs(60);
 const FAULT: &str = "MROSYNC_FAULT";
 const NO_LINKS: &str = "link=refuse";
 
-fn one(ftp: &ScriptedServer, notify: &NotifyStub) -> Setup {
-    Setup::new().server(Server::scripted("omc01", ftp)).notify(&notify.url())
-}
-
-/// Runs it, and waits until it has its database.
-fn run(setup: Setup) -> Service {
-    let service = setup.started().run();
-    service.wait_line(Stream::Stderr, SOON, "it is ready", |line| line.contains("is ready"));
-    service
-}
-
 fn last_error(service: &Service) -> String {
     service.server_status("omc01")["last_error"].as_str().unwrap_or_default().to_owned()
-}
-
-#[track_caller]
-fn scanned(service: &Service, more: u64) {
-    let scans = |service: &Service| service.server_status("omc01")["scans"].as_u64().unwrap_or(0);
-    let before = scans(service);
-    service.wait_for(SOON, "further scans", |service| scans(service) > before + more);
-}
-
-#[track_caller]
-fn recorded(service: &Service, count: usize) {
-    service.wait_for(SOON, "all are recorded", |service| service.records().len() == count);
-}
-
-fn warn_once(service: &Service) -> Vec<String> {
-    let lines = service.lines(Stream::Stderr);
-    lines.into_iter().filter(|line| line.contains(" WARN ") || line.contains(" ERROR ")).collect()
 }
 
 /// interface 18.5
@@ -54,7 +25,7 @@ fn a_mirror_without_inodes_is_shown_with_the_systems_words_until_there_are_some(
     let Some(disk) = SmallDisk::with_inodes(16, 64) else { return };
     let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
     ftp.put("/d0/a.zip", File::new(zip(1, 1000)));
-    let service = run(disk.holds_root(one(&ftp, &notify)));
+    let service = run(disk.holds_root(one(&ftp).notify(&notify.url())));
     recorded(&service, 1);
     let fillers: Vec<_> = (0..100).map(|n| disk.path().join(format!("fill{n}"))).collect();
     fillers.iter().for_each(|path| drop(fs::write(path, b"")));
@@ -64,11 +35,11 @@ fn a_mirror_without_inodes_is_shown_with_the_systems_words_until_there_are_some(
     scanned(&service, 2);
     assert!(last_error(&service).contains("No space left on device"), "{}", last_error(&service));
     assert!(service.status()["disk"]["fault"].as_str().is_some_and(|fault| fault.contains("no inodes left")));
-    for line in warn_once(&service) {
+    for line in warnings(&service) {
         assert!(line.matches("No space left").count() <= 1, "{line}");
     }
     assert!(
-        warn_once(&service).iter().any(|line| line.contains("path=/d2") && line.contains("No space left"))
+        warnings(&service).iter().any(|line| line.contains("path=/d2") && line.contains("No space left"))
     );
     fillers.iter().for_each(|path| drop(fs::remove_file(path)));
     recorded(&service, 3);
@@ -83,7 +54,7 @@ fn a_mirror_that_turns_read_only_is_shown_and_complained_of_once_for_all_files()
     let Some(disk) = SmallDisk::ext4(16) else { return };
     let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
     ftp.put("/d0/a.zip", File::new(zip(1, 1000)));
-    let service = run(disk.holds_root(one(&ftp, &notify)));
+    let service = run(disk.holds_root(one(&ftp).notify(&notify.url())));
     recorded(&service, 1);
     if !disk.remount("abort") {
         return;
@@ -103,7 +74,7 @@ fn a_mirror_that_turns_read_only_is_shown_and_complained_of_once_for_all_files()
         !output.status.success() && said.contains("the file system of the mirror is read-only"),
         "{said}"
     );
-    let warn_once = warn_once(&service);
+    let warn_once = warnings(&service);
     let errors = warn_once.iter().filter(|line| line.contains(" ERROR ")).count();
     assert!(errors == 1 && warn_once.len() <= 5, "{warn_once:#?}");
     assert!(warn_once.iter().all(|line| line.matches("ead-only file system").count() <= 1), "{warn_once:#?}");
@@ -128,7 +99,7 @@ fn a_mirror_without_hard_links_collects_everything_once_whatever_kills_it() {
     for (n, name) in names.iter().enumerate().take(15) {
         ftp.put(name, File::new(zip(n as u64, 100_000)));
     }
-    let (_disk, setup) = without_links(one(&ftp, &notify));
+    let (_disk, setup) = without_links(one(&ftp).notify(&notify.url()));
     let mut service = run(setup);
     recorded(&service, 15);
     let told = |line: &String| line.contains("takes no hard links");
@@ -147,14 +118,14 @@ fn a_mirror_without_hard_links_collects_everything_once_whatever_kills_it() {
     for (n, name) in names.iter().enumerate() {
         assert_eq!(fs::read(service.root().join(format!("omc01{name}"))).unwrap(), zip(n as u64, 100_000));
     }
-    assert!(warn_once(&service).is_empty(), "{:#?}", warn_once(&service));
+    assert!(warnings(&service).is_empty(), "{:#?}", warnings(&service));
 }
 
 #[test]
 fn a_file_that_was_stored_without_hard_links_and_not_recorded_is_not_fetched_again() {
     let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
     (0..3).for_each(|n| ftp.put(format!("/{n}.zip"), File::new(zip(n, 10_000))));
-    let (_disk, setup) = without_links(one(&ftp, &notify));
+    let (_disk, setup) = without_links(one(&ftp).notify(&notify.url()));
     let mut service = setup.env(FAULT, &format!("{NO_LINKS},record=hang")).started().run();
     service.wait_for(SOON, "all are stored", |service| service.mirrored().len() == 3);
     service.set_env(FAULT, NO_LINKS);
@@ -185,7 +156,7 @@ fn a_server_whose_part_of_the_mirror_is_another_mount_is_refused_alone_with_both
     let output = service.mrosync(&["check"], &[]);
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(!output.status.success() && said.contains("failed  disk: sync.root: "), "{said}");
-    assert_eq!((apart.connections(), warn_once(&service).len()), (1, 1), "{:#?}", warn_once(&service));
+    assert_eq!((apart.connections(), warnings(&service).len()), (1, 1), "{:#?}", warnings(&service));
     drop(mounted);
     recorded(&service, 2);
 }
@@ -194,7 +165,7 @@ fn a_server_whose_part_of_the_mirror_is_another_mount_is_refused_alone_with_both
 fn partial_files_on_another_mount_are_a_fault_before_anything_is_made() {
     let Some(disk) = SmallDisk::tmpfs(16) else { return };
     let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
-    let setup = one(&ftp, &notify);
+    let setup = one(&ftp).notify(&notify.url());
     let Some(_mounted) = disk.also_at(&setup.directory().join("sync/.partial")) else { return };
     let output = setup.command(&["check"]).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -206,7 +177,7 @@ fn partial_files_on_another_mount_are_a_fault_before_anything_is_made() {
 fn a_link_in_the_place_of_a_servers_directory_is_named_by_check_and_by_the_service() {
     let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
     ftp.put("/a.zip", File::new(zip(1, 1000)));
-    let setup = one(&ftp, &notify);
+    let setup = one(&ftp).notify(&notify.url());
     let root = setup.directory().join("sync");
     std::fs::create_dir_all(&root).unwrap();
     std::os::unix::fs::symlink(setup.directory(), root.join("omc01")).unwrap();
@@ -228,7 +199,7 @@ fn a_directory_that_is_another_mount_keeps_its_files_waiting_and_they_are_fetche
     let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
     ftp.put("/deep/a.zip", File::new(zip(1, 1000)));
     ftp.put("/b.zip", File::new(zip(2, 1000)));
-    let setup = one(&ftp, &notify);
+    let setup = one(&ftp).notify(&notify.url());
     let Some(mounted) = disk.also_at(&setup.directory().join("sync/omc01/deep")) else { return };
     let service = run(setup);
     recorded(&service, 1);
@@ -252,12 +223,12 @@ fn what_a_server_refuses_for_all_files_in_the_same_words_is_one_warning_and_a_co
     ftp.rule(
         Rule::on("RETR").reply("553-File too big. Send at least 8605.000000 bytes first.\r\n553 End.\r\n"),
     );
-    let service = run(one(&ftp, &notify));
+    let service = run(one(&ftp).notify(&notify.url()));
     service.wait_for(SOON, "all were refused", |service| {
         service.server_status("omc01")["incomplete_files"].as_u64() == Some(60)
     });
     scanned(&service, 3);
-    let warn_once = warn_once(&service);
+    let warn_once = warnings(&service);
     assert!(warn_once.len() <= 3, "{warn_once:#?}");
     let more = warn_once.iter().find(|line| line.contains(" more files or directories fare alike"));
     assert!(more.is_some_and(|line| line.contains("553 File too big. Send")), "{warn_once:#?}");
@@ -273,7 +244,7 @@ fn a_connection_that_works_again_is_no_fault_any_more_while_a_file_waits_for_its
     let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
     ftp.put("/a.zip", File::new(zip(1, 1000)));
     ftp.put("/cut.zip", File::new(zip(2, 5000)[..3000].to_vec()));
-    let service = run(one(&ftp, &notify));
+    let service = run(one(&ftp).notify(&notify.url()));
     let tries = |service: &Service| {
         let first = service.server_status("omc01")["incomplete"][0].clone();
         first["tries"].as_u64().unwrap_or(0)

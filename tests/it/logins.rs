@@ -5,11 +5,13 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::steps::{SOON, error_shown, faultless, logged, one, put, recorded, rescanned, shown, with};
 use crate::support::daemons::{Daemon, Kind, Options, Tls};
 use crate::support::raw::RawClient;
 use crate::support::scripted::{Limit, LimitAt, Rule, ScriptedServer};
 use crate::support::service::{Server, Service, Setup, Stream};
+use crate::support::steps::{
+    SOON, error_shown, faultless, logged, one, put, recorded, rescanned, shown, with,
+};
 use crate::support::zips::zip;
 
 /// So many zips in six directories.
@@ -24,7 +26,7 @@ fn passwords(ftp: &ScriptedServer) -> Vec<Instant> {
 }
 
 /// Warnings and errors about the server, apart from the notify host, where nobody listens.
-fn warn_once(service: &Service) -> Vec<String> {
+fn warnings(service: &Service) -> Vec<String> {
     let of_server = |line: &String| line.contains("server=omc01") && !line.contains("announc");
     let mut lines = logged(service, "WARN");
     lines.extend(logged(service, "ERROR"));
@@ -52,7 +54,7 @@ fn too_many_is_a_limit_at_whatever_step_it_is_said() {
         rescanned(&ftp, 3);
         assert!(ftp.connections() <= 4, "{} logins were tried: {reply}", ftp.connections());
         assert!(!logged(&service, "grants 1 login and").is_empty(), "{reply}");
-        assert_eq!(warn_once(&service), [""; 0], "{reply}");
+        assert_eq!(warnings(&service), [""; 0], "{reply}");
         assert_eq!(shown(&service, "connections")["granted"], 1);
     }
 }
@@ -73,7 +75,7 @@ fn a_limit_that_is_said_in_the_middle_of_the_work_costs_one_connection_and_no_fi
         recorded(&service, 30);
         faultless(&service);
         assert!(!logged(&service, "grants 3 logins").is_empty(), "{reply}");
-        assert_eq!(warn_once(&service), [""; 0], "{reply}");
+        assert_eq!(warnings(&service), [""; 0], "{reply}");
         assert_eq!(shown(&service, "connections")["granted"], 3);
         // the login that is not used any more is ended, so that others can have it
         service.wait_for(SOON, "three logins are left", |_| ftp.open() == 3);
@@ -94,7 +96,7 @@ fn logins_that_others_hold_are_waited_for_quietly_and_taken_one_by_one_when_they
     let stale: Vec<_> = (0..2).map(|_| RawClient::log_in(ftp.addr(), "mro", "mro-pass")).collect();
     let service = one(&ftp).started().run();
     error_shown(&service, "takes no more logins now: 530 too many users");
-    assert_eq!(warn_once(&service), [""; 0], "they are got over quietly");
+    assert_eq!(warnings(&service), [""; 0], "they are got over quietly");
     ftp.manner(|manner| manner.limit = None);
     drop(stale);
     // the last command of a login: connections are open before they have sent a password
@@ -125,7 +127,7 @@ fn real_servers_that_grant_two_logins_are_collected_from_with_two() {
         recorded(&service, 60);
         service.wait_line(Stream::Stderr, SOON, "the limit is met", |line| line.contains("grants"));
         faultless(&service);
-        assert_eq!(warn_once(&service), [""; 0], "{kind:?}");
+        assert_eq!(warnings(&service), [""; 0], "{kind:?}");
     }
 }
 
@@ -174,7 +176,7 @@ fn a_password_that_turns_wrong_beside_a_working_login_is_tried_ever_less_often()
     assert!(gap >= Duration::from_millis(1600), "only {gap:?} before the last try");
     assert!(shown(&service, "scans").as_u64().unwrap() > scans + 5, "the scans go on meanwhile");
     assert_ne!(shown(&service, "state"), "unreachable");
-    assert_eq!(warn_once(&service).len(), 1, "it is said once");
+    assert_eq!(warnings(&service).len(), 1, "it is said once");
 }
 
 #[test]
@@ -187,7 +189,7 @@ fn a_password_that_is_refused_just_after_it_was_taken_is_a_limit_in_other_words(
     rescanned(&ftp, 5);
     assert_eq!(shown(&service, "connections")["granted"], 2);
     assert!(ftp.count("PASS") <= 4);
-    assert_eq!(warn_once(&service), [""; 0]);
+    assert_eq!(warnings(&service), [""; 0]);
 }
 
 #[test]

@@ -54,7 +54,6 @@ mod sftp_oddities;
 mod sftp_reach;
 mod signals;
 mod status;
-mod steps;
 mod supervision;
 mod support;
 mod support_works;

@@ -7,41 +7,14 @@ use std::time::Duration;
 use crate::support::daemons::{Daemon, Kind, Options, Tls};
 use crate::support::notify::NotifyStub;
 use crate::support::scripted::{File, Rule, ScriptedServer};
-use crate::support::service::{Server, Service, Setup, Stream};
+use crate::support::service::{Server, Service, Setup};
+use crate::support::steps::{SOON, names, ready, says, scanned};
 use crate::support::zips::zip;
-
-/// For what takes a moment: the machine may be slow, and everything else runs beside it.
-const SOON: Duration = Duration::from_secs(30);
 
 const MIB: usize = 1 << 20;
 
-fn ready(service: &Service) {
-    service.wait_line(Stream::Stderr, SOON, "it is ready", |line| line.contains("is ready"));
-}
-
 fn mark(service: &Service, arguments: &[&str]) -> Output {
     service.mrosync(&["records", "mark"], arguments)
-}
-
-#[track_caller]
-fn says(output: &Output, status: i32, text: &str) {
-    let said = [&output.stdout[..], &output.stderr[..]].concat();
-    let said = String::from_utf8_lossy(&said);
-    assert!(output.status.code() == Some(status) && said.contains(text), "{output:?}");
-}
-
-fn scans(service: &Service) -> u64 {
-    service.server_status("omc01")["scans"].as_u64().unwrap_or(0)
-}
-
-#[track_caller]
-fn scanned(service: &Service, more: u64) {
-    let before = scans(service);
-    service.wait_for(SOON, "further scans", |service| scans(service) > before + more);
-}
-
-fn mirrored(service: &Service) -> Vec<String> {
-    service.mirrored().into_keys().collect()
 }
 
 /// Begins to scan: by `start` where it runs, else by starting it.
@@ -85,7 +58,7 @@ fn files_that_were_listed_when_they_were_marked_are_never_fetched_and_a_later_on
         ftp.put("/in/new.zip", File::new(zip(2, 3000)));
         service.wait_for(SOON, "the new one is there", |service| !service.mirrored().is_empty());
         scanned(&service, 2);
-        assert_eq!(mirrored(&service), ["omc01/in/new.zip"]);
+        assert_eq!(names(&service), ["omc01/in/new.zip"]);
         assert_eq!(ftp.count("RETR"), 1);
         let records = service.records();
         for record in &records[..2] {
@@ -116,7 +89,7 @@ fn files_that_wait_to_be_fetched_when_they_are_marked_are_not() {
     ftp.release();
     service.wait_for(SOON, "the one under way is there", |service| service.mirrored().len() == 1);
     scanned(&service, 2);
-    assert_eq!((mirrored(&service).len(), ftp.count("RETR")), (1, 1));
+    assert_eq!((names(&service).len(), ftp.count("RETR")), (1, 1));
     service.wait_for(SOON, "it counts as downloaded, and is announced", |service| {
         service.status()["disk"]["mirror_bytes"].as_u64() == service.mirrored().into_values().next()
             && notify.calls().len() == 1
@@ -155,13 +128,13 @@ fn local_files_that_were_marked_are_not_fetched_and_go_in_their_turn() {
             begin(setup, None)
         };
         scanned(&service, 2);
-        assert_eq!(mirrored(&service), ["omc01/in/old.zip", "omc01/in/older.zip"]);
+        assert_eq!(names(&service), ["omc01/in/old.zip", "omc01/in/older.zip"]);
         assert_eq!(service.status()["disk"]["mirror_bytes"], 2 * old.len());
         let announced = if announce { 2 } else { 0 };
         service.wait_for(SOON, "they are announced where asked for", |_| notify.calls().len() == announced);
         ftp.put("/in/new.zip", File::new(zip(2, 3 * MIB)));
         service.wait_for(SOON, "the older one made room", |service| {
-            mirrored(service) == ["omc01/in/new.zip", "omc01/in/old.zip"]
+            names(service) == ["omc01/in/new.zip", "omc01/in/old.zip"]
         });
         scanned(&service, 2);
         assert_eq!((ftp.count("RETR"), service.records().len()), (1, 3));
@@ -220,7 +193,7 @@ fn a_real_server_is_looked_at_as_a_scan_looks_at_it_whatever_its_names() {
             let name = std::ffi::OsStr::from_bytes(name);
             std::fs::write(directory.join(name), zip(1, 3000)).unwrap();
         };
-        let names: [&[u8]; 6] = [
+        let nasty: [&[u8]; 6] = [
             b"plain.zip",
             b"with blank:1.zip",
             b"a[1]%41.zip",
@@ -228,7 +201,7 @@ fn a_real_server_is_looked_at_as_a_scan_looks_at_it_whatever_its_names() {
             b"\xd6\xd0\xce\xc4.zip",
             b"=\xff.zip",
         ];
-        names.iter().for_each(|name| put("d[1]/x", name));
+        nasty.iter().for_each(|name| put("d[1]/x", name));
         let server = Server::daemon("omc01", &daemon, Tls::Off).key("encoding", "'gbk'");
         let mut service = Setup::new().server(server).run();
         ready(&service);
@@ -237,6 +210,6 @@ fn a_real_server_is_looked_at_as_a_scan_looks_at_it_whatever_its_names() {
         assert!(service.command("start").starts_with("ok"));
         service.wait_for(SOON, "the new one is there", |service| !service.mirrored().is_empty());
         scanned(&service, 2);
-        assert_eq!(mirrored(&service), ["omc01/later/new.zip"], "{kind:?}");
+        assert_eq!(names(&service), ["omc01/later/new.zip"], "{kind:?}");
     }
 }

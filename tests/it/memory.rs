@@ -5,10 +5,10 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use crate::steps::{SOON, error_shown, one, put, ready, recorded, with};
 use crate::support::notify::{Answer, NotifyStub};
 use crate::support::scripted::{CONNECT, Rule, ScriptedServer};
 use crate::support::service::{Service, Stream};
+use crate::support::steps::{SOON, error_shown, one, put, ready, recorded, with};
 use crate::support::zips::zip;
 
 const MIB: u64 = 1 << 20;

@@ -3,11 +3,11 @@
 use std::fs;
 use std::path::Path;
 
-use crate::steps::{
-    SOON, content, error_shown, faultless, logged, names, one, put, recorded, rescanned, shown, with,
-};
 use crate::support::scripted::{File, Rule, ScriptedServer};
 use crate::support::service::{Server, Service, Setup};
+use crate::support::steps::{
+    SOON, content, error_shown, faultless, logged, names, one, put, recorded, rescanned, shown, with,
+};
 use crate::support::zips::{mro_name, zip};
 
 /// What lies directly in a directory.

@@ -7,33 +7,15 @@ use rustix::process::Signal;
 use crate::support::notify::{Answer, NotifyStub};
 use crate::support::scripted::{File, ScriptedServer};
 use crate::support::service::{Server, Service, Setup, Stream};
+use crate::support::steps::{SOON, ready, recorded, run, warnings};
 use crate::support::zips::zip;
-
-/// For what takes a moment: the machine may be slow, and everything else runs beside it.
-const SOON: Duration = Duration::from_secs(30);
 
 fn to(ftp: &ScriptedServer, notify: &NotifyStub) -> Setup {
     Setup::new().server(Server::scripted("omc01", ftp)).notify(&notify.url())
 }
 
-/// Runs it, and waits until it has its database: before that `records` has nothing to read.
-fn run(setup: Setup) -> Service {
-    let service = setup.started().run();
-    ready(&service);
-    service
-}
-
-fn ready(service: &Service) {
-    service.wait_line(Stream::Stderr, SOON, "it is ready", |line| line.contains("is ready"));
-}
-
 fn put(ftp: &ScriptedServer, count: u64) {
     ftp.edit(|tree| (0..count).for_each(|n| tree.put(format!("/{n}.zip"), File::new(zip(n, 2000)))));
-}
-
-#[track_caller]
-fn recorded(service: &Service, count: usize) {
-    service.wait_for(SOON, "all files are recorded", |service| service.records().len() == count);
 }
 
 fn delivered(service: &Service) -> usize {
@@ -59,12 +41,6 @@ fn files(notify: &NotifyStub) -> Vec<String> {
     files.sort();
     files.dedup();
     files
-}
-
-/// Lines of level WARN and above.
-fn warn_once(service: &Service) -> Vec<String> {
-    let lines = service.lines(Stream::Stderr).into_iter();
-    lines.filter(|line| line.contains(" WARN ") || line.contains(" ERROR ")).collect()
 }
 
 fn names(count: usize) -> Vec<String> {
@@ -208,7 +184,7 @@ fn a_2xx_is_delivered_once_its_head_is_there_and_its_script_may_go_on() {
         (6, 6),
         "none was cut off, and none waited for"
     );
-    assert_eq!(warn_once(&service), Vec::<String>::new());
+    assert_eq!(warnings(&service), Vec::<String>::new());
 }
 
 /// interface 13.5
@@ -246,7 +222,7 @@ fn a_host_that_closes_after_each_answer_costs_no_failure_and_no_warning() {
         let service = run(to(&ftp, &notify));
         counted(&service, "delivered", 40);
         assert_eq!(service.status()["notify"]["failed_attempts"], 0);
-        assert_eq!(warn_once(&service), Vec::<String>::new());
+        assert_eq!(warnings(&service), Vec::<String>::new());
         assert_eq!(files(&notify), names(40));
     }
 }
@@ -261,7 +237,7 @@ fn an_idle_connection_that_died_is_replaced_at_once_and_a_new_one_is_not() {
         ftp.put("/first.zip", File::new(zip(1, 2000)));
         counted(&service, "delivered", 1);
         let failed = |service: &Service| service.status()["notify"]["failed_attempts"].as_u64();
-        assert_eq!((failed(&service), warn_once(&service).len()), (Some(1), 1), "the new one");
+        assert_eq!((failed(&service), warnings(&service).len()), (Some(1), 1), "the new one");
         notify.answer_next([Answer::Close]);
         ftp.put("/second.zip", File::new(zip(2, 2000)));
         counted(&service, "delivered", 2);
@@ -269,7 +245,7 @@ fn an_idle_connection_that_died_is_replaced_at_once_and_a_new_one_is_not() {
         // a slow machine lets the second connection pass its time
         if connections[2] == 2 {
             assert_eq!((connections, failed(&service)), (vec![1, 2, 2, 3], Some(1)));
-            assert_eq!(warn_once(&service).len(), 1, "{:?}", warn_once(&service));
+            assert_eq!(warnings(&service).len(), 1, "{:?}", warnings(&service));
         }
     }
 }
@@ -295,8 +271,8 @@ fn a_failure_says_what_was_called_and_what_came_back_and_no_secret() {
         service.wait_line(Stream::Stderr, SOON, &called, |line| {
             line.contains(&called) && line.contains("next try in 1s")
         });
-        let told = answer != &broken[..] && warn_once(&service).iter().any(|line| line.contains("geheim"));
-        assert!(!told, "{:?}", warn_once(&service));
+        let told = answer != &broken[..] && warnings(&service).iter().any(|line| line.contains("geheim"));
+        assert!(!told, "{:?}", warnings(&service));
     }
 }
 
@@ -324,8 +300,8 @@ fn refused_files_of_one_server_hold_up_no_file_of_another() {
         assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     }
     let refused = "server=omc01: all calls for its files fail";
-    assert_eq!(warn_once(&service).iter().filter(|line| line.contains(refused)).count(), 1);
-    assert!(!warn_once(&service).iter().any(|line| line.contains("the notify host fails")));
+    assert_eq!(warnings(&service).iter().filter(|line| line.contains(refused)).count(), 1);
+    assert!(!warnings(&service).iter().any(|line| line.contains("the notify host fails")));
 }
 
 /// The files that were not evicted.
@@ -357,7 +333,7 @@ fn files_that_go_while_the_host_is_down_are_never_called_for() {
     counted(&service, "delivered", wanted.len() as u64);
     let called = files(&notify);
     assert!(called.iter().all(|file| wanted.contains(file)), "{called:?}, but {wanted:?} are left");
-    assert!(warn_once(&service).iter().any(|line| line.contains("evicted before they could be announced")));
+    assert!(warnings(&service).iter().any(|line| line.contains("evicted before they could be announced")));
 }
 
 /// interface 13.7

@@ -5,7 +5,6 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use rustix::process::Signal;
 
@@ -13,11 +12,9 @@ use crate::support::notify::NotifyStub;
 use crate::support::processes;
 use crate::support::scripted::{File, ScriptedServer};
 use crate::support::service::{Server, Setup};
+use crate::support::steps::SOON;
 use crate::support::wait::{eventually, try_obtain};
 use crate::support::zips::zip;
-
-/// A traced program is slow, and the machine may be.
-const SOON: Duration = Duration::from_secs(60);
 
 /// What is traced: whatever changes files or is sent.
 const CALLS: &str = "trace=write,pwrite64,writev,pwritev,sendto,sendmsg,fsync,fdatasync,syncfs,linkat,unlinkat,unlink,\

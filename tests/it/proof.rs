@@ -1,13 +1,13 @@
 //! Which bytes are believed: what is not there yet, what follows an archive or stands before it, sizes that are shown
 //! wrong, and what was taken though it was no archive.
 
-use crate::steps::{
-    SOON, content, faultless, logged, names, one, put, ready, recorded, rescanned, shown, with,
-};
 use crate::support::notify::NotifyStub;
 use crate::support::scripted::{Ending, File, Rule, ScriptedServer};
 use crate::support::service::Service;
 use crate::support::sftp::SftpServer;
+use crate::support::steps::{
+    SOON, content, faultless, logged, names, one, put, ready, recorded, rescanned, shown, with,
+};
 use crate::support::zips::{noise, sized, zip};
 
 /// Another time of change than files have at first.
@@ -270,6 +270,6 @@ fn a_data_connection_that_is_reset_before_the_last_byte_is_cut_whatever_the_serv
     ftp.rule(Rule::on("MLSD").content("type=file;size=1; 1.zip.part\r\n"));
     ftp.rule(Rule::on("MLSD").cut("type=file;size=1; 1.zip".len() as u64, Ending::Reset));
     let service = one(&ftp).started().run();
-    crate::steps::error_shown(&service, "the data connection broke in the middle of a line");
+    crate::support::steps::error_shown(&service, "the data connection broke in the middle of a line");
     assert_eq!(ftp.count("RETR"), 0);
 }

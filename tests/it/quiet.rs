@@ -1,8 +1,8 @@
 //! Directories in which nothing happens: cheap to look at, and never overlooked when something does happen.
 
-use crate::steps::{SOON, content, faultless, logged, names, one, put, recorded, rescanned, shown};
 use crate::support::scripted::{Ending, Rule, ScriptedServer};
 use crate::support::service::{Server, Setup};
+use crate::support::steps::{SOON, content, faultless, logged, names, one, put, recorded, rescanned, shown};
 use crate::support::zips::zip;
 
 /// Three zips in each of three directories.

@@ -7,41 +7,13 @@ use crate::support::disk::SmallDisk;
 use crate::support::notify::{Answer, NotifyStub};
 use crate::support::scripted::{File, Rule, ScriptedServer};
 use crate::support::service::{Server, Service, Setup, Stream};
+use crate::support::steps::{SOON, count_logged, names, one, ready, run, scanned, scans};
 use crate::support::zips::zip;
-
-/// For what takes a moment: the machine may be slow, and everything else runs beside it.
-const SOON: Duration = Duration::from_secs(30);
 
 const MIB: usize = 1 << 20;
 
-fn one(ftp: &ScriptedServer) -> Setup {
-    Setup::new().server(Server::scripted("omc01", ftp))
-}
-
 fn max_bytes(ftp: &ScriptedServer, notify: &NotifyStub, bytes: u64) -> Setup {
     one(ftp).notify(&notify.url()).toml(&format!("[quota]\nmax_bytes = '{bytes}B'"))
-}
-
-/// Runs it, and waits until it has its database: before that `records` has nothing to read.
-fn run(setup: Setup) -> Service {
-    let service = setup.started().run();
-    ready(&service);
-    service
-}
-
-fn ready(service: &Service) {
-    service.wait_line(Stream::Stderr, SOON, "it is ready", |line| line.contains("is ready"));
-}
-
-fn scans(service: &Service) -> u64 {
-    service.server_status("omc01")["scans"].as_u64().unwrap_or(0)
-}
-
-/// Waits until `more` scans have begun and ended after now.
-#[track_caller]
-fn scanned(service: &Service, more: u64) {
-    let before = scans(service);
-    service.wait_for(SOON, "further scans", |service| scans(service) > before + more);
 }
 
 /// Puts a file on the server and waits until it is recorded, so that the order of downloads is known.
@@ -66,14 +38,6 @@ fn evicted(service: &Service) -> Vec<String> {
     gone.map(|record| record["path"].as_str().unwrap().to_owned()).collect()
 }
 
-fn mirrored(service: &Service) -> Vec<String> {
-    service.mirrored().into_keys().collect()
-}
-
-fn count_lines(service: &Service, wanted: &str) -> usize {
-    service.lines(Stream::Stderr).iter().filter(|line| line.contains(wanted)).count()
-}
-
 /// interface 12.1
 #[test]
 fn the_zip_downloaded_longest_ago_goes_first_whatever_its_name_and_time() {
@@ -90,7 +54,7 @@ fn the_zip_downloaded_longest_ago_goes_first_whatever_its_name_and_time() {
     download(&ftp, &service, "/d.zip", File::new(zip(6, 20_000)));
     announced(&service);
     assert_eq!(evicted(&service), ["/z.zip", "/m.zip", "/a.zip"]);
-    assert_eq!(mirrored(&service), ["omc01/b.zip", "omc01/c.zip", "omc01/d.zip"]);
+    assert_eq!(names(&service), ["omc01/b.zip", "omc01/c.zip", "omc01/d.zip"]);
     let disk = &service.status()["disk"];
     assert_eq!(disk["evicted_files"], 3);
     assert!(disk["mirror_bytes"].as_u64().unwrap() <= 45_000, "{disk}");
@@ -110,7 +74,7 @@ fn an_evicted_file_is_never_fetched_again_not_even_after_a_restart() {
     ready(&service);
     service.wait_for(SOON, "scans after the restart", |service| scans(service) > 2);
     assert_eq!(evicted(&service), ["/0.zip", "/1.zip"]);
-    assert_eq!(mirrored(&service), ["omc01/2.zip", "omc01/3.zip"]);
+    assert_eq!(names(&service), ["omc01/2.zip", "omc01/3.zip"]);
     assert_eq!((0..4).map(|n| ftp.retrs(format!("/{n}.zip"))).collect::<Vec<_>>(), [1; 4]);
 }
 
@@ -203,7 +167,7 @@ fn a_file_deleted_by_hand_counts_as_evicted_and_is_not_fetched_again() {
     service.wait_for(SOON, "that too", |service| evicted(service).len() == 2);
     scanned(&service, 2);
     assert_eq!((ftp.retrs("/d/0.zip"), ftp.retrs("/d/1.zip")), (1, 1));
-    assert!(mirrored(&service).is_empty());
+    assert!(names(&service).is_empty());
 }
 
 #[test]
@@ -216,14 +180,14 @@ fn evictions_whose_marking_broke_are_marked_later_and_are_nobody_elses_deletions
     // most of them go at once for this one
     ftp.put("/large.zip", File::new(zip(999, 800_000)));
     service.wait_for(SOON, "the large one", |service| service.mirrored().contains_key("omc01/large.zip"));
-    assert!(count_lines(&service, "a fault on purpose at mark") > 0);
+    assert!(count_logged(&service, "a fault on purpose at mark") > 0);
     service.wait_for(SOON, "all that is gone is marked", |service| {
         evicted(service).len() + service.mirrored().len() == service.records().len()
     });
     scanned(&service, 3);
     assert!(evicted(&service).len() >= 80, "{:?}", evicted(&service));
     assert_eq!(service.status()["mirror"]["holds"], serde_json::json!([]));
-    assert_eq!(count_lines(&service, "deleted by hand"), 0);
+    assert_eq!(count_logged(&service, "deleted by hand"), 0);
 }
 
 #[test]
@@ -277,9 +241,9 @@ fn a_file_larger_than_everything_evicts_nothing_and_hinders_nobody() {
     scanned(&service, 3);
     assert!(evicted(&service).is_empty());
     assert_eq!(ftp.retrs("/huge.zip"), 0, "not a byte of it is fetched");
-    assert!(count_lines(&service, "huge.zip") > 0, "the log says so");
+    assert!(count_logged(&service, "huge.zip") > 0, "the log says so");
     download(&ftp, &service, "/z.zip", File::new(zip(4, 10_000)));
-    assert_eq!(mirrored(&service), ["omc01/a.zip", "omc01/b.zip", "omc01/z.zip"]);
+    assert_eq!(names(&service), ["omc01/a.zip", "omc01/b.zip", "omc01/z.zip"]);
 }
 
 /// interface 12.1
@@ -299,7 +263,7 @@ fn above_max_used_percent_the_oldest_goes_before_the_next_is_fetched() {
     ftp.wait_for(SOON, "it is asked for", |journal| {
         journal.commands.iter().any(|command| command.line() == "RETR /new.zip")
     });
-    assert_eq!(mirrored(&service), ["omc01/a.zip", "omc01/b.zip", "omc01/c.zip"], "its room is made before");
+    assert_eq!(names(&service), ["omc01/a.zip", "omc01/b.zip", "omc01/c.zip"], "its room is made before");
     ftp.release();
     service.wait_for(SOON, "it is here", |service| service.records().len() == 5);
     assert_eq!(evicted(&service), ["/d.zip"]);
@@ -332,14 +296,14 @@ fn data_of_others_above_the_limit_holds_downloads_until_it_is_gone() {
     assert!(service.root().join("omc01/empty").is_dir(), "scanning goes on");
     assert_eq!((ftp.retrs("/new/1.zip"), ftp.count("RETR")), (0, 1), "nothing is fetched to be thrown away");
     assert_eq!(service.server_status("omc01")["pending_files"], 1);
-    assert_eq!(count_lines(&service, "downloads are held"), 1, "said once");
+    assert_eq!(count_logged(&service, "downloads are held"), 1, "said once");
     assert!(foreign.is_file() && log.is_file(), "nothing of others goes");
     fs::remove_file(foreign).unwrap();
     service.wait_for(SOON, "they resume", |service| service.records().len() == 2);
     assert_eq!(service.status()["disk"]["held"], false);
-    assert_eq!(count_lines(&service, "downloads go on"), 1);
+    assert_eq!(count_logged(&service, "downloads go on"), 1);
     assert_eq!(
-        (mirrored(&service), ftp.retrs("/ours.zip")),
+        (names(&service), ftp.retrs("/ours.zip")),
         (vec!["omc01/new/1.zip".into(), "var/log".into()], 1)
     );
 }

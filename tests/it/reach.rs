@@ -7,11 +7,13 @@ use std::time::{Duration, Instant};
 use chrono::{TimeDelta, Utc};
 
 use crate::real_servers::{Tap, put as put_on_disk};
-use crate::steps::{SOON, content, error_shown, faultless, logged, one, put, ready, recorded, shown, with};
 use crate::support::daemons::{Daemon, Kind, Options, Tls};
 use crate::support::scripted::{Rule, ScriptedServer};
 use crate::support::service::{Server, Service, Setup, Stream};
 use crate::support::socks::{Manner, SocksProxy};
+use crate::support::steps::{
+    SOON, content, error_shown, faultless, logged, one, put, ready, recorded, shown, with,
+};
 use crate::support::zips::{sized, zip};
 
 /// `stop` is promised to answer in so long.

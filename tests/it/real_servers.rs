@@ -16,11 +16,9 @@ use crate::support::net::{Acceptor, Connection, calm};
 use crate::support::processes;
 use crate::support::raw::RawClient;
 use crate::support::service::{Server, Service, Setup, Stream};
+use crate::support::steps::{SOON, recorded, run};
 use crate::support::wait::{eventually, obtain};
 use crate::support::zips::{sized, zip};
-
-/// TLS and slow password hashes take their time when everything runs at once.
-const SOON: Duration = Duration::from_secs(60);
 
 /// Thousands of files on a machine that does other things too.
 const MANY: Duration = Duration::from_secs(180);
@@ -90,16 +88,6 @@ pub fn put(root: &Path, path: impl AsRef<std::ffi::OsStr>, content: &[u8]) {
     }
     std::fs::write(&path, content).unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
-}
-
-fn run(setup: Setup) -> Service {
-    let service = setup.started().run();
-    service.wait_line(Stream::Stderr, SOON, "it is ready", |line| line.contains("is ready"));
-    service
-}
-
-fn recorded(service: &Service, count: usize) {
-    service.wait_for(SOON, "all files are recorded", |service| service.records().len() == count);
 }
 
 /// Mirrors a small tree with nasty names, then a file and a directory that come later.

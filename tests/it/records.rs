@@ -18,23 +18,11 @@ use serde_json::Value;
 use crate::support::notify::NotifyStub;
 use crate::support::scripted::{File, Rule, ScriptedServer};
 use crate::support::service::{Server, Service, Setup, Stream};
+use crate::support::steps::{SOON, one, recorded};
 use crate::support::zips::zip;
-
-/// For what takes a moment: the machine may be slow, and everything else runs beside it.
-const SOON: Duration = Duration::from_secs(30);
 
 /// The keys in their order.
 const KEYS: [&str; 7] = ["server", "path", "size", "modified", "downloaded_at", "notified_at", "evicted_at"];
-
-fn one(ftp: &ScriptedServer) -> Setup {
-    Setup::new().server(Server::scripted("omc01", ftp))
-}
-
-fn recorded(service: &Service, count: usize) {
-    // before that there may be no database to read
-    service.wait_line(Stream::Stderr, SOON, "it is ready", |line| line.contains("ready"));
-    service.wait_for(SOON, "all files are recorded", |service| service.records().len() == count);
-}
 
 #[track_caller]
 fn text(output: &Output) -> String {

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::steps::{SOON, content, logged, put, ready, recorded};
 use crate::support::http::ask;
 use crate::support::notify::NotifyStub;
 use crate::support::scripted::{File, Rule, ScriptedServer};
 use crate::support::service::{Server, Service, Setup, Stream};
+use crate::support::steps::{SOON, content, logged, put, ready, recorded};
 use crate::support::wait::eventually;
 use crate::support::zips::{sized, zip};
 use crate::web::page;

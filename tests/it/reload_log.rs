@@ -7,9 +7,9 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::steps::{SOON, ready};
 use crate::support::scripted::ScriptedServer;
 use crate::support::service::{Server, Service, Setup, Stream};
+use crate::support::steps::{SOON, ready};
 
 /// A service that scans all the time and logs each scan, with its log file.
 fn talkative(fleet: &[ScriptedServer], toml: &str) -> (Service, PathBuf) {

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::steps::{
-    SOON, content, error_shown, faultless, names, one, put, ready, recorded, rescanned, with,
-};
 use crate::support::scripted::{CONNECT, Rule, ScriptedServer};
 use crate::support::service::Service;
+use crate::support::steps::{
+    SOON, content, error_shown, faultless, names, one, put, ready, recorded, rescanned, with,
+};
 use crate::support::zips::{noise, sized, zip};
 
 /// A server with two zips that answers by these rules gives them, without a fault.

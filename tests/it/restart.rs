@@ -8,21 +8,9 @@ use rusqlite::Connection;
 use crate::support::notify::NotifyStub;
 use crate::support::scripted::{File, Rule, ScriptedServer};
 use crate::support::service::{Server, Service, Setup, Stream};
+use crate::support::steps::{SOON, one, recorded};
 use crate::support::wait::output_within;
 use crate::support::zips::{sized, zip};
-
-/// For what takes a moment: the machine may be slow, and everything else runs beside it.
-const SOON: Duration = Duration::from_secs(30);
-
-fn one(ftp: &ScriptedServer) -> Setup {
-    Setup::new().server(Server::scripted("omc01", ftp))
-}
-
-fn recorded(service: &Service, count: usize) {
-    // before that there may be no database to read
-    service.wait_line(Stream::Stderr, SOON, "it is ready", |line| line.contains("ready"));
-    service.wait_for(SOON, "all files are recorded", |service| service.records().len() == count);
-}
 
 /// Waits until a directory was listed so many times more.
 fn scanned(ftp: &ScriptedServer, more: usize) {

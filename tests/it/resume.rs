@@ -1,8 +1,8 @@
 //! Half a file: what is fetched of it again, and when.
 
-use crate::steps::{SOON, content, faultless, names, one, put, recorded, rescanned, with};
 use crate::support::scripted::{Ending, File, Rest, Retr, Rule, ScriptedServer};
 use crate::support::service::Service;
+use crate::support::steps::{SOON, content, faultless, names, one, put, recorded, rescanned, with};
 use crate::support::zips::{sized, zip};
 
 /// How much of the file comes before it stalls.

@@ -1,19 +1,12 @@
 //! Which zips a server is asked for: since when, which paths, in which order.
 
-use std::time::Duration;
-
 use crate::support::scripted::{File, ScriptedServer};
-use crate::support::service::{Server, Service, Setup, Stream};
+use crate::support::service::{Server, Service, Setup};
+use crate::support::steps::{SOON, ready};
 use crate::support::zips::zip;
 
-/// For what takes a moment: the machine may be slow, and everything else runs beside it.
-const SOON: Duration = Duration::from_secs(30);
 /// 2026-11-01T00:00:00Z
 const NOVEMBER: i64 = 1_793_491_200;
-
-fn ready(service: &Service) {
-    service.wait_line(Stream::Stderr, SOON, "it is ready", |line| line.contains("ready"));
-}
 
 fn paths(service: &Service) -> Vec<String> {
     service.records().iter().map(|record| record["path"].as_str().expect("a path").to_owned()).collect()

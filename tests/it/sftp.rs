@@ -2,26 +2,12 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::time::Duration;
 
 use crate::real_servers::put;
-use crate::steps::{logged, ready};
-use crate::support::service::{Service, Setup, Stream};
+use crate::support::service::{Setup, Stream};
 use crate::support::sshd::Sshd;
+use crate::support::steps::{SOON, logged, ready, recorded, run};
 use crate::support::zips::zip;
-
-const SOON: Duration = Duration::from_secs(60);
-
-fn run(setup: Setup) -> Service {
-    let service = setup.started().run();
-    ready(&service);
-    service
-}
-
-#[track_caller]
-fn recorded(service: &Service, count: usize) {
-    service.wait_for(SOON, "all files are recorded", |service| service.records().len() == count);
-}
 
 /// interface 5.21
 #[test]

@@ -4,43 +4,19 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use crate::steps::{logged, ready};
 use crate::support::notify::NotifyStub;
 use crate::support::service::{Server, Service, Setup, Stream};
 use crate::support::sftp::{DIRECTORY, FILE, LINK, OPEN, READ, READ_DIRECTORY, SftpServer};
+use crate::support::steps::{SOON, content, error_shown, logged, ready, recorded, run};
 use crate::support::unftp::Unftp;
 use crate::support::wait::eventually;
 use crate::support::zips::zip;
-
-const SOON: Duration = Duration::from_secs(60);
-
-fn run(setup: Setup) -> Service {
-    let service = setup.started().run();
-    ready(&service);
-    service
-}
-
-#[track_caller]
-fn recorded(service: &Service, count: usize) {
-    service.wait_for(SOON, "all files are recorded", |service| service.records().len() == count);
-}
-
-#[track_caller]
-fn error_shown(service: &Service, words: &str) {
-    service.wait_for(SOON, &format!("the status shows '{words}'"), |service| {
-        service.server_status("omc01")["last_error"].as_str().is_some_and(|error| error.contains(words))
-    });
-}
 
 #[track_caller]
 fn stops_in_time(service: &mut Service) {
     let asked = Instant::now();
     assert!(service.command("stop").starts_with("ok"));
     assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
-}
-
-fn content(service: &Service, path: &str) -> Vec<u8> {
-    std::fs::read(service.root().join(path)).unwrap()
 }
 
 #[test]

@@ -1,27 +1,18 @@
 //! SFTP servers that leave things out, or do them in another way than the draft says.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
-use crate::steps::{logged, ready};
 use crate::support::service::{Service, Setup};
 use crate::support::sftp::{
     Asked, Bend, Bent, CLOSE, DIRECTORY, EOF, FAILURE, FILE, FSTAT, LINK, LSTAT, Manner, NO_SUCH_FILE, OPEN,
     OPEN_DIRECTORY, PERMISSION_DENIED, READ, READ_DIRECTORY, REAL_PATH, STAT, SftpServer, UNSUPPORTED,
     attributes, listing, no_attributes,
 };
+use crate::support::steps::{SOON, content, error_shown, logged, recorded, run};
 use crate::support::zips::zip;
-
-const SOON: Duration = Duration::from_secs(60);
 
 /// It goes in the middle of a file of a megabyte, when what was asked for together first has come.
 const LATE: Option<(u64, &str)> = Some((800_000, "going down"));
-
-fn run(setup: Setup) -> Service {
-    let service = setup.started().run();
-    ready(&service);
-    service
-}
 
 /// The service with one server that has these files and bends its answers.
 fn bent(
@@ -57,20 +48,6 @@ fn without_way_in(change: impl FnOnce(&mut Manner)) -> (SftpServer, Service) {
 }
 
 #[track_caller]
-fn recorded(service: &Service, count: usize) {
-    service.wait_for(SOON, "all files are recorded", |service| service.records().len() == count);
-}
-
-#[track_caller]
-fn error_shown(service: &Service, words: &str) -> String {
-    let shown = |service: &Service| {
-        service.server_status("omc01")["last_error"].as_str().unwrap_or_default().to_owned()
-    };
-    service.wait_for(SOON, &format!("the status shows '{words}'"), |service| shown(service).contains(words));
-    shown(service)
-}
-
-#[track_caller]
 fn faultless(service: &Service) {
     service.wait_for(SOON, "scans without a fault", |service| {
         let status = service.server_status("omc01");
@@ -87,7 +64,7 @@ fn rescanned(service: &Service) {
 }
 
 /// Lines of level WARN and above of the server; nobody takes the calls for its files.
-fn warn_once(service: &Service) -> Vec<String> {
+fn warnings(service: &Service) -> Vec<String> {
     let lines = logged(service, "server=omc01").into_iter();
     let lines = lines.filter(|line| line.contains(" WARN ") || line.contains(" ERROR "));
     lines.filter(|line| !line.contains("announcing failed")).collect()
@@ -96,10 +73,6 @@ fn warn_once(service: &Service) -> Vec<String> {
 /// How often a file was read from its start.
 fn begun(sftp: &SftpServer) -> usize {
     sftp.journal().reads.iter().filter(|(_, offset)| *offset == 0).count()
-}
-
-fn content(service: &Service, path: &str) -> Vec<u8> {
-    std::fs::read(service.root().join(path)).unwrap()
 }
 
 /// An answer to READDIR, and the end after it.
@@ -241,7 +214,7 @@ fn a_server_that_reads_only_in_order_is_read_in_order() {
         let (sftp, service) = bent(&[("/1.zip", 1_000_000)], stream(refusal, most));
         recorded(&service, 1);
         assert!(content(&service, "omc01/1.zip") == zip(0, 1_000_000));
-        assert_eq!((warn_once(&service), begun(&sftp)), (vec![], 1), "it was right at once");
+        assert_eq!((warnings(&service), begun(&sftp)), (vec![], 1), "it was right at once");
     }
 }
 
@@ -298,7 +271,7 @@ fn a_size_of_nothing_is_doubted_where_bytes_come_and_a_close_that_fails_costs_no
     recorded(&service, 1);
     faultless(&service);
     assert!(content(&service, "omc01/1.zip") == zip(0, 1_000_000));
-    assert_eq!((begun(&sftp), sftp.journal().logins), (1, 2), "{:?}", warn_once(&service));
+    assert_eq!((begun(&sftp), sftp.journal().logins), (1, 2), "{:?}", warnings(&service));
 }
 
 #[test]
@@ -374,7 +347,7 @@ fn a_session_that_opens_nothing_any_more_is_left_for_a_new_one() {
         assert!(sftp.journal().logins >= 3);
         // other words say so only when they have come again and again
         let refused = logged(&service, &format!("OPEN: {words}; next try")).len();
-        assert!(refused == 0 || words == "Failure", "{:?}", warn_once(&service));
+        assert!(refused == 0 || words == "Failure", "{:?}", warnings(&service));
     }
 }
 

@@ -9,12 +9,12 @@ use serde_json::Value;
 
 use crate::reach::{STOP_WITHIN, check, url, zone_in_which_it_is};
 use crate::real_servers::put;
-use crate::steps::{SOON, content, error_shown, faultless, logged, ready, recorded, shown};
 use crate::support::scripted::ScriptedServer;
 use crate::support::service::{Server, Setup, Stream};
 use crate::support::sftp::SftpServer;
 use crate::support::socks::{Manner, SocksProxy};
 use crate::support::sshd::{Sshd, write_key};
+use crate::support::steps::{SOON, content, error_shown, faultless, logged, ready, recorded, shown};
 use crate::support::zips::{sized, zip};
 
 /// A service with `ssh` as its only server, `omc01`, and some of the server's keys set to TOML values.
@@ -92,7 +92,7 @@ fn listings_are_paid_for_and_are_no_slowness_either() {
 fn the_fleets_limit_is_shared_by_servers_of_both_protocols() {
     let (ssh, ftp) = (SftpServer::start(), ScriptedServer::start());
     ssh.put("/1.zip", sized(1, 500_000));
-    crate::steps::put(&ftp, "/1.zip", sized(1, 500_000));
+    crate::support::steps::put(&ftp, "/1.zip", sized(1, 500_000));
     let setup = Setup::new().toml("[sync]\nmax_rate = '200kB/s'\n");
     let setup = setup.server(ssh.server("omc01")).server(Server::scripted("omc02", &ftp));
     let service = setup.started().run();

@@ -9,22 +9,14 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use crate::support::notify::{Answer, NotifyStub};
 use crate::support::scripted::{CONNECT, Ending, File, ListStyle, Rule, ScriptedServer};
 use crate::support::service::{Server, Service, Setup, Stream};
+use crate::support::steps::{SOON, recorded};
 use crate::support::zips::{sized, zip};
-
-/// For what takes a moment: the machine may be slow, and everything else runs beside it.
-const SOON: Duration = Duration::from_secs(30);
 
 /// The promise for `stop`.
 const STOP_WITHIN: Duration = Duration::from_secs(2);
 
 /// The promise for SIGTERM and SIGINT.
 const END_WITHIN: Duration = Duration::from_secs(5);
-
-fn recorded(service: &Service, count: usize) {
-    // before that there may be no database to read
-    service.wait_line(Stream::Stderr, SOON, "it is ready", |line| line.contains("ready"));
-    service.wait_for(SOON, "all files are recorded", |service| service.records().len() == count);
-}
 
 /// An address where connecting is neither accepted nor refused: the queue of the listener is full.
 struct BlackHole {

@@ -1,26 +1,15 @@
 //! `status --json`: its keys and types, the states, and that the numbers are those of what happened.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
 use crate::support::notify::{Answer, NotifyStub};
 use crate::support::scripted::{File, Rule, ScriptedServer};
-use crate::support::service::{Server, Service, Setup, Stream};
+use crate::support::service::{Server, Service, Setup};
+use crate::support::steps::{SOON, one, ready};
 use crate::support::zips::zip;
-
-/// For what takes a moment: the machine may be slow, and everything else runs beside it.
-const SOON: Duration = Duration::from_secs(30);
-
-fn one(ftp: &ScriptedServer) -> Setup {
-    Setup::new().server(Server::scripted("omc01", ftp))
-}
-
-fn ready(service: &Service) {
-    service.wait_line(Stream::Stderr, SOON, "it is ready", |line| line.contains("ready"));
-}
 
 fn in_state(service: &Service, state: &str) -> Value {
     ready(service);

@@ -9,11 +9,9 @@ use rustix::process::Signal;
 use crate::support::notify::NotifyStub;
 use crate::support::scripted::{File, Rule, ScriptedServer};
 use crate::support::service::{Server, Service, Setup, Stream};
+use crate::support::steps::{SOON, ready};
 use crate::support::wait::try_obtain;
 use crate::support::zips::zip;
-
-/// For what takes a moment: the machine may be slow, and everything else runs beside it.
-const SOON: Duration = Duration::from_secs(60);
 
 /// Servers with one zip each, by the names omc00, omc01 and so on.
 struct Fleet(Vec<ScriptedServer>);
@@ -41,10 +39,6 @@ impl Fleet {
     fn retrs(&self, n: usize) -> usize {
         self.0[n].retrs(format!("/d/{n}.zip"))
     }
-}
-
-fn ready(service: &Service) {
-    service.wait_line(Stream::Stderr, SOON, "ready", |line| line.contains("is ready"));
 }
 
 #[track_caller]

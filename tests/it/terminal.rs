@@ -2,16 +2,14 @@
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use crate::support::pty::Pty;
 use crate::support::scripted::{File, Rule, ScriptedServer};
-use crate::support::service::{Server, Service, Setup, Stream};
+use crate::support::service::{Server, Setup, Stream};
+use crate::support::steps::{SOON, one, ready};
 use crate::support::wait::{self, output_within};
 use crate::support::zips::zip;
 
-/// For what takes a moment: the machine may be slow, and everything else runs beside it.
-const SOON: Duration = Duration::from_secs(30);
 const CTRL_C: &str = "\x03";
 const CTRL_D: &str = "\x04";
 const PROMPT: &str = "mrosync> ";
@@ -23,19 +21,11 @@ fn ftp() -> ScriptedServer {
     ftp
 }
 
-fn one(ftp: &ScriptedServer) -> Setup {
-    Setup::new().server(Server::scripted("omc01", ftp))
-}
-
 /// The service at a terminal, with a prompt.
 fn console(setup: &Setup, columns: u16, environment: &[(&str, &str)]) -> Pty {
     let pty = Pty::run(&setup.command(&["run"]), columns, 40, environment);
     pty.wait(SOON, "it is ready", |screen| screen.contains("is ready"));
     pty
-}
-
-fn ready(service: &Service) {
-    service.wait_line(Stream::Stderr, SOON, "it is ready", |line| line.contains("ready"));
 }
 
 /// `ctl …` for the service whose directory this is.

@@ -2,9 +2,9 @@
 
 use chrono::{DateTime, Datelike, TimeDelta, Utc};
 
-use crate::steps::{SOON, faultless, logged, one, recorded, rescanned, shown, with};
 use crate::support::scripted::{File, Rule, ScriptedServer};
 use crate::support::service::Service;
+use crate::support::steps::{SOON, faultless, logged, one, recorded, rescanned, shown, with};
 use crate::support::zips::zip;
 
 /// Three days ago, to the minute, so that LIST shows the time of day.

@@ -5,10 +5,12 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::steps::{SOON, content, error_shown, faultless, logged, names, put, ready, recorded, shown};
 use crate::support::net::Acceptor;
 use crate::support::scripted::{Ending, Rule, ScriptedServer};
 use crate::support::service::{Server, Setup};
+use crate::support::steps::{
+    SOON, content, error_shown, faultless, logged, names, put, ready, recorded, shown,
+};
 use crate::support::tls::{Manner, TlsRelay};
 use crate::support::zips::{noise, zip};
 

@@ -5,11 +5,9 @@ use std::time::{Duration, Instant};
 
 use crate::support::notify::NotifyStub;
 use crate::support::service::{Server, Service, Setup, Stream};
+use crate::support::steps::SOON;
 use crate::support::unftp::Unftp;
 use crate::support::zips::{mro_name, zip};
-
-/// Fourteen servers share this process with the other tests.
-const SOON: Duration = Duration::from_secs(60);
 
 /// As many as the shipped configuration has.
 const SERVERS: u32 = 14;

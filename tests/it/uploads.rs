@@ -2,8 +2,8 @@
 
 use chrono::DateTime;
 
-use crate::steps::{SOON, content, faultless, logged, names, one, put, recorded, rescanned, shown};
 use crate::support::scripted::{File, Rule, ScriptedServer};
+use crate::support::steps::{SOON, content, faultless, logged, names, one, put, recorded, rescanned, shown};
 use crate::support::zips::{noise, zip};
 
 /// Another time of change than files have at first.

@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use crate::steps::{
-    SOON, content, error_shown, faultless, logged, names, one, put, ready, recorded, rescanned, shown, with,
-};
 use crate::support::scripted::{Command, Ending, File, Rule, ScriptedServer};
 use crate::support::service::Service;
+use crate::support::steps::{
+    SOON, content, error_shown, faultless, logged, names, one, put, ready, recorded, rescanned, shown, with,
+};
 use crate::support::zips::{noise, sized, zip};
 
 /// Another time of change than files have at first.

@@ -1,9 +1,9 @@
 //! How the way of listing is found that shows a server's tree: by what each shows, and not by what the server promises.
 
-use crate::steps::{
+use crate::support::scripted::{AsImage, Paths, Rule, ScriptedServer};
+use crate::support::steps::{
     SOON, content, error_shown, faultless, logged, names, one, put, recorded, rescanned, shown, with,
 };
-use crate::support::scripted::{AsImage, Paths, Rule, ScriptedServer};
 use crate::support::zips::zip;
 
 /// Zips in directories below each other, one of which is named like the one above it.

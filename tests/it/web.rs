@@ -11,10 +11,9 @@ use crate::support::http::{Answer, ask, tell};
 use crate::support::notify::NotifyStub;
 use crate::support::scripted::{File, ScriptedServer};
 use crate::support::service::{Server, Service, Setup, Stream};
+use crate::support::steps::{SOON, recorded};
 use crate::support::zips::zip;
 
-/// For what takes a moment: the machine may be slow, and everything else runs beside it.
-const SOON: Duration = Duration::from_secs(30);
 const TOKEN: &str = "a-token-that-nobody-guesses";
 const BEARER: (&str, &str) = ("Authorization", "Bearer a-token-that-nobody-guesses");
 
@@ -42,10 +41,6 @@ pub fn page(service: &Service) -> SocketAddr {
 
 fn get(address: SocketAddr, path: &str) -> Answer {
     ask(address, &format!("GET {path}"), &[])
-}
-
-fn recorded(service: &Service, count: usize) {
-    service.wait_for(SOON, "all files are recorded", |service| service.records().len() == count);
 }
 
 /// interface 5.6

@@ -1,7 +1,6 @@
 //! The status page in a browser. Left out, with a message, where Chromium is not installed.
 
 use std::fs;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -9,10 +8,10 @@ use crate::support::chromium::Chromium;
 use crate::support::notify::NotifyStub;
 use crate::support::scripted::{File, Rule, ScriptedServer};
 use crate::support::service::{Server, Service, Setup};
+use crate::support::steps::SOON;
 use crate::support::zips::zip;
 use crate::web::page;
 
-const SOON: Duration = Duration::from_secs(30);
 const TOKEN: &str = "a-token-that-nobody-guesses";
 /// A name that becomes markup where somebody is careless.
 const HOSTILE: &str = "<img src=x onerror=document.title='owned'>.zip";

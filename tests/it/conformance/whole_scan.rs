@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use actix_rt::System;
 use mrosync::actors::notifier::{KeeperOutbox, Notifier};
@@ -31,10 +30,9 @@ use super::http_index::HttpIndex;
 use super::web_server::WebServer;
 use crate::support::notify::NotifyStub;
 use crate::support::service::{Server, Setup};
+use crate::support::steps::SOON;
 use crate::support::wait::eventually;
 use crate::support::zips::zip;
-
-const SOON: Duration = Duration::from_secs(20);
 
 /// The line that a new protocol takes in `src/connectors.rs`.
 fn connect(settings: ServerSettings, _: &Network) -> anyhow::Result<Box<dyn Connector>> {

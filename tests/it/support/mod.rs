@@ -20,6 +20,7 @@ pub mod service;
 pub mod sftp;
 pub mod socks;
 pub mod sshd;
+pub mod steps;
 pub mod tls;
 pub mod unftp;
 pub mod wait;

@@ -1,14 +1,15 @@
 //! What the tests of scanning do again and again: start the program on a server, wait for scans, look at the result.
 
+use std::process::Output;
 use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::scripted::{File, ScriptedServer};
-use crate::support::service::{Server, Service, Setup, Stream};
+use super::scripted::{File, ScriptedServer};
+use super::service::{Server, Service, Setup, Stream};
 
 /// For what takes a moment: the machine may be slow, and everything else runs beside it.
-pub const SOON: Duration = Duration::from_secs(30);
+pub const SOON: Duration = Duration::from_secs(60);
 
 /// The program, not run yet, with `ftp` as its only server, `omc01`.
 pub fn one(ftp: &ScriptedServer) -> Setup {
@@ -21,10 +22,18 @@ pub fn with(ftp: &ScriptedServer, keys: &[(&str, &str)]) -> Setup {
     Setup::new().server(keys.iter().fold(server, |server, (key, value)| server.key(key, value)))
 }
 
+/// Starts the program with `--start`, and waits until it can be asked.
+#[track_caller]
+pub fn run(setup: Setup) -> Service {
+    let service = setup.started().run();
+    ready(&service);
+    service
+}
+
 /// Waits until the program can be asked: its records and its control socket are there.
 #[track_caller]
 pub fn ready(service: &Service) {
-    service.wait_line(Stream::Stderr, SOON, "it is ready", |line| line.contains("ready"));
+    service.wait_line(Stream::Stderr, SOON, "it is ready", |line| line.contains("is ready"));
 }
 
 /// Waits until there are `count` records.
@@ -41,6 +50,19 @@ pub fn rescanned(ftp: &ScriptedServer, more: usize) {
     ftp.wait_for(SOON, "further scans", |journal| journal.listings_of("/") > before + more);
 }
 
+/// Scans of `omc01` that have ended.
+#[track_caller]
+pub fn scans(service: &Service) -> u64 {
+    service.server_status("omc01")["scans"].as_u64().unwrap_or(0)
+}
+
+/// Waits until `more` scans have begun and ended after now, as the status counts them.
+#[track_caller]
+pub fn scanned(service: &Service, more: u64) {
+    let before = scans(service);
+    service.wait_for(SOON, "further scans", |service| scans(service) > before + more);
+}
+
 /// The status of `omc01` under this key.
 #[track_caller]
 pub fn shown(service: &Service, key: &str) -> Value {
@@ -48,12 +70,13 @@ pub fn shown(service: &Service, key: &str) -> Value {
     service.server_status("omc01")[key].clone()
 }
 
-/// Waits until the status shows an error with these words.
+/// Waits until the status shows an error with these words, and returns it.
 #[track_caller]
-pub fn error_shown(service: &Service, words: &str) {
-    service.wait_for(SOON, &format!("the status shows an error with '{words}'"), |service| {
-        shown(service, "last_error").as_str().is_some_and(|error| error.contains(words))
-    });
+pub fn error_shown(service: &Service, words: &str) -> String {
+    let error = |service: &Service| shown(service, "last_error").as_str().unwrap_or_default().to_owned();
+    let what = format!("the status shows an error with '{words}'");
+    service.wait_for(SOON, &what, |service| error(service).contains(words));
+    error(service)
 }
 
 /// Waits until a scan went through without a fault.
@@ -69,6 +92,25 @@ pub fn faultless(service: &Service) {
 /// The lines of the log with these words.
 pub fn logged(service: &Service, words: &str) -> Vec<String> {
     service.lines(Stream::Stderr).into_iter().filter(|line| line.contains(words)).collect()
+}
+
+/// How many lines of the log have these words.
+pub fn count_logged(service: &Service, words: &str) -> usize {
+    logged(service, words).len()
+}
+
+/// The lines of the log of level warn and above.
+pub fn warnings(service: &Service) -> Vec<String> {
+    let lines = service.lines(Stream::Stderr).into_iter();
+    lines.filter(|line| line.contains(" WARN ") || line.contains(" ERROR ")).collect()
+}
+
+/// A command ended with this status, and said this on either output.
+#[track_caller]
+pub fn says(output: &Output, status: i32, text: &str) {
+    let said = [&output.stdout[..], &output.stderr[..]].concat();
+    let said = String::from_utf8_lossy(&said);
+    assert!(output.status.code() == Some(status) && said.contains(text), "{text}: {output:?}");
 }
 
 /// The names of the mirrored files, below the root.
