@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use mrosync::base::humanize::why;
 use mrosync::base::names::Printable;
+use mrosync::base::start_error::StartError;
 use mrosync::cli::{self, Command, CtlCommand, Invocation, RecordsFormat};
 use mrosync::commands::adopt;
 use mrosync::commands::amend;
@@ -18,7 +19,7 @@ use mrosync::control::{self, CommandLine, Form, operator, watch};
 use mrosync::logging;
 use mrosync::records::{self, Filter};
 use mrosync::service;
-use mrosync::service::{Ended, Launch, Refused};
+use mrosync::service::{Ended, Launch};
 use mrosync::terminal::screen::Screen;
 
 /// Done.
@@ -77,7 +78,7 @@ fn run(settings: Settings, files: Vec<PathBuf>, warnings: &[String], start: bool
         Ok(Ended::RecordsLost) => FAILED,
         Err(refused) => {
             log::error!("{refused}");
-            if matches!(refused, Refused::InUse(_)) { UNUSABLE } else { FAILED }
+            if matches!(refused, StartError::Refused(_)) { UNUSABLE } else { FAILED }
         }
     }
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use rustix::fs::FlockOperation;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
@@ -16,6 +16,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 
 use super::{Answer, CommandLine, Form, Requests};
+use crate::base::start_error::StartError;
 
 /// Longest command line: files to put on record, with names up to 64 KiB together, or one file whose path alone is as
 /// long as 256 directories allow; three letters a byte.
@@ -29,19 +30,6 @@ const SILENCE: Duration = Duration::from_millis(500);
 /// How long to wait for another service that is about to bind a socket in the same directory, and between two looks.
 const BIND_LIMIT: Duration = Duration::from_secs(2);
 const BIND_PAUSE: Duration = Duration::from_millis(10);
-
-/// A running service listens there.
-#[derive(Debug, thiserror::Error)]
-#[error("another mrosync listens on the control socket {}", .0.display())]
-pub struct SocketInUse(PathBuf);
-
-/// Somebody else could put a socket of their own in the place of ours.
-#[derive(Debug, thiserror::Error)]
-#[error("control.socket: the directory {} {why}; name a socket in a directory of your own", .directory.display())]
-pub struct UnsafeDirectory {
-    directory: PathBuf,
-    why: String,
-}
 
 /// The bound socket. Its file is removed when this is dropped.
 #[derive(Debug)]
@@ -57,15 +45,18 @@ impl ControlSocket {
     ///
     /// # Errors
     ///
-    /// [`SocketInUse`] (inside) when a running service listens there, [`UnsafeDirectory`] when others may write into
-    /// the directory, else what the system refuses.
-    pub async fn bind(path: &Path) -> anyhow::Result<Self> {
+    /// [`StartError::Refused`] when a running service listens there, or others may write into the directory; else what
+    /// the system refuses.
+    pub async fn bind(path: &Path) -> Result<Self, StartError> {
         let shown = path.display();
         let directory =
             path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         std::fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
         let handle = File::open(directory).with_context(|| format!("cannot open {}", directory.display()))?;
-        check_directory(directory, &handle.metadata()?)?;
+        check_directory(
+            directory,
+            &handle.metadata().with_context(|| format!("cannot look at {}", directory.display()))?,
+        )?;
         // of two services that start at once, none may take the fresh socket of the other for a stale one
         lock(&handle).await;
         remove_stale(path)?;
@@ -112,10 +103,15 @@ impl Drop for ControlSocket {
 ///
 /// # Errors
 ///
-/// [`UnsafeDirectory`].
-pub fn check_directory(directory: &Path, metadata: &Metadata) -> anyhow::Result<()> {
+/// [`StartError::Refused`].
+pub fn check_directory(directory: &Path, metadata: &Metadata) -> Result<(), StartError> {
     let (owner, mode) = (metadata.uid(), metadata.mode() & 0o7777);
-    let refuse = |why: String| bail!(UnsafeDirectory { directory: directory.to_owned(), why });
+    let refuse = |why: String| {
+        let directory = directory.display();
+        Err(StartError::Refused(format!(
+            "control.socket: the directory {directory} {why}; name a socket in a directory of your own"
+        )))
+    };
     if owner != 0 && owner != rustix::process::geteuid().as_raw() {
         return refuse(format!("belongs to another user (uid {owner})"));
     }
@@ -144,19 +140,25 @@ async fn lock(directory: &File) {
     }
 }
 
-fn remove_stale(path: &Path) -> anyhow::Result<()> {
+fn remove_stale(path: &Path) -> Result<(), StartError> {
     let shown = path.display();
     match std::os::unix::net::UnixStream::connect(path) {
-        Ok(_) => bail!(SocketInUse(path.to_owned())),
+        Ok(_) => Err(StartError::Refused(format!("another mrosync listens on the control socket {shown}"))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             let kind = std::fs::symlink_metadata(path).with_context(|| format!("cannot look at {shown}"))?;
             if !kind.file_type().is_socket() {
-                bail!("{shown} is not a socket; control.socket must name one, or a file that does not exist");
+                let lack = format!(
+                    "{shown} is not a socket; control.socket must name one, or a file that does not exist"
+                );
+                return Err(anyhow::Error::msg(lack).into());
             }
-            std::fs::remove_file(path).with_context(|| format!("cannot remove the stale socket {shown}"))
+            std::fs::remove_file(path).with_context(|| format!("cannot remove the stale socket {shown}"))?;
+            Ok(())
         }
-        Err(error) => Err(error).with_context(|| format!("cannot use the control socket {shown}")),
+        Err(error) => {
+            Err(anyhow::Error::new(error).context(format!("cannot use the control socket {shown}")).into())
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 
 use super::OWN_TARGET;
 use super::line::line;
+use crate::base::io_error::is_no_space;
 use crate::config::LogFormat;
 
 /// Mode of a new log file: its owner writes, a group of operators may read.
@@ -28,9 +29,7 @@ impl LogFile {
     /// Opens the file, which may come later where there is no room for it now.
     pub(super) fn at_the_start(path: &Path) -> anyhow::Result<Self> {
         match open(path) {
-            Err(error) if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
-                Ok(Self { path: path.to_owned(), file: None })
-            }
+            Err(error) if is_no_space(error.kind()) => Ok(Self { path: path.to_owned(), file: None }),
             opened => Self::of(path, opened),
         }
     }

@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::ErrorKind::{QuotaExceeded, StorageFull};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,7 +15,9 @@ use tokio::sync::watch;
 
 use super::identity::{MirrorId, Reason, Standing, Verdict, count_zips, judge, look_for, mark, marker};
 use super::local::tree::{Mirror, refuse_in_use};
+use crate::base::io_error::is_no_space;
 use crate::base::names::ServerName;
+use crate::base::start_error::StartError;
 use crate::quota::Absence;
 
 /// Who has to wait, and why.
@@ -199,12 +200,12 @@ pub struct Settled {
 ///
 /// # Errors
 ///
-/// Whatever fails while looking or opening, such as [`super::local::tree::MirrorInUse`].
+/// [`StartError::Refused`] where another service works in it; else what fails while looking or opening.
 pub fn settle(
     path: &Path,
     standing: &Standing,
     servers: &[ServerName],
-) -> anyhow::Result<Result<Settled, Reason>> {
+) -> Result<Result<Settled, Reason>, StartError> {
     // whatever it holds: another service is told from a mirror that others have left
     refuse_in_use(path)?;
     let found = marker(path).with_context(|| format!("cannot read the marker of {}", path.display()))?;
@@ -219,19 +220,22 @@ pub fn settle(
 ///
 /// # Errors
 ///
-/// Whatever fails, such as [`super::local::tree::MirrorInUse`].
-pub fn take(path: &Path, found: Option<MirrorId>) -> anyhow::Result<Settled> {
+/// As for [`settle`].
+pub fn take(path: &Path, found: Option<MirrorId>) -> Result<Settled, StartError> {
     let mirror = Mirror::open(path)?;
     let id = match found {
         Some(id) => Some(id),
         None => {
-            let id = MirrorId::random()?;
+            let id = MirrorId::random().context("no random number for the marker of the mirror")?;
             match mark(&mirror, id) {
                 Ok(()) => Some(id),
                 // a full mirror must be opened all the same, or nothing could be evicted from it
-                Err(error) if matches!(error.kind(), StorageFull | QuotaExceeded) => None,
+                Err(error) if is_no_space(error.kind()) => None,
                 Err(error) => {
-                    return Err(error).context(format!("cannot mark the mirror {}", path.display()));
+                    let shown = path.display();
+                    return Err(anyhow::Error::new(error)
+                        .context(format!("cannot mark the mirror {shown}"))
+                        .into());
                 }
             }
         }

@@ -3,6 +3,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::base::io_error;
+use crate::base::start_error::StartError;
+
 /// Why the record database could not be opened. Whatever the reason, an existing file is left as it was.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -106,6 +109,16 @@ pub enum OpenError {
     },
 }
 
+impl From<OpenError> for StartError {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::InUse { .. } => Self::Refused(error.to_string()),
+            OpenError::DiskFull { .. } => Self::NoSpace(error.into()),
+            _ => Self::Failed(error.into()),
+        }
+    }
+}
+
 impl OpenError {
     /// Sorts what went wrong with `file`.
     pub(super) fn of_kind(kind: FailureKind, file: &Path, detail: String) -> Self {
@@ -122,7 +135,7 @@ impl OpenError {
     /// Sorts what the system said while it was asked to do `attempt` for `file`.
     pub(super) fn io(file: &Path, attempt: &str, error: &io::Error) -> Self {
         let kind = match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => FailureKind::DiskFull,
+            kind if io_error::is_no_space(kind) => FailureKind::DiskFull,
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => FailureKind::ReadOnly,
             _ => FailureKind::Other,
         };

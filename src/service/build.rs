@@ -14,7 +14,7 @@ use super::command_handler::CommandHandler;
 use super::fleet::{Checked, Fleet, Live, begin, beginning, remember_lateness};
 use super::reload::Reloader;
 use super::signals::{Asked, Signals};
-use super::{Ended, Launch, Refused};
+use super::{Ended, Launch};
 use crate::actors::notifier::{KeeperOutbox, Notifier, OnResult};
 use crate::actors::quota_warden::{DiskView, QuotaWarden, Warden};
 use crate::actors::record_keeper::{Flush, Ping, RecordKeeper, SharedTotals};
@@ -22,6 +22,7 @@ use crate::actors::scanner::Begin;
 use crate::actors::supervisor::{IsRunning, Supervisor};
 use crate::actors::{Address, shielded, start, start_apart};
 use crate::base::exit_flag::ExitFlag;
+use crate::base::start_error::StartError;
 use crate::collector::open_files::OpenFiles;
 use crate::config::NotifySettings;
 use crate::control::socket::ControlSocket;
@@ -145,7 +146,7 @@ impl Service {
         screen: &Screen,
         (socket, listener): (ControlSocket, Option<BoundListener>),
         start_now: bool,
-    ) -> Result<Ended, Refused> {
+    ) -> Result<Ended, StartError> {
         let (requests, mut asked) = Requests::new();
         console::start(requests.clone(), screen).context("cannot start the console")?;
         self.open_page(listener, requests.clone())?;

@@ -9,25 +9,23 @@ mod reload;
 mod signals;
 mod systemd;
 
-use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use actix_rt::{Runtime, System};
 use anyhow::Context;
-use rustix::io::Errno;
 
 use crate::actors::mirror_watch::{SAMPLE, standing};
 use crate::base::panics;
+use crate::base::start_error::StartError;
 use crate::collector::open_files;
 use crate::config::Settings;
-use crate::control::socket::{ControlSocket, SocketInUse, UnsafeDirectory};
+use crate::control::socket::ControlSocket;
 use crate::logging::RunLog;
-use crate::mirror::local::tree::MirrorInUse;
 use crate::mirror::mounted::{Place, settle};
-use crate::records::{self, OpenError, RecordStore};
+use crate::records::{self, RecordStore};
 use crate::terminal::screen::Screen;
-use crate::web::{AddressInUse, BoundListener};
+use crate::web::BoundListener;
 
 use build::Service;
 use signals::Signals;
@@ -42,23 +40,6 @@ pub enum Ended {
     Well,
     /// The records are lost; the next start may find them again.
     RecordsLost,
-}
-
-/// Why the service does not begin.
-#[derive(Debug, thiserror::Error)]
-pub enum Refused {
-    /// Something that the configuration names is used by another service, or others could tamper with it.
-    #[error("{}", crate::base::humanize::why(.0))]
-    InUse(anyhow::Error),
-    /// The system does not give what is needed.
-    #[error("{}", crate::base::humanize::why(.0))]
-    Failed(anyhow::Error),
-}
-
-impl From<anyhow::Error> for Refused {
-    fn from(error: anyhow::Error) -> Self {
-        Self::Failed(error)
-    }
 }
 
 /// What the service is started with.
@@ -80,7 +61,7 @@ pub struct Launch {
 /// # Errors
 ///
 /// When it cannot begin; nothing was changed then but directories and files made.
-pub fn run(launch: Launch) -> Result<Ended, Refused> {
+pub fn run(launch: Launch) -> Result<Ended, StartError> {
     let most_open_files = open_files::raise();
     panics::own_thread("main");
     let _leaving = launch.screen.leave_on_drop();
@@ -98,7 +79,7 @@ pub fn run(launch: Launch) -> Result<Ended, Refused> {
             }
         };
         let (place, records, socket) = opening;
-        let listener = settings.web.clone().map(BoundListener::open).transpose().map_err(in_use_or_failed)?;
+        let listener = settings.web.clone().map(BoundListener::open).transpose()?;
         let (start_now, screen) = (launch.start, launch.screen.clone());
         let service = Service::build(launch, place, records, most_open_files)?;
         service.serve(signals, &screen, (socket, listener), start_now).await
@@ -109,7 +90,9 @@ pub fn run(launch: Launch) -> Result<Ended, Refused> {
 }
 
 /// Opens what the service holds alone, and waits for room where a disk is full to the last byte.
-async fn open_places(settings: &Settings) -> Result<(Place, Box<dyn RecordStore>, ControlSocket), Refused> {
+async fn open_places(
+    settings: &Settings,
+) -> Result<(Place, Box<dyn RecordStore>, ControlSocket), StartError> {
     let mut records = with_room(async || Ok(records::open(&settings.records)?)).await?;
     let recorded = records.recorded_mirror(SAMPLE).map_err(anyhow::Error::from)?;
     let (root, standing) = (&settings.sync.root, standing(&recorded));
@@ -129,38 +112,18 @@ async fn open_places(settings: &Settings) -> Result<(Place, Box<dyn RecordStore>
 }
 
 /// Tries until there is room. Says once that it waits; the way out is a signal.
-async fn with_room<T>(open: impl AsyncFn() -> anyhow::Result<T>) -> Result<T, Refused> {
+async fn with_room<T>(open: impl AsyncFn() -> Result<T, StartError>) -> Result<T, StartError> {
     let mut told = false;
     loop {
         match open().await {
-            Err(error) if lacks_room(&error) => {
+            Err(StartError::NoSpace(error)) => {
                 if !told {
                     log::error!("{error:#}; the service begins once there is room");
                     told = true;
                 }
                 tokio::time::sleep(ROOM_PAUSE).await;
             }
-            opened => return opened.map_err(in_use_or_failed),
+            opened => return opened,
         }
-    }
-}
-
-fn lacks_room(error: &anyhow::Error) -> bool {
-    let full = |kind: ErrorKind| matches!(kind, ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
-    matches!(error.downcast_ref(), Some(OpenError::DiskFull { .. }))
-        || error.chain().any(|cause| {
-            let io = cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
-            let errno = cause.downcast_ref::<Errno>().map(|errno| errno.kind());
-            io.or(errno).is_some_and(full)
-        })
-}
-
-fn in_use_or_failed(error: anyhow::Error) -> Refused {
-    let records_in_use = matches!(error.downcast_ref(), Some(OpenError::InUse { .. }));
-    let place_in_use = error.is::<MirrorInUse>() || error.is::<SocketInUse>() || error.is::<AddressInUse>();
-    if records_in_use || place_in_use || error.is::<UnsafeDirectory>() {
-        Refused::InUse(error)
-    } else {
-        Refused::Failed(error)
     }
 }

@@ -101,10 +101,8 @@ impl Reloader {
         let Loaded { mut settings, warnings } = loaded.map_err(|faults| faults.faults().to_vec())?;
         let listens = in_force.web.as_ref().map(|web| web.listen);
         let elsewhere = settings.web.clone().filter(|web| Some(web.listen) != listens);
-        let listener = elsewhere
-            .map(BoundListener::open)
-            .transpose()
-            .map_err(|error| vec![crate::base::humanize::why(&error)])?;
+        let listener =
+            elsewhere.map(BoundListener::open).transpose().map_err(|error| vec![error.to_string()])?;
         self.begin(&mut settings, in_force).await.map_err(|fault| vec![fault])?;
         let of_servers = settings.servers.clone();
         let check = move || of_servers.into_iter().map(Checked::new).collect();

@@ -9,7 +9,7 @@ mod clients;
 mod guard;
 
 use std::future::Future;
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::pin::Pin;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
@@ -21,6 +21,7 @@ use actix_web::{App, HttpServer, web};
 use anyhow::Context;
 
 use crate::base::blocking;
+use crate::base::start_error::StartError;
 use crate::config::{RecordsSettings, WebSettings};
 use crate::control::Requests;
 use crate::status::Roster;
@@ -58,11 +59,6 @@ pub struct Parts {
     pub records: RecordsSettings,
 }
 
-/// Another program listens there.
-#[derive(Debug, thiserror::Error)]
-#[error("web.listen: another program listens on {0}")]
-pub struct AddressInUse(SocketAddr);
-
 /// The bound address, which answers once it is served.
 #[derive(Debug)]
 pub struct BoundListener {
@@ -95,12 +91,14 @@ impl BoundListener {
     ///
     /// # Errors
     ///
-    /// [`AddressInUse`] (inside), else what the system refuses.
-    pub fn open(settings: WebSettings) -> anyhow::Result<Self> {
+    /// [`StartError::Refused`] where another program listens there, else what the system refuses.
+    pub fn open(settings: WebSettings) -> Result<Self, StartError> {
         let address = settings.listen;
         let listener = TcpListener::bind(address).map_err(|error| match error.kind() {
-            std::io::ErrorKind::AddrInUse => anyhow::Error::new(AddressInUse(address)),
-            _ => anyhow::Error::new(error).context(format!("web.listen: cannot listen on {address}")),
+            std::io::ErrorKind::AddrInUse => {
+                StartError::Refused(format!("web.listen: another program listens on {address}"))
+            }
+            _ => anyhow::Error::new(error).context(format!("web.listen: cannot listen on {address}")).into(),
         })?;
         socket2::SockRef::from(&listener)
             .listen(BACKLOG)

@@ -1,10 +1,10 @@
 //! One new file: whether it is ours already, room for it, its bytes, and its way into the mirror and the records.
 
+use std::io::ErrorKind::ReadOnlyFilesystem;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use rustix::fs::AtFlags;
-use rustix::io::Errno;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
@@ -18,6 +18,7 @@ use crate::base::blocking::{BlockingError, run_blocking};
 use crate::base::facts::{Earlier, FileFacts, Knowledge};
 use crate::base::failpoints;
 use crate::base::humanize;
+use crate::base::io_error::{self, is_no_space};
 use crate::base::names::RemotePath;
 use crate::collector::fetching::wanted::{FetchError, Wanted};
 use crate::collector::queue::{FileJob, OnRecord};
@@ -319,11 +320,5 @@ async fn earlier(server: &Server, job: &FileJob, fetched: &Fetched) -> Result<Ea
 
 /// Returns whether the disk takes no file at all now.
 fn takes_nothing(error: &anyhow::Error) -> bool {
-    use std::io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
-    let is = |kind| matches!(kind, StorageFull | QuotaExceeded | ReadOnlyFilesystem);
-    let of_system = |cause: &(dyn std::error::Error + 'static)| match cause.downcast_ref::<std::io::Error>() {
-        Some(error) => Some(error.kind()),
-        None => cause.downcast_ref::<Errno>().map(|errno| std::io::Error::from(*errno).kind()),
-    };
-    error.chain().filter_map(of_system).any(is)
+    io_error::kinds(error).any(|kind| is_no_space(kind) || kind == ReadOnlyFilesystem)
 }

@@ -17,6 +17,7 @@ use rustix::io::Errno;
 
 use crate::base::durable::make_directories;
 use crate::base::names::{RemotePath, ServerName};
+use crate::base::start_error::StartError;
 use crate::mirror::partial_name::is_partial_name;
 
 /// A tree is cut below this many directories; a server that lists a loop has no end otherwise.
@@ -41,18 +42,13 @@ pub struct Mirror {
     _lock: File,
 }
 
-/// Another service works in the same mirror.
-#[derive(Debug, thiserror::Error)]
-#[error("another mrosync works in {0}")]
-pub struct MirrorInUse(PathBuf);
-
 impl Mirror {
     /// Opens the mirror at `path`, making it where it is missing.
     ///
     /// # Errors
     ///
-    /// [`MirrorInUse`] (inside) when another service holds it; else what could not be made or opened.
-    pub fn open(path: &Path) -> anyhow::Result<Self> {
+    /// [`StartError::Refused`] when another service holds it; else what could not be made or opened.
+    pub fn open(path: &Path) -> Result<Self, StartError> {
         let shown = path.display();
         make_directories(path, DIRECTORY_MODE).with_context(|| format!("cannot make the mirror {shown}"))?;
         let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -65,8 +61,10 @@ impl Mirror {
             .with_context(|| format!("cannot make {shown}/{PARTIAL_DIRECTORY}/{LOCK_FILE}"))?;
         match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
-            Err(Errno::WOULDBLOCK) => bail!(MirrorInUse(path.to_owned())),
-            Err(error) => return Err(error).with_context(|| format!("cannot lock {shown}")),
+            Err(Errno::WOULDBLOCK) => return Err(in_use(path)),
+            Err(error) => {
+                return Err(anyhow::Error::new(error).context(format!("cannot lock {shown}")).into());
+            }
         }
         let mirror = Self { path: path.to_owned(), root, partial, _lock: lock.into() };
         let boot = std::fs::read_to_string(BOOT_ID).unwrap_or_default();
@@ -204,16 +202,20 @@ impl Mirror {
 ///
 /// # Errors
 ///
-/// [`MirrorInUse`].
-pub fn refuse_in_use(path: &Path) -> Result<(), MirrorInUse> {
+/// [`StartError::Refused`].
+pub fn refuse_in_use(path: &Path) -> Result<(), StartError> {
     let lock = path.join(PARTIAL_DIRECTORY).join(LOCK_FILE);
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     // what cannot be opened is told when the mirror is
     let Ok(lock) = rustix::fs::open(&lock, flags, Mode::empty()) else { return Ok(()) };
     match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-        Err(Errno::WOULDBLOCK) => Err(MirrorInUse(path.to_owned())),
+        Err(Errno::WOULDBLOCK) => Err(in_use(path)),
         _ => Ok(()),
     }
+}
+
+fn in_use(path: &Path) -> StartError {
+    StartError::Refused(format!("another mrosync works in {}", path.display()))
 }
 
 /// Something else than a directory where a part of the mirror should be.
@@ -449,7 +451,7 @@ mod tests {
     fn a_second_service_in_the_same_mirror_is_refused() {
         let (folder, mirror, _server) = mirror();
         let error = Mirror::open(folder.path()).unwrap_err();
-        assert!(error.is::<MirrorInUse>(), "{error:#}");
+        assert!(matches!(error, StartError::Refused(_)), "{error}");
         refuse_in_use(folder.path()).unwrap_err();
         drop(mirror);
         refuse_in_use(folder.path()).unwrap();
