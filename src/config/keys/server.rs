@@ -52,7 +52,7 @@ pub(super) static KEYS: &[Key] = &[
         kind: Kind::Path,
         example: Some("\"/etc/mrosync/omc01.password\""),
         help: "A file that contains the password and nothing else (owner `mrosync`, mode 0600). Its line end and a byte order \
-               mark do not count.",
+               mark are ignored.",
         help_zh: "密码文件，内容只有密码（属主 `mrosync`，权限 0600）。行尾的换行和文件开头的 BOM 不算在内。",
         ..ANY
     },
@@ -84,7 +84,7 @@ pub(super) static KEYS: &[Key] = &[
         name: "host_key",
         kind: Kind::TextOrTexts,
         example: Some("\"SHA256:…\""),
-        help: "The server's key, as `\"SHA256:…\"` or `\"ssh-ed25519 AAAA…\"`; a list where it may show several. `mrosync check` \
+        help: "The server's key, as `\"SHA256:…\"` or `\"ssh-ed25519 AAAA…\"`; a list if it may show several. `mrosync check` \
                shows it: compare it with what the server's operator says.",
         help_zh: "服务器的主机密钥，写作 `\"SHA256:…\"` 或 `\"ssh-ed25519 AAAA…\"`；服务器可能出示多个时写成列表。`mrosync check` \
                   会显示它，请与服务器管理员提供的指纹核对。",

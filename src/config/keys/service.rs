@@ -86,7 +86,7 @@ pub(super) static KEYS: &[Key] = &[
         default: Is(Text("10s")),
         help: "Time limit of one call. The head of the answer must arrive within it; the rest is read until then. A call \
                that fails is repeated later.",
-        help_zh: "单次访问的时限。必须在此时间内收到响应头；其余内容最多读到此时为止。失败的访问以后重试。",
+        help_zh: "单次通知的时限。必须在此时间内收到响应头；其余内容最多读到此时为止。失败的通知以后重试。",
         ..NOTIFY
     },
     Key {
@@ -95,7 +95,7 @@ pub(super) static KEYS: &[Key] = &[
         default: Is(Text("auto")),
         help: "Calls in progress at a time. `auto` starts with 4 and goes up to 32 while files wait and the host answers \
                no slower for it; a number is the maximum.",
-        help_zh: "同时进行的访问数。`auto` 从 4 开始，有文件等待且通知主机没有因此变慢时逐步增加，最多 32；写数字则以它为上限。",
+        help_zh: "同时进行的通知数。`auto` 从 4 开始，有文件等待且通知主机没有因此变慢时逐步增加，最多 32；写数字则以它为上限。",
         ..NOTIFY
     },
     Key {
@@ -113,7 +113,7 @@ pub(super) static KEYS: &[Key] = &[
         secrecy: Secrecy::Secret,
         help: "Headers to send with each call, 32 at most. A value is a string, `{ file = \"…\" }` or `{ env = \"…\" }`; the \
                latter two keep it out of this file. Values are never shown.",
-        help_zh: "随每次访问发送的头部，最多 32 个。值可以是字符串，也可以是 `{ file = \"…\" }`（取自文件）或 `{ env = \"…\" }`\
+        help_zh: "随每次通知发送的头部，最多 32 个。值可以是字符串，也可以是 `{ file = \"…\" }`（取自文件）或 `{ env = \"…\" }`\
                   （取自环境变量），后两种写法不会让值出现在配置文件里。任何情况下都不显示这些值。",
         ..NOTIFY
     },
@@ -151,7 +151,7 @@ pub(super) static KEYS: &[Key] = &[
         name: "token_file",
         kind: Kind::Path,
         example: Some("\"/etc/mrosync/web.token\""),
-        help: "A file with one word of 16 characters or more (owner `mrosync`, mode 0600). Whoever knows it may start and \
+        help: "A file with one word of 16 characters or more (owner `mrosync`, mode 0600). Whoever has it may start and \
                stop the service; without it the page shows everything and changes nothing.",
         help_zh: "令牌文件，内容是一个不少于 16 个字符的单词（属主 `mrosync`，权限 0600）。知道令牌的人可以启动和停止扫描；\
                   没有令牌时，页面只能查看，不能操作。",

@@ -24,9 +24,9 @@ pub(super) static KEYS: &[Key] = &[
         kind: Kind::Whole(1..=64),
         default: Is(Number(4)),
         help: "Maximum number of logins to one server at a time, for listing and transfers together. They are kept \
-               between scans. Fewer are used where the server grants fewer, or where fewer are as fast.",
-        help_zh: "对一台服务器同时登录的最多连接数，列目录和传输合计。两次扫描之间保持登录。服务器只允许更少，或者更少的\
-                  连接同样快时，自动少用。",
+               between scans. Fewer are used if the server grants fewer.",
+        help_zh: "对一台服务器同时登录的最多连接数，列目录和传输合计。两次扫描之间保持登录。服务器只允许更少时，\
+                  自动少用。",
         ..ANY
     },
     Key {
@@ -79,9 +79,9 @@ pub(super) static KEYS: &[Key] = &[
         name: "listing",
         kind: Kind::Word(&["auto", "mlsd", "list"]),
         default: Is(Text("auto")),
-        help: "The command that lists a directory. `auto` is MLSD where the server offers it and shows everything, LIST \
-               otherwise. How the directory is named and whether `TYPE A` is needed is found out; `check` and \
-               `status --json` (`listing`) show it.",
+        help: "The command that lists a directory. `auto` is MLSD if the server offers it and it shows everything, otherwise \
+               LIST. How the directory is given to it, and whether `TYPE A` is needed, is determined automatically; \
+               `check` and `status --json` (`listing`) show it.",
         help_zh: "列目录用的命令。`auto`：服务器支持 MLSD 且列得全就用 MLSD，否则用 LIST。路径随命令给出还是先进入目录，\
                   以及是否需要 `TYPE A`，由程序自行判断；结果可在 `check` 和 `status --json` 的 `listing` 中看到。",
         ..FTP
@@ -122,7 +122,7 @@ pub(super) static KEYS: &[Key] = &[
         kind: Kind::Form("IP address", "IP 地址"),
         default: Depends("that of the control connection", "控制连接的本地地址"),
         example: Some("\"203.0.113.7\""),
-        help: "The address that the server is told in active mode, for a host behind NAT.",
+        help: "The address sent to the server in active mode, for a host behind NAT.",
         help_zh: "主动模式下告诉服务器的地址，用于本机位于 NAT 之后的情形。",
         ..FTP
     },
@@ -131,7 +131,7 @@ pub(super) static KEYS: &[Key] = &[
         kind: Kind::Word(&["auto", "pasv", "epsv"]),
         default: Is(Text("auto")),
         help: "How a port is requested in passive mode. `auto` is PASV first on IPv4, EPSV first on IPv6, and the other one \
-               where that is refused.",
+               if that is refused.",
         help_zh: "被动模式下用哪个命令请求端口。`auto`：IPv4 先用 PASV，IPv6 先用 EPSV，被拒绝时换另一个。",
         ..FTP
     },
