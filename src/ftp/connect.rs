@@ -69,7 +69,7 @@ impl Connector {
         };
         let (least, timeout) = (settings.min_speed, settings.timeout);
         let limit = Limit::new(&settings.network, network.fleet_rate.clone());
-        let speed = Speed { least, timeout, received: Rc::default(), limit };
+        let speed = Speed { least, timeout, limit };
         let resolver = Arc::clone(&network.resolver);
         Ok(Self { settings, trust, resolver, speed, learned: Learned::default() })
     }
@@ -167,10 +167,6 @@ impl Connector {
 impl crate::protocol::Connector for Connector {
     async fn connect(&self) -> Result<Box<dyn crate::protocol::Session>, ProtocolError> {
         Ok(Box::new(Connector::connect(self).await?))
-    }
-
-    fn received(&self) -> u64 {
-        self.speed.received.get()
     }
 
     fn describe_listing(&self) -> Option<String> {

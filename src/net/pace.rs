@@ -1,7 +1,5 @@
 //! The lowest useful speed: a transfer that is never silent for long, and yet gets nowhere, is given up.
 
-use std::cell::Cell;
-use std::rc::Rc;
 use std::time::Duration;
 
 use super::error::NetError;
@@ -11,15 +9,13 @@ use super::rate::Limit;
 /// make up for it.
 const WINDOW: u32 = 2;
 
-/// What one server's transfers are held to, and what they brought in all.
+/// What one server's transfers are held to.
 #[derive(Debug, Clone)]
 pub(crate) struct Speed {
     /// Bytes per second; 0 is no limit.
     pub(crate) least: u64,
     /// The configured timeout.
     pub(crate) timeout: Duration,
-    /// Bytes that came on data connections, listings included.
-    pub(crate) received: Rc<Cell<u64>>,
     /// What they may take.
     pub(crate) limit: Limit,
 }
@@ -52,7 +48,6 @@ impl Pace {
     ) -> Result<(), NetError> {
         self.waited += waited;
         self.bytes += bytes as u64;
-        self.speed.received.set(self.speed.received.get() + bytes as u64);
         let window = self.speed.timeout.saturating_mul(WINDOW);
         if self.waited < window {
             return Ok(());
@@ -72,7 +67,7 @@ mod tests {
 
     fn pace(least: u64, timeout: u64) -> Pace {
         let timeout = Duration::from_secs(timeout);
-        Pace::new(&Speed { least, timeout, received: Rc::default(), limit: Limit::default() })
+        Pace::new(&Speed { least, timeout, limit: Limit::default() })
     }
 
     fn receive(pace: &mut Pace, bytes: usize, after: u64) -> Result<(), NetError> {
@@ -90,7 +85,6 @@ mod tests {
             error.to_string(),
             "RETR: too slow: 3 bytes in 1m 27s, below min_speed of 100 bytes a second"
         );
-        assert_eq!(pace.speed.received.get(), 3);
     }
 
     #[test]

@@ -26,9 +26,6 @@ pub trait Connector: Debug {
     /// connection that did not come about ([`super::ErrorScope::Connection`]).
     async fn connect(&self) -> Result<Box<dyn Session>, ProtocolError>;
 
-    /// Returns how many bytes of listings and files all sessions received so far. Never decreases.
-    fn received(&self) -> u64;
-
     /// Returns how directories are listed, as `status` shows it, where there is more than one way; `None` before one was.
     fn describe_listing(&self) -> Option<String> {
         None

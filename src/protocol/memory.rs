@@ -101,7 +101,6 @@ struct State {
     encoding: &'static encoding_rs::Encoding,
     sessions: Cell<usize>,
     most_sessions: Cell<usize>,
-    received: Cell<u64>,
     batch: Cell<usize>,
     piece: Cell<usize>,
     is_tentative: Cell<bool>,
@@ -133,7 +132,6 @@ impl MemoryServer {
             encoding,
             sessions: Cell::new(0),
             most_sessions: Cell::new(usize::MAX),
-            received: Cell::new(0),
             batch: Cell::new(BATCH),
             piece: Cell::new(PIECE),
             is_tentative: Cell::new(false),
@@ -389,10 +387,6 @@ impl Connector for MemoryServer {
         Ok(session)
     }
 
-    fn received(&self) -> u64 {
-        self.0.received.get()
-    }
-
     fn describe_listing(&self) -> Option<String> {
         (self.count(Step::Finish, "") > 0).then(|| "memory".to_owned())
     }
@@ -440,8 +434,6 @@ impl MemorySession {
             let end = content.len().min(at.saturating_add(self.server.0.piece.get()));
             let Some(piece) = content.get(at..end).filter(|piece| !piece.is_empty()) else { return Ok(()) };
             self.step(Step::Piece, path).await?;
-            let received = &self.server.0.received;
-            received.set(received.get() + piece.len() as u64);
             receiver.receive(piece).await.inspect_err(|_| self.is_pending = true)?;
             at = end;
         }

@@ -49,7 +49,7 @@ impl Connector {
         let limit = Limit::new(&settings.network, network.fleet_rate.clone());
         let shared = Shared {
             timeout,
-            speed: Speed { least, timeout, received: Rc::default(), limit },
+            speed: Speed { least, timeout, limit },
             encoding: settings.encoding,
             fingerprint_key: FingerprintKey::default(),
             habits: Rc::default(),
@@ -129,9 +129,5 @@ impl Connector {
 impl crate::protocol::Connector for Connector {
     async fn connect(&self) -> Result<Box<dyn crate::protocol::Session>, ProtocolError> {
         Ok(Box::new(Connector::connect(self).await?))
-    }
-
-    fn received(&self) -> u64 {
-        self.shared.speed.received.get()
     }
 }

@@ -1,9 +1,7 @@
 //! An exercise: directories that a web server shows as an index (`<a href>`), read-only, as a protocol. It is no feature of
 //! the program; it shows that a protocol is one folder and one line, and knows nothing of the others.
 
-use std::cell::Cell;
 use std::net::SocketAddr;
-use std::rc::Rc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -22,7 +20,6 @@ use tokio::net::TcpStream;
 pub struct HttpIndex {
     addr: SocketAddr,
     timeout: Duration,
-    received: Rc<Cell<u64>>,
     key: FingerprintKey,
 }
 
@@ -55,7 +52,7 @@ fn lost(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ProtocolE
 
 impl HttpIndex {
     pub fn new(addr: SocketAddr, timeout: Duration) -> Self {
-        Self { addr, timeout, received: Rc::default(), key: FingerprintKey::default() }
+        Self { addr, timeout, key: FingerprintKey::default() }
     }
 
     async fn within<T>(&self, work: impl Future<Output = std::io::Result<T>>) -> Result<T, ProtocolError> {
@@ -94,10 +91,6 @@ impl Connector for HttpIndex {
         self.ask("HEAD", b"/", 0).await?;
         Ok(Box::new(HttpSession { server: self.clone(), is_pending: false }))
     }
-
-    fn received(&self) -> u64 {
-        self.received.get()
-    }
 }
 
 impl Body {
@@ -113,7 +106,6 @@ impl Body {
         }
         piece.truncate(read);
         self.left -= read as u64;
-        self.server.received.set(self.server.received.get() + read as u64);
         Ok(piece)
     }
 }
