@@ -50,7 +50,7 @@ enum Admission {
 }
 
 /// What a job is, for whoever wonders why it takes so long.
-fn words(job: &Job) -> String {
+fn describe(job: &Job) -> String {
     match job {
         Job::List(directory) => format!("listing {}", directory.path),
         Job::Fetch(file) => format!("fetching {}", file.path()),
@@ -125,7 +125,7 @@ impl<'s> Workers<'s> {
         while self.running.get() <= self.scan.server.connections(Instant::now()) {
             let Some(job) = self.scan.jobs.next().await else { break };
             let listed = matches!(job, Job::List(_));
-            let under_way = watchdog::task(|| words(&job));
+            let under_way = watchdog::task(|| describe(&job));
             let go_on = self.work(job, &mut held).await;
             self.scan.jobs.finished(listed);
             drop(under_way);

@@ -175,7 +175,7 @@ impl Route {
             None => Socks5Stream::connect_with_socket(stream, target).await,
         };
         let tunnel = tunnel.map_err(|error| {
-            io::Error::new(kind(&error), format!("the proxy {} {}", route.proxy, words(&error)))
+            io::Error::new(kind(&error), format!("the proxy {} {}", route.proxy, describe(&error)))
         })?;
         Ok(tunnel.into_inner())
     }
@@ -211,7 +211,7 @@ fn kind(error: &SocksError) -> io::ErrorKind {
 }
 
 /// What the proxy answered (RFC 1928 section 6), as the end of a sentence that begins with the proxy.
-fn words(error: &SocksError) -> String {
+fn describe(error: &SocksError) -> String {
     match error {
         SocksError::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
             "closes the connection: is it a SOCKS5 proxy?".to_owned()

@@ -130,13 +130,13 @@ impl Live {
 
     /// Tells those who follow what has changed.
     pub(super) fn follow(&self, settings: &Settings) {
-        tell(&self.sync, settings.sync.clone());
-        tell(&self.quota, settings.quota);
-        tell(&self.notify, settings.notify.clone());
+        send_if_changed(&self.sync, settings.sync.clone());
+        send_if_changed(&self.quota, settings.quota);
+        send_if_changed(&self.notify, settings.notify.clone());
     }
 }
 
-fn tell<T: PartialEq>(sender: &watch::Sender<T>, new: T) {
+fn send_if_changed<T: PartialEq>(sender: &watch::Sender<T>, new: T) {
     sender.send_if_modified(|now| {
         let differs = *now != new;
         *now = new;

@@ -97,7 +97,7 @@ impl Reloader {
     async fn read(&self, in_force: &Settings) -> Result<Read, Vec<String>> {
         let files = self.files.clone();
         let unread = |fault: String| vec![format!("the configuration cannot be read: {fault}")];
-        let loaded = beside(move || config::load(&files)).await.map_err(unread)?;
+        let loaded = within_limit(move || config::load(&files)).await.map_err(unread)?;
         let Loaded { mut settings, warnings } = loaded.map_err(|faults| faults.faults().to_vec())?;
         let listens = in_force.web.as_ref().map(|web| web.listen);
         let elsewhere = settings.web.clone().filter(|web| Some(web.listen) != listens);
@@ -106,7 +106,7 @@ impl Reloader {
         self.begin(&mut settings, in_force).await.map_err(|fault| vec![fault])?;
         let of_servers = settings.servers.clone();
         let check = move || of_servers.into_iter().map(Checked::new).collect();
-        let servers = beside(check).await.map_err(unread)?;
+        let servers = within_limit(check).await.map_err(unread)?;
         Ok(Read { settings, servers, warnings, listener })
     }
 
@@ -131,9 +131,10 @@ impl Reloader {
     /// Opens the log again although the configuration is not taken: its file may have been moved away.
     async fn reopen_log(&self, in_force: &Settings) -> Option<String> {
         let (log, file) = (self.log.clone(), in_force.log.file.clone());
-        let reopened =
-            beside(move || log.reopen(file.as_deref()).map_err(|error| crate::base::humanize::why(&error)))
-                .await;
+        let reopened = within_limit(move || {
+            log.reopen(file.as_deref()).map_err(|error| crate::base::humanize::why(&error))
+        })
+        .await;
         reopened.and_then(|reopened| reopened).err()
     }
 
@@ -161,7 +162,8 @@ impl Reloader {
     async fn change_log(&self, settings: &Settings) -> Option<String> {
         let (log, settings) = (self.log.clone(), settings.log.clone());
         let changed =
-            beside(move || log.change(&settings).map_err(|error| crate::base::humanize::why(&error))).await;
+            within_limit(move || log.change(&settings).map_err(|error| crate::base::humanize::why(&error)))
+                .await;
         let fault = changed.and_then(|changed| changed).err()?;
         let said = format!("{fault}; the old one is kept");
         log::error!("{said}");
@@ -174,8 +176,10 @@ impl Reloader {
         let parts = self.web.borrow().as_ref().map(|(parts, _)| parts.clone())?;
         let opened = match (listener, &settings.web) {
             (Some(listener), _) => {
-                beside(move || listener.serve(parts).map_err(|error| crate::base::humanize::why(&error)))
-                    .await
+                within_limit(move || {
+                    listener.serve(parts).map_err(|error| crate::base::humanize::why(&error))
+                })
+                .await
             }
             (None, Some(web)) => {
                 if let Some((_, Some(page))) = &*self.web.borrow() {
@@ -227,8 +231,8 @@ impl Reloader {
     }
 }
 
-/// Runs what may block on a thread beside.
-async fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
+/// Runs what may block on a thread of its own, within [`STEP_LIMIT`].
+async fn within_limit<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
     match tokio::time::timeout(STEP_LIMIT, run_blocking(&STEPS, work)).await {
         Ok(Ok(done)) => Ok(done),
         Ok(Err(error)) => Err(error.to_string()),

@@ -11,7 +11,7 @@ const SENTENCE_EVERY: Duration = Duration::from_secs(5);
 
 /// Ready for commands.
 pub fn ready() {
-    tell(NotifyState::Ready);
+    notify(NotifyState::Ready);
 }
 
 /// The configuration is read again; [`ready`] follows.
@@ -25,7 +25,7 @@ pub fn reloading() {
 
 /// On the way to the end.
 pub fn stopping() {
-    tell(NotifyState::Stopping);
+    notify(NotifyState::Stopping);
 }
 
 /// Tells for ever, in one sentence, what the service does.
@@ -37,7 +37,7 @@ pub async fn describe(sentence: impl Fn() -> String) {
     loop {
         let sentence = sentence();
         if sentence != told {
-            tell(NotifyState::Status(&sentence));
+            notify(NotifyState::Status(&sentence));
             told = sentence;
         }
         tokio::time::sleep(SENTENCE_EVERY).await;
@@ -67,13 +67,13 @@ pub async fn watch<F: Future<Output = bool>>(is_alive: impl Fn() -> F) {
             }
         };
         if alive {
-            tell(NotifyState::Watchdog);
+            notify(NotifyState::Watchdog);
         }
         tokio::time::sleep(pause).await;
     }
 }
 
-fn tell(state: NotifyState<'_>) {
+fn notify(state: NotifyState<'_>) {
     tell_all(&[state]);
 }
 

@@ -213,7 +213,7 @@ impl Packet {
                 let code = body.try_get_u32().map_err(|_| CUT)?;
                 // old servers leave the words out
                 let text = string(&mut body).unwrap_or_default();
-                Reply::Status { code, text: words(code, &text) }
+                Reply::Status { code, text: describe(code, &text) }
             }
             102 => {
                 let handle = string(&mut body)?;
@@ -381,7 +381,7 @@ fn string(body: &mut Bytes) -> Result<Bytes, &'static str> {
 }
 
 /// The server's words, or the draft's where it has none.
-fn words(code: u32, text: &[u8]) -> String {
+fn describe(code: u32, text: &[u8]) -> String {
     if !text.trim_ascii().is_empty() {
         return shown(text);
     }

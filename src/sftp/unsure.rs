@@ -112,7 +112,7 @@ impl Unsure {
         let &mut State::Asked(_, question) = state else { return Ok(false) };
         *state = match (question, reply) {
             (Question::Lstat | Question::Stat, Reply::Attributes(found)) => {
-                told(session, question, name, *found)
+                settled(session, question, name, *found)
             }
             (Question::Lstat, _) => State::ToAsk(Question::Stat),
             (Question::Stat, reply) => {
@@ -150,7 +150,7 @@ impl Unsure {
 }
 
 /// LSTAT or STAT answered.
-fn told(session: &Session, question: Question, name: &mut Name, told: Attributes) -> State {
+fn settled(session: &Session, question: Question, name: &mut Name, told: Attributes) -> State {
     let found = match told.seen() {
         Seen::Is(kind) => Found::Is(kind),
         Seen::Special => Found::Special,

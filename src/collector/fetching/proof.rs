@@ -74,12 +74,12 @@ pub(in crate::collector) async fn decide(
             _ => agree(shown, size, clean_end || archive.behind == 0).map(|()| Found::archive(archive)),
         },
         Content::Unfinished(flaw) if verify == Verify::Zip => {
-            Err(wrong_size(FetchError::NotReadable(in_words(flaw))))
+            Err(wrong_size(FetchError::NotReadable(describe(flaw))))
         }
         Content::Unfinished(Flaw::NoEnd) => Err(wrong_size(FetchError::CutZip)),
         Content::Unfinished(Flaw::Damaged(text)) => Err(wrong_size(FetchError::DamagedZip(text))),
         Content::Empty | Content::Zeros | Content::Other { .. } if verify == Verify::Zip => {
-            Err(wrong_size(FetchError::NotReadable(in_words(Flaw::NoEnd))))
+            Err(wrong_size(FetchError::NotReadable(describe(Flaw::NoEnd))))
         }
         Content::Zeros => Err(wrong_size(FetchError::Zeros)),
         Content::Empty => {
@@ -103,7 +103,7 @@ fn agree(shown: Shown, received: u64, nothing_is_enough: bool) -> Result<(), Fet
     }
 }
 
-fn in_words(flaw: Flaw) -> String {
+fn describe(flaw: Flaw) -> String {
     match flaw {
         Flaw::NoEnd => "it does not end as one".to_owned(),
         Flaw::Damaged(text) => text,

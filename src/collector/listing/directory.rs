@@ -77,7 +77,7 @@ impl<'s, 'v> Directory<'s, 'v> {
         match &mut self.on_trial {
             Some(kept) if kept.len() + entries.len() <= MAX_ON_TRIAL => kept.append(entries),
             Some(_) => {
-                self.stands().await?;
+                self.confirm().await?;
                 self.sort(entries).await?;
             }
             None => self.sort(entries).await?,
@@ -86,7 +86,7 @@ impl<'s, 'v> Directory<'s, 'v> {
     }
 
     /// What was on trial is used.
-    pub(in crate::collector) async fn stands(&mut self) -> Result<(), ProtocolError> {
+    pub(in crate::collector) async fn confirm(&mut self) -> Result<(), ProtocolError> {
         let mut kept = self.on_trial.take().unwrap_or_default();
         self.sort(&mut kept).await
     }
@@ -101,7 +101,7 @@ impl<'s, 'v> Directory<'s, 'v> {
         if self.on_trial.as_ref().is_some_and(|kept| kept.iter().any(of_another)) {
             self.on_trial = None;
         }
-        self.stands().await?;
+        self.confirm().await?;
         self.use_all(None).await
     }
 

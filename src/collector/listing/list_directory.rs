@@ -157,7 +157,7 @@ async fn walk(
         scan.tally.borrow_mut().files -= directory.files;
         return Ok(Walk::Again);
     }
-    directory.stands().await?;
+    directory.confirm().await?;
     let known = (summary.is_telling && directory.is_untouched()).then_some(summary.fingerprint);
     if let Some(fingerprint) = known
         && is_loop(session, scan.server.settings.encoding, job, fingerprint).await?

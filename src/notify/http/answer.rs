@@ -37,7 +37,7 @@ impl Refusal {
     }
 
     /// What `called` answered, and the first line of what it said about it.
-    pub(super) fn words(self, called: &Url, words: &[u8]) -> String {
+    pub(super) fn describe(self, called: &Url, words: &[u8]) -> String {
         let Self { status, location } = self;
         let reason = status.canonical_reason().unwrap_or_default();
         let mut said = format!("the answer is {} {reason}", status.as_u16()).trim_end().to_owned();
@@ -119,7 +119,7 @@ mod tests {
         let called = Url::parse("http://h:81/a/dls.php?token=geheim").unwrap();
         let words = |location: &str| {
             let status = StatusCode::FOUND;
-            Refusal { status, location: Some(location.to_owned()) }.words(&called, b"moved")
+            Refusal { status, location: Some(location.to_owned()) }.describe(&called, b"moved")
         };
         assert_eq!(
             words("login?token=geheim"),

@@ -101,11 +101,11 @@ impl HttpSink {
                 Missed::Failed(failure(Fault::Refused, foreign.to_string()))
             }
             Some(broken) => Missed::Failed(failure(Fault::Unanswered, broken.to_string())),
-            None => Missed::Failed(failure(Fault::Unanswered, self.words(&error))),
+            None => Missed::Failed(failure(Fault::Unanswered, self.describe(&error))),
         })
     }
 
-    fn words(&self, error: &SendRequestError) -> String {
+    fn describe(&self, error: &SendRequestError) -> String {
         match error {
             SendRequestError::Connect(ConnectError::Timeout) => {
                 format!("no connection within {}", humanize::duration(self.timeout))
@@ -156,7 +156,7 @@ impl Sink for HttpSink {
         let refusal = Refusal::of(&answer);
         let mut words = Vec::new();
         drop(timeout(BODY, answer::gather(&mut Box::pin(answer), &mut words)).await);
-        Err(failure(refusal.fault(), refusal.words(&self.url, &words)))
+        Err(failure(refusal.fault(), refusal.describe(&self.url, &words)))
     }
 
     /// Opens a connection and calls nothing.
