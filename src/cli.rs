@@ -159,13 +159,13 @@ struct Config {
     files: Vec<PathBuf>,
 }
 
-/// Which records are meant: all of these must fit.
+/// Which records are meant: all of these must match.
 #[derive(Debug, Args)]
 struct FilterArguments {
     /// Only those of this server; may be repeated
     #[arg(long = "server", value_name = "NAME")]
     servers: Vec<String>,
-    /// Only those with a remote path that fits: * within a name, ** through directories; may be repeated
+    /// Only those with a remote path that matches: * stays within a name, ** spans directories; may be repeated
     #[arg(long = "path", value_name = "GLOB")]
     paths: Vec<String>,
     /// Only those downloaded then or later: 2026-11-01, 2026-11-01T00:00 or RFC 3339; UTC without an offset
@@ -213,8 +213,8 @@ enum Verb {
         #[arg(long)]
         start: bool,
     },
-    /// Validate the configuration and probe each server, the records, the mirror, the disk, the notify host and all that
-    /// the service has to open
+    /// Validate the configuration and probe each server, the records, the mirror, the disk, the notify host and
+    /// everything that the service opens
     Check {
         #[command(flatten)]
         config: Config,
@@ -239,7 +239,7 @@ enum Verb {
         #[command(subcommand)]
         action: Option<Change>,
     },
-    /// Say which mirror is the one of the records
+    /// Say which mirror belongs to the records
     Mirror {
         #[command(flatten)]
         config: Config,
@@ -250,7 +250,7 @@ enum Verb {
 
 #[derive(Debug, Subcommand)]
 enum MirrorAction {
-    /// Take what lies at sync.root for the mirror of the records, after it was moved, restored or lost files; missing files count as evicted
+    /// Accept what lies at sync.root as the mirror of the records, after it was moved, restored or lost files; missing files count as evicted
     Adopt(AdoptArguments),
 }
 
@@ -258,10 +258,10 @@ enum MirrorAction {
 struct AdoptArguments {
     #[command(flatten)]
     config: Config,
-    /// Say what it means, and change nothing
+    /// Say what would be done, and change nothing
     #[arg(long, conflicts_with = "confirm")]
     dry_run: bool,
-    /// The number of files that it is about, as the dry run says; asked for at a terminal
+    /// The number of files, as the dry run says; asked for at a terminal
     #[arg(long, value_name = "NUMBER")]
     confirm: Option<u64>,
 }
@@ -275,7 +275,7 @@ impl AdoptArguments {
 
 #[derive(Debug, Subcommand)]
 enum Change {
-    /// Forget files, of those that are not in the mirror any more or with --delete of all: they are fetched again where the server still has them
+    /// Forget files that are no longer in the mirror, or with --delete also the others: they are fetched again if the server still has them
     Forget(ForgetArguments),
     /// Announce files of the mirror once more
     Requeue(ChangeArguments),
@@ -298,19 +298,19 @@ struct ForgetArguments {
 struct MarkArguments {
     #[command(flatten)]
     config: Config,
-    /// Those that the servers list now, as far as since, include and exclude leave them
+    /// Those that the servers list now, as far as since, include and exclude allow
     #[arg(long, conflicts_with = "local", required_unless_present = "local")]
     listed: bool,
-    /// Those that lie in the mirror at their places, however they came there
+    /// Those that lie at their places in the mirror, however they came there
     #[arg(long)]
     local: bool,
     /// Only those of this server; may be repeated
     #[arg(long = "server", value_name = "NAME")]
     servers: Vec<String>,
-    /// Only those with a remote path that fits: * within a name, ** through directories; may be repeated
+    /// Only those with a remote path that matches: * stays within a name, ** spans directories; may be repeated
     #[arg(long = "path", value_name = "GLOB")]
     paths: Vec<String>,
-    /// Announce them; only what lies in the mirror can be
+    /// Announce them; only possible for files in the mirror
     #[arg(long, conflicts_with = "listed")]
     announce: bool,
     /// Show which they are and how many, and change nothing

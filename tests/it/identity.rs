@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::support::notify::{Answer, NotifyStub};
 use crate::support::scripted::{File, ScriptedServer};
@@ -268,6 +268,36 @@ fn a_few_files_deleted_by_hand_are_believed_and_most_of_them_are_not() {
     service.wait_for(SOON, "the others are announced", |service| count(service, "notified_at") == 6);
     assert!(notify.calls().len() > before && count(&service, "evicted_at") == 25);
     assert!(holds(&service).is_empty());
+}
+
+/// interface 11.7, 11.14
+#[test]
+fn a_large_mirror_is_judged_once_all_of_it_was_looked_at_and_held_until_then_where_a_sample_is_gone() {
+    let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
+    let setup = one(&ftp).notify(&notify.url()).started();
+    let home = setup.directory().join("sync/omc01/d");
+    fs::create_dir_all(&home).unwrap();
+    let path = |n: u64| home.join(format!("{n}.zip"));
+    for n in 0..2500 {
+        fs::write(path(n), b"PK").unwrap();
+        let age = Duration::from_secs([2000, 1000, 0][usize::from(n >= 1100) + usize::from(n >= 2490)]);
+        let file = fs::File::options().write(true).open(path(n)).unwrap();
+        file.set_modified(SystemTime::now() - age).unwrap();
+    }
+    let mark = setup.command(&["records", "mark"]).args(["--local", "--confirm", "2500"]).output().unwrap();
+    says(&mark, 0, "2500 changed");
+    let mut service = setup.run();
+    ready(&service);
+    assert!(service.terminate(SOON).success());
+    // all of the first thousand, over half of the sample, and less than half of all
+    (0..1100).chain(2490..2500).for_each(|n| fs::remove_file(path(n)).unwrap());
+    service.restart();
+    service.wait_for(SOON, "they count as evicted", |service| {
+        count_logged(service, "1110 files were deleted by hand") == 1
+    });
+    assert_eq!(holds(&service), [""; 0]);
+    assert_eq!(count_logged(&service, "110 of 200 files are gone from"), 1);
+    assert_eq!(count_logged(&service, "files are gone from"), 1);
 }
 
 /// interface 11.6, 18.2

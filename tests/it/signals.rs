@@ -1,9 +1,11 @@
 //! `stop` and signals: how soon everything ends, whatever a server, a transfer or the notify host is doing.
 
+use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::support::notify::{Answer, NotifyStub};
@@ -239,4 +241,24 @@ fn starting_and_stopping_in_quick_succession_leaves_a_service_that_works() {
     recorded(&service, 20);
     assert_eq!(service.mirrored().len(), 20);
     assert!(ftp.max_open() <= 4, "{}", ftp.max_open());
+}
+
+/// interface 2.7
+#[test]
+fn sighup_reads_nothing_again_where_nohup_had_it_ignored() {
+    let ftp = ScriptedServer::start();
+    let setup = Setup::new().server(Server::scripted("omc01", &ftp));
+    let run = setup.command(&["run"]);
+    let mut nohup = Command::new("nohup");
+    nohup.arg(run.get_program()).args(run.get_args()).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut service = nohup.stderr(Stdio::piped()).spawn().expect("nohup");
+    let mut log = BufReader::new(service.stderr.take().unwrap()).lines().map_while(Result::ok);
+    assert!(log.any(|line| line.contains("is ready")));
+    let signal = |signal| kill_process(Pid::from_child(&service), signal).unwrap();
+    signal(Signal::HUP);
+    // in its turn behind what SIGHUP would have asked for
+    assert!(setup.command(&["ctl"]).arg("reload").output().unwrap().status.success());
+    signal(Signal::TERM);
+    assert!(log.all(|line| !line.contains("SIGHUP")));
+    assert!(service.wait().unwrap().success());
 }
