@@ -241,7 +241,8 @@ fn make(plan: Plan) -> anyhow::Result<Server> {
     let records = Rc::new(KeeperRecords { keeper, server: settings.name.clone() });
     let guard = Rc::new(WardenGuard(warden));
     let connector = connect((*settings).clone(), &network)?.into();
-    let neighbours = Neighbours { connector, records, guard, publisher, counters, open_files };
+    let wall_clock = Rc::new(chrono::Local::now);
+    let neighbours = Neighbours { connector, records, guard, publisher, counters, open_files, wall_clock };
     Server::new(settings, sync, &mirror, neighbours, progress)
 }
 

@@ -92,7 +92,7 @@ async fn wait_for(server: &Server, opens: Option<DateTime<Local>>) {
         }
         None => log::error!("server={name} its windows never open"),
     }
-    reached(opens).await;
+    reached(server, opens).await;
 }
 
 /// Says which periods did not come. Where a server has windows, only a scan that went through can tell.

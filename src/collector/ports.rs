@@ -1,10 +1,16 @@
 //! What a scan asks of the rest of the program. The actors answer in the service, plain values in tests.
 
+use std::rc::Rc;
 use std::sync::Arc;
+
+use chrono::{DateTime, Local};
 
 use crate::base::facts::{Download, FileFacts, Knowledge, Shifted};
 use crate::base::names::{RemoteName, RemotePath};
 use crate::quota::Reservation;
+
+/// Returns what time it is by the clock on the wall, which decides about windows alone.
+pub type WallClock = Rc<dyn Fn() -> DateTime<Local>>;
 
 /// The records, as a scan needs them.
 #[async_trait::async_trait(?Send)]

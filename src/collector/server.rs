@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::listing::listing_cache::ListingCache;
 use super::login_limiter::LoginLimiter;
-use super::ports::{DiskGuard, Records};
+use super::ports::{DiskGuard, Records, WallClock};
 use super::retry_memory::RetryMemory;
 use super::unsized_files::UnsizedFiles;
 use super::warn_once::Alike;
@@ -52,6 +52,7 @@ pub struct Server {
     pub(super) publishing: RefCell<JoinSet<()>>,
     pub(super) login_limiter: RefCell<LoginLimiter>,
     open_files: OpenFiles,
+    pub(super) wall_clock: WallClock,
     /// Why a file waits for its next try, as of the last scan.
     pub(super) waiting_for: RefCell<Option<String>>,
     idle: RefCell<Vec<Box<dyn Session>>>,
@@ -91,6 +92,8 @@ pub struct Neighbours {
     pub counters: Arc<DiskCounters>,
     /// What it may open.
     pub open_files: OpenFiles,
+    /// What time it is.
+    pub wall_clock: WallClock,
 }
 
 impl Server {
@@ -107,7 +110,8 @@ impl Server {
         progress: Arc<Progress>,
     ) -> anyhow::Result<Self> {
         let own = Arc::new(mirror.server(&settings.name)?);
-        let Neighbours { connector, records, guard, publisher, counters, open_files } = neighbours;
+        let Neighbours { connector, records, guard, publisher, counters, open_files, wall_clock } =
+            neighbours;
         let interval = sync.borrow().interval;
         let partial_files =
             Leftovers::read(&own).with_context(|| format!("cannot read .partial/{}", settings.name))?;
@@ -134,6 +138,7 @@ impl Server {
             unsized_files: Rc::default(),
             publishing: RefCell::default(),
             open_files,
+            wall_clock,
             waiting_for: RefCell::default(),
             idle: RefCell::default(),
         })

@@ -16,7 +16,7 @@ pub(super) struct Closed;
 
 /// When the windows open, where they are closed now; the inner `None` is never.
 pub(super) fn opening(server: &Server) -> Option<Option<DateTime<Local>>> {
-    let (windows, now) = (&server.settings.network.windows, Local::now());
+    let (windows, now) = (&server.settings.network.windows, (server.wall_clock)());
     (!windows.are_open(&now)).then(|| windows.next_change(&now))
 }
 
@@ -28,16 +28,16 @@ pub(super) async fn until_closing<T>(server: &Server, work: impl Future<Output =
     }
     tokio::select! {
         biased;
-        () = reached(windows.next_change(&Local::now())) => Err(Closed),
+        () = reached(server, windows.next_change(&(server.wall_clock)())) => Err(Closed),
         done = work => Ok(done),
     }
 }
 
 /// Ends at that time of the wall clock; never where there is none.
-pub(super) async fn reached(at: Option<DateTime<Local>>) {
+pub(super) async fn reached(server: &Server, at: Option<DateTime<Local>>) {
     let Some(at) = at else { return std::future::pending().await };
     // nothing is left when it is past
-    while let Some(left) = (at - Local::now()).to_std().ok().filter(|left| !left.is_zero()) {
+    while let Some(left) = (at - (server.wall_clock)()).to_std().ok().filter(|left| !left.is_zero()) {
         tokio::time::sleep(left.min(LOOK_AGAIN)).await;
     }
 }

@@ -405,6 +405,12 @@ impl Drop for MemorySession {
 }
 
 impl MemorySession {
+    /// The first step of an operation, of which the contract allows none on a session that is not reusable.
+    async fn begin(&mut self, step: Step, path: &[u8]) -> Result<bool, ProtocolError> {
+        assert!(!self.is_pending, "{step:?} in the middle of a conversation");
+        self.step(step, path).await
+    }
+
     /// A step that leaves the session usable where it goes well, or fails for its path alone.
     async fn step(&mut self, step: Step, path: &[u8]) -> Result<bool, ProtocolError> {
         let was_pending = std::mem::replace(&mut self.is_pending, true);
@@ -447,12 +453,12 @@ impl Session for MemorySession {
     }
 
     async fn size(&mut self, path: &RemotePath) -> Result<Option<u64>, ProtocolError> {
-        self.step(Step::Size, path.wire()).await?;
+        self.begin(Step::Size, path.wire()).await?;
         Ok(self.content(path.wire()).ok().map(|content| content.len() as u64))
     }
 
     async fn list<'s>(&'s mut self, path: &RemotePath) -> Result<Box<dyn Listing + 's>, ProtocolError> {
-        self.step(Step::List, path.wire()).await?;
+        self.begin(Step::List, path.wire()).await?;
         match self.server.node(path.wire()) {
             Some(Node::Directory { is_readable: true }) => {}
             Some(Node::Directory { is_readable: false }) => {
@@ -486,7 +492,7 @@ impl Session for MemorySession {
         _summary: &Summary,
         _expected: bool,
     ) -> Result<Confirmation, ProtocolError> {
-        match self.step(Step::Confirm, path.wire()).await? {
+        match self.begin(Step::Confirm, path.wire()).await? {
             true => Ok(Confirmation::ListAgain(Some("listed in another way from now on".to_owned()))),
             false => Ok(Confirmation::Confirmed),
         }
@@ -498,7 +504,7 @@ impl Session for MemorySession {
         receiver: &mut dyn FileReceiver,
     ) -> Result<Received, ProtocolError> {
         let path = path.wire();
-        self.step(Step::Fetch, path).await?;
+        self.begin(Step::Fetch, path).await?;
         let size = self.content(path)?.len() as u64;
         if offset > size {
             let error = ProtocolError::remote(ErrorScope::Entry, "the file is shorter");

@@ -1,5 +1,6 @@
 //! Sessions that are lost, transfers that break off, and records that fail: nothing is lost, nothing comes twice.
 
+use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use super::world::{World, put, run, scan_until_done, scanned, three, zip_of};
@@ -97,6 +98,7 @@ fn what_changes_while_its_transfer_is_broken_off_comes_anew() {
         world.remote.file("/a.zip", zip_of(20_000, 2), 9);
         scan_until_done(&server).await;
         world.assert_complete(&[("/a.zip", zip_of(20_000, 2))]);
+        assert_eq!(world.remote.count(Step::Fetch, ""), 3, "it was not put together from two contents");
     });
 }
 
@@ -128,10 +130,71 @@ fn a_record_that_cannot_be_written_keeps_the_file_which_the_next_scan_records_wi
         let tally = scanned(&server).await;
         assert_eq!((tally.fetched, tally.waiting, world.records.recorded().len()), (3, 2, 1));
         assert_eq!((world.files().len(), world.partial().len()), (3, 2));
-        assert!(world.status().last_error.unwrap().contains("the records take nothing"));
+        assert!(world.status().last_error.unwrap().contains("the records do not answer"));
         scan_until_done(&server).await;
         world.assert_complete(&three());
         assert_eq!(world.remote.count(Step::Fetch, ""), 3);
+    });
+}
+
+#[test]
+fn records_that_fail_at_any_call_cost_no_file_and_none_comes_twice() {
+    let mut calls = 0;
+    run(async || {
+        let world = World::new("");
+        put(&world, &three());
+        scan_until_done(&world.start()).await;
+        calls = world.records.calls.get();
+    });
+    assert!(calls >= 5, "a look-up of two directories, and three records");
+    for call in 0..calls {
+        run(async || {
+            let world = World::new("connections = 2");
+            put(&world, &three());
+            world.records.fail_at.set(Some(call));
+            let server = world.start();
+            let tally = scanned(&server).await;
+            assert_eq!(tally.failed_directories + tally.waiting, 1, "call {call} costs what it was for");
+            scan_until_done(&server).await;
+            world.assert_complete(&three());
+            assert_eq!(world.remote.count(Step::Fetch, ""), 3, "call {call}");
+        });
+    }
+}
+
+#[test]
+fn a_file_that_is_evicted_while_others_are_fetched_does_not_come_again() {
+    run(async || {
+        let world = World::new("connections = 1");
+        put(&world, &three());
+        let (records, root) = (Rc::clone(&world.records), world.local("/"));
+        let evict = Action::Do(Rc::new(move |_| {
+            let oldest = records.recorded().remove(0);
+            std::fs::remove_file(root.join(oldest.trim_start_matches('/'))).unwrap();
+        }));
+        // the last of the three begins
+        world.remote.on_nth(Step::Fetch, "", 2, 1, evict);
+        let server = world.start();
+        assert_eq!(scanned(&server).await.fetched, 3);
+        for server in [server, world.start()] {
+            for _ in 0..3 {
+                assert_eq!(scanned(&server).await.fetched, 0);
+            }
+        }
+        assert_eq!((world.files().len(), world.remote.count(Step::Fetch, "")), (2, 3));
+    });
+}
+
+#[test]
+fn a_directory_of_the_mirror_that_is_removed_while_its_files_are_fetched_is_made_again() {
+    run(async || {
+        let world = World::new("connections = 1");
+        put(&world, &three());
+        let directory = world.local("/b");
+        let remove = Action::Do(Rc::new(move |_| std::fs::remove_dir_all(&directory).unwrap()));
+        world.remote.on(Step::Piece, "/b/c/3.zip", remove);
+        assert_eq!(scanned(&world.start()).await.waiting, 0);
+        world.assert_complete(&three());
     });
 }
 
@@ -194,10 +257,9 @@ fn a_server_without_a_free_login_fails_the_scan_and_loses_nothing() {
 #[test]
 fn a_refused_password_is_tried_once_a_scan_however_many_connections_are_configured() {
     run(async || {
-        let world = World::new("connections = 4");
-        put(&world, &three());
+        let world = World::new("connections = 4\ndirectories = ['/a', '/b', '/c', '/d']");
         let refused = Action::Fail(ErrorScope::Login, Detail::Plain, "530 no");
-        // slow enough for all four to begin meanwhile
+        // work for all four, and slow enough for them to begin meanwhile
         world.remote.latency(Duration::from_secs(1)).on_nth(Step::Connect, "", 0, u32::MAX, refused);
         let server = world.start();
         for scans in 1..=3 {

@@ -1,5 +1,6 @@
 //! Directories: cut, forbidden, hostile, unchanged.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::world::{INTERVAL, World, put, run, scan_until_done, scanned, three, zip_of};
@@ -87,6 +88,43 @@ fn a_tree_without_an_end_is_cut_and_all_above_is_taken() {
     });
 }
 
+/// Directories below each other, each with the same file, so that each shows the same but the deepest.
+fn below_each_other(world: &World, depth: usize) -> Vec<String> {
+    let paths: Vec<String> = (1..=depth).map(|depth| format!("{}/x.zip", "/d".repeat(depth))).collect();
+    for path in &paths {
+        world.remote.file(path, zip_of(100, 1), 7);
+    }
+    paths
+}
+
+#[test]
+fn a_directory_that_leads_to_itself_again_and_again_is_followed_once() {
+    run(async || {
+        let world = World::new("");
+        // as deep as a link that leads to itself is gone for a proof
+        below_each_other(&world, 12);
+        let server = world.start();
+        assert_eq!(scanned(&server).await.fetched, 1);
+        assert_eq!(world.files().into_iter().collect::<Vec<_>>(), ["/d/x.zip"]);
+        assert_eq!(scanned(&server).await.fetched, 0);
+    });
+}
+
+#[test]
+fn directories_with_the_same_content_beside_and_below_each_other_are_all_taken() {
+    run(async || {
+        let world = World::new("");
+        let mut paths = below_each_other(&world, 3);
+        for beside in ["/copy/x.zip", "/copy/d/x.zip", "/copy/d/d/x.zip"] {
+            world.remote.file(beside, zip_of(100, 1), 7);
+            paths.push(beside.to_owned());
+        }
+        scan_until_done(&world.start()).await;
+        let expected: Vec<_> = paths.iter().map(|path| (path.as_str(), zip_of(100, 1))).collect();
+        world.assert_complete(&expected);
+    });
+}
+
 #[test]
 fn a_listing_that_is_as_before_is_neither_looked_up_nor_taken_apart() {
     run(async || {
@@ -99,8 +137,11 @@ fn a_listing_that_is_as_before_is_neither_looked_up_nor_taken_apart() {
         // the first time, not all of them were on record
         let second = world.records.looked_up.get();
         assert_eq!((first, second), (3, 6));
+        // what is taken apart is confirmed
+        let taken_apart = world.remote.count(Step::Confirm, "/a");
         let tally = scanned(&server).await;
         assert_eq!((tally.files, tally.directories, world.records.looked_up.get()), (3, 4, 6));
+        assert_eq!(world.remote.count(Step::Confirm, "/a"), taken_apart);
         world.remote.file("/a/4.zip", zip_of(10, 4), 7);
         assert_eq!((scanned(&server).await.fetched, world.records.looked_up.get()), (1, 9));
     });
@@ -139,9 +180,22 @@ fn a_listing_on_trial_is_used_once_it_is_confirmed_and_the_directory_listed_agai
         let world = World::new("");
         put(&world, &three());
         world.remote.tentative(true).on(Step::Confirm, "/a", Action::ListAgain);
+        // the first way of listing shows more than is used at a time, which is not in this directory
+        let others: Vec<String> = (0..1100).map(|n| format!("/a/other{n}")).collect();
+        for other in &others {
+            world.remote.directory(other);
+        }
+        let other_way = Action::Do(Rc::new(move |remote| {
+            for other in &others {
+                remote.remove(other);
+            }
+        }));
+        world.remote.on_nth(Step::List, "/a", 1, 1, other_way);
         let tally = scanned(&world.start()).await;
         assert_eq!((tally.files, tally.fetched), (3, 3));
         assert_eq!(world.remote.count(Step::List, "/a"), 2);
+        assert_eq!(tally.directories, 4);
+        assert!(!world.local("/a/other0").is_dir());
         world.assert_complete(&three());
         let world = World::new("");
         put(&world, &three());

@@ -129,6 +129,21 @@ fn what_outgrows_its_listing_and_gets_no_room_is_removed_and_costs_no_other() {
 }
 
 #[test]
+fn a_disk_that_is_full_to_the_last_byte_holds_all_other_files_back_until_the_next_scan() {
+    run(async || {
+        let world = World::new("connections = 1");
+        larger_than_shown(&world, 2000);
+        world.remote.file("/p.zip", zip_of(100, 1), 7).file("/q.zip", zip_of(100, 2), 7);
+        world.disk.says_of_growth.borrow_mut().push_back(Says::Full);
+        let server = world.start();
+        let tally = scanned(&server).await;
+        assert_eq!((tally.fetched, tally.waiting, tally.failed_files), (0, 3, 0));
+        assert_eq!(world.remote.count(Step::Fetch, ""), 1, "each other one would fail in the same way");
+        assert_eq!(scanned(&server).await.fetched, 3, "at once, when there is room");
+    });
+}
+
+#[test]
 fn a_resumed_file_asks_for_room_for_the_rest_alone() {
     use crate::protocol::memory::Action;
     run(async || {

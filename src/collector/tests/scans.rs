@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::world::{INTERVAL, World, put, run, scan_until_done, scanned, three, zip_of};
 use crate::collector::collect::wind_up;
+use crate::collector::scan_state::Tally;
 use crate::protocol::memory::{Action, Step};
 
 #[test]
@@ -21,7 +22,7 @@ fn a_tree_is_stored_whole_and_recorded_once_and_another_scan_fetches_nothing() {
         assert!(world.local("/empty").is_dir());
         let logins = world.remote.count(Step::Connect, "");
         let again = scanned(&server).await;
-        assert_eq!((again.files, again.fetched), (3, 0));
+        assert_eq!(again, Tally { directories: 5, files: 3, ..Tally::default() });
         assert_eq!(world.remote.count(Step::Fetch, ""), 3);
         assert_eq!(world.remote.count(Step::Connect, ""), logins, "the sessions of before are used");
         wind_up(&server).await;
@@ -123,6 +124,27 @@ fn times_that_are_shifted_together_are_the_zone_of_the_server_and_no_change() {
         assert_eq!((scanned(&server).await.fetched, world.status().changed_files), (0, 0));
         let settled = world.records.settled.borrow();
         assert!(settled.len() == 3 && settled.iter().all(|file| file.is_zone), "{settled:?}");
+    });
+}
+
+#[test]
+fn a_zone_that_the_records_could_not_keep_is_settled_by_the_next_scan() {
+    run(async || {
+        let world = World::new("");
+        put(&world, &three());
+        let server = world.start();
+        scanned(&server).await;
+        scanned(&server).await;
+        for (at, (path, content)) in three().into_iter().enumerate() {
+            world.remote.file(path, content, 1_003_600 + 7 * at as i64);
+        }
+        // behind the look-ups of the two directories
+        world.records.fail_at.set(Some(world.records.calls.get() + 2));
+        scanned(&server).await;
+        assert_eq!(world.records.settled.borrow().len(), 0);
+        scanned(&server).await;
+        assert_eq!((world.records.settled.borrow().len(), world.status().changed_files), (3, 0));
+        assert_eq!(world.remote.count(Step::Fetch, ""), 3);
     });
 }
 

@@ -4,10 +4,9 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use chrono::{Local, TimeDelta};
 use tokio::time::{Instant, sleep};
 
-use super::world::{World, put, run, scanned, three, zip_of};
+use super::world::{INTERVAL, World, put, run, scanned, three, zip_of};
 use crate::base::exit_flag::ExitFlag;
 use crate::collector::collect::collect;
 use crate::protocol::memory::{Action, Step};
@@ -81,11 +80,9 @@ fn a_server_that_cannot_be_reached_is_tried_each_minute_at_least() {
         let world = World::new("");
         put(&world, &three());
         world.sync.send_modify(|sync| sync.interval = Duration::from_secs(10));
-        world.remote.on_nth(Step::Connect, "", 0, 6, Action::Lose);
-        let began = Instant::now();
-        collect_for(&world, Duration::from_secs(10 + 20 + 40 + 60 + 60 - 5)).await;
-        assert_eq!((world.remote.count(Step::Connect, ""), world.status().files_downloaded), (5, 0));
-        assert!(began.elapsed() < Duration::from_secs(190));
+        world.remote.on_nth(Step::Connect, "", 0, u32::MAX, Action::Lose);
+        collect_for(&world, Duration::from_secs(10 + 20 + 40 + 4 * 60 - 5)).await;
+        assert_eq!((world.remote.count(Step::Connect, ""), world.status().files_downloaded), (7, 0));
         assert!(world.status().last_error.unwrap().contains("connection lost"));
     });
 }
@@ -104,17 +101,37 @@ fn a_refused_account_is_tried_ever_less_often_so_that_it_is_not_locked() {
 #[test]
 fn outside_of_its_windows_nothing_is_asked_of_a_server() {
     run(async || {
-        // opens in two hours by the wall clock, for one
-        let [from, until] = [2, 3].map(|hours| (Local::now() + TimeDelta::hours(hours)).format("%H:%M"));
-        let world = World::new(&format!("windows = ['{from}-{until}']"));
+        let world = World::new("windows = ['14:00-15:00']");
         put(&world, &three());
-        collect_for(&world, Duration::from_secs(600)).await;
+        collect_for(&world, Duration::from_hours(2) - INTERVAL).await;
         assert_eq!((world.remote.steps(), world.status().scans), (0, 0));
-        // has been open for an hour, for two more
-        let [from, until] = [-1, 2].map(|hours| (Local::now() + TimeDelta::hours(hours)).format("%H:%M"));
-        let world = World::new(&format!("windows = ['{from}-{until}']"));
+        let world = World::new("windows = ['14:00-15:00']");
         put(&world, &three());
-        scanned(&world.start()).await;
+        collect_for(&world, Duration::from_hours(24)).await;
         world.assert_complete(&three());
+        assert_eq!(world.status().scans, 60, "one a minute, while it was open");
+    });
+}
+
+#[test]
+fn a_window_that_closes_on_a_transfer_keeps_what_came_which_the_next_window_goes_on_with() {
+    run(async || {
+        let (world, whole) = (World::new("windows = ['12:00-12:10']"), zip_of(20_000, 1));
+        put(&world, &three());
+        world.remote.file("/late.zip", whole.clone(), 7);
+        world.remote.on_nth(Step::Piece, "/late.zip", 15, 1, Action::Hang);
+        let looks = async {
+            sleep(Duration::from_mins(11)).await;
+            assert!(world.status().outside_windows && world.remote.sessions() == 0);
+            assert_eq!(world.partial()[0].metadata().unwrap().len(), 15 * 1024);
+            world.assert_sound(&three());
+            let steps = world.remote.steps();
+            sleep(Duration::from_hours(23)).await;
+            assert_eq!(world.remote.steps(), steps, "nothing is asked while it is closed");
+        };
+        tokio::join!(collect_for(&world, Duration::from_hours(24) + INTERVAL), looks);
+        world.assert_complete(&[&three()[..], &[("/late.zip", whole)]].concat());
+        let pieces = world.remote.count(Step::Piece, "/late.zip");
+        assert!(pieces < 16 + 15, "{pieces} pieces of 20 were asked for");
     });
 }

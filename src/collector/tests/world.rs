@@ -14,10 +14,11 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use chrono::{DateTime, Local, TimeZone};
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::task::LocalSet;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
@@ -25,7 +26,7 @@ use crate::base::facts::{Download, Earlier, FileFacts, Knowledge, Shifted};
 use crate::base::names::{RemoteName, RemotePath};
 use crate::collector::collect::{one_scan, wind_up};
 use crate::collector::open_files::OpenFiles;
-use crate::collector::ports::{Admission, DiskGuard, Growth, Records};
+use crate::collector::ports::{Admission, DiskGuard, Growth, Records, WallClock};
 use crate::collector::scan_state::Tally;
 use crate::collector::server::{Neighbours, Server};
 use crate::config::{ServerSettings, Settings, SyncSettings, fixtures};
@@ -92,6 +93,10 @@ pub(super) struct MemoryRecords {
     pub(super) fail_records: Cell<u32>,
     /// So many of the next look-ups fail.
     pub(super) fail_look_ups: Cell<u32>,
+    /// Calls of any kind.
+    pub(super) calls: Cell<u64>,
+    /// The call with this number fails, counted from 0.
+    pub(super) fail_at: Cell<Option<u64>>,
 }
 
 fn counts_down(left: &Cell<u32>) -> bool {
@@ -112,6 +117,15 @@ impl MemoryRecords {
     /// An operator has the record forgotten.
     pub(super) fn forget(&self, path: &str) {
         self.rows.borrow_mut().remove(path);
+    }
+
+    /// A call, which takes a step of the clock.
+    async fn call(&self, fails: Option<&Cell<u32>>) -> anyhow::Result<()> {
+        sleep(STEP).await;
+        let number = self.calls.replace(self.calls.get() + 1);
+        let fails = fails.is_some_and(counts_down) || self.fail_at.get() == Some(number);
+        anyhow::ensure!(!fails, "the records do not answer");
+        Ok(())
     }
 
     fn keep(&self, path: String, download: Download) {
@@ -147,14 +161,13 @@ impl Records for MemoryRecords {
         directory: &Arc<RemotePath>,
         files: Arc<[(RemoteName, FileFacts)]>,
     ) -> anyhow::Result<Vec<Knowledge>> {
-        sleep(STEP).await;
-        anyhow::ensure!(!counts_down(&self.fail_look_ups), "the records do not answer");
+        self.call(Some(&self.fail_look_ups)).await?;
         self.looked_up.set(self.looked_up.get() + files.len() as u64);
         Ok(files.iter().map(|(name, facts)| self.know(directory, name, *facts)).collect())
     }
 
     async fn settle_shifts(&self, files: Vec<Shifted>) -> anyhow::Result<()> {
-        sleep(STEP).await;
+        self.call(None).await?;
         for file in &files {
             if let Some(row) = self.rows.borrow_mut().get_mut(file.directory.join(&file.name).text()) {
                 row.facts = file.facts;
@@ -165,8 +178,7 @@ impl Records for MemoryRecords {
     }
 
     async fn record(&self, download: Download) -> anyhow::Result<()> {
-        sleep(STEP).await;
-        anyhow::ensure!(!counts_down(&self.fail_records), "the records take nothing");
+        self.call(Some(&self.fail_records)).await?;
         let path = download.directory.join(&download.name).text().to_owned();
         let stored = std::fs::metadata(self.root.join("omc01").join(path.trim_start_matches('/')));
         if stored.is_ok_and(|stored| stored.len() == download.size) {
@@ -189,6 +201,8 @@ pub(super) enum Says {
     Held,
     TooLarge,
     Nothing,
+    /// The file system itself has no byte left.
+    Full,
 }
 
 /// The disk guard: grants all that it is asked for, unless a test says otherwise.
@@ -217,6 +231,7 @@ impl MemoryDisk {
             Some(Says::Held) => Admission::Held,
             Some(Says::TooLarge) => Admission::TooLarge,
             Some(Says::Nothing) => anyhow::bail!("the disk does not answer"),
+            Some(Says::Full) => return Err(std::io::Error::from(std::io::ErrorKind::StorageFull).into()),
         })
     }
 }
@@ -251,6 +266,7 @@ pub(super) struct World {
     publisher: Publisher,
     mirror: Arc<Mirror>,
     folder: TempDir,
+    began: Instant,
 }
 
 impl World {
@@ -269,7 +285,18 @@ impl World {
         let progress = Arc::new(Progress::new(&settings.servers[0].name));
         let (records, disk) = (Rc::new(records), Rc::new(disk));
         let (sync, publisher) = (watch::Sender::new(sync), Publisher::on_this_thread());
-        Self { remote, records, disk, progress, sync, settings, publisher, mirror, folder }
+        Self {
+            remote,
+            records,
+            disk,
+            progress,
+            sync,
+            settings,
+            publisher,
+            mirror,
+            folder,
+            began: Instant::now(),
+        }
     }
 
     /// A scanner that remembers nothing, as after a start of the service.
@@ -281,10 +308,18 @@ impl World {
             publisher: self.publisher.clone(),
             counters: Arc::clone(&self.disk.counters),
             open_files: OpenFiles::new(65_536, &self.settings),
+            wall_clock: self.wall_clock(),
         };
         let settings: Arc<ServerSettings> = Arc::new(self.settings.servers[0].clone());
         let progress = Arc::clone(&self.progress);
         Server::new(settings, self.sync.subscribe(), &self.mirror, neighbours, progress).unwrap()
+    }
+
+    /// Noon of a Tuesday when the test begins; moves with the paused clock.
+    fn wall_clock(&self) -> WallClock {
+        let began = self.began;
+        let noon: DateTime<Local> = Local.with_ymd_and_hms(2026, 11, 24, 12, 0, 0).unwrap();
+        Rc::new(move || noon + began.elapsed())
     }
 
     pub(super) fn status(&self) -> ServerStatus {
