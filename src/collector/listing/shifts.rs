@@ -58,9 +58,8 @@ impl Shifts {
         }
         let files = seen.into_iter().map(|(file, ..)| file).collect();
         if let Err(error) = server.records().settle_shifts(files).await {
+            // a directory with a file whose time is not settled is neither cached nor taken for known
             log::debug!("server={} its times are settled by a later scan: {error:#}", server.settings.name);
-            server.listing_cache.take();
-            server.memory().forget_known();
         }
     }
 }
