@@ -456,6 +456,7 @@ mod tests {
         }
     }
 
+    /// interface 3.6
     #[test]
     fn each_command_is_known_with_its_options() {
         let status = |json, watch: Option<u64>| {
@@ -473,6 +474,8 @@ mod tests {
             ("ctl status", status(false, None)),
             ("ctl status --json", status(true, None)),
             ("ctl status --watch", status(false, Some(2000))),
+            ("ctl status --watch=0.1", status(false, Some(100))),
+            ("ctl status --watch=86400", status(false, Some(86_400_000))),
             ("ctl status --watch=0.5 --json", status(true, Some(500))),
             ("records", records(None, RecordsFormat::Table)),
             ("records --format table", records(None, RecordsFormat::Table)),
@@ -549,7 +552,8 @@ mod tests {
             "ctl start --json",
             "ctl stop --json",
             "ctl --json status",
-            "ctl status --watch=0",
+            "ctl status --watch=0.05",
+            "ctl status --watch=86401",
             "ctl status --watch=soon",
             "ctl status --watch=NaN",
             "ctl status --watch 2",

@@ -91,6 +91,7 @@ mod tests {
         crate::config::load(&[file]).unwrap().settings
     }
 
+    /// interface 15.3
     #[test]
     fn without_a_service_the_records_are_changed_here_and_with_one_it_is_asked() {
         let place = tempfile::tempdir().unwrap();

@@ -97,6 +97,7 @@ mod tests {
         assert_eq!((sums.len(), sums[&10].files, sums[&10].bytes), (1, 2, 30));
     }
 
+    /// interface 20.4
     #[test]
     fn only_the_last_hours_are_kept_and_shown() {
         let mut minutes = Minutes::default();

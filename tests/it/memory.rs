@@ -112,6 +112,7 @@ fn a_listing_line_without_end_takes_little_memory() {
     stays_below(&service, 64 * MIB, "a line without end");
 }
 
+/// interface 13.5
 #[test]
 fn a_notify_host_that_never_ends_its_answer_takes_little_memory() {
     let head = [b"HTTP/1.1 200 OK\r\n", &b"X-More: more\r\n".repeat(1 << 20)[..]].concat();
