@@ -55,5 +55,9 @@ imports() {
     'src/notify/(mod\.rs|http/|conformance/)' || broken=1
   forbid 'a protocol is known to itself and to src/connectors.rs alone' '\b(crate|super)::s?ftp\b' \
     'src/(connectors\.rs:|s?ftp/)' || broken=1
+  forbid 'src/mirror/mod.rs alone knows which mirrors there are' '\b(mirror|super|self)::local\b|^use local::' \
+    'src/mirror/(mod\.rs|local/|conformance/)' || broken=1
+  forbid 'the file system of the mirror is for src/mirror/local alone' '\brustix::fs::|std::os::fd' \
+    'src/(base|mirror/local|records/sqlite|control|commands/check|net|ftp|sftp|terminal|logging|web|service)/' || broken=1
   return $broken
 }

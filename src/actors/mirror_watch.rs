@@ -12,9 +12,8 @@ use tokio::time::Instant;
 use super::ask;
 use super::record_keeper::{RecordKeeper, Request};
 use crate::base::names::ServerName;
-use crate::mirror::identity::{MirrorId, Reason, Standing, mark, marker};
-use crate::mirror::local::delete::{is_present, present_size};
-use crate::mirror::mounted::{Place, Settled, settle, take};
+use crate::mirror::identity::{MirrorId, Reason, Standing};
+use crate::mirror::mounted::{MountedMirror, Settled, settle, take};
 use crate::quota::absence::AT_LEAST;
 use crate::quota::{DiskCounters, Tally, Verdict};
 use crate::records::{BATCH, Change, PresentFile, RecordedMirror, Work};
@@ -35,7 +34,7 @@ pub const SAMPLE: usize = 100;
 
 /// See the module.
 pub(super) struct MirrorWatch {
-    place: Arc<Place>,
+    place: Arc<MountedMirror>,
     keeper: Addr<RecordKeeper>,
     counters: Arc<DiskCounters>,
     servers: Arc<Roster>,
@@ -64,7 +63,7 @@ impl Audit {
 
 impl MirrorWatch {
     pub(super) fn new(
-        place: Arc<Place>,
+        place: Arc<MountedMirror>,
         keeper: Addr<RecordKeeper>,
         counters: Arc<DiskCounters>,
         servers: Arc<Roster>,
@@ -98,11 +97,11 @@ impl MirrorWatch {
             return;
         }
         let marked = async {
-            let id = match marker(self.place.path())? {
+            let id = match self.place.location().marker()? {
                 Some(id) => id,
                 None => {
                     let id = MirrorId::random()?;
-                    mark(&*self.place.mirror()?, id)?;
+                    self.place.mirror()?.mark(id)?;
                     id
                 }
             };
@@ -121,7 +120,7 @@ impl MirrorWatch {
         let standing = standing(&recorded);
         // its lock, which may be the one of the mirror to be opened
         self.place.let_go();
-        let settled = match settle(self.place.path(), &standing, &names(&self.servers))? {
+        let settled = match settle(self.place.location(), &standing, &names(&self.servers))? {
             Ok(settled) => settled,
             Err(reason) => return Ok(Err(reason)),
         };
@@ -139,11 +138,11 @@ impl MirrorWatch {
 
     /// Takes whatever lies at the mirror's place for the mirror of the records, because an operator says so.
     pub(super) async fn adopt(&self) -> anyhow::Result<String> {
-        let path = self.place.path();
+        let location = self.place.location();
         if !self.place.mirror().is_ok_and(|mirror| mirror.is_in_place()) {
             self.place.let_go();
             // one that cannot be read is replaced
-            let settled = take(path, marker(path).unwrap_or_default())?;
+            let settled = take(location, location.marker().unwrap_or_default())?;
             self.belongs(None, settled.id).await?;
             self.counters.set_partial(settled.mirror.partial_bytes()?);
             self.place.open(settled);
@@ -151,8 +150,9 @@ impl MirrorWatch {
         self.audit.replace(Audit::new());
         self.place.hold_servers(BTreeMap::new());
         self.place.hold_all(None);
-        log::info!("{} was adopted as the mirror of the records", path.display());
-        Ok(format!("{} is the mirror of the records", path.display()))
+        let shown = location.path().display();
+        log::info!("{shown} was adopted as the mirror of the records");
+        Ok(format!("{shown} is the mirror of the records"))
     }
 
     /// While files are missed, looks whether they are back.
@@ -198,7 +198,7 @@ impl MirrorWatch {
             let mut audit = self.audit.borrow_mut();
             audit.after = files.last().map_or(after, |file| file.id);
             for file in files {
-                let is_gone = matches!(is_present(&mirror, &file.server, &file.path), Ok(false));
+                let is_gone = matches!(mirror.is_present(&file.server, &file.path), Ok(false));
                 audit.tally.note(&file.server, is_gone);
                 if is_gone && audit.gone.len() < MAX_GONE {
                     audit.gone.push(file);
@@ -238,7 +238,7 @@ impl MirrorWatch {
     async fn believe(&self, mut gone: Vec<PresentFile>) -> anyhow::Result<()> {
         let (mirror, holds) = (self.place.mirror()?, self.place.holds());
         gone.retain(|file| holds.of(&file.server).is_none());
-        gone.retain(|file| matches!(is_present(&mirror, &file.server, &file.path), Ok(false)));
+        gone.retain(|file| matches!(mirror.is_present(&file.server, &file.path), Ok(false)));
         if gone.is_empty() {
             return Ok(());
         }
@@ -264,7 +264,7 @@ impl MirrorWatch {
         .await?;
         self.audit.borrow_mut().sought =
             if files.len() < FIND_AGAIN { 0 } else { files.last().map_or(0, |file| file.id) };
-        let is_back = |file: &&PresentFile| matches!(present_size(&mirror, &file.server, &file.path), Ok(Some(size)) if size == file.size);
+        let is_back = |file: &&PresentFile| matches!(mirror.size(&file.server, &file.path), Ok(Some(size)) if size == file.size);
         let back: Vec<i64> = files.iter().filter(is_back).map(|file| file.id).collect();
         if back.is_empty() {
             return Ok(());

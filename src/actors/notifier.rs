@@ -21,8 +21,7 @@ use crate::base::facts::{Due, Notice, Postponed};
 use crate::base::failpoints;
 use crate::base::watchdog::seconds;
 use crate::config::NotifySettings;
-use crate::mirror::local::delete::is_present;
-use crate::mirror::mounted::Place;
+use crate::mirror::mounted::MountedMirror;
 use crate::notify;
 use crate::notify::dispatch::Dispatcher;
 use crate::notify::outbox::Outbox;
@@ -106,7 +105,7 @@ async fn wake(outbox: KeeperOutbox) {
 #[derive(Clone)]
 pub struct KeeperOutbox {
     keeper: Addr<RecordKeeper>,
-    place: Arc<Place>,
+    place: Arc<MountedMirror>,
     outbox_state: Arc<OutboxState>,
     servers: Arc<Roster>,
 }
@@ -116,7 +115,7 @@ impl KeeperOutbox {
     #[must_use]
     pub fn new(
         keeper: &Addr<RecordKeeper>,
-        place: &Arc<Place>,
+        place: &Arc<MountedMirror>,
         outbox_state: &Arc<OutboxState>,
         servers: &Arc<Roster>,
     ) -> Self {
@@ -159,7 +158,7 @@ impl Outbox for KeeperOutbox {
 
     fn is_missing(&self, notice: &Notice) -> bool {
         let mirror = self.place.mirror();
-        mirror.is_ok_and(|mirror| matches!(is_present(&mirror, &notice.server, &notice.path), Ok(false)))
+        mirror.is_ok_and(|mirror| matches!(mirror.is_present(&notice.server, &notice.path), Ok(false)))
     }
 
     fn state(&self) -> &OutboxState {

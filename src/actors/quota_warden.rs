@@ -26,13 +26,13 @@ use crate::base::humanize::count;
 use crate::collector::ports::{Admission, Growth};
 use crate::config::QuotaSettings;
 use crate::mirror::idle::drop_idle;
-use crate::mirror::local::delete::{Deleted, delete, sync_deleted};
-use crate::mirror::mounted::Place;
+use crate::mirror::mounted::MountedMirror;
+use crate::mirror::store::Deleted;
 use crate::notify::outbox_state::OutboxState;
 use crate::quota::plan::{Load, room};
 use crate::quota::prepaid::allowable;
 use crate::quota::sweep::{Evictions, Present, make_room};
-use crate::quota::{DiskCounters, DiskFault, Measured, Meter, Need, Swept, Usage};
+use crate::quota::{DiskCounters, DiskFault, Measured, Need, Swept, Usage};
 use crate::records::{Change, PresentFile, Work as RecordWork};
 use crate::status::Roster;
 
@@ -69,8 +69,6 @@ pub struct Grow(pub Growth);
 pub struct DiskView {
     last: Mutex<Option<Measured>>,
     held: AtomicBool,
-    /// What it is measured with.
-    pub meter: Meter,
 }
 
 impl DiskView {
@@ -118,7 +116,7 @@ impl DiskView {
 /// What the warden works with.
 pub struct Warden {
     /// Where files are deleted, once the right mirror is there.
-    pub place: Arc<Place>,
+    pub place: Arc<MountedMirror>,
     /// Who knows which.
     pub keeper: Addr<RecordKeeper>,
     /// The sums of the records.
@@ -248,7 +246,7 @@ impl Work {
             let mirror = place.mirror()?;
             let bytes = mirror.partial_bytes();
             counters.set_partial(
-                bytes.with_context(|| format!("cannot read {}/.partial", mirror.path().display()))?,
+                bytes.with_context(|| format!("cannot read {}/.partial", place.path().display()))?,
             );
         }
         let limits = *limits.borrow();
@@ -320,7 +318,8 @@ impl Work {
         for Present { server, path, .. } in &gone {
             let directory = path.text().rsplit_once('/').map_or("", |(directory, _)| directory);
             if synced.insert((server, directory)) {
-                sync_deleted(&mirror, server, path)
+                mirror
+                    .sync_deleted(server, path)
                     .with_context(|| format!("cannot sync the directory of {path} after an eviction"))?;
             }
         }
@@ -372,8 +371,11 @@ impl Work {
 impl Evictions for Work {
     fn usage(&self) -> io::Result<Usage> {
         let mirror = self.warden.place.mirror().map_err(io::Error::other)?;
-        let measured = self.warden.view.meter.measure(mirror.handle()).map_err(|error| {
-            io::Error::new(error.kind(), format!("cannot measure {}: {error}", mirror.path().display()))
+        let measured = mirror.measure().map_err(|error| {
+            io::Error::new(
+                error.kind(),
+                format!("cannot measure {}: {error}", self.warden.place.path().display()),
+            )
         })?;
         self.warden.view.measured(measured);
         Ok(measured.usage)
@@ -402,7 +404,7 @@ impl Evictions for Work {
         let mirror = place.mirror().map_err(io::Error::other)?;
         // before, because the record says so only after
         outbox_state.deletion_begins(*id);
-        match counters.unless_replaced(server, path, || delete(&mirror, server, path)) {
+        match counters.unless_replaced(server, path, || mirror.delete(server, path)) {
             Some(Ok(Deleted::Removed { bytes })) => Ok(Some(bytes)),
             // deleted by an eviction whose marking failed
             Some(Ok(Deleted::AlreadyGone)) if self.unmarked.borrow().contains_key(id) => Ok(Some(0)),
@@ -435,7 +437,7 @@ impl Evictions for Work {
             return Ok(0);
         }
         let mirror = self.warden.place.mirror()?;
-        let freed = drop_idle(&mirror, &self.warden.counters, missing)?;
+        let freed = drop_idle(&*mirror, &self.warden.counters, missing)?;
         if freed == 0 {
             self.next_idle.replace(Instant::now() + IDLE_PAUSE);
         }

@@ -30,9 +30,8 @@ use crate::collector::ports::{Admission, DiskGuard, Growth, Records};
 use crate::collector::server::{Neighbours, Server};
 use crate::config::{ServerSettings, SyncSettings};
 use crate::connectors::Connect;
-use crate::mirror::local::publisher::Publisher;
-use crate::mirror::local::tree::Apart;
-use crate::mirror::mounted::{Holds, Place};
+use crate::mirror::error::Apart;
+use crate::mirror::mounted::{Holds, MountedMirror};
 use crate::net::network::Network;
 use crate::quota::DiskCounters;
 use crate::records::Work;
@@ -66,13 +65,11 @@ pub struct Plan {
     /// How often, as of now.
     pub sync: watch::Receiver<SyncSettings>,
     /// Where files go, once the right mirror is there.
-    pub place: Arc<Place>,
+    pub place: Arc<MountedMirror>,
     /// Who knows which are new.
     pub keeper: Addr<RecordKeeper>,
     /// Who knows what fits.
     pub warden: Addr<QuotaWarden>,
-    /// Who makes files durable.
-    pub publisher: Publisher,
     /// Bytes under way.
     pub counters: Arc<DiskCounters>,
     /// What its connections share with all others.
@@ -224,26 +221,15 @@ async fn live(plan: &Plan, exit: &ExitWatch) -> anyhow::Result<Ended> {
 
 fn make(plan: Plan) -> anyhow::Result<Server> {
     let Plan {
-        settings,
-        connect,
-        sync,
-        place,
-        keeper,
-        warden,
-        publisher,
-        counters,
-        open_files,
-        network,
-        progress,
-        ..
+        settings, connect, sync, place, keeper, warden, counters, open_files, network, progress, ..
     } = plan;
     let mirror = place.mirror()?;
     let records = Rc::new(KeeperRecords { keeper, server: settings.name.clone() });
     let guard = Rc::new(WardenGuard(warden));
     let connector = connect((*settings).clone(), &network)?.into();
     let wall_clock = Rc::new(chrono::Local::now);
-    let neighbours = Neighbours { connector, records, guard, publisher, counters, open_files, wall_clock };
-    Server::new(settings, sync, &mirror, neighbours, progress)
+    let neighbours = Neighbours { connector, records, guard, counters, open_files, wall_clock };
+    Server::new(settings, sync, &*mirror, neighbours, progress)
 }
 
 /// Ends when the scan under way has shown no sign of life for too long.

@@ -8,16 +8,16 @@ mod end;
 mod source;
 mod unpack;
 
-use std::fs::File;
 use std::hash::Hasher;
 use std::io;
-use std::os::unix::fs::FileExt;
 
 use siphasher::sip128::{Hasher128, SipHasher13};
 
 use end::{Directory, find_directory, find_followed};
 use source::Source;
 use unpack::{Disk, Failure, Limits, is_zero, read_all};
+
+use crate::base::read_at::ReadAt;
 
 pub use unpack::{MAX_UNPACKED_BYTES, MAX_UNPACKED_ENTRIES};
 
@@ -106,7 +106,7 @@ pub enum Interrupted {
 /// # Errors
 ///
 /// See [`Interrupted`]; a file that is shorter than `size` is a failure of the disk.
-pub fn prove(file: &File, size: u64, stop: &dyn Fn() -> bool) -> Result<Content, Interrupted> {
+pub fn prove(file: &dyn ReadAt, size: u64, stop: &dyn Fn() -> bool) -> Result<Content, Interrupted> {
     Proof::new(Source::File(file), size, stop, Limits::of(size)).content()
 }
 
@@ -115,7 +115,7 @@ pub fn prove(file: &File, size: u64, stop: &dyn Fn() -> bool) -> Result<Content,
 /// # Errors
 ///
 /// What the disk says, also where the file is shorter than `size`.
-pub fn prove_small(file: &File, size: u64) -> io::Result<Option<Content>> {
+pub fn prove_small(file: &dyn ReadAt, size: u64) -> io::Result<Option<Content>> {
     let Some(length) = usize::try_from(size).ok().filter(|length| *length <= SMALL) else { return Ok(None) };
     let mut bytes = vec![0; length];
     file.read_exact_at(&mut bytes, 0)?;
@@ -132,7 +132,7 @@ pub fn prove_small(file: &File, size: u64) -> io::Result<Option<Content>> {
 /// # Errors
 ///
 /// What the disk says.
-pub fn begins_as_archive(file: &File, size: u64) -> io::Result<bool> {
+pub fn begins_as_archive(file: &dyn ReadAt, size: u64) -> io::Result<bool> {
     begins_as_zip(Source::File(file), size)
 }
 
@@ -283,6 +283,7 @@ fn array_at<const N: usize>(record: &[u8], at: usize) -> Option<[u8; N]> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
     use std::io::{Cursor, Write};
     use std::ops::Range;
 

@@ -1,13 +1,13 @@
 //! The bytes of a received file: of a small one in memory, of any other on the disk.
 
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
+
+use crate::base::read_at::ReadAt;
 
 /// See the module. Read at positions; the file's own position is left alone.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Source<'a> {
-    File(&'a File),
+    File(&'a dyn ReadAt),
     Memory(&'a [u8]),
 }
 

@@ -12,6 +12,7 @@ pub mod io_error;
 pub mod json;
 pub mod names;
 pub mod panics;
+pub mod read_at;
 pub mod start_error;
 pub mod time;
 pub mod watchdog;

@@ -7,7 +7,7 @@ use chrono::{DateTime, Local};
 use log::Level;
 use tokio::time::Instant;
 
-use super::fetching::partial_files::discard_leftovers;
+use super::fetching::partial_files::discard_partial_files;
 use super::scan::scan;
 use super::scan_state::Tally;
 use super::server::Server;
@@ -125,7 +125,7 @@ pub(super) async fn one_scan(server: &Server) -> Result<Tally, ProtocolError> {
     if let Ok(tally) = &outcome {
         if tally.failed_directories == 0 && tally.waiting == 0 {
             // every file of the server is recorded: what still lies in .partial belongs to none of them
-            discard_leftovers(server);
+            discard_partial_files(server);
         }
         note(server, tally);
     }

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::fetching::partial_files::{aged_leftovers, discard_unclaimed};
+use super::fetching::partial_files::{aged_partial_files, discard_orphans};
 use super::queue::DirectoryJob;
 use super::scan_state::{ScanState, Tally};
 use super::server::Server;
@@ -20,7 +20,7 @@ use crate::protocol::ProtocolError;
 /// stays finished.
 pub async fn scan(server: &Server) -> Result<Tally, ProtocolError> {
     server.refresh_if_records_changed();
-    let scan = ScanState::new(server, aged_leftovers(server));
+    let scan = ScanState::new(server, aged_partial_files(server));
     for path in &server.settings.directories {
         let key = server.memory().key(path);
         let path = Arc::new(path.clone());
@@ -32,12 +32,12 @@ pub async fn scan(server: &Server) -> Result<Tally, ProtocolError> {
     server.show_connections(0);
     let listing = server.connector.describe_listing();
     server.progress().update(|status| status.listing = listing);
-    let ScanState { jobs, tally, unclaimed, incomplete, waiting_for, shifts, .. } = scan;
+    let ScanState { jobs, tally, orphans, incomplete, waiting_for, shifts, .. } = scan;
     shifts.settle(server).await;
     if let Some(error) = fatal {
         return Err(error);
     }
-    discard_unclaimed(server, unclaimed.into_inner());
+    discard_orphans(server, orphans.into_inner());
     server.progress().update(|status| status.incomplete = incomplete.into_inner());
     server.waiting_for.replace(waiting_for.into_inner());
     let mut tally = tally.into_inner();

@@ -18,7 +18,7 @@ use super::server::Server;
 use crate::base::facts::FileFacts;
 use crate::base::humanize;
 use crate::base::names::RemotePath;
-use crate::mirror::partial::Leftovers;
+use crate::mirror::partial_files::PartialFiles;
 use crate::protocol::{ErrorScope, ProtocolError};
 use crate::status::{IncompleteFile, ServerState};
 
@@ -65,7 +65,7 @@ pub(super) struct ScanState<'s> {
     /// Files that may be received and not recorded yet.
     pub(super) publishing: Arc<Semaphore>,
     /// Partial files from long ago that no listing of this scan has a file for, so far.
-    pub(super) unclaimed: RefCell<Leftovers>,
+    pub(super) orphans: RefCell<PartialFiles>,
     /// The first few of the files that cannot be taken.
     pub(super) incomplete: RefCell<Vec<IncompleteFile>>,
     /// Known files whose times differ as another zone makes them.
@@ -82,13 +82,13 @@ pub(super) struct ScanState<'s> {
 
 impl<'s> ScanState<'s> {
     /// Nothing was done yet.
-    pub(super) fn new(server: &'s Server, unclaimed: Leftovers) -> Self {
+    pub(super) fn new(server: &'s Server, orphans: PartialFiles) -> Self {
         Self {
             server,
             jobs: Jobs::new(server.settings.order),
             tally: RefCell::default(),
             publishing: Arc::new(Semaphore::new(server.most_publishing())),
-            unclaimed: RefCell::new(unclaimed),
+            orphans: RefCell::new(orphans),
             incomplete: RefCell::default(),
             shifts: Shifts::default(),
             waiting_for: RefCell::default(),

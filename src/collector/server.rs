@@ -1,5 +1,5 @@
 //! Everything that belongs to one server and outlives its scans: settings, connections kept logged in, memory,
-//! leftovers, counters. Lives on the server's own thread.
+//! partial files, counters. Lives on the server's own thread.
 
 use std::cell::{Cell, RefCell, RefMut};
 use std::collections::BTreeSet;
@@ -23,9 +23,9 @@ use crate::base::facts::FileFacts;
 use crate::base::names::RemotePath;
 use crate::collector::open_files::OpenFiles;
 use crate::config::{ServerSettings, SyncSettings};
-use crate::mirror::local::publisher::Publisher;
-use crate::mirror::local::tree::{Mirror, ServerMirror};
-use crate::mirror::partial::Leftovers;
+use crate::mirror::partial_files::PartialFiles;
+use crate::mirror::server::ServerMirror;
+use crate::mirror::store::MirrorStore;
 use crate::protocol::{Connector, Session};
 use crate::quota::{DiskCounters, Prepaid};
 use crate::status::{ConnectionStatus, Progress};
@@ -63,16 +63,15 @@ pub struct Server {
 /// What the files on their way into the records need too, which outlive the scan that fetched them.
 pub(super) struct Shared {
     /// Its part of the mirror.
-    pub(super) mirror: Arc<ServerMirror>,
+    pub(super) mirror: Arc<dyn ServerMirror>,
     /// Bytes under way.
     pub(super) counters: Arc<DiskCounters>,
     /// What `status` shows.
     pub(super) progress: Arc<Progress>,
     pub(super) records: Rc<dyn Records>,
-    pub(super) publisher: Publisher,
     pub(super) memory: RefCell<RetryMemory>,
     /// What earlier transfers left.
-    pub(super) partial_files: RefCell<Leftovers>,
+    pub(super) partial_files: RefCell<PartialFiles>,
     /// Fetched files that could not be stored or recorded since this was last asked.
     pub(super) unrecorded: Cell<u64>,
 }
@@ -86,8 +85,6 @@ pub struct Neighbours {
     pub records: Rc<dyn Records>,
     /// Asked for room.
     pub guard: Rc<dyn DiskGuard>,
-    /// Makes files durable.
-    pub publisher: Publisher,
     /// Bytes under way.
     pub counters: Arc<DiskCounters>,
     /// What it may open.
@@ -105,16 +102,15 @@ impl Server {
     pub fn new(
         settings: Arc<ServerSettings>,
         sync: watch::Receiver<SyncSettings>,
-        mirror: &Mirror,
+        mirror: &dyn MirrorStore,
         neighbours: Neighbours,
         progress: Arc<Progress>,
     ) -> anyhow::Result<Self> {
-        let own = Arc::new(mirror.server(&settings.name)?);
-        let Neighbours { connector, records, guard, publisher, counters, open_files, wall_clock } =
-            neighbours;
+        let own = mirror.server(&settings.name)?;
+        let Neighbours { connector, records, guard, counters, open_files, wall_clock } = neighbours;
         let interval = sync.borrow().interval;
         let partial_files =
-            Leftovers::read(&own).with_context(|| format!("cannot read .partial/{}", settings.name))?;
+            PartialFiles::read(&*own).with_context(|| format!("cannot read .partial/{}", settings.name))?;
         Ok(Self {
             login_limiter: RefCell::new(LoginLimiter::new(settings.connections, interval)),
             settings,
@@ -125,7 +121,6 @@ impl Server {
                 counters,
                 progress,
                 records,
-                publisher,
                 memory: RefCell::new(RetryMemory::new(interval)),
                 partial_files: RefCell::new(partial_files),
                 unrecorded: Cell::default(),
@@ -150,13 +145,13 @@ impl Server {
     }
 
     /// What earlier transfers left, in the same way.
-    pub(super) fn partial_files(&self) -> RefMut<'_, Leftovers> {
+    pub(super) fn partial_files(&self) -> RefMut<'_, PartialFiles> {
         self.shared.partial_files.borrow_mut()
     }
 
     /// Its part of the mirror.
-    pub(super) fn mirror(&self) -> &ServerMirror {
-        &self.shared.mirror
+    pub(super) fn mirror(&self) -> &dyn ServerMirror {
+        &*self.shared.mirror
     }
 
     /// Bytes under way.

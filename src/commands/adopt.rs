@@ -10,9 +10,11 @@ use crate::commands::confirmation::{Outcome, is_confirmed};
 use crate::commands::record_writer::RecordWriter;
 use crate::config::Settings;
 use crate::control::Change;
+use crate::mirror;
 use crate::mirror::identity::Reason;
-use crate::mirror::identity::{MirrorId, Standing, Verdict, count_zips, judge, look_for, marker};
-use crate::mirror::local::delete::size_at;
+use crate::mirror::identity::{MirrorId, Standing, Verdict, judge};
+use crate::mirror::mounted::look_for;
+use crate::mirror::store::MirrorLocation;
 use crate::quota::Absence;
 use crate::records::{self, BATCH, Filter, OpenError, RecordRow};
 
@@ -43,7 +45,7 @@ pub enum Subject {
 /// Whatever fails; what was changed before stays changed, and the same command goes on with the rest.
 pub fn adopt(settings: &Settings, order: Order) -> anyhow::Result<Outcome> {
     let root = &settings.sync.root;
-    if !root.is_dir() {
+    if !mirror::at(root).is_reachable() {
         anyhow::bail!("{} is no directory; is its disk mounted?", root.display());
     }
     let view = View::of(settings)?;
@@ -67,7 +69,7 @@ pub(crate) struct View {
 impl View {
     /// Looks at both, and changes nothing.
     pub(crate) fn of(settings: &Settings) -> anyhow::Result<Self> {
-        let root = &settings.sync.root;
+        let location = mirror::at(&settings.sync.root);
         let standing = match records::read(&settings.records) {
             Ok(mut reader) => standing(&reader.recorded_mirror(SAMPLE)?),
             // before the first start of the service
@@ -75,10 +77,10 @@ impl View {
             Err(error) => return Err(error.into()),
         };
         // one that cannot be read is replaced
-        let marker = marker(root).unwrap_or_default();
+        let marker = location.marker().unwrap_or_default();
         let servers: Vec<_> = settings.servers.iter().map(|server| server.name.clone()).collect();
-        let found = look_for(root, &standing.sample);
-        let verdict = judge(&standing, marker, found, |limit| count_zips(root, &servers, limit));
+        let found = look_for(&*location, &standing.sample);
+        let verdict = judge(&standing, marker, found, |limit| location.count_zips(&servers, limit));
         Ok(Self { standing, marker, servers, found, verdict })
     }
 }
@@ -139,7 +141,7 @@ fn confirm_records(settings: &Settings, order: Order, view: &View) -> anyhow::Re
             return Ok(Outcome::Done);
         }
     }
-    let zips = count_zips(root, &view.servers, u64::MAX);
+    let zips = mirror::at(root).count_zips(&view.servers, u64::MAX);
     writeln!(out, "{zips} zips lie in {}, of which the records know nothing", root.display())?;
     writeln!(
         out,
@@ -182,9 +184,9 @@ enum Fate {
     Found,
 }
 
-fn fate(root: &Path, row: &RecordRow) -> Fate {
+fn fate(mirror: &dyn MirrorLocation, row: &RecordRow) -> Fate {
     // what cannot be looked at is not missing
-    let Ok(there) = size_at(root, &row.server, &row.path) else { return Fate::Stays };
+    let Ok(there) = mirror.size(&row.server, &row.path) else { return Fate::Stays };
     match (row.evicted_at, there) {
         (None, None) => Fate::Missing,
         // marked as listed by a server, and never fetched
@@ -196,6 +198,7 @@ fn fate(root: &Path, row: &RecordRow) -> Fate {
 
 fn count(settings: &Settings, listed: bool, out: &mut dyn Write) -> anyhow::Result<Counted> {
     let mut counted = Counted { last: i64::MIN, ..Counted::default() };
+    let mirror = mirror::at(&settings.sync.root);
     let mut reader = match records::read(&settings.records) {
         Err(OpenError::Missing { .. }) => return Ok(counted),
         opened => opened?,
@@ -203,7 +206,7 @@ fn count(settings: &Settings, listed: bool, out: &mut dyn Write) -> anyhow::Resu
     reader.for_each(&Filter::default(), &mut |row| {
         counted.last = row.id;
         counted.present += u64::from(row.evicted_at.is_none());
-        let word = match fate(&settings.sync.root, row) {
+        let word = match fate(&*mirror, row) {
             Fate::Stays => return Ok(()),
             Fate::Missing => {
                 counted.missing += 1;
@@ -224,12 +227,13 @@ fn count(settings: &Settings, listed: bool, out: &mut dyn Write) -> anyhow::Resu
 }
 
 fn change(settings: &Settings, view: &View, last: i64) -> anyhow::Result<(u64, u64)> {
+    let mirror = mirror::at(&settings.sync.root);
     let mut writer = RecordWriter::open(settings)?;
     let mut reader = records::read(&settings.records)?;
     let (mut missing, mut found) = (Vec::new(), Vec::new());
     let (mut missed, mut back) = (0, 0);
     reader.for_each(&Filter::default(), &mut |row| {
-        match fate(&settings.sync.root, row) {
+        match fate(&*mirror, row) {
             Fate::Missing if row.id <= last => missing.push(row.id),
             Fate::Found if row.id <= last => found.push(row.id),
             _ => {}

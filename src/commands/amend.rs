@@ -2,7 +2,6 @@
 //! runs, it is the one that writes, and it is told over its control socket; else the database is opened here.
 
 use std::io::{self, BufWriter, Write};
-use std::path::Path;
 
 use crate::base::names::{RemotePath, ServerName};
 use crate::commands::adopt::View;
@@ -10,8 +9,9 @@ use crate::commands::confirmation::{Outcome, is_confirmed};
 use crate::commands::record_writer::RecordWriter;
 use crate::config::Settings;
 use crate::control::Change;
+use crate::mirror;
 use crate::mirror::identity::Verdict;
-use crate::mirror::local::delete::{delete_durably, is_there};
+use crate::mirror::store::MirrorLocation;
 use crate::records::{self, Amendment, BATCH, Filter, RecordRow};
 
 /// What to change, and how sure the operator is.
@@ -36,7 +36,8 @@ pub struct Order {
 /// Whatever fails; each batch that was changed before stays changed, and the same command goes on with the rest.
 pub fn amend(settings: &Settings, order: &Order) -> anyhow::Result<Outcome> {
     let root = &settings.sync.root;
-    if order.amendment == Amendment::Forget && !root.join(".partial").is_dir() {
+    let mirror = &*mirror::at(root);
+    if order.amendment == Amendment::Forget && !mirror.is_mirror() {
         // without the mirror, everything would look deleted
         anyhow::bail!("{} is no mirror of this service; is its disk mounted?", root.display());
     }
@@ -47,7 +48,7 @@ pub fn amend(settings: &Settings, order: &Order) -> anyhow::Result<Outcome> {
         anyhow::bail!("{}", reason.describe(root));
     }
     let mut out = BufWriter::new(io::stdout());
-    let counted = count(settings, order, &mut out)?;
+    let counted = count(settings, mirror, order, &mut out)?;
     let (verb, matching) = (verb(order.amendment), counted.matching);
     if counted.in_place > 0 {
         let fate =
@@ -62,7 +63,7 @@ pub fn amend(settings: &Settings, order: &Order) -> anyhow::Result<Outcome> {
     if !is_confirmed(order.confirm, matching)? {
         return Ok(Outcome::Unconfirmed);
     }
-    let changed = change(settings, order, counted.last)?;
+    let changed = change(settings, mirror, order, counted.last)?;
     writeln!(out, "{changed} changed")?;
     out.flush()?;
     Ok(Outcome::Done)
@@ -84,11 +85,16 @@ struct Counted {
     last: i64,
 }
 
-fn count(settings: &Settings, order: &Order, out: &mut dyn Write) -> anyhow::Result<Counted> {
+fn count(
+    settings: &Settings,
+    mirror: &dyn MirrorLocation,
+    order: &Order,
+    out: &mut dyn Write,
+) -> anyhow::Result<Counted> {
     let mut counted = Counted { last: i64::MIN, ..Counted::default() };
     let mut reader = records::read(&settings.records)?;
     reader.for_each(&order.filter, &mut |row| {
-        let is_free = is_free(&settings.sync.root, order.amendment, row)?;
+        let is_free = is_free(mirror, order.amendment, row)?;
         counted.in_place += u64::from(!is_free && order.amendment == Amendment::Forget);
         if is_free || order.delete {
             counted.matching += 1;
@@ -103,10 +109,10 @@ fn count(settings: &Settings, order: &Order, out: &mut dyn Write) -> anyhow::Res
 }
 
 /// Returns whether nothing is in the way of the change. A file that lies at its place would not be replaced.
-fn is_free(root: &Path, amendment: Amendment, row: &RecordRow) -> io::Result<bool> {
+fn is_free(mirror: &dyn MirrorLocation, amendment: Amendment, row: &RecordRow) -> io::Result<bool> {
     match amendment {
         Amendment::Requeue => Ok(row.notified_at.is_some() && row.evicted_at.is_none()),
-        Amendment::Forget => is_there(root, &row.server, &row.path).map(|is_there| !is_there),
+        Amendment::Forget => mirror.is_taken(&row.server, &row.path).map(|is_taken| !is_taken),
     }
 }
 
@@ -118,18 +124,18 @@ struct Batch {
     files: Vec<(ServerName, RemotePath)>,
 }
 
-fn change(settings: &Settings, order: &Order, last: i64) -> anyhow::Result<u64> {
+fn change(settings: &Settings, mirror: &dyn MirrorLocation, order: &Order, last: i64) -> anyhow::Result<u64> {
     let mut writer = RecordWriter::open(settings)?;
     let mut reader = records::read(&settings.records)?;
-    let (mut changed, root) = (0, &settings.sync.root);
+    let mut changed = 0;
     let mut batch = Batch::default();
     let mut write = |batch: Batch| {
         // a file without a record would never be deleted; a record without a file is forgotten the next time
-        delete_durably(root, &batch.files)?;
+        mirror.delete(&batch.files)?;
         writer.change(Change::amend(order.amendment, batch.ids))
     };
     reader.for_each(&order.filter, &mut |row| {
-        let is_free = is_free(root, order.amendment, row)?;
+        let is_free = is_free(mirror, order.amendment, row)?;
         if row.id <= last && (is_free || order.delete) {
             batch.ids.push(row.id);
             batch.files.extend((!is_free).then(|| (row.server.clone(), row.path.clone())));

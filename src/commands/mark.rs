@@ -2,7 +2,6 @@
 //! the mirror. Looks, asks and writes as `amend` does.
 
 use std::io::{self, BufWriter, Write};
-use std::path::Path;
 
 use anyhow::Context;
 
@@ -15,7 +14,8 @@ use crate::commands::record_writer::RecordWriter;
 use crate::config::{ServerSettings, Settings};
 use crate::connectors;
 use crate::control::{Change, Marking};
-use crate::mirror::local::walk::local_files;
+use crate::mirror;
+use crate::mirror::store::{MirrorLocation, MirroredFile};
 use crate::net::network::Network;
 use crate::records::{self, Mark, OpenError, RecordReader};
 
@@ -86,12 +86,12 @@ async fn find<'s>(
     order: &Order,
     servers: &'s [ServerSettings],
 ) -> anyhow::Result<Found<'s>> {
-    let root = &settings.sync.root;
+    let mirror = &*mirror::at(&settings.sync.root);
     let wants = |path: &RemotePath| order.paths.is_empty() || order.paths.is_match(path.text());
     let searches = servers.iter().map(|server| async move {
         let files = match order.mark {
             Mark::Listed => listed(server, wants).await,
-            Mark::Local | Mark::LocalToAnnounce => local(root, server, wants),
+            Mark::Local | Mark::LocalToAnnounce => local(mirror, server, wants),
         };
         files.map(|files| (server, files)).with_context(|| format!("server {}", server.name))
     });
@@ -128,14 +128,14 @@ async fn listed(
 
 /// The oldest first, so that the quota takes them in that order.
 fn local(
-    root: &Path,
+    mirror: &dyn MirrorLocation,
     server: &ServerSettings,
     wants: impl Fn(&RemotePath) -> bool,
 ) -> anyhow::Result<Vec<Download>> {
-    let mut files = local_files(root, &server.name, server.encoding, &server.directories)?;
+    let mut files = mirror.zips(&server.name, server.encoding, &server.directories)?;
     files.retain(|file| wants(&file.directory.join(&file.name)));
     files.sort_by_key(|file| file.modified);
-    let download = |file: crate::mirror::local::walk::LocalFile| {
+    let download = |file: MirroredFile| {
         // whether the time of the file is that of the server, nobody knows
         let facts = FileFacts { size: Some(file.size), modified: None };
         Download::marked(&server.name, file.directory, file.name, facts, file.size)

@@ -6,6 +6,7 @@ use chrono::Utc;
 
 use crate::config::Settings;
 use crate::control::{Change, client};
+use crate::mirror;
 use crate::mirror::identity::MirrorId;
 use crate::mirror::mounted::take;
 use crate::records::{self, OpenError, RecordStore};
@@ -58,7 +59,7 @@ impl<'a> RecordWriter<'a> {
         let Some(mut records) = self.own else {
             return client::adopt(&self.settings.control.socket);
         };
-        let settled = take(&self.settings.sync.root, marker)?;
+        let settled = take(&*mirror::at(&self.settings.sync.root), marker)?;
         let id = settled.id.ok_or_else(|| anyhow::anyhow!("there is no room for the marker"))?;
         records.remember_mirror(&id.to_string())?;
         records.close();

@@ -3,30 +3,14 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::io::{self, Read};
 use std::path::Path;
 use std::str::FromStr;
 
-use encoding_rs::UTF_8;
-use rustix::fs::{AtFlags, FileType, Mode, OFlags};
-
-use super::local::tree::{
-    MAX_DEPTH, Mirror, PARTIAL_DIRECTORY, names_in, open_component, open_directory, open_server,
-};
 use crate::base::humanize;
-use crate::base::names::{RemoteName, RemotePath, ServerName};
+use crate::base::names::{RemotePath, ServerName};
 use crate::quota::Absence;
 use crate::quota::absence::AT_LEAST;
-
-/// Below [`PARTIAL_DIRECTORY`].
-const MARKER_FILE: &str = ".mirror";
-/// While it is written.
-const UNFINISHED_MARKER: &str = ".mirror.new";
-/// More of a marker is not read.
-const MAX_MARKER_BYTES: u64 = 1024;
-const WORDS: &str = "This marks a mirror of mrosync, whose records know the number above: leave it where it is, and \
-                     take it along with the files.\n";
 
 /// The number of a mirror, which no other has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,48 +45,6 @@ impl FromStr for MirrorId {
             .map(Self)
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "it is no marker of a mirror"))
     }
-}
-
-/// Reads the marker of the mirror at `root`, where there is one. Makes nothing.
-///
-/// # Errors
-///
-/// The system's, except that something on the way does not exist; `InvalidData` where it is no marker.
-pub fn marker(root: &Path) -> io::Result<Option<MirrorId>> {
-    match open_partial(root).and_then(|partial| read_marker(partial.as_fd())) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        read => read.map(Some),
-    }
-}
-
-fn open_partial(root: &Path) -> io::Result<OwnedFd> {
-    let root = rustix::fs::open(root, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    Ok(open_component(root.as_fd(), PARTIAL_DIRECTORY)?)
-}
-
-fn read_marker(partial: BorrowedFd<'_>) -> io::Result<MirrorId> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    let file = rustix::fs::openat(partial, MARKER_FILE, flags, Mode::empty())?;
-    let mut text = String::new();
-    File::from(file).take(MAX_MARKER_BYTES).read_to_string(&mut text)?;
-    text.lines().next().unwrap_or_default().parse()
-}
-
-/// Gives the mirror a marker, in the place of the one of before. It survives a power loss when this returns.
-///
-/// # Errors
-///
-/// The system's.
-pub fn mark(mirror: &Mirror, id: MirrorId) -> io::Result<()> {
-    let (root, partial) = mirror.root_and_partial();
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let mut file: File =
-        rustix::fs::openat(partial, UNFINISHED_MARKER, flags, Mode::from_raw_mode(0o644))?.into();
-    write!(file, "{id}\n{WORDS}")?;
-    file.sync_all()?;
-    rustix::fs::renameat(partial, UNFINISHED_MARKER, partial, MARKER_FILE)?;
-    rustix::fs::fsync(partial)?;
-    Ok(rustix::fs::fsync(root)?)
 }
 
 /// What is known before the mirror is used.
@@ -239,67 +181,9 @@ pub fn judge(
     }
 }
 
-/// Returns how many of the `files` lie at their places below `root`. One that cannot be looked at counts as
-/// there.
-#[must_use]
-pub fn look_for(root: &Path, files: &[(ServerName, RemotePath)]) -> Absence {
-    let mut absence = Absence::default();
-    for (server, path) in files {
-        absence.note(is_gone(root, server, path));
-    }
-    absence
-}
-
-fn is_gone(root: &Path, server: &ServerName, path: &RemotePath) -> bool {
-    let look = || -> io::Result<()> {
-        let top = open_server(root, server)?;
-        let (directory, name) = path.text().rsplit_once('/').unwrap_or(("", path.text()));
-        let directory = RemotePath::from_parts(Vec::new(), directory.to_owned());
-        let home = open_directory(top.as_fd(), &directory)?;
-        rustix::fs::statat(&home, name, AtFlags::SYMLINK_NOFOLLOW)?;
-        Ok(())
-    };
-    matches!(look(), Err(error) if error.kind() == io::ErrorKind::NotFound)
-}
-
-/// Counts the zips of `servers` in the mirror at `root`, and stops at `limit`. What cannot be read holds none.
-#[must_use]
-pub fn count_zips(root: &Path, servers: &[ServerName], limit: u64) -> u64 {
-    let mut count = 0;
-    for server in servers {
-        if let Ok(top) = open_server(root, server) {
-            count_below(top.as_fd(), MAX_DEPTH, limit, &mut count);
-        }
-    }
-    count
-}
-
-fn count_below(home: BorrowedFd<'_>, depth: usize, limit: u64, count: &mut u64) {
-    for name in names_in(home).unwrap_or_default() {
-        if *count >= limit {
-            return;
-        }
-        let Ok(stat) = rustix::fs::statat(home, name.as_str(), AtFlags::SYMLINK_NOFOLLOW) else { continue };
-        match FileType::from_raw_mode(stat.st_mode) {
-            FileType::Directory if depth > 0 => {
-                if let Ok(below) = open_component(home, &name) {
-                    count_below(below.as_fd(), depth - 1, limit, count);
-                }
-            }
-            FileType::RegularFile if is_zip(&name) => *count += 1,
-            _ => {}
-        }
-    }
-}
-
-fn is_zip(name: &str) -> bool {
-    RemoteName::from_wire(name.as_bytes(), UTF_8).is_ok_and(|name| name.is_zip())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mirror::local::tree::Mirror;
 
     const A: MirrorId = MirrorId(0xa);
     const B: MirrorId = MirrorId(0xb);
@@ -356,42 +240,5 @@ mod tests {
         assert_eq!(verdict(None, 0, 0, None, 0, 20), Verdict::Held(Reason::NewRecords { zips: 20 }));
         assert_eq!(verdict(None, 0, 0, Some(A), 0, 1), Verdict::Held(Reason::NewRecords { zips: 1 }));
         assert_eq!(verdict(Some(B), 0, 7, Some(A), 0, 1), Verdict::Held(Reason::NewRecords { zips: 1 }));
-    }
-
-    #[test]
-    fn a_marker_is_read_as_it_was_written_and_one_that_is_spoilt_is_none() {
-        let folder = tempfile::tempdir().unwrap();
-        let id = MirrorId::random().unwrap();
-        assert_ne!(id, MirrorId::random().unwrap());
-        assert_eq!(marker(folder.path()).unwrap(), None);
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "looking makes nothing");
-        assert_eq!(marker(&folder.path().join("nowhere")).unwrap(), None);
-        let mirror = Mirror::open(folder.path()).unwrap();
-        assert_eq!(marker(folder.path()).unwrap(), None);
-        mark(&mirror, id).unwrap();
-        assert_eq!(marker(folder.path()).unwrap(), Some(id));
-        mark(&mirror, A).unwrap();
-        assert_eq!(marker(folder.path()).unwrap(), Some(A));
-        std::fs::write(folder.path().join(".partial/.mirror"), "+123456789abcdef0123456789abcdef\n").unwrap();
-        assert_eq!(marker(folder.path()).unwrap_err().kind(), io::ErrorKind::InvalidData);
-    }
-
-    #[test]
-    fn files_are_looked_for_and_zips_are_counted_up_to_a_limit_and_never_through_a_link() {
-        let folder = tempfile::tempdir().unwrap();
-        let [a, b] = ["a", "b"].map(|name| ServerName::new(name).unwrap());
-        for path in ["a/1.zip", "a/x/2.ZIP", "a/x/3.txt", "b/4.zip", "c/5.zip"] {
-            let path = folder.path().join(path);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, b"").unwrap();
-        }
-        std::os::unix::fs::symlink(folder.path().join("c"), folder.path().join("a/link")).unwrap();
-        let servers = [a.clone(), b, ServerName::new("none").unwrap()];
-        let count = |limit| count_zips(folder.path(), &servers, limit);
-        assert_eq!((count(u64::MAX), count(2), count(0)), (3, 2, 0));
-        let file = |text: &str| (a.clone(), RemotePath::from_text(text, UTF_8).unwrap());
-        let files = ["/1.zip", "/x/2.ZIP", "/x/9.zip", "/y/9.zip"].map(file);
-        assert_eq!(look_for(folder.path(), &files), Absence { of: 4, gone: 2 });
-        assert_eq!(look_for(&folder.path().join("nowhere"), &files[..1]), Absence { of: 1, gone: 1 });
     }
 }

@@ -1,13 +1,36 @@
-//! The mirror: what lies below `{root}`, from the partial file to the deleted one.
+//! The mirror: files as they lie below the names of their servers, from the first byte to the deletion.
 //!
+//! [`at`] is the only way in; [`store`] and [`server`] say what comes out, whichever store keeps the files:
+//!
+//! - [`store`], [`server`] and [`error`]: the promises of a store; [`local`]: the one on a file system of this machine
+//! - [`partial_name`], [`partial`] and [`partial_files`]: files under way
 //! - [`identity`] and [`mounted`]: which mirror it is, and whether it is there
-//! - [`partial`]: files under way
-//! - [`local`]: on a file system of this machine
 //! - [`idle`]: partial files that nobody works on, for the quota
 
+pub mod error;
 pub mod identity;
 pub mod idle;
-pub mod local;
+mod local;
 pub mod mounted;
 pub mod partial;
+pub mod partial_files;
 pub mod partial_name;
+pub mod server;
+pub mod store;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use store::MirrorLocation;
+
+/// The mirror at `root`: a line for each store there is.
+#[must_use]
+pub fn at(root: &Path) -> Arc<dyn MirrorLocation> {
+    Arc::new(local::location::LocalLocation::new(root))
+}
+
+/// The same for tests whose clock is paused, which would run on while a thread works.
+#[cfg(test)]
+pub(crate) fn on_this_thread(root: &Path) -> Arc<dyn MirrorLocation> {
+    Arc::new(local::location::LocalLocation::on_this_thread(root))
+}

@@ -1,11 +1,11 @@
 //! Whether the mirror of the records is there, and who must wait while it is not.
 //!
-//! [`Place`] is what all parts share. The warden looks every few seconds, opens the mirror where it is the right one, and
+//! [`MountedMirror`] is what all parts share. The warden looks every few seconds, opens the mirror where it is the right one, and
 //! holds everything where it is not; scanners and the notifier heed that. Nothing is made below a root that is held.
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -13,10 +13,10 @@ use anyhow::Context;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::identity::{MirrorId, Reason, Standing, Verdict, count_zips, judge, look_for, mark, marker};
-use super::local::tree::{Mirror, refuse_in_use};
+use super::identity::{MirrorId, Reason, Standing, Verdict, judge};
+use super::store::{MirrorLocation, MirrorStore};
 use crate::base::io_error::is_no_space;
-use crate::base::names::ServerName;
+use crate::base::names::{RemotePath, ServerName};
 use crate::base::start_error::StartError;
 use crate::quota::Absence;
 
@@ -45,40 +45,46 @@ impl Holds {
 pub struct MirrorHeld;
 
 /// See the module.
-pub struct Place {
-    path: PathBuf,
-    mirror: Mutex<Option<Arc<Mirror>>>,
+pub struct MountedMirror {
+    location: Arc<dyn MirrorLocation>,
+    mirror: Mutex<Option<Arc<dyn MirrorStore>>>,
     marked: AtomicBool,
     holds: watch::Sender<Holds>,
 }
 
-impl fmt::Debug for Place {
+impl fmt::Debug for MountedMirror {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Place({})", self.path.display())
+        write!(f, "MountedMirror({})", self.path().display())
     }
 }
 
-impl Place {
-    /// The mirror at `path` is open, or why it is not.
+impl MountedMirror {
+    /// The mirror at `location` is open, or why it is not.
     #[must_use]
-    pub fn new(path: &Path, settled: Result<Settled, Reason>) -> Self {
-        let place = Self {
-            path: path.to_owned(),
+    pub fn new(location: Arc<dyn MirrorLocation>, settled: Result<Settled, Reason>) -> Self {
+        let mounted = Self {
+            location,
             mirror: Mutex::default(),
             marked: AtomicBool::default(),
             holds: watch::Sender::default(),
         };
         match settled {
-            Ok(settled) => place.open(settled),
-            Err(reason) => place.close(reason),
+            Ok(settled) => mounted.open(settled),
+            Err(reason) => mounted.close(reason),
         }
-        place
+        mounted
     }
 
     /// Where the mirror lies, or should.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.path
+        self.location.path()
+    }
+
+    /// The same, to look at what lies there.
+    #[must_use]
+    pub fn location(&self) -> &dyn MirrorLocation {
+        &*self.location
     }
 
     /// The mirror, while it is there.
@@ -86,7 +92,7 @@ impl Place {
     /// # Errors
     ///
     /// [`MirrorHeld`].
-    pub fn mirror(&self) -> Result<Arc<Mirror>, MirrorHeld> {
+    pub fn mirror(&self) -> Result<Arc<dyn MirrorStore>, MirrorHeld> {
         self.mirror.lock().clone().ok_or(MirrorHeld)
     }
 
@@ -129,13 +135,13 @@ impl Place {
     pub fn open(&self, settled: Settled) {
         let Settled { mirror, id, sample } = settled;
         self.marked.store(id.is_some(), Ordering::Relaxed);
-        *self.mirror.lock() = Some(Arc::new(mirror));
+        *self.mirror.lock() = Some(mirror);
         let reason = sample.is_sudden().then_some(Reason::Gone(sample));
         self.holds.send_modify(|holds| {
             match (&holds.all, &reason) {
-                (_, Some(reason)) => log::error!("{}", reason.describe(&self.path)),
+                (_, Some(reason)) => log::error!("{}", reason.describe(self.path())),
                 (Some(_), None) => {
-                    log::info!("{} is the mirror of the records: everything goes on", self.path.display());
+                    log::info!("{} is the mirror of the records: everything goes on", self.path().display());
                 }
                 (None, None) => {}
             }
@@ -161,9 +167,9 @@ impl Place {
             let kind = |reason: &Option<Reason>| reason.as_ref().map(Reason::word);
             let (before, now) = (kind(&holds.all), kind(&reason));
             if let Some(reason) = reason.as_ref().filter(|_| before != now) {
-                log::error!("{}", reason.describe(&self.path));
+                log::error!("{}", reason.describe(self.path()));
             } else if before.is_some() && now.is_none() {
-                log::info!("the files are in {} again: everything goes on", self.path.display());
+                log::info!("the files are in {} again: everything goes on", self.path().display());
             }
             std::mem::replace(&mut holds.all, reason) != holds.all
         });
@@ -174,7 +180,7 @@ impl Place {
         self.holds.send_if_modified(|holds| {
             for (server, reason) in reasons.iter().filter(|(server, _)| !holds.servers.contains_key(*server))
             {
-                log::error!("server={server} {}", reason.sentence_of(&self.path, server));
+                log::error!("server={server} {}", reason.sentence_of(self.path(), server));
             }
             for server in holds.servers.keys().filter(|server| !reasons.contains_key(*server)) {
                 log::info!("server={server} its files are in the mirror again: it goes on");
@@ -188,51 +194,62 @@ impl Place {
 #[derive(Debug)]
 pub struct Settled {
     /// It.
-    pub mirror: Mirror,
+    pub mirror: Arc<dyn MirrorStore>,
     /// Its marker; none while there is no room for it, or the records cannot remember it.
     pub id: Option<MirrorId>,
     /// What was found of some files that the records call present.
     pub sample: Absence,
 }
 
-/// Opens the mirror at `path`, if it is that of the records, and gives it a marker where it has none. Makes nothing where
-/// it is not.
+/// Opens the mirror at its `location`, if it is that of the records, and gives it a marker where it has none. Makes
+/// nothing where it is not.
 ///
 /// # Errors
 ///
 /// [`StartError::Refused`] where another service works in it; else what fails while looking or opening.
 pub fn settle(
-    path: &Path,
+    location: &dyn MirrorLocation,
     standing: &Standing,
     servers: &[ServerName],
 ) -> Result<Result<Settled, Reason>, StartError> {
     // whatever it holds: another service is told from a mirror that others have left
-    refuse_in_use(path)?;
-    let found = marker(path).with_context(|| format!("cannot read the marker of {}", path.display()))?;
-    let sample = look_for(path, &standing.sample);
-    match judge(standing, found, sample, |limit| count_zips(path, servers, limit)) {
-        Verdict::Ours | Verdict::Take => Ok(Ok(Settled { sample, ..take(path, found)? })),
+    location.refuse_in_use()?;
+    let found = location.marker();
+    let found = found.with_context(|| format!("cannot read the marker of {}", location.path().display()))?;
+    let sample = look_for(location, &standing.sample);
+    match judge(standing, found, sample, |limit| location.count_zips(servers, limit)) {
+        Verdict::Ours | Verdict::Take => Ok(Ok(Settled { sample, ..take(location, found)? })),
         Verdict::Held(reason) => Ok(Err(reason)),
     }
 }
 
-/// Opens the mirror at `path`, whatever it is, and gives it a marker where it has none.
+/// Says how many of the `files` lie at their places in the mirror. One that cannot be looked at counts as there.
+#[must_use]
+pub fn look_for(location: &dyn MirrorLocation, files: &[(ServerName, RemotePath)]) -> Absence {
+    let mut absence = Absence::default();
+    for (server, path) in files {
+        absence.note(matches!(location.size(server, path), Ok(None)));
+    }
+    absence
+}
+
+/// Opens the mirror at its `location`, whatever it is, and gives it a marker where it has none.
 ///
 /// # Errors
 ///
 /// As for [`settle`].
-pub fn take(path: &Path, found: Option<MirrorId>) -> Result<Settled, StartError> {
-    let mirror = Mirror::open(path)?;
+pub fn take(location: &dyn MirrorLocation, found: Option<MirrorId>) -> Result<Settled, StartError> {
+    let mirror = location.open()?;
     let id = match found {
         Some(id) => Some(id),
         None => {
             let id = MirrorId::random().context("no random number for the marker of the mirror")?;
-            match mark(&mirror, id) {
+            match mirror.mark(id) {
                 Ok(()) => Some(id),
                 // a full mirror must be opened all the same, or nothing could be evicted from it
                 Err(error) if is_no_space(error.kind()) => None,
                 Err(error) => {
-                    let shown = path.display();
+                    let shown = location.path().display();
                     return Err(anyhow::Error::new(error)
                         .context(format!("cannot mark the mirror {shown}"))
                         .into());
@@ -246,6 +263,7 @@ pub fn take(path: &Path, found: Option<MirrorId>) -> Result<Settled, StartError>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mirror::at;
 
     #[test]
     fn a_root_that_is_held_is_left_as_it_is_and_the_right_one_gets_its_marker() {
@@ -253,24 +271,27 @@ mod tests {
         let root = folder.path().join("root");
         let standing =
             Standing { known: Some(MirrorId::random().unwrap()), present: 3, ..Standing::default() };
-        assert_eq!(settle(&root, &standing, &[]).unwrap().unwrap_err(), Reason::Unmarked { present: 3 });
+        assert_eq!(
+            settle(&*at(&root), &standing, &[]).unwrap().unwrap_err(),
+            Reason::Unmarked { present: 3 }
+        );
         assert!(!root.is_dir(), "not even the root is made");
         std::fs::create_dir(&root).unwrap();
-        settle(&root, &standing, &[]).unwrap().unwrap_err();
+        settle(&*at(&root), &standing, &[]).unwrap().unwrap_err();
         assert_eq!(std::fs::read_dir(&root).unwrap().count(), 0);
-        let Settled { mirror, id, .. } = settle(&root, &Standing::default(), &[]).unwrap().unwrap();
-        assert_eq!(marker(&root).unwrap(), id);
+        let Settled { mirror, id, .. } = settle(&*at(&root), &Standing::default(), &[]).unwrap().unwrap();
+        assert_eq!(at(&root).marker().unwrap(), id);
         drop(mirror);
         let standing = Standing { known: id, ..standing };
-        assert_eq!(settle(&root, &standing, &[]).unwrap().unwrap().id, id);
+        assert_eq!(settle(&*at(&root), &standing, &[]).unwrap().unwrap().id, id);
     }
 
     #[test]
     fn who_waits_hears_of_it_and_a_server_alone_does_not_hold_the_others() {
         let folder = tempfile::tempdir().unwrap();
-        let open = || take(folder.path(), None).unwrap();
+        let open = || take(&*at(folder.path()), None).unwrap();
         let [a, b] = ["a", "b"].map(|name| ServerName::new(name).unwrap());
-        let place = Place::new(folder.path(), Err(Reason::Unmarked { present: 1 }));
+        let place = MountedMirror::new(at(folder.path()), Err(Reason::Unmarked { present: 1 }));
         assert!(place.is_held(&a) && place.is_all_held() && place.mirror().is_err());
         let follower = place.follow();
         place.open(open());
@@ -289,5 +310,21 @@ mod tests {
         assert_eq!(place.mirror().unwrap_err(), MirrorHeld);
         // the lock was given up with it
         drop(open());
+    }
+
+    #[test]
+    fn files_are_looked_for_at_their_places() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(folder.path().join("a/x")).unwrap();
+        for path in ["a/1.zip", "a/x/2.ZIP"] {
+            std::fs::write(folder.path().join(path), b"").unwrap();
+        }
+        let file = |text: &str| {
+            (ServerName::new("a").unwrap(), RemotePath::from_text(text, encoding_rs::UTF_8).unwrap())
+        };
+        let files = ["/1.zip", "/x/2.ZIP", "/x/9.zip", "/y/9.zip"].map(file);
+        assert_eq!(look_for(&*at(folder.path()), &files), Absence { of: 4, gone: 2 });
+        let nowhere = at(&folder.path().join("nowhere"));
+        assert_eq!(look_for(&*nowhere, &files[..1]), Absence { of: 1, gone: 1 });
     }
 }

@@ -15,4 +15,4 @@ pub use busy::Busy;
 pub use disk_counters::{DiskCounters, Reservation};
 pub use prepaid::Prepaid;
 pub use sweep::{Need, Swept};
-pub use usage::{DiskFault, Measured, Meter, Usage};
+pub use usage::{DiskFault, Measured, Usage};

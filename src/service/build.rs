@@ -27,8 +27,7 @@ use crate::collector::open_files::OpenFiles;
 use crate::config::NotifySettings;
 use crate::control::socket::ControlSocket;
 use crate::control::{Answer, Command, Request, Requests, console};
-use crate::mirror::local::publisher::Publisher;
-use crate::mirror::mounted::Place;
+use crate::mirror::mounted::MountedMirror;
 use crate::net::network::Network;
 use crate::notify::outbox_state::OutboxState;
 use crate::quota::DiskCounters;
@@ -64,7 +63,7 @@ pub(super) struct Service {
 impl Service {
     pub(super) fn build(
         launch: Launch,
-        place: Place,
+        place: MountedMirror,
         mut records: Box<dyn RecordStore>,
         most_open_files: u64,
     ) -> anyhow::Result<Self> {
@@ -98,13 +97,11 @@ impl Service {
             servers: Arc::clone(&roster),
         };
         let warden = start_apart("warden", move || QuotaWarden::new(warden))?;
-        let publisher = Publisher::start().context("cannot start the publisher")?;
         let fleet = Fleet {
             sync: live.sync(),
             place: Arc::clone(&place),
             keeper: keeper.clone(),
             warden,
-            publisher,
             counters: Arc::clone(&counters),
             network: Network::default(),
             open_files: OpenFiles::new(most_open_files, &settings),
@@ -248,7 +245,7 @@ impl Service {
 }
 
 /// A gauge that knows what the partial files take.
-fn measured(place: &Place) -> anyhow::Result<Arc<DiskCounters>> {
+fn measured(place: &MountedMirror) -> anyhow::Result<Arc<DiskCounters>> {
     let counters = Arc::new(DiskCounters::default());
     if let Ok(mirror) = place.mirror() {
         counters.set_partial(mirror.partial_bytes().context("cannot measure the partial files")?);

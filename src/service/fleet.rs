@@ -20,8 +20,7 @@ use crate::config::{
 };
 use crate::connectors;
 use crate::lateness;
-use crate::mirror::local::publisher::Publisher;
-use crate::mirror::mounted::Place;
+use crate::mirror::mounted::MountedMirror;
 use crate::net::network::Network;
 use crate::quota::DiskCounters;
 use crate::status::Progress;
@@ -32,10 +31,9 @@ const MAX_COMPARED_BYTES: u64 = 16 << 20;
 /// What all scanners share.
 pub(super) struct Fleet {
     pub(super) sync: watch::Receiver<SyncSettings>,
-    pub(super) place: Arc<Place>,
+    pub(super) place: Arc<MountedMirror>,
     pub(super) keeper: Address<RecordKeeper>,
     pub(super) warden: Address<QuotaWarden>,
-    pub(super) publisher: Publisher,
     pub(super) counters: Arc<DiskCounters>,
     pub(super) network: Network,
     pub(super) open_files: OpenFiles,
@@ -52,7 +50,6 @@ impl Fleet {
             place: Arc::clone(&self.place),
             keeper: self.keeper.clone(),
             warden: self.warden.clone(),
-            publisher: self.publisher.clone(),
             counters: Arc::clone(&self.counters),
             network: self.network.clone(),
             open_files: self.open_files.clone(),

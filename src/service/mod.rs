@@ -22,7 +22,8 @@ use crate::collector::open_files;
 use crate::config::Settings;
 use crate::control::socket::ControlSocket;
 use crate::logging::RunLog;
-use crate::mirror::mounted::{Place, settle};
+use crate::mirror;
+use crate::mirror::mounted::{MountedMirror, settle};
 use crate::records::{self, RecordStore};
 use crate::terminal::screen::Screen;
 use crate::web::BoundListener;
@@ -92,12 +93,12 @@ pub fn run(launch: Launch) -> Result<Ended, StartError> {
 /// Opens what the service holds alone, and waits for room where a disk is full to the last byte.
 async fn open_places(
     settings: &Settings,
-) -> Result<(Place, Box<dyn RecordStore>, ControlSocket), StartError> {
+) -> Result<(MountedMirror, Box<dyn RecordStore>, ControlSocket), StartError> {
     let mut records = with_room(async || Ok(records::open(&settings.records)?)).await?;
     let recorded = records.recorded_mirror(SAMPLE).map_err(anyhow::Error::from)?;
-    let (root, standing) = (&settings.sync.root, standing(&recorded));
+    let (location, standing) = (mirror::at(&settings.sync.root), standing(&recorded));
     let servers: Vec<_> = settings.servers.iter().map(|server| server.name.clone()).collect();
-    let mut settled = with_room(async || settle(root, &standing, &servers)).await?;
+    let mut settled = with_room(async || settle(&*location, &standing, &servers)).await?;
     if let Ok(settled) = &mut settled
         && let Some(id) = settled.id.filter(|id| standing.known != Some(*id))
         && let Err(error) = records.remember_mirror(&id.to_string())
@@ -106,7 +107,7 @@ async fn open_places(
         log::debug!("{error}");
         settled.id = None;
     }
-    let place = Place::new(root, settled);
+    let place = MountedMirror::new(location, settled);
     let socket = with_room(async || ControlSocket::bind(&settings.control.socket).await).await?;
     Ok((place, records, socket))
 }

@@ -11,7 +11,7 @@ use crate::actors::quota_warden::DiskView;
 use crate::actors::record_keeper::SharedTotals;
 use crate::base::blocking::{Threads, run_blocking};
 use crate::config::QuotaSettings;
-use crate::mirror::mounted::Place;
+use crate::mirror::mounted::MountedMirror;
 use crate::notify::outbox_state::OutboxState;
 use crate::quota::DiskCounters;
 use crate::records::Totals;
@@ -39,7 +39,7 @@ pub struct Overview {
     /// The limits, as they are now.
     pub limits: watch::Receiver<QuotaSettings>,
     /// Of the mirror, to measure its disk.
-    pub place: Arc<Place>,
+    pub place: Arc<MountedMirror>,
     /// Failed calls since the process began.
     pub failed_attempts: Arc<AtomicU64>,
     /// Knows the calls that were given up.
@@ -59,10 +59,9 @@ impl Overview {
     pub async fn status(&self, running: bool) -> ServiceStatus {
         crate::base::failpoints::here("status", "status");
         if let Ok(mirror) = self.place.mirror() {
-            let view = Arc::clone(&self.view);
             let measuring = run_blocking(&MEASURING, move || {
                 crate::base::failpoints::here("measure", "status");
-                view.meter.measure(mirror.handle())
+                mirror.measure()
             });
             if let Ok(Ok(Ok(measured))) = tokio::time::timeout(MEASURE_LIMIT, measuring).await {
                 self.view.measured(measured);

@@ -11,11 +11,11 @@ use std::sync::Arc;
 use encoding_rs::{BIG5, Encoding, GB18030, GBK, SHIFT_JIS, UTF_8, WINDOWS_1252};
 use mrosync::base::names::{RemoteName, RemotePath, ServerName};
 use mrosync::ftp::listing::ListingParser;
-use mrosync::mirror::local::batch::{DurableDirectories, Staged, store_batch};
-use mrosync::mirror::local::delete::{Deleted, delete, is_present};
-use mrosync::mirror::local::tree::{Mirror, ServerMirror, open_directory};
+use mrosync::mirror::at;
 use mrosync::mirror::partial::Partial;
 use mrosync::mirror::partial_name::PartialName;
+use mrosync::mirror::server::{PartialFile, ServerMirror, Target};
+use mrosync::mirror::store::{Deleted, MirrorStore};
 use mrosync::protocol::{Entry, Kind};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -89,8 +89,8 @@ fn line() -> impl Strategy<Value = Line> {
 /// The world around a mirror, in which nothing may change.
 struct World {
     directory: TempDir,
-    mirror: Mirror,
-    server: Arc<ServerMirror>,
+    mirror: Arc<dyn MirrorStore>,
+    server: Arc<dyn ServerMirror>,
     before: BTreeMap<PathBuf, String>,
 }
 
@@ -113,8 +113,8 @@ impl World {
         symlink("..", own.join("a/up")).unwrap();
         symlink(outside.join("precious.zip"), own.join("link.zip")).unwrap();
         symlink(outside.join("new.zip"), own.join("a.zip")).unwrap();
-        let mirror = Mirror::open(&root).unwrap();
-        let server = Arc::new(mirror.server(&ServerName::new("omc01").unwrap()).unwrap());
+        let mirror = at(&root).open().unwrap();
+        let server = mirror.server(&ServerName::new("omc01").unwrap()).unwrap();
         let mut world = Self { directory, mirror, server, before: BTreeMap::new() };
         world.before = world.around();
         world
@@ -179,24 +179,21 @@ fn listed(lines: &[Line], mlsd: bool, encoding: &'static Encoding) -> Vec<Entry>
 }
 
 /// A file as the scanner hands it on: whole, in `.partial`, with a content of its own.
-fn staged(world: &World, directory: &RemotePath, entry: &Entry, content: &[u8]) -> Staged {
+fn whole(world: &World, directory: &RemotePath, entry: &Entry, content: &[u8]) -> Arc<dyn PartialFile> {
     let partial = PartialName::new(&directory.join(&entry.name), entry.facts);
-    let mut file = Partial::open(&world.server, partial, 1 << 20).unwrap();
+    let mut file = Partial::open(&*world.server, partial, 1 << 20).unwrap();
     file.append(content).unwrap();
-    Staged {
-        mirror: Arc::clone(&world.server),
-        partial,
-        file: file.into_file(),
-        directory: Arc::new(directory.clone()),
-        name: entry.name.clone(),
-        replaces: false,
-        pulse: None,
-    }
+    file.into_file()
 }
 
 /// The bytes of a mirrored file, reached without following a link.
 fn mirrored(world: &World, directory: &RemotePath, name: &RemoteName) -> Vec<u8> {
-    let home = open_directory(world.server.top(), directory).expect("the directory of a stored file");
+    let mut home = fs::File::open(world.directory.path().join("sync/omc01")).unwrap();
+    for component in directory.components() {
+        let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW;
+        let below = rustix::fs::openat(&home, component, flags, Mode::empty());
+        home = below.expect("the directory of a stored file").into();
+    }
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW;
     let file = rustix::fs::openat(home.as_fd(), name.text(), flags, Mode::empty()).expect("a stored file");
     let mut content = Vec::new();
@@ -235,9 +232,9 @@ fn mirror(top: &[Line], below: &[Line], mlsd: bool, encoding: &'static Encoding)
     }
     for directory in &directories {
         // a link or a file in the way costs this one alone
-        drop(world.server.make_directory(directory));
+        drop(world.server.directory(directory));
     }
-    let mut durable = DurableDirectories::default();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let mut stored: BTreeMap<Vec<u8>, (RemotePath, RemoteName, Vec<u8>)> = BTreeMap::new();
     for (number, (directory, entry)) in files.iter().enumerate() {
         assert!(top.iter().chain(below).any(|(_, name)| passes_for(name, entry.name.wire())), "{entry:?}");
@@ -246,8 +243,10 @@ fn mirror(top: &[Line], below: &[Line], mlsd: bool, encoding: &'static Encoding)
             continue;
         }
         let content = format!("content {number}").into_bytes();
-        let batch = [staged(&world, directory, entry, &content)];
-        if store_batch(&batch, &mut durable).iter().all(Result::is_ok) {
+        let (home, name) = (Arc::new(directory.clone()), entry.name.clone());
+        let target = Target { directory: home, name, replaces: false, pulse: None };
+        let file = whole(&world, directory, entry, &content);
+        if runtime.block_on(file.publish(target)).is_ok() {
             stored.insert(path.wire().to_vec(), (directory.clone(), entry.name.clone(), content));
         }
     }
@@ -259,12 +258,12 @@ fn mirror(top: &[Line], below: &[Line], mlsd: bool, encoding: &'static Encoding)
     let server = ServerName::new("omc01").unwrap();
     for (directory, name, _) in stored.values() {
         let path = directory.join(name);
-        assert!(is_present(&world.mirror, &server, &path).unwrap());
-        assert!(matches!(delete(&world.mirror, &server, &path), Ok(Deleted::Removed { .. })));
+        assert!(world.mirror.is_present(&server, &path).unwrap());
+        assert!(matches!(world.mirror.delete(&server, &path), Ok(Deleted::Removed { .. })));
     }
     for (directory, entry) in &files {
         // one that was never stored may stand for a link or for somebody's file, which only stored paths reach
-        drop(is_present(&world.mirror, &server, &directory.join(&entry.name)));
+        drop(world.mirror.is_present(&server, &directory.join(&entry.name)));
     }
     assert_eq!(world.around(), world.before, "something was deleted outside");
 }

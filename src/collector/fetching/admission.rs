@@ -15,8 +15,7 @@ use crate::base::names::RemotePath;
 use crate::collector::ports::{Admission, Growth};
 use crate::collector::server::Server;
 use crate::collector::unsized_files::Displacing;
-use crate::mirror::local::tree::size_of_stat;
-use crate::mirror::partial::{Outgrown, stat};
+use crate::mirror::partial::Outgrown;
 use crate::mirror::partial_name::PartialName;
 use crate::quota::{Busy, Prepaid, Reservation};
 
@@ -179,8 +178,7 @@ pub(super) async fn room(
     if server.prepaid.borrow_mut().take(size) {
         return Ok(server.counters().reserve(size));
     }
-    let there = stat(server.mirror(), PartialName::new(path, facts));
-    let there = there.map_or(0, |stat| size_of_stat(&stat));
+    let there = server.mirror().partial(PartialName::new(path, facts)).size();
     for _ in 0..TRIES {
         match server.guard.make_room(size.saturating_sub(there)).await {
             Ok(Admission::Granted { reservation, prepaid }) => {

@@ -3,7 +3,7 @@
 //! Nothing is taken for whole that was not proved so: the server must have closed the transfer with success, and size
 //! and content must be right ([`super::proof`]).
 
-use std::fs::File;
+use std::sync::Arc;
 
 use anyhow::Context;
 use async_trait::async_trait;
@@ -14,9 +14,9 @@ use crate::quota::DiskCounters;
 use super::admission::Filling;
 use super::proof::{Found, Shown, decide};
 use crate::collector::fetching::wanted::{FetchError, Wanted};
-use crate::mirror::local::tree::ServerMirror;
-use crate::mirror::partial::{Outgrown, Partial, remove};
+use crate::mirror::partial::{Outgrown, Partial};
 use crate::mirror::partial_name::PartialName;
+use crate::mirror::server::{PartialFile, ServerMirror};
 
 /// How far a file may outgrow its listing before its transfer is cut. A file that is being uploaded grows while it
 /// is fetched; one without end must not fill the disk.
@@ -32,7 +32,7 @@ pub struct Fetched {
     /// Its name there.
     pub partial: PartialName,
     /// Its content.
-    pub file: File,
+    pub file: Arc<dyn PartialFile>,
     /// Its size in bytes.
     pub size: u64,
     /// What is worth saying of it.
@@ -47,7 +47,7 @@ pub struct Fetched {
 /// goes. Cancelled, it stays, and the session is not reusable.
 pub async fn fetch(
     session: &mut dyn Session,
-    mirror: &ServerMirror,
+    mirror: &dyn ServerMirror,
     wanted: Wanted<'_>,
     filling: &mut Filling<'_>,
     counters: &DiskCounters,
@@ -61,7 +61,7 @@ pub async fn fetch(
     let end = match transfer_some_way(session, wanted, &mut partial, filling).await {
         Err(FetchError::Remote(ProtocolError::Local(error))) if error.is::<Outgrown>() => {
             // it is never resumed, and must not fill the disk meanwhile
-            remove(mirror, name).with_context(|| format!("cannot remove the partial file {name}"))?;
+            mirror.remove_partial(name).with_context(|| format!("cannot remove the partial file {name}"))?;
             filling.settle(0);
             let text = error.to_string();
             let is_at_fault = !matches!(error.downcast_ref(), Some(Outgrown::AfterAnother));
@@ -93,7 +93,7 @@ pub async fn fetch(
         // the connection broke while the size was asked for, or there is no thread: nothing is said against the bytes
         Err(error @ (FetchError::Remote(_) | FetchError::Unchecked(_))) => Err(error),
         Err(error) => {
-            remove(mirror, name)?;
+            mirror.remove_partial(name)?;
             counters.partial_gone(size);
             Err(error)
         }

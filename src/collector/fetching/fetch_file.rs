@@ -1,10 +1,8 @@
 //! One new file: whether it is ours already, room for it, its bytes, and its way into the mirror and the records.
 
 use std::io::ErrorKind::ReadOnlyFilesystem;
-use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use rustix::fs::AtFlags;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
@@ -23,12 +21,10 @@ use crate::base::names::RemotePath;
 use crate::collector::fetching::wanted::{FetchError, Wanted};
 use crate::collector::queue::{FileJob, OnRecord};
 use crate::collector::server::Server;
+use crate::mirror::error::PublishError;
 use crate::mirror::idle::key;
-use crate::mirror::local::batch::{StoreError, same_content};
-use crate::mirror::local::intent;
-use crate::mirror::local::tree::{are_apart, open_directory, size_of_stat};
-use crate::mirror::partial::{remove, stat};
 use crate::mirror::partial_name::PartialName;
+use crate::mirror::server::FinishedFile;
 use crate::protocol::{ErrorScope, ProtocolError, Session};
 use crate::quota::{Busy, Reservation};
 
@@ -92,13 +88,13 @@ pub(in crate::collector) async fn fetch_file(
         return Ok(FileOutcome::NothingToDo);
     };
     let facts = plausible_facts(server, session, job, &path).await?;
-    match find_finished(server, job, facts, &path) {
+    match find_finished(server, job, facts, &path)? {
         Ok(None) => {}
-        Ok(Some(finished)) => return adopt(server, job, finished, turn),
+        Ok(Some(finished)) => return Ok(adopt(server, job, finished, turn)),
         Err(error) => return Ok(FileOutcome::Failed(error.to_string())),
     }
     if is_apart(server, &job.directory) {
-        return Ok(FileOutcome::Failed(StoreError::Apart(Arc::clone(&job.directory)).to_string()));
+        return Ok(FileOutcome::Failed(PublishError::Apart(Arc::clone(&job.directory)).to_string()));
     }
     let may_be_empty = facts.size == Some(0) && server.memory().seen_empty(&path, facts);
     if facts.size == Some(0) && !may_be_empty {
@@ -148,13 +144,13 @@ async fn receive(
     let again = server.memory().was_tried(wanted.path, &job.facts);
     let partial = PartialName::new(wanted.path, wanted.facts);
     let counters = server.counters();
-    let busy = counters.busy(key(server.settings.name.as_str(), &partial.to_string()));
+    let busy = counters.busy(key(server.settings.name.as_str(), partial));
     let reservation = room(server, wanted.path, wanted.facts).await.map_err(NotReceived::NoRoom)?;
     let mut filling = Filling::new(server, reservation, busy, wanted.facts, again);
     failpoints::hang_here("fetch", server.settings.name.as_str()).await;
     let received = async {
         let fetched = fetch(session, server.mirror(), wanted, &mut filling, counters).await?;
-        let earlier = earlier(server, job, &fetched).await?;
+        let earlier = earlier(job, &fetched).await?;
         Ok((fetched, earlier))
     };
     match received.await {
@@ -189,8 +185,7 @@ fn sort_out(error: NotReceived) -> Result<FileOutcome, ProtocolError> {
 /// Returns whether a file may have this many bytes: one that is larger than the file system of the mirror has
 /// them by mistake.
 fn is_plausible(server: &Server, size: u64) -> bool {
-    let has_room = |stat: rustix::fs::StatVfs| stat.f_blocks.saturating_mul(stat.f_frsize) >= size;
-    size <= PLAUSIBLE || rustix::fs::fstatvfs(server.mirror().partial()).is_ok_and(has_room)
+    size <= PLAUSIBLE || server.mirror().capacity().is_some_and(|capacity| capacity >= size)
 }
 
 /// Returns whether the file was put on record since it was found to be new.
@@ -200,22 +195,12 @@ async fn is_on_record(server: &Server, job: &FileJob) -> Result<bool, ProtocolEr
     Ok(known.first().is_some_and(|known| matches!(known, Knowledge::Known | Knowledge::Changed { .. })))
 }
 
-/// A download that was stored and not recorded.
-struct Finished {
-    /// Its name in `.partial`, where it still has one.
-    partial: PartialName,
-    size: u64,
-    /// It was moved to its final name, and opened there.
-    moved: Option<std::fs::File>,
-}
-
 /// Returns whether the directory is known to be another file system than the partial files, and still is.
 fn is_apart(server: &Server, directory: &RemotePath) -> bool {
     if !server.memory().is_apart(directory) {
         return false;
     }
-    let home = open_directory(server.mirror().top(), directory);
-    let still = home.is_ok_and(|home| are_apart(server.mirror().partial(), home.as_fd()));
+    let still = server.mirror().is_apart(directory);
     if !still {
         server.memory().joined(directory);
     }
@@ -229,91 +214,53 @@ fn find_finished(
     job: &FileJob,
     facts: FileFacts,
     path: &RemotePath,
-) -> Result<Option<Finished>, StoreError> {
+) -> Result<Result<Option<FinishedFile>, PublishError>, ProtocolError> {
     if !job.name_taken && server.partial_files().is_empty() {
-        return Ok(None);
+        return Ok(Ok(None));
     }
-    let leftovers = server.partial_files().take(path);
-    let home = open_directory(server.mirror().top(), &job.directory).ok();
-    let final_stat = home
-        .as_ref()
-        .and_then(|home| rustix::fs::statat(home.as_fd(), job.name.text(), AtFlags::SYMLINK_NOFOLLOW).ok());
+    let left = server.partial_files().take(path);
+    let found = server.mirror().look(&job.directory, &job.name, &left).map_err(ProtocolError::Local)?;
     let current = PartialName::new(path, facts);
-    let mut finished = None;
-    for name in leftovers {
-        let partial = stat(server.mirror(), name);
-        if server.mirror().renames() {
-            let noted = home.as_ref().filter(|_| final_stat.is_some());
-            let noted =
-                noted.and_then(|home| intent::finished(server.mirror(), name, path, home, job.name.text()));
-            if let Some((file, size)) = noted {
-                finished = Some(Finished { partial: name, size, moved: Some(file) });
-                continue;
-            }
-        }
-        let same = partial.zip(final_stat).filter(|(a, b)| (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino));
-        match (same, partial) {
-            (Some((partial, _)), _) => {
-                finished = Some(Finished { partial: name, size: size_of_stat(&partial), moved: None });
-            }
-            (None, Some(partial)) if name != current => {
-                discard(server.mirror(), server.counters(), name, &partial)
-            }
-            // a note about a file that is not there
-            (None, None) if server.mirror().renames() => drop(remove(server.mirror(), name)),
-            _ => {}
-        }
+    for (name, state) in found.others.into_iter().filter(|(name, _)| *name != current) {
+        discard(server, name, state);
     }
-    match (finished, final_stat) {
-        (None, Some(_)) if job.on_record != OnRecord::Present => Err(StoreError::NameTaken),
-        (finished, _) => Ok(finished),
-    }
+    let is_theirs = found.is_taken && found.finished.is_none() && job.on_record != OnRecord::Present;
+    Ok(if is_theirs { Err(PublishError::NameTaken) } else { Ok(found.finished) })
 }
 
 /// Takes over a download that an earlier run stored and could not record any more.
 fn adopt(
     server: &Server,
     job: &FileJob,
-    Finished { partial, size, moved }: Finished,
+    FinishedFile { partial, size, file }: FinishedFile,
     turn: OwnedSemaphorePermit,
-) -> Result<FileOutcome, ProtocolError> {
-    let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::CLOEXEC;
-    let open = || {
-        rustix::fs::openat(server.mirror().partial(), partial.to_string(), flags, rustix::fs::Mode::empty())
-    };
-    let opened = moved.map_or_else(|| open().map(std::fs::File::from), Ok);
-    let file = opened.map_err(|error| {
-        let error = anyhow::Error::new(std::io::Error::from(error));
-        ProtocolError::Local(error.context(format!("cannot open the partial file {partial}")))
-    })?;
+) -> FileOutcome {
     // it was proved before; what it is, is only for the case that it changes
-    let no_archive = !begins_as_archive(&file, size).unwrap_or(true);
+    let no_archive = !begins_as_archive(&*file, size).unwrap_or(true);
     log::info!("server={} path={}: stored by an earlier run, recorded now", server.settings.name, job.path());
     let found = Found { no_archive, ..Found::default() };
     let fetched = Fetched { partial, file, size, found };
     let earlier = if job.on_record == OnRecord::Nothing { Earlier::Stays } else { Earlier::GivesWay };
     let counters = server.counters();
-    let busy = counters.busy(key(server.settings.name.as_str(), &partial.to_string()));
+    let busy = counters.busy(key(server.settings.name.as_str(), partial));
     let is_plausible = job.facts.size.is_none_or(|size| is_plausible(server, size));
     publish(server, job, fetched, earlier, Held::new(counters.reserve(0), busy, turn), is_plausible);
-    Ok(FileOutcome::Publishing { size, found: None })
+    FileOutcome::Publishing { size, found: None }
 }
 
-/// Returns whether the mirror holds the very content that was fetched, which the server merely shows
-/// otherwise.
-async fn is_the_same(server: &Server, job: &FileJob, fetched: &Fetched) -> Result<bool, BlockingError> {
-    let home = open_directory(server.mirror().top(), &job.directory);
-    let (Ok(home), Ok(file)) = (home, fetched.file.try_clone()) else { return Ok(false) };
-    let (name, size) = (job.name.text().to_owned(), fetched.size);
-    let compare = move || same_content(home, &name, &file, size);
+/// Returns whether the mirror holds the very content that was fetched, which the server merely shows otherwise.
+async fn is_the_same(job: &FileJob, fetched: &Fetched) -> Result<bool, BlockingError> {
+    let (file, size) = (Arc::clone(&fetched.file), fetched.size);
+    let (directory, name) = (Arc::clone(&job.directory), job.name.clone());
+    let compare = move || file.equals(&directory, &name, size);
     run_blocking(&PROOFS, compare).await
 }
 
 /// What the file means for its earlier record, where there is one.
-async fn earlier(server: &Server, job: &FileJob, fetched: &Fetched) -> Result<Earlier, BlockingError> {
+async fn earlier(job: &FileJob, fetched: &Fetched) -> Result<Earlier, BlockingError> {
     Ok(match job.on_record {
         OnRecord::Nothing => Earlier::Stays,
-        OnRecord::Present if is_the_same(server, job, fetched).await? => Earlier::IsTheSame,
+        OnRecord::Present if is_the_same(job, fetched).await? => Earlier::IsTheSame,
         OnRecord::Present | OnRecord::Gone => Earlier::GivesWay,
     })
 }

@@ -1,6 +1,5 @@
 //! Whether what came is taken: what the server says of its size, and what its bytes are.
 
-use std::fs::File;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -11,6 +10,7 @@ use crate::base::blocking::{Threads, run_blocking};
 use crate::base::{failpoints, panics, watchdog};
 use crate::collector::fetching::wanted::{FetchError, Wanted};
 use crate::config::Verify;
+use crate::mirror::server::PartialFile;
 
 /// Files read back beside each other, of all servers together. Each takes half a MiB, and a processor while it lasts.
 const MAX_PROOFS: usize = 16;
@@ -52,7 +52,7 @@ impl Found {
 /// relied on, so that size or content must prove it.
 pub(in crate::collector) async fn decide(
     wanted: &Wanted<'_>,
-    file: &File,
+    file: &Arc<dyn PartialFile>,
     size: u64,
     shown: Shown,
     clean_end: bool,
@@ -112,15 +112,15 @@ fn describe(flaw: Flaw) -> String {
 
 /// Finds out what a file is: a small one at once, any other beside the scanner's thread, which unpacking gigabytes
 /// would block. Cancelled, the reading ends soon as well.
-async fn look_into(file: &File, size: u64) -> Result<Content, FetchError> {
+async fn look_into(file: &Arc<dyn PartialFile>, size: u64) -> Result<Content, FetchError> {
     // whatever a decoder makes of hostile bytes costs the file that has them
     let small = catch_unwind(AssertUnwindSafe(|| {
         failpoints::here("verify", &panics::owner());
-        prove_small(file, size)
+        prove_small(&**file, size)
     }));
     match small.unwrap_or_else(|_| Err(broke()))? {
         Some(content) => Ok(content),
-        None => read_through(file.try_clone()?, size).await,
+        None => read_through(Arc::clone(file), size).await,
     }
 }
 
@@ -128,7 +128,7 @@ fn broke() -> io::Error {
     io::Error::other(panics::take_last().unwrap_or_else(|| "a panic".to_owned()))
 }
 
-async fn read_through(file: File, size: u64) -> Result<Content, FetchError> {
+async fn read_through(file: Arc<dyn PartialFile>, size: u64) -> Result<Content, FetchError> {
     struct StopOnDrop(Arc<AtomicBool>);
     impl Drop for StopOnDrop {
         fn drop(&mut self) {
@@ -145,7 +145,7 @@ async fn read_through(file: File, size: u64) -> Result<Content, FetchError> {
             pulse.iter().for_each(|pulse| pulse.beat());
             stop.load(Ordering::Relaxed)
         };
-        prove(&file, size, &goes_on)
+        prove(&*file, size, &goes_on)
     });
     match reading.await? {
         Ok(content) => Ok(content),

@@ -15,9 +15,9 @@ use crate::base::names::{RemotePath, ServerName};
 use crate::base::watchdog;
 use crate::collector::queue::{FileJob, OnRecord};
 use crate::collector::server::{Server, Shared};
-use crate::mirror::local::batch::{Staged, StoreError};
-use crate::mirror::partial::remove;
+use crate::mirror::error::PublishError;
 use crate::mirror::partial_name::PartialName;
+use crate::mirror::server::{PartialFile, Target};
 use crate::quota::{Busy, Reservation};
 
 /// What a file keeps until it is recorded: its room, its partial file from being removed, and its place among those that
@@ -61,41 +61,35 @@ pub(in crate::collector) fn publish(
         no_archive: found.no_archive,
         earlier,
     };
-    let staged = Staged {
-        mirror: Arc::clone(&shared.mirror),
-        partial,
-        file,
-        directory,
-        name,
-        replaces: job.on_record == OnRecord::Present,
-        pulse: watchdog::own(),
-    };
+    let replaces = job.on_record == OnRecord::Present;
+    let target = Target { directory, name, replaces, pulse: watchdog::own() };
     let unrecorded = Unrecorded { shared, partial, is_recorded: false };
     let mut publishing = server.publishing.borrow_mut();
     // those that are done already need not be remembered; their panics were logged
     while publishing.try_join_next().is_some() {}
-    publishing.spawn_local(PublishTask { unrecorded, staged, download, _held: held }.run());
+    publishing.spawn_local(PublishTask { unrecorded, file, target, download, _held: held }.run());
 }
 
 /// What a file needs on its way, apart from the scan, which may be stopped meanwhile.
 struct PublishTask {
     unrecorded: Unrecorded,
-    staged: Staged,
+    file: Arc<dyn PartialFile>,
+    target: Target,
     download: Download,
     _held: Held,
 }
 
 impl PublishTask {
     async fn run(self) {
-        let Self { unrecorded, staged, download, _held } = self;
+        let Self { unrecorded, file, target, download, _held } = self;
         let shared = Rc::clone(&unrecorded.shared);
-        let (partial, size) = (staged.partial, download.size);
+        let (partial, size) = (unrecorded.partial, download.size);
         let (server, path) = (download.server.clone(), download.directory.join(&download.name));
         let (received_at, facts, earlier) = (download.downloaded_at, download.facts, download.earlier);
         let _replacing = (earlier == Earlier::GivesWay).then(|| shared.counters.replacing(&server, &path));
         let stored = match earlier {
             Earlier::IsTheSame => Ok(()),
-            Earlier::Stays | Earlier::GivesWay => shared.publisher.store(staged).await,
+            Earlier::Stays | Earlier::GivesWay => file.publish(target).await,
         };
         let outcome = match stored {
             Ok(()) => {
@@ -112,8 +106,8 @@ impl PublishTask {
         }
         unrecorded.recorded();
         // the proof of ownership has served; one that stays is removed by the next start
-        remove(&shared.mirror, partial)
-            .unwrap_or_else(|error| log::warn!("server={server} path={path}: {error}"));
+        let removed = shared.mirror.remove_partial(partial);
+        removed.unwrap_or_else(|error| log::warn!("server={server} path={path}: {error}"));
         shared.counters.partial_gone(size);
         if earlier == Earlier::IsTheSame {
             return log::debug!("server={server} path={path}: the same content as before");
@@ -132,13 +126,13 @@ impl Shared {
     fn not_recorded(&self, server: &ServerName, path: &RemotePath, facts: FileFacts, error: &anyhow::Error) {
         let text = humanize::why(error);
         let mut memory = self.memory.borrow_mut();
-        if let Some(StoreError::Apart(directory)) = error.downcast_ref() {
+        if let Some(PublishError::Apart(directory)) = error.downcast_ref() {
             memory.apart(directory);
             memory.failed(path, facts, &text, Instant::now());
             memory.complained(path);
         }
         let (level, is_ours) = match error.downcast_ref() {
-            Some(StoreError::NameTaken) => (log::Level::Warn, false),
+            Some(PublishError::NameTaken) => (log::Level::Warn, false),
             Some(_) => (log::Level::Error, true),
             // the keeper has said so, once for all files
             None => (log::Level::Debug, true),

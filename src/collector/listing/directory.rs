@@ -1,10 +1,8 @@
 //! A directory under way: its entries as they come, its directories made and queued, its new zips looked up and queued.
 
-use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use rustix::fs::AtFlags;
 use tokio::time::Instant;
 
 use crate::base::facts::{FileFacts, Knowledge, Shifted};
@@ -12,7 +10,7 @@ use crate::base::names::RemoteName;
 use crate::collector::fetching::partial_files::discard_known;
 use crate::collector::queue::{DirectoryJob, FileJob, Lineage, OnRecord};
 use crate::collector::scan_state::ScanState;
-use crate::mirror::local::tree::{MAX_DEPTH, make_component};
+use crate::mirror::server::{MAX_DEPTH, MirrorDirectory};
 use crate::protocol::{Entry, Kind, ProtocolError};
 
 /// Most entries that are kept until their listing is settled.
@@ -25,7 +23,7 @@ pub(in crate::collector) struct Directory<'s, 'v> {
     scan: &'s ScanState<'v>,
     job: &'s DirectoryJob,
     /// Its place in the mirror.
-    home: OwnedFd,
+    home: Box<dyn MirrorDirectory>,
     /// Directories not queued yet, and what the server calls them.
     subdirectories: Vec<(RemoteName, Option<u64>)>,
     /// Zips not looked up yet.
@@ -162,7 +160,7 @@ impl<'s, 'v> Directory<'s, 'v> {
             scan.leave_out(&path, &"the same directory as one above it, by another name", "not followed");
             return;
         }
-        if let Err(error) = make_component(self.home.as_fd(), name.text()) {
+        if let Err(error) = self.home.make(name) {
             scan.directory_waits(&path, &format!("cannot make the directory in the mirror: {error}"));
             return;
         }
@@ -229,7 +227,7 @@ impl<'s, 'v> Directory<'s, 'v> {
         let Self { scan, job, .. } = self;
         let path = job.path.join(name);
         scan.server.progress().lateness().seen(&path, &facts, chrono::Utc::now().timestamp_millis());
-        scan.unclaimed.borrow_mut().take(&path);
+        scan.orphans.borrow_mut().take(&path);
         let memory = scan.server.memory();
         if let Some(failure) = memory.waits(&path, &facts, Instant::now()) {
             scan.tally.borrow_mut().waiting += 1;
@@ -238,15 +236,18 @@ impl<'s, 'v> Directory<'s, 'v> {
         }
         let key = memory.key(&path);
         let directory = Arc::clone(&job.path);
-        let name_taken = rustix::fs::statat(&self.home, name.text(), AtFlags::SYMLINK_NOFOLLOW).is_ok();
+        let name_taken = self.home.has(name);
         let job = FileJob { directory, name: name.clone(), facts, name_taken, on_record, tries: 0 };
         scan.jobs.add_file(key, job);
     }
 }
 
 /// The directory in the mirror, made where it is missing.
-pub(in crate::collector) fn home(scan: &ScanState<'_>, job: &DirectoryJob) -> Result<OwnedFd, ProtocolError> {
-    scan.server.mirror().make_directory(&job.path).map_err(|error| {
+pub(in crate::collector) fn home(
+    scan: &ScanState<'_>,
+    job: &DirectoryJob,
+) -> Result<Box<dyn MirrorDirectory>, ProtocolError> {
+    scan.server.mirror().directory(&job.path).map_err(|error| {
         ProtocolError::Local(anyhow::Error::new(error).context("cannot make the directory in the mirror"))
     })
 }

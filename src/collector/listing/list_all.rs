@@ -12,7 +12,7 @@ use crate::base::facts::FileFacts;
 use crate::base::names::{RemoteName, RemotePath};
 use crate::collector::queue::{DirectoryJob, Lineage};
 use crate::config::ServerSettings;
-use crate::mirror::local::tree::MAX_DEPTH;
+use crate::mirror::server::MAX_DEPTH;
 use crate::protocol::{Confirmation, Connector, Entry, ErrorScope, Kind, ProtocolError, Session};
 
 /// Most zips and directories of a server that are kept in memory.

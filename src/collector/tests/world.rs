@@ -30,8 +30,8 @@ use crate::collector::ports::{Admission, DiskGuard, Growth, Records, WallClock};
 use crate::collector::scan_state::Tally;
 use crate::collector::server::{Neighbours, Server};
 use crate::config::{ServerSettings, Settings, SyncSettings, fixtures};
-use crate::mirror::local::publisher::Publisher;
-use crate::mirror::local::tree::Mirror;
+use crate::mirror;
+use crate::mirror::store::MirrorStore;
 use crate::protocol::ProtocolError;
 use crate::protocol::memory::MemoryServer;
 use crate::quota::DiskCounters;
@@ -209,7 +209,7 @@ pub(super) enum Says {
 #[derive(Default)]
 pub(super) struct MemoryDisk {
     counters: Arc<DiskCounters>,
-    mirror: RefCell<Option<Arc<Mirror>>>,
+    mirror: RefCell<Option<Arc<dyn MirrorStore>>>,
     /// What it says of the next downloads, and of those that need more.
     pub(super) says: RefCell<VecDeque<Says>>,
     pub(super) says_of_growth: RefCell<VecDeque<Says>>,
@@ -263,8 +263,7 @@ pub(super) struct World {
     pub(super) progress: Arc<Progress>,
     pub(super) sync: watch::Sender<SyncSettings>,
     settings: Settings,
-    publisher: Publisher,
-    mirror: Arc<Mirror>,
+    mirror: Arc<dyn MirrorStore>,
     folder: TempDir,
     began: Instant,
 }
@@ -275,7 +274,7 @@ impl World {
         // in memory where there is such a file system: the tests of many moments sync thousands of files
         let folder = TempDir::new_in("/dev/shm").or_else(|_| TempDir::new()).unwrap();
         let settings = fixtures::settings(keys);
-        let mirror = Arc::new(Mirror::open(folder.path()).unwrap());
+        let mirror = mirror::on_this_thread(folder.path()).open().unwrap();
         let remote = MemoryServer::default();
         remote.latency(STEP).pieces(2, 1024);
         let records = MemoryRecords { root: folder.path().to_owned(), ..MemoryRecords::default() };
@@ -284,19 +283,8 @@ impl World {
             SyncSettings { root: folder.path().to_owned(), interval: INTERVAL, quiet_directories: None };
         let progress = Arc::new(Progress::new(&settings.servers[0].name));
         let (records, disk) = (Rc::new(records), Rc::new(disk));
-        let (sync, publisher) = (watch::Sender::new(sync), Publisher::on_this_thread());
-        Self {
-            remote,
-            records,
-            disk,
-            progress,
-            sync,
-            settings,
-            publisher,
-            mirror,
-            folder,
-            began: Instant::now(),
-        }
+        let sync = watch::Sender::new(sync);
+        Self { remote, records, disk, progress, sync, settings, mirror, folder, began: Instant::now() }
     }
 
     /// A scanner that remembers nothing, as after a start of the service.
@@ -305,14 +293,13 @@ impl World {
             connector: self.remote.connector().into(),
             records: Rc::clone(&self.records) as Rc<dyn Records>,
             guard: Rc::clone(&self.disk) as Rc<dyn DiskGuard>,
-            publisher: self.publisher.clone(),
             counters: Arc::clone(&self.disk.counters),
             open_files: OpenFiles::new(65_536, &self.settings),
             wall_clock: self.wall_clock(),
         };
         let settings: Arc<ServerSettings> = Arc::new(self.settings.servers[0].clone());
         let progress = Arc::clone(&self.progress);
-        Server::new(settings, self.sync.subscribe(), &self.mirror, neighbours, progress).unwrap()
+        Server::new(settings, self.sync.subscribe(), &*self.mirror, neighbours, progress).unwrap()
     }
 
     /// Noon of a Tuesday when the test begins; moves with the paused clock.

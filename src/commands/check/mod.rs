@@ -25,12 +25,12 @@ use crate::config::{QuotaSettings, RecordsSettings, Selection, ServerSettings, S
 use crate::connectors;
 use crate::control::client::{self, Reply};
 use crate::control::{Command, CommandLine};
-use crate::mirror::identity::{self, Reason, marker};
-use crate::mirror::local::tree::apart;
+use crate::mirror;
+use crate::mirror::identity::{self, Reason};
 use crate::net::network::Network;
 use crate::notify;
 use crate::protocol::{Confirmation, Entry, Kind, Session, Summary};
-use crate::quota::{Measured, Meter};
+use crate::quota::Measured;
 use crate::records::{self, OpenError};
 use crate::service::overview::process;
 use crate::status::progress_line;
@@ -55,7 +55,8 @@ pub async fn check(settings: &Settings) -> bool {
     let Settings { sync, quota, records, servers, .. } = settings;
     let mut well = report("configuration", &Ok(humanize::count(servers.len(), "server")));
     well &= probe_all(&with_beginnings(servers, records)).await;
-    for apart in servers.iter().filter_map(|server| apart(&sync.root, &server.name)) {
+    let mirror = mirror::at(&sync.root);
+    for apart in servers.iter().filter_map(|server| mirror.apart(&server.name)) {
         well &= report::<String>("disk", &Err(apart.into()));
     }
     well &= report("records", &probe_records(records));
@@ -280,7 +281,7 @@ fn probe_mirror(settings: &Settings) -> anyhow::Result<String> {
         bail!("{whose}{}", hold.reason);
     }
     let shown = root.display();
-    let marker = marker(root).with_context(|| format!("reading the marker of {shown}"))?;
+    let marker = mirror::at(root).marker().with_context(|| format!("reading the marker of {shown}"))?;
     // what is wrong with the records is said by their own line
     let Ok(view) = View::of(settings) else { return Ok(format!("{shown}, not looked at")) };
     match view.verdict {
@@ -293,19 +294,13 @@ fn probe_mirror(settings: &Settings) -> anyhow::Result<String> {
 }
 
 fn probe_disk(root: &Path, limits: &QuotaSettings) -> anyhow::Result<String> {
-    // the nearest directory that exists: the service makes the others
-    let existing = root.ancestors().find(|path| path.is_dir()).unwrap_or(Path::new("."));
-    let directory =
-        std::fs::File::open(existing).with_context(|| format!("opening {}", existing.display()))?;
-    let Measured { usage, fault, .. } = Meter::default()
-        .measure(&directory)
-        .with_context(|| format!("measuring the file system of {}", existing.display()))?;
+    let Measured { usage, fault, .. } = mirror::at(root).measure()?;
     if let Some(fault) = fault {
         bail!("{}: {fault}", root.display());
     }
     let (percent, limit) = (usage.percent(), limits.max_used_percent);
     let available = ByteSize(usage.available).display().iec();
-    let mount = mount_point(existing).map_or(String::new(), |mount| format!(", mounted on {mount}"));
+    let mount = mount_point(root).map_or(String::new(), |mount| format!(", mounted on {mount}"));
     let shown = root.display();
     if percent > limit {
         bail!(
@@ -315,8 +310,10 @@ fn probe_disk(root: &Path, limits: &QuotaSettings) -> anyhow::Result<String> {
     Ok(format!("{shown}: {percent:.1} % used, at most {limit} %, {available} available{mount}"))
 }
 
-fn mount_point(path: &Path) -> Option<String> {
-    let path = path.canonicalize().ok()?;
+fn mount_point(root: &Path) -> Option<String> {
+    // the nearest directory that exists: the service makes the others
+    let existing = root.ancestors().find(|path| path.is_dir()).unwrap_or(Path::new("."));
+    let path = existing.canonicalize().ok()?;
     let disks = Disks::new_with_refreshed_list().ok()?;
     let mounts = disks.iter().map(sysinfo::Disk::mount_point).filter(|mount| path.starts_with(mount));
     mounts.max_by_key(|mount| mount.as_os_str().len()).map(|mount| mount.display().to_string())

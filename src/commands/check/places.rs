@@ -13,7 +13,8 @@ use rustix::process::geteuid;
 use crate::base::names::Printable;
 use crate::config::Settings;
 use crate::control::socket::check_directory;
-use crate::mirror::local::tree::{BOOT_FILE, LOCK_FILE, PARTIAL_DIRECTORY};
+use crate::mirror;
+use crate::mirror::store::MachinePaths;
 use crate::records;
 use crate::web::BoundListener;
 
@@ -25,18 +26,13 @@ pub(super) fn findings(settings: &Settings, is_running: bool) -> Vec<Finding> {
     let Settings { sync, records: recorded, control, web, log, servers, .. } = settings;
     let mut found = Vec::new();
     let mut note = |key, outcome: anyhow::Result<()>| found.extend(outcome.err().map(|error| (key, error)));
-    let parts = servers.iter().flat_map(|server| {
-        let name = server.name.as_str();
-        [sync.root.join(name), sync.root.join(PARTIAL_DIRECTORY).join(name)]
-    });
-    let partial = sync.root.join(PARTIAL_DIRECTORY);
-    let own = [LOCK_FILE, BOOT_FILE].map(|name| file(&partial.join(name)));
-    note(
-        "sync.root",
-        all([directory(&sync.root)].into_iter().chain(own).chain(parts.map(|path| part(&path)))),
-    );
-    if !is_running {
-        note("sync.root", is_free(&partial.join(LOCK_FILE)));
+    let names: Vec<_> = servers.iter().map(|server| &server.name).collect();
+    let MachinePaths { directories, parts, files, lock } = mirror::at(&sync.root).machine_paths(&names);
+    let directories = directories.iter().map(|path| directory(path));
+    let (own, parts) = (files.iter().map(|path| file(path)), parts.iter().map(|path| part(path)));
+    note("sync.root", all(directories.chain(own).chain(parts)));
+    if let Some(lock) = lock.filter(|_| !is_running) {
+        note("sync.root", is_free(&lock));
     }
     let database = records::files(recorded).into_iter().map(|path| file(&path));
     note("records.path", directory(parent(&recorded.path)).and_then(|()| all(database)));

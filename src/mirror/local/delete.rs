@@ -9,34 +9,24 @@ use anyhow::Context;
 use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
-use super::tree::{Mirror, open_directory, open_server, size_of_stat};
+use super::root::MirrorRoot;
+use super::tree::{open_directory, open_server, size_of_stat};
 use crate::base::names::{RemotePath, ServerName};
-
-/// What became of the file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Deleted {
-    /// It is gone now.
-    Removed {
-        /// What it took on the disk, in bytes.
-        bytes: u64,
-    },
-    /// Somebody else was faster: a hand, or an eviction whose record was lost in a crash.
-    AlreadyGone,
-}
+use crate::mirror::store::Deleted;
 
 /// Deletes the file at `path` below `{root}/{server}`, never through a symbolic link.
 ///
 /// # Errors
 ///
 /// The system's, except that the file or a directory above it does not exist.
-pub fn delete(mirror: &Mirror, server: &ServerName, path: &RemotePath) -> io::Result<Deleted> {
+pub(super) fn delete(mirror: &MirrorRoot, server: &ServerName, path: &RemotePath) -> io::Result<Deleted> {
     match try_delete(mirror, server, path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Deleted::AlreadyGone),
         done => done,
     }
 }
 
-fn try_delete(mirror: &Mirror, server: &ServerName, path: &RemotePath) -> io::Result<Deleted> {
+fn try_delete(mirror: &MirrorRoot, server: &ServerName, path: &RemotePath) -> io::Result<Deleted> {
     let (home, name) = home_of(mirror, server, path)?;
     let stat = rustix::fs::statat(&home, name, AtFlags::SYMLINK_NOFOLLOW)?;
     rustix::fs::unlinkat(&home, name, AtFlags::empty())?;
@@ -51,7 +41,7 @@ fn try_delete(mirror: &Mirror, server: &ServerName, path: &RemotePath) -> io::Re
 /// # Errors
 ///
 /// The system's, except that the directory does not exist.
-pub fn sync_deleted(mirror: &Mirror, server: &ServerName, path: &RemotePath) -> io::Result<()> {
+pub(super) fn sync_deleted(mirror: &MirrorRoot, server: &ServerName, path: &RemotePath) -> io::Result<()> {
     let sync = || -> io::Result<()> { Ok(rustix::fs::fsync(home_of(mirror, server, path)?.0)?) };
     match sync() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -59,21 +49,16 @@ pub fn sync_deleted(mirror: &Mirror, server: &ServerName, path: &RemotePath) -> 
     }
 }
 
-/// Returns whether the file at `path` is there.
-///
-/// # Errors
-///
-/// The system's, except that it is not there.
-pub fn is_present(mirror: &Mirror, server: &ServerName, path: &RemotePath) -> io::Result<bool> {
-    Ok(present_size(mirror, server, path)?.is_some())
-}
-
 /// The size in bytes of the file at `path`, if it is there.
 ///
 /// # Errors
 ///
 /// The system's, except that it is not there.
-pub fn present_size(mirror: &Mirror, server: &ServerName, path: &RemotePath) -> io::Result<Option<u64>> {
+pub(super) fn present_size(
+    mirror: &MirrorRoot,
+    server: &ServerName,
+    path: &RemotePath,
+) -> io::Result<Option<u64>> {
     let look = || -> io::Result<u64> {
         let (home, name) = home_of(mirror, server, path)?;
         let stat = rustix::fs::statat(&home, name, AtFlags::SYMLINK_NOFOLLOW)?;
@@ -91,7 +76,7 @@ pub fn present_size(mirror: &Mirror, server: &ServerName, path: &RemotePath) -> 
 /// # Errors
 ///
 /// The system's, with the file; some are deleted then, and the same call goes on with the rest.
-pub fn delete_durably(root: &Path, files: &[(ServerName, RemotePath)]) -> anyhow::Result<()> {
+pub(super) fn delete_durably(root: &Path, files: &[(ServerName, RemotePath)]) -> anyhow::Result<()> {
     let home = |server: &ServerName, path| home_below(open_server(root, server)?.as_fd(), path);
     let gone = |done: io::Result<()>| match done {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -120,7 +105,7 @@ pub fn delete_durably(root: &Path, files: &[(ServerName, RemotePath)]) -> anyhow
 /// # Errors
 ///
 /// The system's, except that it is not there.
-pub fn size_at(root: &Path, server: &ServerName, path: &RemotePath) -> io::Result<Option<u64>> {
+pub(super) fn size_at(root: &Path, server: &ServerName, path: &RemotePath) -> io::Result<Option<u64>> {
     let look = || -> io::Result<u64> {
         let (home, name) = home_below(open_server(root, server)?.as_fd(), path)?;
         Ok(size_of_stat(&rustix::fs::statat(&home, name, AtFlags::SYMLINK_NOFOLLOW)?))
@@ -138,7 +123,7 @@ pub fn size_at(root: &Path, server: &ServerName, path: &RemotePath) -> io::Resul
 /// # Errors
 ///
 /// The system's, except that it is not there.
-pub fn is_there(root: &Path, server: &ServerName, path: &RemotePath) -> io::Result<bool> {
+pub(super) fn is_there(root: &Path, server: &ServerName, path: &RemotePath) -> io::Result<bool> {
     let below = path.text().trim_start_matches('/');
     let found = match std::fs::symlink_metadata(root.join(server.as_str()).join(below)) {
         Err(error) if error.raw_os_error() == Some(Errno::NAMETOOLONG.raw_os_error()) => {
@@ -159,7 +144,11 @@ pub fn is_there(root: &Path, server: &ServerName, path: &RemotePath) -> io::Resu
     }
 }
 
-fn home_of<'p>(mirror: &Mirror, server: &ServerName, path: &'p RemotePath) -> io::Result<(OwnedFd, &'p str)> {
+fn home_of<'p>(
+    mirror: &MirrorRoot,
+    server: &ServerName,
+    path: &'p RemotePath,
+) -> io::Result<(OwnedFd, &'p str)> {
     home_below(mirror.existing(server)?.as_fd(), path)
 }
 
@@ -219,21 +208,21 @@ mod tests {
     #[test]
     fn a_file_is_deleted_and_one_that_is_gone_is_no_failure() {
         let folder = tempfile::tempdir().unwrap();
-        let mirror = Mirror::open(folder.path()).unwrap();
+        let mirror = MirrorRoot::open(folder.path()).unwrap();
         let server = ServerName::new("omc01").unwrap();
         let path = RemotePath::from_text("/a/1.zip", encoding_rs::UTF_8).unwrap();
         assert_eq!(delete(&mirror, &server, &path).unwrap(), Deleted::AlreadyGone);
         std::fs::create_dir_all(folder.path().join("omc01/a")).unwrap();
         std::fs::write(folder.path().join("omc01/a/1.zip"), [1; 5000]).unwrap();
-        assert!(is_present(&mirror, &server, &path).unwrap());
+        assert!(present_size(&mirror, &server, &path).unwrap().is_some());
         assert!(matches!(delete(&mirror, &server, &path).unwrap(), Deleted::Removed { bytes } if bytes > 0));
-        assert!(!is_present(&mirror, &server, &path).unwrap());
+        assert!(present_size(&mirror, &server, &path).unwrap().is_none());
     }
 
     #[test]
     fn no_record_leads_outside_of_its_server() {
         let folder = tempfile::tempdir().unwrap();
-        let mirror = Mirror::open(folder.path()).unwrap();
+        let mirror = MirrorRoot::open(folder.path()).unwrap();
         std::fs::create_dir_all(folder.path().join("omc01/a")).unwrap();
         std::fs::write(folder.path().join("precious.zip"), b"theirs").unwrap();
         for text in ["/../precious.zip", "/a/../../precious.zip", "/a/..", "/..", "/."] {
@@ -248,7 +237,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let outside = tempfile::tempdir().unwrap();
         std::fs::write(outside.path().join("1.zip"), b"theirs").unwrap();
-        let mirror = Mirror::open(folder.path()).unwrap();
+        let mirror = MirrorRoot::open(folder.path()).unwrap();
         std::fs::create_dir(folder.path().join("omc01")).unwrap();
         std::os::unix::fs::symlink(outside.path(), folder.path().join("omc01/a")).unwrap();
         let path = RemotePath::from_text("/a/1.zip", encoding_rs::UTF_8).unwrap();

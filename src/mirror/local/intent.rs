@@ -14,7 +14,7 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 use siphasher::sip128::{Hasher128, SipHasher24};
 
-use super::tree::ServerMirror;
+use super::root::ServerDirectories;
 use crate::base::names::RemotePath;
 use crate::mirror::partial_name::PartialName;
 
@@ -26,8 +26,7 @@ const KIND: &str = "mrosync stored 1";
 const MAX_NOTE: u64 = 64 * 1024;
 
 /// The partial file that the note of this name is about.
-#[must_use]
-pub fn parse(name: &str) -> Option<PartialName> {
+pub(super) fn parse(name: &str) -> Option<PartialName> {
     PartialName::parse(name.strip_suffix(SUFFIX)?)
 }
 
@@ -40,7 +39,12 @@ fn name_of(partial: PartialName) -> String {
 /// # Errors
 ///
 /// The system's.
-pub fn note(mirror: &ServerMirror, partial: PartialName, path: &RemotePath, file: &File) -> io::Result<()> {
+pub(super) fn note(
+    mirror: &ServerDirectories,
+    partial: PartialName,
+    path: &RemotePath,
+    file: &File,
+) -> io::Result<()> {
     let (size, digest) = digest(file)?;
     let text = format!("{KIND}\n{size}\n{digest:032x}\n{}", path.text());
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOFOLLOW;
@@ -52,22 +56,19 @@ pub fn note(mirror: &ServerMirror, partial: PartialName, path: &RemotePath, file
 }
 
 /// Returns whether there is a note about `partial`.
-#[must_use]
-pub fn is_noted(mirror: &ServerMirror, partial: PartialName) -> bool {
+pub(super) fn is_noted(mirror: &ServerDirectories, partial: PartialName) -> bool {
     rustix::fs::statat(mirror.partial(), name_of(partial), AtFlags::SYMLINK_NOFOLLOW).is_ok()
 }
 
 /// The path that a note says, for who looks at the directory of partial files of a server.
-#[must_use]
-pub fn path_in(home: BorrowedFd<'_>, name: &str) -> Option<String> {
+pub(super) fn path_in(home: BorrowedFd<'_>, name: &str) -> Option<String> {
     parse(name)?;
     Some(read(home, name)?.path)
 }
 
 /// The finished file `name` in `home`, where the note about `partial` proves it to be ours.
-#[must_use]
-pub fn finished(
-    mirror: &ServerMirror,
+pub(super) fn finished(
+    mirror: &ServerDirectories,
     partial: PartialName,
     path: &RemotePath,
     home: &OwnedFd,
@@ -86,7 +87,7 @@ pub fn finished(
 /// # Errors
 ///
 /// The system's.
-pub fn remove(mirror: &ServerMirror, partial: PartialName) -> io::Result<()> {
+pub(super) fn remove(mirror: &ServerDirectories, partial: PartialName) -> io::Result<()> {
     match rustix::fs::unlinkat(mirror.partial(), name_of(partial), AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => Ok(()),
         Err(error) => Err(error.into()),

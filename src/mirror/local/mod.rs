@@ -1,15 +1,28 @@
 //! The mirror on a file system of this machine.
 //!
-//! - [`tree`]: directories below `{root}`, opened without following links
-//! - [`batch`] and [`publisher`]: durable under the final name, many at a time; [`intent`]: the proof that a file is ours,
-//!   where there are no hard links
-//! - [`delete`]: one file less, for the quota
-//! - [`walk`]: what there is
+//! - [`location`], [`mirror`], [`server`], [`file`]: what [`store`](super::store) asks for, made of the rest
+//! - [`root`] and [`tree`]: directories below `{root}`, opened without following links
+//! - [`partial`], [`batch`], [`link`], [`durable`] and [`publisher`]: durable under the final name, many at a time;
+//!   [`intent`]: the proof that a file is ours, where there are no hard links
+//! - [`delete`] and [`idle`]: one file less, for the quota; [`meter`]: how full it is
+//! - [`walk`] and [`marker`]: what there is
 
-pub mod batch;
-pub mod delete;
-pub mod intent;
-pub mod publisher;
+mod batch;
+mod delete;
+mod durable;
+mod file;
+mod idle;
+mod intent;
+mod link;
+pub(super) mod location;
+mod marker;
+mod meter;
+mod mirror;
+mod partial;
+mod publisher;
+mod root;
+mod server;
+mod staged;
 mod syncfs;
-pub mod tree;
-pub mod walk;
+mod tree;
+mod walk;

@@ -10,19 +10,23 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::batch::{DurableDirectories, Staged, StoreError, disk, link_batch, store_batch, sync_together};
+use super::batch::{link_batch, store_batch, sync_together};
+use super::durable::DurableDirectories;
+use super::link::disk;
+use super::staged::Staged;
 use crate::base::{blocking, failpoints, panics};
+use crate::mirror::error::PublishError;
 
 /// Most files of a round. Bounds the wait of the first one of them.
 const MAX_BATCH: usize = 256;
 /// Jobs that wait for the publisher; beyond it scanners wait, which is the back pressure of a slow disk.
 const QUEUE: usize = 1024;
 
-type Outcome = Result<(), StoreError>;
+type Outcome = Result<(), PublishError>;
 
 /// The way to the publisher's thread.
 #[derive(Debug, Clone)]
-pub struct Publisher(mpsc::Sender<Job>);
+pub(super) struct Publisher(mpsc::Sender<Job>);
 
 #[derive(Debug)]
 struct Job {
@@ -36,7 +40,7 @@ impl Publisher {
     /// # Errors
     ///
     /// When the system gives no thread.
-    pub fn start() -> io::Result<Self> {
+    pub(super) fn start() -> io::Result<Self> {
         let (sender, receiver) = mpsc::channel(QUEUE);
         blocking::spawn("publisher", move || run(receiver))?;
         Ok(Self(sender))
@@ -44,7 +48,7 @@ impl Publisher {
 
     /// The same work without a thread, for tests whose clock is paused: it would run on while another thread works.
     #[cfg(test)]
-    pub(crate) fn on_this_thread() -> Self {
+    pub(super) fn on_this_thread() -> Self {
         let (sender, mut receiver) = mpsc::channel(QUEUE);
         tokio::task::spawn_local(async move {
             let mut line = Line::new(Steps { link: link_batch, store: store_batch });
@@ -66,11 +70,11 @@ impl Publisher {
     ///
     /// # Errors
     ///
-    /// As [`StoreError`] says; the partial file is still there then.
-    pub async fn store(&self, staged: Staged) -> Result<(), StoreError> {
+    /// As [`PublishError`] says; the partial file is still there then.
+    pub(super) async fn store(&self, staged: Staged) -> Result<(), PublishError> {
         let (done, answer) = oneshot::channel();
-        self.0.send(Job { staged, done }).await.map_err(|_| StoreError::Gone)?;
-        answer.await.map_err(|_| StoreError::Gone)?
+        self.0.send(Job { staged, done }).await.map_err(|_| PublishError::Gone)?;
+        answer.await.map_err(|_| PublishError::Gone)?
     }
 }
 
@@ -126,36 +130,36 @@ struct Line {
     steps: Steps,
     durable: DurableDirectories,
     /// Their data are durable, and they have no names yet.
-    nameless: Batch,
+    synced_unlinked: Batch,
 }
 
 impl Line {
     fn new(steps: Steps) -> Self {
-        Self { steps, durable: DurableDirectories::default(), nameless: Batch::default() }
+        Self { steps, durable: DurableDirectories::default(), synced_unlinked: Batch::default() }
     }
 
     fn is_empty(&self) -> bool {
-        self.nameless.staged.is_empty()
+        self.synced_unlinked.staged.is_empty()
     }
 
     /// Brings the files in the line one step further, and takes `batch` in.
     fn round(&mut self, batch: Batch) {
-        let nameless = std::mem::take(&mut self.nameless);
-        let files = nameless.staged.len() + batch.staged.len();
-        let one = nameless.staged.first().or(batch.staged.first());
+        let synced_unlinked = std::mem::take(&mut self.synced_unlinked);
+        let files = synced_unlinked.staged.len() + batch.staged.len();
+        let one = synced_unlinked.staged.first().or(batch.staged.first());
         if !one.is_some_and(|one| self.durable.suits(files, one)) {
-            for batch in [nameless, batch] {
+            for batch in [synced_unlinked, batch] {
                 let outcomes = store_shielded(self.steps, &batch.staged, &mut self.durable);
                 batch.answer(outcomes);
             }
             return;
         }
-        let mut outcomes = self.link(&nameless.staged);
-        let linked = nameless.staged.iter().zip(&outcomes).filter(|(_, outcome)| outcome.is_ok());
+        let mut outcomes = self.link(&synced_unlinked.staged);
+        let linked = synced_unlinked.staged.iter().zip(&outcomes).filter(|(_, outcome)| outcome.is_ok());
         let linked: Vec<&Staged> = linked.map(|(staged, _)| staged).collect();
         let synced = sync_together(&linked, &batch.staged, &mut self.durable);
         match synced {
-            Ok(()) => self.nameless = batch,
+            Ok(()) => self.synced_unlinked = batch,
             Err(error) => {
                 let failed = || Err(disk(error, "syncing the file system"));
                 outcomes.iter_mut().filter(|outcome| outcome.is_ok()).for_each(|outcome| *outcome = failed());
@@ -163,15 +167,15 @@ impl Line {
                 batch.answer(all_failed);
             }
         }
-        nameless.answer(outcomes);
+        synced_unlinked.answer(outcomes);
     }
 
-    fn link(&mut self, nameless: &[Staged]) -> Vec<Outcome> {
+    fn link(&mut self, synced_unlinked: &[Staged]) -> Vec<Outcome> {
         let linked = catch_unwind(AssertUnwindSafe(|| {
-            nameless.iter().for_each(|staged| failpoints::here("store", staged.name.text()));
-            (self.steps.link)(nameless, &mut self.durable)
+            synced_unlinked.iter().for_each(|staged| failpoints::here("store", staged.name.text()));
+            (self.steps.link)(synced_unlinked, &mut self.durable)
         }));
-        linked.unwrap_or_else(|_| store_shielded(self.steps, nameless, &mut self.durable))
+        linked.unwrap_or_else(|_| store_shielded(self.steps, synced_unlinked, &mut self.durable))
     }
 }
 
@@ -186,7 +190,7 @@ fn store_shielded(steps: Steps, batch: &[Staged], durable: &mut DurableDirectori
         (Ok(outcomes), _) => outcomes,
         (Err(_), [_]) => {
             let words = panics::take_last().unwrap_or_else(|| "a panic".to_owned());
-            vec![Err(StoreError::Disk(anyhow::Error::msg(words)))]
+            vec![Err(PublishError::Disk(anyhow::Error::msg(words)))]
         }
         (Err(_), _) => batch.chunks(1).flat_map(|one| store_shielded(steps, one, durable)).collect(),
     }
@@ -198,8 +202,8 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::mirror::local::batch::fixtures::{mirror, stage};
-    use crate::mirror::local::tree::ServerMirror;
+    use crate::mirror::local::root::ServerDirectories;
+    use crate::mirror::local::staged::fixtures::{mirror, stage};
 
     const PANICKING: Steps = Steps {
         link: |batch, durable| {
@@ -218,11 +222,11 @@ mod tests {
         let (folder, mirror) = mirror();
         let batch = ["1.zip", "bad.zip", "2.zip"].map(|name| stage(&mirror, "/", name, b"content"));
         let outcomes = store_shielded(PANICKING, &batch, &mut DurableDirectories::default());
-        assert!(matches!(outcomes.as_slice(), [Ok(()), Err(StoreError::Disk(_)), Ok(())]), "{outcomes:?}");
+        assert!(matches!(outcomes.as_slice(), [Ok(()), Err(PublishError::Disk(_)), Ok(())]), "{outcomes:?}");
         assert_eq!(read(folder.path().join("omc01/2.zip")).unwrap(), b"content");
     }
 
-    fn batch(mirror: &Arc<ServerMirror>, names: &[String]) -> (Batch, Vec<oneshot::Receiver<Outcome>>) {
+    fn batch(mirror: &Arc<ServerDirectories>, names: &[String]) -> (Batch, Vec<oneshot::Receiver<Outcome>>) {
         let mut batch = Batch::default();
         let waiting = names.iter().map(|name| {
             let (done, answer) = oneshot::channel();
@@ -277,8 +281,8 @@ mod tests {
         for (name, mut answer) in all.iter().zip(waiting) {
             let outcome = answer.try_recv().unwrap();
             match name.as_str() {
-                "3.zip" => assert!(matches!(outcome, Err(StoreError::NameTaken)), "{outcome:?}"),
-                "bad.zip" => assert!(matches!(outcome, Err(StoreError::Disk(_))), "{outcome:?}"),
+                "3.zip" => assert!(matches!(outcome, Err(PublishError::NameTaken)), "{outcome:?}"),
+                "bad.zip" => assert!(matches!(outcome, Err(PublishError::Disk(_))), "{outcome:?}"),
                 _ => assert!(outcome.is_ok(), "{name}: {outcome:?}"),
             }
         }

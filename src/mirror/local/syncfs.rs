@@ -74,7 +74,7 @@ fn version(release: &str) -> Option<(u32, u32)> {
 }
 
 /// Does `work` for each of `items` on several threads; the answers are in the order of the items.
-pub(super) fn beside_each_other<I: Sync, T: Send>(items: &[I], work: impl Fn(&I) -> T + Sync) -> Vec<T> {
+pub(super) fn parallel_map<I: Sync, T: Send>(items: &[I], work: impl Fn(&I) -> T + Sync) -> Vec<T> {
     let next = AtomicUsize::new(0);
     let take = || {
         let mut answers = Vec::new();

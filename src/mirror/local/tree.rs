@@ -1,306 +1,31 @@
-//! The mirror's directories, opened relative to handles and never through a symbolic link.
+//! Directories below the root of the mirror, opened relative to handles and never through a symbolic link.
 //!
-//! [`Mirror`] is the root, [`ServerMirror`] one server's part of it. Everything below `{root}/{server}` is reached
-//! component by component from a handle of that directory, so that neither a name from a server nor a link that
-//! somebody put into the mirror leads outside.
+//! Everything below `{root}/{server}` is reached component by component from a handle of that directory, so that neither
+//! a name from a server nor a link that somebody put into the mirror leads outside.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::path::Path;
 
-use anyhow::{Context, bail};
-use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::base::durable::make_directories;
 use crate::base::names::{RemotePath, ServerName};
-use crate::base::start_error::StartError;
-use crate::mirror::partial_name::is_partial_name;
 
-/// A tree is cut below this many directories; a server that lists a loop has no end otherwise.
-pub const MAX_DEPTH: usize = 256;
 /// Work in progress lies here, beside the servers' directories and on the same file system.
-pub const PARTIAL_DIRECTORY: &str = ".partial";
+pub(super) const PARTIAL_DIRECTORY: &str = ".partial";
 /// In it: held by the service that works in the mirror.
-pub const LOCK_FILE: &str = ".lock";
+pub(super) const LOCK_FILE: &str = ".lock";
 /// Which boot of the machine wrote the partial files.
-pub const BOOT_FILE: &str = ".boot";
-/// Where Linux tells the boots of a machine apart.
-const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
-const DIRECTORY_MODE: u32 = 0o755;
+pub(super) const BOOT_FILE: &str = ".boot";
+/// Of directories that are made.
+pub(super) const DIRECTORY_MODE: u32 = 0o755;
 
-/// The mirror's root, locked against a second service.
-#[derive(Debug)]
-pub struct Mirror {
-    path: PathBuf,
-    root: OwnedFd,
-    partial: OwnedFd,
-    /// Held for its lock alone.
-    _lock: File,
-}
-
-impl Mirror {
-    /// Opens the mirror at `path`, making it where it is missing.
-    ///
-    /// # Errors
-    ///
-    /// [`StartError::Refused`] when another service holds it; else what could not be made or opened.
-    pub fn open(path: &Path) -> Result<Self, StartError> {
-        let shown = path.display();
-        make_directories(path, DIRECTORY_MODE).with_context(|| format!("cannot make the mirror {shown}"))?;
-        let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root =
-            rustix::fs::open(path, flags, Mode::empty()).with_context(|| format!("cannot open {shown}"))?;
-        let partial = make_and_open(root.as_fd(), PARTIAL_DIRECTORY)
-            .with_context(|| format!("cannot make {shown}/{PARTIAL_DIRECTORY}"))?;
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let lock = rustix::fs::openat(&partial, LOCK_FILE, flags, Mode::from_raw_mode(0o600))
-            .with_context(|| format!("cannot make {shown}/{PARTIAL_DIRECTORY}/{LOCK_FILE}"))?;
-        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(Errno::WOULDBLOCK) => return Err(in_use(path)),
-            Err(error) => {
-                return Err(anyhow::Error::new(error).context(format!("cannot lock {shown}")).into());
-            }
-        }
-        let mirror = Self { path: path.to_owned(), root, partial, _lock: lock.into() };
-        let boot = std::fs::read_to_string(BOOT_ID).unwrap_or_default();
-        mirror.distrust_other_boots(boot.trim()).with_context(|| format!("cannot tidy {shown}/.partial"))?;
-        Ok(mirror)
-    }
-
-    /// Removes what is half downloaded where the machine was started anew since: after a power loss a file may have
-    /// its length and not its bytes. What has its final name was synced before it got it, and stays.
-    fn distrust_other_boots(&self, boot: &str) -> anyhow::Result<()> {
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let file = rustix::fs::openat(&self.partial, BOOT_FILE, flags, Mode::from_raw_mode(0o644))?;
-        let mut file = File::from(file);
-        let mut before = String::new();
-        file.read_to_string(&mut before)?;
-        // a machine that does not tell its boots apart has nothing to compare
-        if boot.is_empty() || before == boot {
-            return Ok(());
-        }
-        let mut removed = 0;
-        for server in names_in(self.partial.as_fd())? {
-            let Ok(directory) = open_component(self.partial.as_fd(), &server) else { continue };
-            for name in names_in(directory.as_fd())? {
-                let stat = rustix::fs::statat(&directory, name.as_str(), AtFlags::SYMLINK_NOFOLLOW)?;
-                if stat.st_nlink == 1 && is_partial_name(&name) {
-                    rustix::fs::unlinkat(&directory, name.as_str(), AtFlags::empty())?;
-                    removed += 1;
-                }
-            }
-        }
-        if removed > 0 {
-            log::info!(
-                "{} from before the machine was started, and fetched anew",
-                crate::base::humanize::count_is(removed, "file half downloaded")
-            );
-        }
-        let noted = file
-            .set_len(0)
-            .and_then(|()| file.write_all_at(boot.as_bytes(), 0))
-            .and_then(|()| file.sync_all());
-        if let Err(error) = noted {
-            // the next start trusts nothing then, which costs work and no file
-            log::debug!("cannot note the boot of the machine beside the partial files: {error}");
-        }
-        Ok(())
-    }
-
-    /// Handles of the root and of its `.partial`, for the marker.
-    pub(in crate::mirror) fn root_and_partial(&self) -> (BorrowedFd<'_>, BorrowedFd<'_>) {
-        (self.root.as_fd(), self.partial.as_fd())
-    }
-
-    /// Returns whether its path still leads to the directories that are open: the disk may have been
-    /// unmounted, or another one mounted there.
-    #[must_use]
-    pub fn is_in_place(&self) -> bool {
-        let same = |open: BorrowedFd<'_>, path: &Path| {
-            let there = rustix::fs::stat(path).ok().zip(rustix::fs::fstat(open).ok());
-            there.is_some_and(|(a, b)| (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino))
-        };
-        same(self.root.as_fd(), &self.path) && same(self.partial.as_fd(), &self.path.join(PARTIAL_DIRECTORY))
-    }
-
-    /// Where the mirror lies, for messages.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// The root's handle, for measuring its file system.
-    #[must_use]
-    pub fn handle(&self) -> BorrowedFd<'_> {
-        self.root.as_fd()
-    }
-
-    /// The directory of partial files.
-    pub(in crate::mirror) fn partial(&self) -> BorrowedFd<'_> {
-        self.partial.as_fd()
-    }
-
-    /// The part of one server, made where it is missing.
-    ///
-    /// # Errors
-    ///
-    /// Where something else than a directory stands in the way, a symbolic link included.
-    pub fn server(&self, name: &ServerName) -> anyhow::Result<ServerMirror> {
-        let shown = self.path.display();
-        let made = |parent: BorrowedFd<'_>, path: String| {
-            make_and_open(parent, name.as_str()).map_err(|error| match error.kind() {
-                io::ErrorKind::NotADirectory => anyhow::Error::new(NotDirectory(PathBuf::from(path))),
-                _ => anyhow::Error::new(error).context(format!("cannot make {path}")),
-            })
-        };
-        let top = made(self.root.as_fd(), format!("{shown}/{name}"))?;
-        let partial = made(self.partial.as_fd(), format!("{shown}/{PARTIAL_DIRECTORY}/{name}"))?;
-        if are_apart(partial.as_fd(), top.as_fd()) {
-            bail!(Apart { root: self.path.clone(), place: name.to_string() });
-        }
-        // both names are durable before anything below them is
-        rustix::fs::fsync(&self.root).with_context(|| format!("cannot sync {shown}"))?;
-        rustix::fs::fsync(&self.partial)
-            .with_context(|| format!("cannot sync {shown}/{PARTIAL_DIRECTORY}"))?;
-        Ok(ServerMirror { top, partial, renames: AtomicBool::new(false) })
-    }
-
-    /// The part of one server, where it exists.
-    ///
-    /// # Errors
-    ///
-    /// `NotFound` where it does not, and the system's words else.
-    pub fn existing(&self, name: &ServerName) -> io::Result<OwnedFd> {
-        Ok(open_component(self.root.as_fd(), name.as_str())?)
-    }
-
-    /// The bytes that lie in `.partial` of all servers.
-    ///
-    /// # Errors
-    ///
-    /// When the directory cannot be read; a file that vanishes meanwhile is no error.
-    pub fn partial_bytes(&self) -> io::Result<u64> {
-        let mut bytes = 0;
-        for server in names_in(self.partial.as_fd())? {
-            let Ok(directory) = open_component(self.partial.as_fd(), &server) else { continue };
-            for name in names_in(directory.as_fd())? {
-                let stat = rustix::fs::statat(&directory, name.as_str(), AtFlags::SYMLINK_NOFOLLOW);
-                // a second link is the finished file, which the records count
-                bytes += stat.ok().filter(|stat| stat.st_nlink == 1).map_or(0, |stat| size_of_stat(&stat));
-            }
-        }
-        Ok(bytes)
-    }
-}
-
-/// Refuses the mirror at `path` where another service works in it. Makes nothing.
-///
-/// # Errors
-///
-/// [`StartError::Refused`].
-pub fn refuse_in_use(path: &Path) -> Result<(), StartError> {
-    let lock = path.join(PARTIAL_DIRECTORY).join(LOCK_FILE);
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    // what cannot be opened is told when the mirror is
-    let Ok(lock) = rustix::fs::open(&lock, flags, Mode::empty()) else { return Ok(()) };
-    match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-        Err(Errno::WOULDBLOCK) => Err(in_use(path)),
-        _ => Ok(()),
-    }
-}
-
-fn in_use(path: &Path) -> StartError {
-    StartError::Refused(format!("another mrosync works in {}", path.display()))
-}
-
-/// Something else than a directory where a part of the mirror should be.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "sync.root: {} is no directory, or a symbolic link, and links are not followed in the mirror; move it away", .0.display()
-)]
-pub struct NotDirectory(pub PathBuf);
-
-/// A part of the mirror that files cannot be moved into.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "sync.root: {}/{place} is another file system than {}/{PARTIAL_DIRECTORY}, so that finished files cannot be moved \
-     there; mount one file system on {} for all of it, or on none of the directories below", .root.display(), .root.display(), .root.display()
-)]
-pub struct Apart {
-    /// The mirror.
-    pub root: PathBuf,
-    /// Below it.
-    pub place: String,
-}
-
-/// The part of a server in the mirror at `root`, where files cannot be moved into it. For who holds no lock on it;
-/// nothing is changed.
-#[must_use]
-pub fn apart(root: &Path, name: &ServerName) -> Option<Apart> {
-    let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let open = |path: &Path| rustix::fs::open(path, flags, Mode::empty());
-    let top = match open_server(root, name) {
-        // it would be made there
-        Err(error) if error.kind() == io::ErrorKind::NotFound => open(root).ok()?,
-        found => found.ok()?,
-    };
-    let from = open(&root.join(PARTIAL_DIRECTORY)).or_else(|_| open(root)).ok()?;
-    are_apart(from.as_fd(), top.as_fd()).then(|| Apart { root: root.to_owned(), place: name.to_string() })
-}
-
-/// Returns whether nothing can be moved from one directory to the other: two file systems, or two mounts of
-/// one. The kernel compares the mounts before it looks for the name, and nothing has this one.
-pub(crate) fn are_apart(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> bool {
+/// Returns whether nothing can be moved from one directory to the other: two file systems, or two mounts of one. The kernel
+/// compares the mounts before it looks for the name, and nothing has this one.
+pub(super) fn are_apart(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> bool {
     const NOTHING: &str = ".mrosync-is-one-file-system";
     rustix::fs::renameat(from, NOTHING, to, NOTHING) == Err(Errno::XDEV)
-}
-
-/// One server's mirror and the place of its partial files.
-#[derive(Debug)]
-pub struct ServerMirror {
-    top: OwnedFd,
-    partial: OwnedFd,
-    /// The file system has no hard links: files are moved to their final names.
-    renames: AtomicBool,
-}
-
-impl ServerMirror {
-    /// Returns whether files are moved to their final names, because the file system has no hard links.
-    #[must_use]
-    pub fn renames(&self) -> bool {
-        self.renames.load(Ordering::Relaxed)
-    }
-
-    /// From now on they are. Returns whether that is new.
-    pub fn use_renames(&self) -> bool {
-        !self.renames.swap(true, Ordering::Relaxed)
-    }
-
-    /// `{root}/{server}`
-    #[must_use]
-    pub fn top(&self) -> BorrowedFd<'_> {
-        self.top.as_fd()
-    }
-
-    /// `{root}/.partial/{server}`
-    #[must_use]
-    pub fn partial(&self) -> BorrowedFd<'_> {
-        self.partial.as_fd()
-    }
-
-    /// Opens the directory at `path`, making what is missing of it.
-    ///
-    /// # Errors
-    ///
-    /// `NotADirectory` (or `TooManyLinks`) where a file or a symbolic link stands in the way.
-    pub fn make_directory(&self, path: &RemotePath) -> io::Result<OwnedFd> {
-        descend(self.top(), path, make_and_open)
-    }
 }
 
 /// Opens the part of one server in the mirror at `root`, for who holds no lock on it.
@@ -308,7 +33,7 @@ impl ServerMirror {
 /// # Errors
 ///
 /// `NotFound` where there is none; `NotADirectory` (or `TooManyLinks`) where it is none.
-pub fn open_server(root: &Path, name: &ServerName) -> io::Result<OwnedFd> {
+pub(super) fn open_server(root: &Path, name: &ServerName) -> io::Result<OwnedFd> {
     let root = rustix::fs::open(root, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     Ok(open_component(root.as_fd(), name.as_str())?)
 }
@@ -318,12 +43,12 @@ pub fn open_server(root: &Path, name: &ServerName) -> io::Result<OwnedFd> {
 /// # Errors
 ///
 /// `NotFound` where it is missing; else as [`ServerMirror::make_directory`].
-pub fn open_directory(top: BorrowedFd<'_>, path: &RemotePath) -> io::Result<OwnedFd> {
+pub(super) fn open_directory(top: BorrowedFd<'_>, path: &RemotePath) -> io::Result<OwnedFd> {
     descend(top, path, |parent, name| Ok(open_component(parent, name)?))
 }
 
 /// Opens component after component from `top` on.
-fn descend(
+pub(super) fn descend(
     top: BorrowedFd<'_>,
     path: &RemotePath,
     open: impl Fn(BorrowedFd<'_>, &str) -> io::Result<OwnedFd>,
@@ -341,7 +66,7 @@ fn descend(
 /// # Errors
 ///
 /// The system's, except that it exists.
-pub fn make_component(parent: BorrowedFd<'_>, name: &str) -> io::Result<()> {
+pub(super) fn make_component(parent: BorrowedFd<'_>, name: &str) -> io::Result<()> {
     refuse_dots(name)?;
     match rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(DIRECTORY_MODE)) {
         Ok(()) | Err(Errno::EXIST) => Ok(()),
@@ -354,7 +79,7 @@ pub fn make_component(parent: BorrowedFd<'_>, name: &str) -> io::Result<()> {
 /// # Errors
 ///
 /// When the directory cannot be read.
-pub fn names_in(directory: BorrowedFd<'_>) -> io::Result<Vec<String>> {
+pub(super) fn names_in(directory: BorrowedFd<'_>) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in rustix::fs::Dir::read_from(directory)? {
         match entry?.file_name().to_str() {
@@ -367,7 +92,7 @@ pub fn names_in(directory: BorrowedFd<'_>) -> io::Result<Vec<String>> {
 
 /// The size in bytes that a stat shows.
 #[must_use]
-pub fn size_of_stat(stat: &rustix::fs::Stat) -> u64 {
+pub(super) fn size_of_stat(stat: &rustix::fs::Stat) -> u64 {
     u64::try_from(stat.st_size).unwrap_or(0)
 }
 
@@ -376,7 +101,7 @@ pub fn size_of_stat(stat: &rustix::fs::Stat) -> u64 {
 /// # Errors
 ///
 /// Where something else than a directory has the name, a symbolic link included.
-pub fn make_and_open(parent: BorrowedFd<'_>, name: &str) -> io::Result<OwnedFd> {
+pub(super) fn make_and_open(parent: BorrowedFd<'_>, name: &str) -> io::Result<OwnedFd> {
     match open_component(parent, name) {
         Err(Errno::NOENT) => {
             make_component(parent, name)?;
@@ -388,7 +113,7 @@ pub fn make_and_open(parent: BorrowedFd<'_>, name: &str) -> io::Result<OwnedFd> 
 
 /// Opens one component, which is a name and neither a way up nor a link: so one after the other stays below the
 /// first. `openat2` would promise the same, from Linux 5.6 on.
-pub(in crate::mirror) fn open_component(parent: BorrowedFd<'_>, name: &str) -> Result<OwnedFd, Errno> {
+pub(super) fn open_component(parent: BorrowedFd<'_>, name: &str) -> Result<OwnedFd, Errno> {
     refuse_dots(name)?;
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     rustix::fs::openat(parent, name, flags, Mode::empty())
@@ -397,101 +122,4 @@ pub(in crate::mirror) fn open_component(parent: BorrowedFd<'_>, name: &str) -> R
 /// Names of servers were checked long before; this holds for what else a path may be made of, such as the records.
 fn refuse_dots(name: &str) -> Result<(), Errno> {
     if matches!(name, "" | "." | "..") { Err(Errno::INVAL) } else { Ok(()) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use encoding_rs::UTF_8;
-
-    fn path(text: &str) -> RemotePath {
-        RemotePath::from_text(text, UTF_8).unwrap()
-    }
-
-    fn mirror() -> (tempfile::TempDir, Mirror, ServerMirror) {
-        let folder = tempfile::tempdir().unwrap();
-        let mirror = Mirror::open(folder.path()).unwrap();
-        let server = mirror.server(&ServerName::new("omc01").unwrap()).unwrap();
-        (folder, mirror, server)
-    }
-
-    #[test]
-    fn directories_are_made_below_the_server() {
-        let (folder, _mirror, server) = mirror();
-        server.make_directory(&path("/a/b")).unwrap();
-        assert!(folder.path().join("omc01/a/b").is_dir());
-        open_directory(server.top(), &path("/a/b")).unwrap();
-        let missing = open_directory(server.top(), &path("/c")).unwrap_err();
-        assert_eq!(missing.kind(), io::ErrorKind::NotFound);
-    }
-
-    #[test]
-    fn a_link_in_the_mirror_leads_nowhere() {
-        let (folder, _mirror, server) = mirror();
-        let outside = tempfile::tempdir().unwrap();
-        std::os::unix::fs::symlink(outside.path(), folder.path().join("omc01/link")).unwrap();
-        assert!(server.make_directory(&path("/link/inside")).is_err());
-        assert!(open_directory(server.top(), &path("/link")).is_err());
-        assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 0);
-    }
-
-    #[test]
-    fn no_path_leads_up_whoever_put_it_together() {
-        let (folder, _mirror, server) = mirror();
-        for text in ["/..", "/../omc02", "/./a", "/a/../../up"] {
-            let path = RemotePath::from_parts(text.into(), text.into());
-            assert!(server.make_directory(&path).is_err(), "{text}");
-            assert!(open_directory(server.top(), &path).is_err(), "{text}");
-        }
-        assert!(!folder.path().join("omc02").is_dir() && !folder.path().join("up").is_dir());
-        assert!(make_component(server.top(), "..").is_err());
-    }
-
-    #[test]
-    fn a_second_service_in_the_same_mirror_is_refused() {
-        let (folder, mirror, _server) = mirror();
-        let error = Mirror::open(folder.path()).unwrap_err();
-        assert!(matches!(error, StartError::Refused(_)), "{error}");
-        refuse_in_use(folder.path()).unwrap_err();
-        drop(mirror);
-        refuse_in_use(folder.path()).unwrap();
-        Mirror::open(folder.path()).unwrap();
-    }
-
-    #[test]
-    fn what_is_half_downloaded_is_not_trusted_after_the_machine_was_started_anew() {
-        let (folder, mirror, server) = mirror();
-        let name = |n: u32| format!("{n:032x}_10_5.1");
-        let place = folder.path().join(".partial/omc01");
-        let left = || {
-            let mut left = names_in(server.partial()).unwrap();
-            left.sort();
-            left
-        };
-        for n in [1, 2] {
-            std::fs::write(place.join(name(n)), b"half").unwrap();
-        }
-        std::fs::write(place.join("README"), b"of somebody").unwrap();
-        std::fs::hard_link(place.join(name(2)), folder.path().join("omc01/2.zip")).unwrap();
-        drop(mirror);
-        let mirror = Mirror::open(folder.path()).unwrap();
-        assert_eq!(left(), [name(1), name(2), "README".to_owned()], "the same boot");
-        mirror.distrust_other_boots("").unwrap();
-        assert_eq!(left().len(), 3, "nobody knows");
-        mirror.distrust_other_boots("another").unwrap();
-        assert_eq!(left(), [name(2), "README".to_owned()]);
-        std::fs::write(place.join(name(3)), b"half").unwrap();
-        mirror.distrust_other_boots("another").unwrap();
-        assert_eq!(left().len(), 3, "of this boot");
-    }
-
-    #[test]
-    fn partial_bytes_count_what_is_not_finished() {
-        let (folder, mirror, _server) = mirror();
-        let partial = folder.path().join(".partial/omc01");
-        std::fs::write(partial.join("half"), [0; 100]).unwrap();
-        std::fs::write(partial.join("done"), [0; 1000]).unwrap();
-        std::fs::hard_link(partial.join("done"), folder.path().join("omc01/done.zip")).unwrap();
-        assert_eq!(mirror.partial_bytes().unwrap(), 100);
-    }
 }

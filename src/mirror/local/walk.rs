@@ -6,28 +6,15 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::sync::Arc;
 
-use encoding_rs::Encoding;
+use encoding_rs::{Encoding, UTF_8};
 use rustix::fs::{AtFlags, FileType};
 use rustix::io::Errno;
 
 use super::intent::path_in;
-use super::tree::{
-    MAX_DEPTH, PARTIAL_DIRECTORY, names_in, open_component, open_directory, open_server, size_of_stat,
-};
+use super::tree::{PARTIAL_DIRECTORY, names_in, open_component, open_directory, open_server, size_of_stat};
 use crate::base::names::{RemoteName, RemotePath, ServerName};
-
-/// A zip in the mirror.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LocalFile {
-    /// On the server.
-    pub directory: Arc<RemotePath>,
-    /// In that directory.
-    pub name: RemoteName,
-    /// In bytes.
-    pub size: u64,
-    /// When it was changed last, in unix seconds.
-    pub modified: i64,
-}
+use crate::mirror::server::MAX_DEPTH;
+use crate::mirror::store::MirroredFile;
 
 /// Finds the zips of `server` below its `directories`. Those that a running service is storing at this moment are left
 /// out: until it has recorded a file, it holds a second link in `.partial`.
@@ -35,12 +22,12 @@ pub struct LocalFile {
 /// # Errors
 ///
 /// The system's, with the path; a server without a part in the mirror has no files.
-pub fn local_files(
+pub(super) fn zips(
     root: &Path,
     server: &ServerName,
     encoding: &'static Encoding,
     directories: &[RemotePath],
-) -> anyhow::Result<Vec<LocalFile>> {
+) -> anyhow::Result<Vec<MirroredFile>> {
     let top = match open_server(root, server) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         opened => opened?,
@@ -75,7 +62,7 @@ fn walk(
     directory: &Arc<RemotePath>,
     encoding: &'static Encoding,
     depth: usize,
-    found: &mut impl FnMut(LocalFile, Inode),
+    found: &mut impl FnMut(MirroredFile, Inode),
 ) -> io::Result<()> {
     for text in names_in(home)? {
         let Some(name) = remote_name(&text, encoding) else { continue };
@@ -92,7 +79,7 @@ fn walk(
             FileType::RegularFile if name.is_zip() => {
                 let (size, modified) = (size_of_stat(&stat), stat.st_mtime);
                 let directory = Arc::clone(directory);
-                found(LocalFile { directory, name, size, modified }, (stat.st_dev, stat.st_ino));
+                found(MirroredFile { directory, name, size, modified }, (stat.st_dev, stat.st_ino));
             }
             _ => {}
         }
@@ -123,6 +110,39 @@ fn under_way(partial: &Path, server: &ServerName) -> io::Result<(HashSet<Inode>,
     Ok((inodes, noted))
 }
 
+/// Counts the zips of `servers` in the mirror at `root`, and stops at `limit`. What cannot be read holds none.
+pub(super) fn count_zips(root: &Path, servers: &[ServerName], limit: u64) -> u64 {
+    let mut count = 0;
+    for server in servers {
+        if let Ok(top) = open_server(root, server) {
+            count_below(top.as_fd(), MAX_DEPTH, limit, &mut count);
+        }
+    }
+    count
+}
+
+fn count_below(home: BorrowedFd<'_>, depth: usize, limit: u64, count: &mut u64) {
+    for name in names_in(home).unwrap_or_default() {
+        if *count >= limit {
+            return;
+        }
+        let Ok(stat) = rustix::fs::statat(home, name.as_str(), AtFlags::SYMLINK_NOFOLLOW) else { continue };
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory if depth > 0 => {
+                if let Ok(below) = open_component(home, &name) {
+                    count_below(below.as_fd(), depth - 1, limit, count);
+                }
+            }
+            FileType::RegularFile if is_zip(&name) => *count += 1,
+            _ => {}
+        }
+    }
+}
+
+fn is_zip(name: &str) -> bool {
+    RemoteName::from_wire(name.as_bytes(), UTF_8).is_ok_and(|name| name.is_zip())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -151,8 +171,8 @@ mod tests {
         let server = |name: &str| ServerName::new(name).unwrap();
         let directories = [RemotePath::from_text("/MR", GBK).unwrap()];
         let found = |server: &ServerName, encoding| {
-            let files = local_files(folder.path(), server, encoding, &directories).unwrap();
-            let shown = |file: &LocalFile| (file.directory.join(&file.name).text().to_owned(), file.size);
+            let files = zips(folder.path(), server, encoding, &directories).unwrap();
+            let shown = |file: &MirroredFile| (file.directory.join(&file.name).text().to_owned(), file.size);
             let mut files: Vec<_> = files.iter().map(shown).collect();
             files.sort();
             files
@@ -161,5 +181,20 @@ mod tests {
         assert_eq!(found(&server("omc01"), GBK), expected);
         assert_eq!(found(&server("omc01"), UTF_8), expected);
         assert_eq!(found(&server("omc03"), UTF_8), []);
+    }
+
+    #[test]
+    fn zips_are_counted_up_to_a_limit_and_never_through_a_link() {
+        let folder = tempfile::tempdir().unwrap();
+        let [a, b] = ["a", "b"].map(|name| ServerName::new(name).unwrap());
+        for path in ["a/1.zip", "a/x/2.ZIP", "a/x/3.txt", "b/4.zip", "c/5.zip"] {
+            let path = folder.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, b"").unwrap();
+        }
+        std::os::unix::fs::symlink(folder.path().join("c"), folder.path().join("a/link")).unwrap();
+        let servers = [a, b, ServerName::new("none").unwrap()];
+        let count = |limit| count_zips(folder.path(), &servers, limit);
+        assert_eq!((count(u64::MAX), count(2), count(0)), (3, 2, 0));
     }
 }

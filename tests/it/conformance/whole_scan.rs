@@ -16,8 +16,8 @@ use mrosync::actors::{start, start_apart};
 use mrosync::base::exit_flag::ExitFlag;
 use mrosync::collector::open_files::OpenFiles;
 use mrosync::config::{ServerSettings, Settings};
-use mrosync::mirror::local::publisher::Publisher;
-use mrosync::mirror::mounted::{Place, take};
+use mrosync::mirror;
+use mrosync::mirror::mounted::{MountedMirror, take};
 use mrosync::net::network::Network;
 use mrosync::notify::outbox_state::OutboxState;
 use mrosync::protocol::Connector;
@@ -71,7 +71,9 @@ impl Collecting {
 
 /// Collects by all that the service is made of, until it is told to stop.
 async fn collect(settings: Settings, progress: Arc<Progress>, stopped: oneshot::Receiver<()>) {
-    let place = Arc::new(Place::new(&settings.sync.root, Ok(take(&settings.sync.root, None).unwrap())));
+    let location = mirror::at(&settings.sync.root);
+    let settled = take(&*location, None).unwrap();
+    let place = Arc::new(MountedMirror::new(location, Ok(settled)));
     let (totals, outbox_state) = (SharedTotals::default(), Arc::new(OutboxState::default()));
     let (counters, servers) =
         (Arc::<DiskCounters>::default(), Arc::new(Roster::new(vec![Arc::clone(&progress)])));
@@ -106,7 +108,6 @@ async fn collect(settings: Settings, progress: Arc<Progress>, stopped: oneshot::
         place,
         keeper: keeper.clone(),
         warden,
-        publisher: Publisher::start().unwrap(),
         counters,
         network: Network::default(),
         open_files: OpenFiles::new(1024, &settings),

@@ -1,0 +1,37 @@
+//! The partial files of all servers, for the quota.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+
+use rustix::fs::AtFlags;
+
+use super::root::MirrorRoot;
+use super::tree::{names_in, open_component, size_of_stat};
+use crate::mirror::partial_name::PartialName;
+use crate::mirror::store::UnfinishedFile;
+
+/// Those that have bytes and no second link.
+pub(super) fn unfinished(mirror: &MirrorRoot) -> io::Result<Vec<UnfinishedFile>> {
+    let mut files = Vec::new();
+    for server in names_in(mirror.partial())? {
+        let Ok(home) = open_component(mirror.partial(), &server) else { continue };
+        let home = Rc::new(home);
+        let names = names_in(home.as_fd())?;
+        files.extend(names.iter().filter_map(|name| look(&home, &server, PartialName::parse(name)?)));
+    }
+    Ok(files)
+}
+
+fn look(home: &Rc<OwnedFd>, server: &str, name: PartialName) -> Option<UnfinishedFile> {
+    let stat = rustix::fs::statat(&**home, name.to_string(), AtFlags::SYMLINK_NOFOLLOW).ok()?;
+    let size = size_of_stat(&stat);
+    if stat.st_nlink > 1 || size == 0 {
+        return None;
+    }
+    // blocks of 512 bytes, whatever the file system's own size (stat(2)); sparse and compressed files take less
+    let on_disk = u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512).max(1);
+    let (server, home) = (server.to_owned(), Rc::clone(home));
+    let remove = move || Ok(rustix::fs::unlinkat(&*home, name.to_string(), AtFlags::empty())?);
+    Some(UnfinishedFile { server, name, size, on_disk, written: stat.st_mtime, remove: Box::new(remove) })
+}

@@ -1,0 +1,120 @@
+//! The place of a mirror on this machine, opened or not.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context;
+use encoding_rs::Encoding;
+
+use super::delete::{delete_durably, is_there, size_at};
+use super::marker::marker;
+use super::meter::Meter;
+use super::mirror::LocalMirror;
+use super::publisher::Publisher;
+use super::root::{MirrorRoot, apart, refuse_in_use};
+use super::tree::{BOOT_FILE, LOCK_FILE, PARTIAL_DIRECTORY};
+use super::walk::{count_zips, zips};
+use crate::base::names::{RemotePath, ServerName};
+use crate::base::start_error::StartError;
+use crate::mirror::error::Apart;
+use crate::mirror::identity::MirrorId;
+use crate::mirror::store::{MachinePaths, MirrorLocation, MirrorStore, MirroredFile};
+use crate::quota::Measured;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct LocalLocation {
+    root: PathBuf,
+    publisher: fn() -> io::Result<Publisher>,
+}
+
+impl LocalLocation {
+    /// The mirror at `root`.
+    pub(crate) fn new(root: &Path) -> Self {
+        Self { root: root.to_owned(), publisher: Publisher::start }
+    }
+
+    /// The same for tests whose clock is paused.
+    #[cfg(test)]
+    pub(crate) fn on_this_thread(root: &Path) -> Self {
+        Self { publisher: || Ok(Publisher::on_this_thread()), ..Self::new(root) }
+    }
+}
+
+impl MirrorLocation for LocalLocation {
+    fn path(&self) -> &Path {
+        &self.root
+    }
+
+    fn is_reachable(&self) -> bool {
+        self.root.is_dir()
+    }
+
+    fn is_mirror(&self) -> bool {
+        self.root.join(PARTIAL_DIRECTORY).is_dir()
+    }
+
+    fn refuse_in_use(&self) -> Result<(), StartError> {
+        refuse_in_use(&self.root)
+    }
+
+    fn open(&self) -> Result<Arc<dyn MirrorStore>, StartError> {
+        let root = MirrorRoot::open(&self.root)?;
+        let publisher = (self.publisher)().context("cannot start the publisher")?;
+        Ok(Arc::new(LocalMirror::new(root, publisher)))
+    }
+
+    fn marker(&self) -> io::Result<Option<MirrorId>> {
+        marker(&self.root)
+    }
+
+    fn size(&self, server: &ServerName, path: &RemotePath) -> io::Result<Option<u64>> {
+        size_at(&self.root, server, path)
+    }
+
+    fn is_taken(&self, server: &ServerName, path: &RemotePath) -> io::Result<bool> {
+        is_there(&self.root, server, path)
+    }
+
+    fn count_zips(&self, servers: &[ServerName], limit: u64) -> u64 {
+        count_zips(&self.root, servers, limit)
+    }
+
+    fn zips(
+        &self,
+        server: &ServerName,
+        encoding: &'static Encoding,
+        directories: &[RemotePath],
+    ) -> anyhow::Result<Vec<MirroredFile>> {
+        zips(&self.root, server, encoding, directories)
+    }
+
+    fn delete(&self, files: &[(ServerName, RemotePath)]) -> anyhow::Result<()> {
+        delete_durably(&self.root, files)
+    }
+
+    fn apart(&self, server: &ServerName) -> Option<Apart> {
+        apart(&self.root, server)
+    }
+
+    fn measure(&self) -> anyhow::Result<Measured> {
+        // the nearest directory that exists: the service makes the others
+        let existing = self.root.ancestors().find(|path| path.is_dir()).unwrap_or(Path::new("."));
+        let shown = existing.display();
+        let directory = std::fs::File::open(existing).with_context(|| format!("opening {shown}"))?;
+        let measured = Meter::default().measure(&directory);
+        measured.with_context(|| format!("measuring the file system of {shown}"))
+    }
+
+    fn machine_paths(&self, servers: &[&ServerName]) -> MachinePaths {
+        let partial = self.root.join(PARTIAL_DIRECTORY);
+        let parts = |server: &&ServerName| [&self.root, &partial].map(|above| above.join(server.as_str()));
+        MachinePaths {
+            directories: vec![self.root.clone()],
+            parts: servers.iter().flat_map(parts).collect(),
+            files: [LOCK_FILE, BOOT_FILE].map(|name| partial.join(name)).into(),
+            lock: Some(partial.join(LOCK_FILE)),
+        }
+    }
+}
