@@ -26,41 +26,41 @@ pub fn render(status: &ServiceStatus) -> String {
 
 fn service(page: &mut Page, status: &ServiceStatus) {
     let ServiceStatus { disk, notify, process, .. } = status;
-    page.family("mrosync_build_info", "counters", "Always 1; the version is the label.");
+    page.family("mrosync_build_info", "gauge", "Always 1; the version is the label.");
     page.sample("mrosync_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
-    page.one("mrosync_running", "counters", "1 between start and stop.", u8::from(status.running));
-    page.one("mrosync_uptime_seconds", "counters", "Since the process began.", tenths::number(status.uptime));
+    page.one("mrosync_running", "gauge", "1 between start and stop.", u8::from(status.running));
+    page.one("mrosync_uptime_seconds", "gauge", "Since the process began.", tenths::number(status.uptime));
     if let Some(percent) = disk.used_percent {
         page.one(
             "mrosync_disk_used_ratio",
-            "counters",
+            "gauge",
             "Of the mirror's file system, as df counts it.",
             percent / 100.0,
         );
     }
     let limit = disk.max_used_percent / 100.0;
-    page.one("mrosync_disk_limit_ratio", "counters", "Above it the oldest zips are deleted.", limit);
+    page.one("mrosync_disk_limit_ratio", "gauge", "Above it the oldest zips are deleted.", limit);
     if let Some(limit) = disk.max_bytes {
-        page.one("mrosync_mirror_limit_bytes", "counters", "The mirror may grow to this.", limit);
+        page.one("mrosync_mirror_limit_bytes", "gauge", "The mirror may grow to this.", limit);
     }
     page.one(
         "mrosync_mirror_bytes",
-        "counters",
+        "gauge",
         "Zips in the mirror, partial files included.",
         disk.mirror_bytes,
     );
-    page.one("mrosync_downloads_held", "counters", "1 while other data fills the disk.", u8::from(disk.held));
+    page.one("mrosync_downloads_held", "gauge", "1 while other data fills the disk.", u8::from(disk.held));
     let help = "1 while the mirror's file system takes no file: read-only, no inodes.";
-    page.one("mrosync_disk_failing", "counters", help, u8::from(disk.fault.is_some()));
+    page.one("mrosync_disk_failing", "gauge", help, u8::from(disk.fault.is_some()));
     let help = "1 while nothing is done, because the mirror is another, or its files are gone.";
-    page.one("mrosync_mirror_held", "counters", help, u8::from(status.mirror.held));
-    page.family("mrosync_server_held", "counters", "1 for a server that waits, because its files are gone.");
+    page.one("mrosync_mirror_held", "gauge", help, u8::from(status.mirror.held));
+    page.family("mrosync_server_held", "gauge", "1 for a server that waits, because its files are gone.");
     for server in status.mirror.holds.iter().filter_map(|hold| hold.server.as_deref()) {
         page.sample("mrosync_server_held", &[("server", server)], 1);
     }
     page.one("mrosync_evicted_files_total", "counter", "Zips deleted by the quota.", disk.evicted_files);
     page.one("mrosync_evicted_bytes_total", "counter", "Bytes deleted by the quota.", disk.evicted_bytes);
-    page.one("mrosync_notify_pending_files", "counters", "Zips on record and not announced.", notify.pending);
+    page.one("mrosync_notify_pending_files", "gauge", "Zips on record and not announced.", notify.pending);
     page.one("mrosync_notify_delivered_total", "counter", "Calls answered with 2xx.", notify.delivered);
     page.one("mrosync_notify_failures_total", "counter", "Calls that failed.", notify.failed_attempts);
     page.one(
@@ -70,12 +70,12 @@ fn service(page: &mut Page, status: &ServiceStatus) {
         notify.cancelled,
     );
     let help = "Calls that may be under way at a time, as of now.";
-    page.one("mrosync_notify_concurrency", "counters", help, notify.concurrency);
-    page.one("mrosync_memory_bytes", "counters", "Resident memory of the process.", process.memory_bytes);
+    page.one("mrosync_notify_concurrency", "gauge", help, notify.concurrency);
+    page.one("mrosync_memory_bytes", "gauge", "Resident memory of the process.", process.memory_bytes);
 }
 
 fn scans(page: &mut Page, servers: &[ServerStatus]) {
-    page.family("mrosync_server_state", "counters", "1 for the state that the server is in.");
+    page.family("mrosync_server_state", "gauge", "1 for the state that the server is in.");
     for server in servers {
         for state in ServerState::ALL {
             let labels = [("server", server.name.as_str()), ("state", state.word())];
@@ -85,20 +85,20 @@ fn scans(page: &mut Page, servers: &[ServerStatus]) {
     page.each("mrosync_scans_total", "counter", "Scans ended, failed ones included.", servers, |s| {
         Some(s.scans)
     });
-    page.each("mrosync_last_scan_seconds", "counters", "How long the last scan took.", servers, |s| {
+    page.each("mrosync_last_scan_seconds", "gauge", "How long the last scan took.", servers, |s| {
         s.last_scan_took.map(optional_millis::number)
     });
     let help = "When the last scan began, in unix time.";
-    page.each("mrosync_last_scan_start_timestamp_seconds", "counters", help, servers, |s| {
+    page.each("mrosync_last_scan_start_timestamp_seconds", "gauge", help, servers, |s| {
         s.last_scan_started.map(|time| time.timestamp_millis() as f64 / 1000.0)
     });
     let help = "1 while nothing is done, because it lies outside of the server's windows.";
-    page.each("mrosync_outside_windows", "counters", help, servers, |s| Some(u8::from(s.outside_windows)));
-    page.each("mrosync_directories", "counters", "Directories in the last scan.", servers, |s| {
+    page.each("mrosync_outside_windows", "gauge", help, servers, |s| Some(u8::from(s.outside_windows)));
+    page.each("mrosync_directories", "gauge", "Directories in the last scan.", servers, |s| {
         Some(s.directories_seen)
     });
-    page.each("mrosync_listed_files", "counters", "Zips in the last scan.", servers, |s| Some(s.files_seen));
-    page.each("mrosync_pending_files", "counters", "Zips seen and not downloaded.", servers, |s| {
+    page.each("mrosync_listed_files", "gauge", "Zips in the last scan.", servers, |s| Some(s.files_seen));
+    page.each("mrosync_pending_files", "gauge", "Zips seen and not downloaded.", servers, |s| {
         Some(s.pending_files)
     });
     page.each("mrosync_downloaded_files_total", "counter", "Zips downloaded.", servers, |s| {
@@ -110,20 +110,18 @@ fn scans(page: &mut Page, servers: &[ServerStatus]) {
     let help = "Downloaded zips that changed on the server later.";
     page.each("mrosync_changed_files_total", "counter", help, servers, |s| Some(s.changed_files));
     let help = "Lines of the last scan's listings that could not be used.";
-    page.each("mrosync_unusable_lines", "counters", help, servers, |s| Some(s.lines_not_understood));
+    page.each("mrosync_unusable_lines", "gauge", help, servers, |s| Some(s.lines_not_understood));
     let help = "1 while something of the last scan failed; the log and the status have the words.";
-    page.each("mrosync_server_failing", "counters", help, servers, |s| {
-        Some(u8::from(s.last_error.is_some()))
-    });
+    page.each("mrosync_server_failing", "gauge", help, servers, |s| Some(u8::from(s.last_error.is_some())));
 }
 
 fn lateness(page: &mut Page, servers: &[ServerStatus]) {
     let help = "Since the server's own time of its newest file, where that is known to be UTC.";
-    page.each("mrosync_newest_file_age_seconds", "counters", help, servers, |s| {
+    page.each("mrosync_newest_file_age_seconds", "gauge", help, servers, |s| {
         s.lateness.newest_file_age_seconds
     });
     let help = "Since a new file was seen last.";
-    page.each("mrosync_newest_seen_age_seconds", "counters", help, servers, |s| {
+    page.each("mrosync_newest_seen_age_seconds", "gauge", help, servers, |s| {
         s.lateness.newest_seen_age_seconds
     });
     let help = "From first seen to recorded on the disk; quantiles over the last hour.";
@@ -131,9 +129,9 @@ fn lateness(page: &mut Page, servers: &[ServerStatus]) {
     let help = "From recorded on the disk to announced; quantiles over the last hour.";
     page.waits("mrosync_file_announced_seconds", help, servers, |s| s.lateness.local_to_announced);
     let help = "From one period in the names of files to the next, as learnt.";
-    page.each("mrosync_period_seconds", "counters", help, servers, |s| s.lateness.period_seconds);
+    page.each("mrosync_period_seconds", "gauge", help, servers, |s| s.lateness.period_seconds);
     let help = "Periods that did not come, as far as they are remembered.";
-    page.each("mrosync_missing_periods", "counters", help, servers, |s| Some(s.lateness.missing_periods));
+    page.each("mrosync_missing_periods", "gauge", help, servers, |s| Some(s.lateness.missing_periods));
 }
 
 /// The text so far. Writing to a String cannot fail, so nobody asks whether it did.
@@ -212,6 +210,7 @@ mod tests {
         ServerStatus { name: name.to_owned(), ..ServerStatus::default() }
     }
 
+    /// interface 20.7
     #[test]
     fn each_family_is_explained_once_and_before_its_samples() {
         let text = render(&status(vec![server("a"), server("b")]));
@@ -220,10 +219,9 @@ mod tests {
             let mut words = line.split(['{', ' ']);
             match (words.next().unwrap(), words.next().unwrap()) {
                 ("#", "TYPE") => {
-                    assert!(
-                        families.insert(words.next().unwrap(), words.next().unwrap()).is_none(),
-                        "{line}"
-                    );
+                    let (family, kind) = (words.next().unwrap(), words.next().unwrap());
+                    assert!(["counter", "gauge", "summary"].contains(&kind), "{line}");
+                    assert!(families.insert(family, kind).is_none(), "{line}");
                 }
                 ("#", _) => {}
                 (name, _) => {
