@@ -1,9 +1,10 @@
 //! `records forget` and `records requeue`: beside a service and without one, and only with the right number.
 
-use std::process::Output;
+use std::process::{Command, Output};
 use std::time::Duration;
 
 use crate::support::notify::NotifyStub;
+use crate::support::pty::Pty;
 use crate::support::scripted::{File, ScriptedServer};
 use crate::support::service::{Server, Service, Setup, Stream};
 use crate::support::steps::{SOON, says};
@@ -132,4 +133,20 @@ fn a_file_of_the_mirror_is_deleted_and_fetched_again_where_that_is_asked_for() {
         announced(&service);
     }
     assert!(before.is_some() && size(&service) != before);
+}
+
+/// interface 15.2
+#[test]
+fn at_a_terminal_the_number_is_asked_for() {
+    let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
+    let service = settled(&ftp, &notify);
+    for (typed, status, said) in [("3", 2, "which is 2"), ("2", 0, "2 changed")] {
+        let mut requeue = Command::new(env!("CARGO_BIN_EXE_mrosync"));
+        requeue.args(["records", "requeue", "--server", "omc01", "--config"]);
+        let mut pty = Pty::run(requeue.arg(service.directory().join("0.toml")), 120, 24, &[]);
+        pty.wait(SOON, "it asks", |screen| screen.contains("type the number"));
+        pty.keys(&format!("{typed}\r"));
+        pty.wait(SOON, "it says what became of it", |screen| screen.contains(said));
+        assert_eq!(pty.wait_exit(SOON), status);
+    }
 }

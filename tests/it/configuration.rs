@@ -439,3 +439,18 @@ fn a_password_file_that_others_can_read_is_warned_of_and_still_works() {
         line.contains("WARN") && line.contains("open.password")
     });
 }
+
+/// interface 5.15
+#[test]
+fn a_file_may_begin_with_a_byte_order_mark_and_utf_16_is_refused_as_such() {
+    let setup = Setup::new().server(nobody("omc01"));
+    let file = setup.directory().join("0.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, format!("\u{feff}{text}")).unwrap();
+    let asked = output(setup.command(&["ctl"]).arg("status"));
+    assert_eq!(asked.status.code(), Some(1), "no service runs: {asked:?}");
+    let wide: Vec<u8> = format!("\u{feff}{text}").encode_utf16().flat_map(u16::to_le_bytes).collect();
+    std::fs::write(&file, wide).unwrap();
+    let said = unusable(&output(setup.command(&["ctl"]).arg("status")));
+    assert!(said.contains("UTF-16"), "{said}");
+}

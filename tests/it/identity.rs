@@ -412,3 +412,19 @@ fn new_records_beside_zips_of_others_ask_from_twenty_on() {
         assert_eq!(holds(&service), kinds, "{zips} zips");
     }
 }
+
+/// interface 18.2
+#[test]
+fn a_place_that_cannot_be_opened_is_unusable_until_it_can() {
+    let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
+    put(&ftp, 0..3);
+    let service = one(&ftp).notify(&notify.url()).started().run();
+    recorded(&service, 3, 3);
+    let disk = unmount(&service.root());
+    fs::remove_dir(service.root()).unwrap();
+    fs::write(service.root(), "no directory").unwrap();
+    held(&service, &["unusable"]);
+    fs::remove_file(service.root()).unwrap();
+    fs::rename(&disk, service.root()).unwrap();
+    held(&service, &[]);
+}

@@ -213,3 +213,22 @@ fn a_real_server_is_looked_at_as_a_scan_looks_at_it_whatever_its_names() {
         assert_eq!(names(&service), ["omc01/later/new.zip"], "{kind:?}");
     }
 }
+
+/// interface 16.2
+#[test]
+fn a_refused_directory_is_named_and_passed_over_and_a_configured_one_leaves_all_as_it_is() {
+    let ftp = ScriptedServer::start();
+    ftp.manner(|manner| manner.mlsd_in_feat = false);
+    for path in ["/in/a.zip", "/in/bad/b.zip"] {
+        ftp.put(path, File::new(zip(1, 3000)));
+    }
+    ftp.rule(Rule::on("CWD").about("/in/bad").reply("550 Permission denied.\r\n"));
+    let marked = |directories| {
+        let setup = Setup::new().server(Server::scripted("omc01", &ftp).key("directories", directories));
+        setup.command(&["records", "mark"]).args(["--listed", "--confirm", "1"]).output().unwrap()
+    };
+    let output = marked("['/in']");
+    says(&output, 0, "1 changed");
+    says(&output, 0, "server omc01: passed over: /in/bad: ");
+    says(&marked("['/in', '/gone']"), 1, "nothing was changed: server omc01");
+}
