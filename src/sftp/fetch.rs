@@ -7,7 +7,8 @@ use bytes::Bytes;
 
 use super::error::SftpError;
 use super::habits::{Habits, Opened};
-use super::packet::{Reply, Request};
+use super::packet::Reply;
+use super::request::Request;
 use super::session::{Session, file_only, unexpected};
 use super::status;
 use crate::net::pace::Pace;

@@ -7,7 +7,8 @@ use bytes::Bytes;
 
 use super::error::SftpError;
 use super::habits::Opened;
-use super::packet::{Name, Names, Reply, Request, Seen};
+use super::packet::{Name, Names, Reply, Seen};
+use super::request::Request;
 use super::session::{Session, unexpected};
 use super::status;
 use super::unsure::{Found, Unsure, bare};

@@ -6,10 +6,10 @@
 //! - [`session`]: requests, replies, deadlines
 //! - [`list`] and [`fetch`]: one directory as entries, one file as bytes
 //! - `unsure`: entries whose type is not told
-//! - `login`: keys, passwords, and questions for them; `open`: paths to handles; `words`: what a server says beside all
-//!   this
+//! - `login`: keys, passwords, and questions for them; `open`: paths to handles; `server_messages`: what a server
+//!   says beside all this
 //! - `habits`: what was learnt of a server
-//! - `packet` and `status`: requests to bytes and bytes to replies; names are bytes, as the server has them
+//! - `request`, `packet` and `status`: requests to bytes and bytes to replies; names are bytes, as the server has them
 //! - `socket`: a connection that can be cut, because russh speaks on it in a task of its own
 //! - `algorithms`: what may be agreed on with a server
 
@@ -23,6 +23,7 @@ pub mod list;
 mod login;
 mod open;
 pub mod packet;
+mod request;
 mod server_messages;
 pub mod session;
 mod socket;

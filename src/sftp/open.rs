@@ -4,7 +4,8 @@ use bytes::Bytes;
 
 use super::error::SftpError;
 use super::habits::{Opened, below, relative};
-use super::packet::{Reply, Request};
+use super::packet::Reply;
+use super::request::Request;
 use super::session::Session;
 use super::status;
 use crate::base::names::RemotePath;

@@ -7,7 +7,8 @@ use std::collections::VecDeque;
 
 use super::error::SftpError;
 use super::habits::Opened;
-use super::packet::{Attributes, Name, Reply, Request, Seen};
+use super::packet::{Attributes, Name, Reply, Seen};
+use super::request::Request;
 use super::session::Session;
 use super::status;
 use crate::base::names::{RemoteName, RemotePath};
