@@ -8,9 +8,10 @@ use std::rc::Rc;
 use encoding_rs::Encoding;
 
 use super::compared::Compared;
+use super::refusals::{says_empty, says_forbidden};
 use super::stream::{LearnedLists, Opened, check_reply};
 pub(crate) use super::stream::{Listing, Role};
-use super::ways::{Choice, Way, says_empty, says_forbidden};
+use super::ways::{Choice, Way};
 use crate::base::names::RemotePath;
 use crate::config::ListingMode;
 use crate::ftp::control::reply::Reply;

@@ -3,5 +3,6 @@
 mod compare;
 mod compared;
 pub(crate) mod lister;
+mod refusals;
 pub(crate) mod stream;
 mod ways;

@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 
 use super::compared::Clock;
-use super::ways::{Way, Ways, says_empty, says_nothing_found};
+use super::refusals::{says_empty, says_nothing_found};
+use super::ways::{Way, Ways};
 use crate::base::names::RemotePath;
 use crate::ftp::control::reply::{Features, Reply};
 use crate::ftp::data::open::{Data, DataOpener};
