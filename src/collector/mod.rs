@@ -1,7 +1,7 @@
 //! One server, from `start` to `stop`: what is listed, fetched, and handed to the mirror and the records.
 //!
 //! - [`collect`]: scan after scan; `windows`: the times outside of which nothing is done
-//! - [`scan`]: one scan; [`scan_state`] is what it found so far, [`queue`] holds its jobs, `workers` do them, each with
+//! - [`scan`]: one scan; [`scan_state`] is what it found so far, [`queue`] holds its [jobs](job), `workers` do them, each with
 //!   one session, as many as `login_limiter` grants
 //! - [`listing`]: the directories; `fetching`: the files
 //! - [`server`], [`retry_memory`], `unsized_files` and `warn_once`: what outlives a scan
@@ -11,6 +11,7 @@
 
 pub mod collect;
 mod fetching;
+pub mod job;
 pub mod listing;
 mod login_limiter;
 pub mod open_files;

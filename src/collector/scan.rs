@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::fetching::partial_files::{aged_partial_files, discard_orphans};
-use super::queue::DirectoryJob;
+use super::job::DirectoryJob;
 use super::scan_state::{ScanState, Tally};
 use super::server::Server;
 use super::workers::Workers;

@@ -12,9 +12,9 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, sleep_until};
 
 use super::fetching::fetch_file::{Fetching, FileOutcome, fetch_file};
+use super::job::Job;
 use super::listing::list_directory::list_directory;
 use super::login_limiter::Refusal;
-use super::queue::Job;
 use super::scan_state::ScanState;
 use super::server::Server;
 use crate::base::humanize;

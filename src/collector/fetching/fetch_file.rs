@@ -19,7 +19,7 @@ use crate::base::humanize;
 use crate::base::io_error::{self, is_no_space};
 use crate::base::names::RemotePath;
 use crate::collector::fetching::wanted::{FetchError, Wanted};
-use crate::collector::queue::{FileJob, OnRecord};
+use crate::collector::job::{FileJob, OnRecord};
 use crate::collector::server::Server;
 use crate::mirror::error::PublishError;
 use crate::mirror::idle::key;

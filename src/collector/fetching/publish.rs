@@ -13,7 +13,7 @@ use crate::base::failpoints;
 use crate::base::humanize;
 use crate::base::names::{RemotePath, ServerName};
 use crate::base::watchdog;
-use crate::collector::queue::{FileJob, OnRecord};
+use crate::collector::job::{FileJob, OnRecord};
 use crate::collector::server::{Server, Shared};
 use crate::mirror::error::PublishError;
 use crate::mirror::partial_name::PartialName;

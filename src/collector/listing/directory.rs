@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use crate::base::facts::{FileFacts, Knowledge, Shifted};
 use crate::base::names::RemoteName;
 use crate::collector::fetching::partial_files::discard_known;
-use crate::collector::queue::{DirectoryJob, FileJob, Lineage, OnRecord};
+use crate::collector::job::{DirectoryJob, FileJob, Lineage, OnRecord};
 use crate::collector::scan_state::ScanState;
 use crate::mirror::server::{MAX_DEPTH, MirrorDirectory};
 use crate::protocol::{Entry, Kind, ProtocolError};

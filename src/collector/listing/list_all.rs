@@ -10,7 +10,7 @@ use super::list_directory::MAX_WAYS;
 use super::loops::is_loop;
 use crate::base::facts::FileFacts;
 use crate::base::names::{RemoteName, RemotePath};
-use crate::collector::queue::{DirectoryJob, Lineage};
+use crate::collector::job::{DirectoryJob, Lineage};
 use crate::config::ServerSettings;
 use crate::mirror::server::MAX_DEPTH;
 use crate::protocol::{Confirmation, Connector, Entry, ErrorScope, Kind, ProtocolError, Session};

@@ -6,7 +6,7 @@ use super::directory::{Directory, home};
 use super::loops::is_loop;
 use crate::base::humanize;
 use crate::base::names::{Printable, RemotePath};
-use crate::collector::queue::DirectoryJob;
+use crate::collector::job::DirectoryJob;
 use crate::collector::scan_state::ScanState;
 use crate::protocol::{Confirmation, Fingerprint, ProtocolError, Session, Summary};
 

@@ -8,7 +8,7 @@
 use encoding_rs::Encoding;
 
 use crate::base::names::{RemoteName, RemotePath};
-use crate::collector::queue::{DirectoryJob, Lineage};
+use crate::collector::job::{DirectoryJob, Lineage};
 use crate::protocol::{ErrorScope, ProtocolError, Session};
 
 /// How many times more the way is gone. Systems follow 40 links in a path and no more.
