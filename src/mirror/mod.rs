@@ -2,15 +2,20 @@
 //!
 //! [`at`] is the only way in; [`store`] and [`server`] say what comes out, whichever store keeps the files:
 //!
-//! - [`store`], [`server`] and [`error`]: the promises of a store; [`local`]: the one on a file system of this machine
+//! - [`store`], [`server`] and [`error`]: the promises of a store, which `conformance` holds each of them to; [`local`]: the
+//!   one on a file system of this machine; `memory`: the one of tests
 //! - [`partial_name`], [`partial`] and [`partial_files`]: files under way
 //! - [`identity`] and [`mounted`]: which mirror it is, and whether it is there
 //! - [`idle`]: partial files that nobody works on, for the quota
 
+#[cfg(test)]
+mod conformance;
 pub mod error;
 pub mod identity;
 pub mod idle;
 mod local;
+#[cfg(test)]
+pub(crate) mod memory;
 pub mod mounted;
 pub mod partial;
 pub mod partial_files;

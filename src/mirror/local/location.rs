@@ -27,18 +27,26 @@ use crate::quota::Measured;
 pub(crate) struct LocalLocation {
     root: PathBuf,
     publisher: fn() -> io::Result<Publisher>,
+    /// Finished files are moved to their names from the first one on; else once a hard link was refused.
+    renames: bool,
 }
 
 impl LocalLocation {
     /// The mirror at `root`.
     pub(crate) fn new(root: &Path) -> Self {
-        Self { root: root.to_owned(), publisher: Publisher::start }
+        Self { root: root.to_owned(), publisher: Publisher::start, renames: false }
     }
 
     /// The same for tests whose clock is paused.
     #[cfg(test)]
     pub(crate) fn on_this_thread(root: &Path) -> Self {
         Self { publisher: || Ok(Publisher::on_this_thread()), ..Self::new(root) }
+    }
+
+    /// The same as on a file system that has no hard links.
+    #[cfg(test)]
+    pub(super) fn without_links(root: &Path) -> Self {
+        Self { renames: true, ..Self::new(root) }
     }
 }
 
@@ -62,7 +70,7 @@ impl MirrorLocation for LocalLocation {
     fn open(&self) -> Result<Arc<dyn MirrorStore>, StartError> {
         let root = MirrorRoot::open(&self.root)?;
         let publisher = (self.publisher)().context("cannot start the publisher")?;
-        Ok(Arc::new(LocalMirror::new(root, publisher)))
+        Ok(Arc::new(LocalMirror::new(root, publisher, self.renames)))
     }
 
     fn marker(&self) -> io::Result<Option<MirrorId>> {

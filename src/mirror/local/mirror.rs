@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::Context;
 
 use super::delete::{delete, present_size, sync_deleted};
-use super::idle::unfinished;
+use super::idle::{partial_bytes, unfinished};
 use super::marker::mark;
 use super::meter::Meter;
 use super::publisher::Publisher;
@@ -25,12 +25,14 @@ pub(super) struct LocalMirror {
     root: MirrorRoot,
     publisher: Publisher,
     meter: Meter,
+    renames: bool,
 }
 
 impl LocalMirror {
-    /// What lies below `root`, and `publisher` makes durable.
-    pub(super) fn new(root: MirrorRoot, publisher: Publisher) -> Self {
-        Self { root, publisher, meter: Meter::default() }
+    /// What lies below `root`, and `publisher` makes durable; where it `renames`, finished files are moved from the
+    /// first one on.
+    pub(super) fn new(root: MirrorRoot, publisher: Publisher, renames: bool) -> Self {
+        Self { root, publisher, meter: Meter::default(), renames }
     }
 }
 
@@ -44,7 +46,11 @@ impl MirrorStore for LocalMirror {
     }
 
     fn server(&self, name: &ServerName) -> anyhow::Result<Arc<dyn ServerMirror>> {
-        Ok(Arc::new(LocalServer::new(self.root.server(name)?, &self.publisher)))
+        let directories = self.root.server(name)?;
+        if self.renames {
+            directories.use_renames();
+        }
+        Ok(Arc::new(LocalServer::new(directories, &self.publisher)))
     }
 
     fn measure(&self) -> io::Result<Measured> {
@@ -52,7 +58,7 @@ impl MirrorStore for LocalMirror {
     }
 
     fn partial_bytes(&self) -> io::Result<u64> {
-        self.root.partial_bytes()
+        partial_bytes(&self.root)
     }
 
     fn unfinished(&self) -> anyhow::Result<Vec<UnfinishedFile>> {

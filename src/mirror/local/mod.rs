@@ -8,6 +8,8 @@
 //! - [`walk`] and [`marker`]: what there is
 
 mod batch;
+#[cfg(test)]
+mod bench;
 mod delete;
 mod durable;
 mod file;

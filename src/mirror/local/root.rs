@@ -15,7 +15,7 @@ use rustix::io::Errno;
 
 use super::tree::{
     BOOT_FILE, DIRECTORY_MODE, LOCK_FILE, PARTIAL_DIRECTORY, are_apart, descend, make_and_open, names_in,
-    open_component, open_server, size_of_stat,
+    open_component, open_server,
 };
 use crate::base::durable::make_directories;
 use crate::base::names::{RemotePath, ServerName};
@@ -171,24 +171,6 @@ impl MirrorRoot {
     /// `NotFound` where it does not, and the system's words else.
     pub fn existing(&self, name: &ServerName) -> io::Result<OwnedFd> {
         Ok(open_component(self.root.as_fd(), name.as_str())?)
-    }
-
-    /// The bytes that lie in `.partial` of all servers.
-    ///
-    /// # Errors
-    ///
-    /// When the directory cannot be read; a file that vanishes meanwhile is no error.
-    pub fn partial_bytes(&self) -> io::Result<u64> {
-        let mut bytes = 0;
-        for server in names_in(self.partial.as_fd())? {
-            let Ok(directory) = open_component(self.partial.as_fd(), &server) else { continue };
-            for name in names_in(directory.as_fd())? {
-                let stat = rustix::fs::statat(&directory, name.as_str(), AtFlags::SYMLINK_NOFOLLOW);
-                // a second link is the finished file, which the records count
-                bytes += stat.ok().filter(|stat| stat.st_nlink == 1).map_or(0, |stat| size_of_stat(&stat));
-            }
-        }
-        Ok(bytes)
     }
 }
 
@@ -359,15 +341,5 @@ mod tests {
         std::fs::write(place.join(name(3)), b"half").unwrap();
         mirror.distrust_other_boots("another").unwrap();
         assert_eq!(left().len(), 3, "of this boot");
-    }
-
-    #[test]
-    fn partial_bytes_count_what_is_not_finished() {
-        let (folder, mirror, _server) = mirror();
-        let partial = folder.path().join(".partial/omc01");
-        std::fs::write(partial.join("half"), [0; 100]).unwrap();
-        std::fs::write(partial.join("done"), [0; 1000]).unwrap();
-        std::fs::hard_link(partial.join("done"), folder.path().join("omc01/done.zip")).unwrap();
-        assert_eq!(mirror.partial_bytes().unwrap(), 100);
     }
 }
