@@ -6,6 +6,8 @@ pub mod durable;
 pub mod exit_flag;
 pub mod facts;
 pub mod failpoints;
+#[cfg(test)]
+pub(crate) mod fixtures;
 pub mod globs;
 pub mod humanize;
 pub mod io_error;

@@ -320,11 +320,8 @@ pub fn decode(wire: &[u8], encoding: &'static Encoding) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::fixtures::name;
     use encoding_rs::{GBK, UTF_8, WINDOWS_1252};
-
-    fn name(wire: &[u8]) -> RemoteName {
-        RemoteName::from_wire(wire, UTF_8).unwrap()
-    }
 
     #[test]
     fn a_configured_name_of_a_server_misleads_nobody() {

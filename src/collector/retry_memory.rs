@@ -276,10 +276,7 @@ fn make_room<K, V>(entries: &mut HashMap<K, V>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn path() -> RemotePath {
-        RemotePath::from_text("/a.zip", encoding_rs::UTF_8).unwrap()
-    }
+    use crate::base::fixtures::path;
 
     fn size(size: u64) -> FileFacts {
         FileFacts { size: Some(size), modified: None }
@@ -290,40 +287,40 @@ mod tests {
     fn a_failed_file_waits_ever_longer_and_is_tried_at_once_when_it_changes() {
         let mut memory = RetryMemory::new(Duration::from_secs(60));
         let now = Instant::now();
-        let mut wait = |size| (memory.failed(&path(), size, "cut", now).next_try - now).as_secs();
+        let mut wait = |size| (memory.failed(&path("/a.zip"), size, "cut", now).next_try - now).as_secs();
         assert_eq!([(); 6].map(|()| wait(size(1))), [60, 120, 240, 480, 900, 900]);
-        assert!(memory.waits(&path(), &size(1), now + Duration::from_secs(899)).is_some());
-        assert!(memory.waits(&path(), &size(1), now + Duration::from_secs(900)).is_none());
-        assert!(memory.waits(&path(), &size(2), now).is_none());
-        assert_eq!(memory.failed(&path(), size(2), "cut", now).count, 1);
-        memory.done(&path());
-        assert!(memory.waits(&path(), &size(2), now).is_none());
+        assert!(memory.waits(&path("/a.zip"), &size(1), now + Duration::from_secs(899)).is_some());
+        assert!(memory.waits(&path("/a.zip"), &size(1), now + Duration::from_secs(900)).is_none());
+        assert!(memory.waits(&path("/a.zip"), &size(2), now).is_none());
+        assert_eq!(memory.failed(&path("/a.zip"), size(2), "cut", now).count, 1);
+        memory.done(&path("/a.zip"));
+        assert!(memory.waits(&path("/a.zip"), &size(2), now).is_none());
     }
 
     #[test]
     fn a_failed_file_is_remembered_since_its_first_try_and_with_its_last_reason() {
         let mut memory = RetryMemory::new(Duration::from_secs(60));
         let now = Instant::now();
-        let first = memory.failed(&path(), size(1), "cut", now).since;
-        let last = memory.failed(&path(), size(2), &"x".repeat(1000), now);
+        let first = memory.failed(&path("/a.zip"), size(1), "cut", now).since;
+        let last = memory.failed(&path("/a.zip"), size(2), &"x".repeat(1000), now);
         assert_eq!((last.since, last.reason.len()), (first, MAX_REASON_CHARS));
     }
 
     #[test]
     fn a_directory_is_known_to_have_held_something_until_it_is_empty() {
         let mut memory = RetryMemory::new(Duration::from_secs(60));
-        assert!(!memory.was_filled(&path()));
-        memory.filled(&path(), true);
-        assert!(memory.was_filled(&path()));
-        memory.filled(&path(), false);
-        assert!(!memory.was_filled(&path()));
+        assert!(!memory.was_filled(&path("/a.zip")));
+        memory.filled(&path("/a.zip"), true);
+        assert!(memory.was_filled(&path("/a.zip")));
+        memory.filled(&path("/a.zip"), false);
+        assert!(!memory.was_filled(&path("/a.zip")));
     }
 
     #[test]
     fn an_empty_file_is_believed_when_it_is_seen_so_twice() {
         let mut memory = RetryMemory::new(Duration::from_secs(60));
-        assert!(!memory.seen_empty(&path(), size(0)));
-        assert!(memory.seen_empty(&path(), size(0)));
+        assert!(!memory.seen_empty(&path("/a.zip"), size(0)));
+        assert!(memory.seen_empty(&path("/a.zip"), size(0)));
     }
 
     /// interface 10.11
@@ -332,15 +329,15 @@ mod tests {
         let mut memory = RetryMemory::new(Duration::from_secs(60));
         let began = Instant::now();
         let after = |seconds| began + Duration::from_secs(seconds);
-        assert!(!memory.has_stayed(&path(), size(1), 7, began));
-        assert!(!memory.has_stayed(&path(), size(1), 7, after(899)));
+        assert!(!memory.has_stayed(&path("/a.zip"), size(1), 7, began));
+        assert!(!memory.has_stayed(&path("/a.zip"), size(1), 7, after(899)));
         // other bytes of the same size and time, then another size: each begins anew
-        assert!(!memory.has_stayed(&path(), size(1), 8, after(900)));
-        assert!(!memory.has_stayed(&path(), size(2), 8, after(1000)));
-        assert!(!memory.has_stayed(&path(), size(2), 8, after(1899)));
-        assert!(memory.has_stayed(&path(), size(2), 8, after(1900)));
-        memory.done(&path());
-        assert!(!memory.has_stayed(&path(), size(2), 8, after(1900)));
+        assert!(!memory.has_stayed(&path("/a.zip"), size(1), 8, after(900)));
+        assert!(!memory.has_stayed(&path("/a.zip"), size(2), 8, after(1000)));
+        assert!(!memory.has_stayed(&path("/a.zip"), size(2), 8, after(1899)));
+        assert!(memory.has_stayed(&path("/a.zip"), size(2), 8, after(1900)));
+        memory.done(&path("/a.zip"));
+        assert!(!memory.has_stayed(&path("/a.zip"), size(2), 8, after(1900)));
     }
 
     #[test]
@@ -350,8 +347,8 @@ mod tests {
         let mut at = began;
         for (now, next) in [(0, 500), (500, 900), (900, 900)] {
             assert!((at - began).as_secs() == now);
-            memory.has_stayed(&path(), size(1), 7, at);
-            at = memory.failed(&path(), size(1), "no archive", at).next_try;
+            memory.has_stayed(&path("/a.zip"), size(1), 7, at);
+            at = memory.failed(&path("/a.zip"), size(1), "no archive", at).next_try;
             assert_eq!((at - began).as_secs(), next);
         }
     }
@@ -361,15 +358,18 @@ mod tests {
         let mut memory = RetryMemory::new(Duration::from_secs(60));
         let name = RemoteName::from_wire(b"a.zip", encoding_rs::UTF_8).unwrap();
         let (before, after) = ([(name.clone(), size(1))], [(name, size(2))]);
-        assert!(!memory.is_all_known(&path(), 0, &before));
-        memory.mark_all_known(&path(), 0, &before, true);
-        assert!(memory.is_all_known(&path(), 0, &before) && !memory.is_all_known(&path(), 1, &before));
-        assert!(!memory.is_all_known(&path(), 0, &after));
-        memory.mark_all_known(&path(), 0, &after, false);
-        assert!(!memory.is_all_known(&path(), 0, &before));
-        memory.mark_all_known(&path(), 0, &after, true);
+        assert!(!memory.is_all_known(&path("/a.zip"), 0, &before));
+        memory.mark_all_known(&path("/a.zip"), 0, &before, true);
+        assert!(
+            memory.is_all_known(&path("/a.zip"), 0, &before)
+                && !memory.is_all_known(&path("/a.zip"), 1, &before)
+        );
+        assert!(!memory.is_all_known(&path("/a.zip"), 0, &after));
+        memory.mark_all_known(&path("/a.zip"), 0, &after, false);
+        assert!(!memory.is_all_known(&path("/a.zip"), 0, &before));
+        memory.mark_all_known(&path("/a.zip"), 0, &after, true);
         memory.forget_known();
-        assert!(!memory.is_all_known(&path(), 0, &after));
+        assert!(!memory.is_all_known(&path("/a.zip"), 0, &after));
     }
 
     /// interface 18.4
@@ -386,7 +386,7 @@ mod tests {
     #[test]
     fn a_warning_is_first_once() {
         let mut memory = RetryMemory::new(Duration::from_secs(60));
-        assert!(memory.first_time(&path(), "x") && memory.first_time(&path(), "y"));
-        assert!(!memory.first_time(&path(), "x"));
+        assert!(memory.first_time(&path("/a.zip"), "x") && memory.first_time(&path("/a.zip"), "y"));
+        assert!(!memory.first_time(&path("/a.zip"), "x"));
     }
 }

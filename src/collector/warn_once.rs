@@ -128,10 +128,7 @@ fn kind_of(path: &RemotePath, text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn path(text: &str) -> RemotePath {
-        RemotePath::from_text(text, encoding_rs::UTF_8).unwrap()
-    }
+    use crate::base::fixtures::path;
 
     fn first(warn_once: &mut WarnOnce, at: &str, text: &str, now: Instant) -> bool {
         warn_once.is_first(&path(at), text, "later", Level::Warn, now)

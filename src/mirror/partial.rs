@@ -180,16 +180,13 @@ impl Partial {
 mod tests {
     use super::*;
     use crate::base::facts::{FileFacts, Modified, TimeSource};
-    use crate::base::names::{RemotePath, ServerName};
+    use crate::base::fixtures::path;
+    use crate::base::names::ServerName;
     use crate::mirror::at;
 
     fn facts(size: u64, seconds: i64) -> FileFacts {
         let modified = Modified { unix_seconds: seconds, source: TimeSource::Utc };
         FileFacts { size: Some(size), modified: Some(modified) }
-    }
-
-    fn path(text: &str) -> RemotePath {
-        RemotePath::from_text(text, encoding_rs::UTF_8).unwrap()
     }
 
     fn server() -> (tempfile::TempDir, Arc<dyn ServerMirror>) {

@@ -89,11 +89,10 @@ impl PartialFiles {
 mod tests {
     use super::*;
     use crate::base::facts::FileFacts;
-    use encoding_rs::UTF_8;
+    use crate::base::fixtures::path;
 
     #[test]
     fn they_are_found_by_the_path_they_belong_to() {
-        let path = |text: &str| RemotePath::from_text(text, UTF_8).unwrap();
         let of = |size| PartialName::new(&path("/a.zip"), FileFacts { size: Some(size), modified: None });
         let mut all = PartialFiles::of(vec![of(10), of(20), of(10)]);
         assert_eq!(all.take(&path("/b.zip")), []);

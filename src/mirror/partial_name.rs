@@ -88,10 +88,7 @@ pub fn is_partial_name(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn path(text: &str) -> RemotePath {
-        RemotePath::from_text(text, encoding_rs::UTF_8).unwrap()
-    }
+    use crate::base::fixtures::path;
 
     fn facts(size: u64, unix_seconds: i64) -> FileFacts {
         FileFacts { size: Some(size), modified: Some(Modified { unix_seconds, source: TimeSource::Utc }) }

@@ -84,12 +84,12 @@ impl Replacements {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::fixtures::path;
 
     #[test]
     fn a_file_is_not_deleted_for_an_answer_of_before_its_content_was_replaced() {
         let replacements = Replacements::default();
         let server = ServerName::new("omc01").unwrap();
-        let path = |text: &str| RemotePath::from_text(text, encoding_rs::UTF_8).unwrap();
         let (file, other) = (path("/a.zip"), path("/b.zip"));
         let deletes = |file: &RemotePath| replacements.unless_replaced(&server, file, || ()).is_some();
         assert!(deletes(&file));

@@ -2,15 +2,13 @@
 
 use std::sync::Arc;
 
-use encoding_rs::UTF_8;
-
 use super::change::{Amendment, Change, Changed, Mark};
 use super::error::RecordsError;
 use super::reader::RecordReader;
 use super::store::RecordStore;
 use super::types::{Recorded, Writes};
 use crate::base::facts::{Download, Due, Earlier, FileFacts, Modified, Postponed, TimeSource};
-use crate::base::names::{RemoteName, RemotePath, ServerName};
+pub(crate) use crate::base::fixtures::{name, path as directory, server};
 
 /// A place for records that goes with the test.
 pub(crate) trait Place {
@@ -57,18 +55,6 @@ pub(crate) trait Shortcuts: RecordStore {
 }
 
 impl<S: RecordStore + ?Sized> Shortcuts for S {}
-
-pub(crate) fn server(name: &str) -> ServerName {
-    ServerName::new(name).unwrap()
-}
-
-pub(crate) fn directory(text: &str) -> RemotePath {
-    RemotePath::from_text(text, UTF_8).unwrap()
-}
-
-pub(crate) fn name(wire: impl AsRef<[u8]>) -> RemoteName {
-    RemoteName::from_wire(wire.as_ref(), UTF_8).unwrap()
-}
 
 /// What MLSD says of a file.
 pub(crate) fn mlsd(size: u64, unix_seconds: i64) -> FileFacts {

@@ -62,10 +62,10 @@ fn further(path: &RemotePath, levels: usize, encoding: &'static Encoding) -> Opt
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::fixtures::path;
 
     #[test]
     fn the_way_is_gone_again_and_again_as_far_as_a_path_may_be_long() {
-        let path = |text: &str| RemotePath::from_text(text, encoding_rs::UTF_8).unwrap();
         let expected = path(&("/x/a/b".to_owned() + &"/a/b".repeat(ROUNDS)));
         assert_eq!(further(&path("/x/a/b"), 2, encoding_rs::UTF_8), Some(expected));
         assert_eq!(further(&path(&format!("/{}", "a".repeat(250)).repeat(10)), 5, encoding_rs::UTF_8), None);

@@ -260,11 +260,7 @@ impl ServerDirectories {
 mod tests {
     use super::super::tree::{make_component, open_directory};
     use super::*;
-    use encoding_rs::UTF_8;
-
-    fn path(text: &str) -> RemotePath {
-        RemotePath::from_text(text, UTF_8).unwrap()
-    }
+    use crate::base::fixtures::path;
 
     fn mirror() -> (tempfile::TempDir, MirrorRoot, ServerDirectories) {
         let folder = tempfile::tempdir().unwrap();

@@ -143,13 +143,8 @@ impl CallQueue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::names::RemotePath;
+    use crate::base::fixtures::notice;
     use crate::notify::sink::Fault;
-
-    fn notice(server: &str, id: i64, attempts: u32) -> Notice {
-        let path = RemotePath::from_text(&format!("/{id}.zip"), encoding_rs::UTF_8).unwrap();
-        Notice { id, server: ServerName::new(server).unwrap(), path, attempts, downloaded_at: 0, size: 0 }
-    }
 
     /// What is called when `allowed` calls may be under way and none ends.
     fn called(queue: &mut CallQueue, health: &Health, allowed: usize) -> Vec<i64> {

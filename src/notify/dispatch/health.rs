@@ -196,19 +196,10 @@ impl Run {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::names::RemotePath;
-
-    fn server(name: &str) -> ServerName {
-        ServerName::new(name).unwrap()
-    }
-
-    fn notice(name: &str, id: i64) -> Notice {
-        let path = RemotePath::from_text(&format!("/{id}.zip"), encoding_rs::UTF_8).unwrap();
-        Notice { id, server: server(name), path, attempts: 0, downloaded_at: 0, size: 0 }
-    }
+    use crate::base::fixtures::{notice, server};
 
     fn fail(health: &mut Health, name: &str, ids: std::ops::Range<i64>, fault: Fault) -> Vec<Change> {
-        ids.map(|id| health.failed(&notice(name, id), fault, Instant::now())).collect()
+        ids.map(|id| health.failed(&notice(name, id, 0), fault, Instant::now())).collect()
     }
 
     /// interface 13.11
@@ -286,7 +277,7 @@ mod tests {
         let now = Instant::now();
         let pauses: Vec<f64> = (0..16)
             .map(|id| {
-                health.failed(&notice("a", id), Fault::Unanswered, now);
+                health.failed(&notice("a", id, 0), Fault::Unanswered, now);
                 health.probe_at.map_or(0.0, |at| (at - now).as_secs_f64())
             })
             .collect();

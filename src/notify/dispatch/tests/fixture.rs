@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::super::{Dispatcher, Outbox};
 use crate::base::exit_flag::{ExitFlag, ExitWatch};
 use crate::base::facts::{Due, Postponed};
-use crate::base::names::{RemotePath, ServerName};
+use crate::base::fixtures::notice;
 use crate::config::{NotifyConcurrency, NotifyMethod, NotifySettings};
 use crate::notify::conformance::Treatment;
 use crate::notify::conformance::memory::MemorySink;
@@ -69,15 +69,8 @@ impl Rows {
     }
 }
 
-fn notice((id, (attempts, _)): (&i64, &(u32, i64))) -> Notice {
-    Notice {
-        id: *id,
-        server: ServerName::new(if *id < OTHER { "omc01" } else { "omc02" }).unwrap(),
-        path: RemotePath::from_text(&format!("/{id}.zip"), encoding_rs::UTF_8).unwrap(),
-        attempts: *attempts,
-        downloaded_at: 0,
-        size: 1000,
-    }
+fn notice_of((id, (attempts, _)): (&i64, &(u32, i64))) -> Notice {
+    notice(if *id < OTHER { "omc01" } else { "omc02" }, *id, *attempts)
 }
 
 #[async_trait::async_trait(?Send)]
@@ -91,8 +84,16 @@ impl Outbox for Rows {
             let rows = self.rows.borrow();
             let others = || rows.iter().filter(|(id, _)| !except.contains(id));
             Due {
-                fresh: others().filter(|(_, (attempts, _))| *attempts == 0).map(notice).take(limit).collect(),
-                tried: others().filter(|(_, (n, at))| *n > 0 && *at <= now).map(notice).take(limit).collect(),
+                fresh: others()
+                    .filter(|(_, (attempts, _))| *attempts == 0)
+                    .map(notice_of)
+                    .take(limit)
+                    .collect(),
+                tried: others()
+                    .filter(|(_, (n, at))| *n > 0 && *at <= now)
+                    .map(notice_of)
+                    .take(limit)
+                    .collect(),
                 next_at: others().filter(|(_, (n, at))| *n > 0 && *at > now).map(|(_, (_, at))| *at).min(),
             }
         };
