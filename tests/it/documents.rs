@@ -16,8 +16,8 @@ use mrosync::status::{DiskStatus, HoldStatus, IncompleteFile, MirrorStatus, Serv
 fn sources(module: &str) -> String {
     let top = Path::new(env!("CARGO_MANIFEST_DIR"));
     let beside = top.join("src").join(module.replace("::", "/"));
-    let places =
-        [top.join(format!("tests/it/{module}.rs")), beside.with_extension("rs"), beside.join("mod.rs")];
+    let own = top.join(format!("tests/it/{module}.rs"));
+    let places = [own, beside.with_extension("rs"), beside.join("mod.rs"), beside.join("tests.rs")];
     places.iter().filter_map(|place| fs::read_to_string(place).ok()).collect()
 }
 
