@@ -70,6 +70,14 @@ pub(in crate::collector) fn publish(
     publishing.spawn_local(PublishTask { unrecorded, file, target, download, _held: held }.run());
 }
 
+/// Why a whole file is not on record.
+enum NotRecorded {
+    /// It does not have its final name.
+    Mirror(PublishError),
+    /// It has, and the records do not take it.
+    Records(anyhow::Error),
+}
+
 /// What a file needs on its way, apart from the scan, which may be stopped meanwhile.
 struct PublishTask {
     unrecorded: Unrecorded,
@@ -94,14 +102,14 @@ impl PublishTask {
         let outcome = match stored {
             Ok(()) => {
                 failpoints::hang_here("record", server.as_str()).await;
-                shared.records.record(download).await
+                shared.records.record(download).await.map_err(NotRecorded::Records)
             }
-            Err(error) => Err(error.into()),
+            Err(error) => Err(NotRecorded::Mirror(error)),
         };
         if let Err(error) = outcome {
             // the proof that the file is ours, should it have its final name already, is kept
             drop(unrecorded);
-            shared.not_recorded(&server, &path, facts, &error);
+            shared.note_not_recorded(&server, &path, facts, error);
             return;
         }
         unrecorded.recorded();
@@ -123,19 +131,27 @@ impl PublishTask {
 
 impl Shared {
     /// Says why a file is not recorded, and shows it.
-    fn not_recorded(&self, server: &ServerName, path: &RemotePath, facts: FileFacts, error: &anyhow::Error) {
-        let text = humanize::why(error);
+    fn note_not_recorded(
+        &self,
+        server: &ServerName,
+        path: &RemotePath,
+        facts: FileFacts,
+        error: NotRecorded,
+    ) {
         let mut memory = self.memory.borrow_mut();
-        if let Some(PublishError::Apart(directory)) = error.downcast_ref() {
-            memory.apart(directory);
-            memory.failed(path, facts, &text, Instant::now());
-            memory.complained(path);
-        }
-        let (level, is_ours) = match error.downcast_ref() {
-            Some(PublishError::NameTaken) => (log::Level::Warn, false),
-            Some(_) => (log::Level::Error, true),
+        let (text, level, is_ours) = match error {
+            NotRecorded::Mirror(error) => {
+                let text = error.to_string();
+                if let PublishError::Apart(directory) = &error {
+                    memory.apart(directory);
+                    memory.failed(path, facts, &text, Instant::now());
+                    memory.complained(path);
+                }
+                let is_ours = !matches!(error, PublishError::NameTaken);
+                (text, if is_ours { log::Level::Error } else { log::Level::Warn }, is_ours)
+            }
             // the keeper has said so, once for all files
-            None => (log::Level::Debug, true),
+            NotRecorded::Records(error) => (humanize::why(&error), log::Level::Debug, true),
         };
         let next = "the next scan tries again";
         let first = memory.warn_once.is_first(path, &text, next, level, Instant::now());
