@@ -1,6 +1,6 @@
 //! What every store of mirrored files is held to: `mirror_store_suite!` makes a test of each of these for one store.
 
-pub(super) mod bench;
+pub(crate) mod bench;
 pub(super) mod files;
 pub(super) mod partials;
 pub(super) mod publish;

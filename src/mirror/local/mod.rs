@@ -9,7 +9,7 @@
 
 mod batch;
 #[cfg(test)]
-mod bench;
+pub(super) mod bench;
 mod delete;
 mod durable;
 mod file;
