@@ -8,17 +8,19 @@ use std::time::Duration;
 use mrosync::base::humanize::why;
 use mrosync::base::names::Printable;
 use mrosync::base::start_error::StartError;
-use mrosync::cli::{self, Command, CtlCommand, Invocation, RecordsFormat};
+use mrosync::cli::{self, Command, CtlCommand, Invocation};
+use mrosync::commands;
 use mrosync::commands::adopt;
 use mrosync::commands::amend;
 use mrosync::commands::confirmation::Outcome;
+use mrosync::commands::records::UnknownServer;
 use mrosync::commands::{check, mark};
-use mrosync::config::{self, Loaded, RecordsSettings, Settings};
+use mrosync::config::{self, Loaded, Settings};
 use mrosync::control::client::Meaning;
 use mrosync::control::{self, CommandLine, Form, operator, watch};
 use mrosync::logging;
-use mrosync::records::{self, Filter};
 use mrosync::service;
+use mrosync::service::owners;
 use mrosync::service::{Ended, Launch};
 use mrosync::terminal::screen::Screen;
 
@@ -35,10 +37,10 @@ fn main() {
         Ok(loaded) => loaded,
         Err(faults) => {
             // of its own configuration the service is the judge
-            if let (Command::Ctl(CtlCommand::Reload), Some(socket)) =
+            if let (Command::Ctl(reload @ CtlCommand::Reload { .. }), Some(socket)) =
                 (&command, config::control_socket(&config))
             {
-                exit(ctl(&socket, CtlCommand::Reload));
+                exit(ctl(&socket, *reload));
             }
             print_error(&faults);
             exit(UNUSABLE);
@@ -56,16 +58,24 @@ fn main() {
             let system = std::mem::ManuallyDrop::new(actix_rt::System::new());
             changed(system.block_on(mark::mark(&settings, &order)))
         }
-        Command::Records { filter, format } => records(&settings.records, &filter, format),
+        Command::Records(order) => done(commands::records::print(&settings, &order)),
     });
 }
 
 fn run(settings: Settings, files: Vec<PathBuf>, warnings: &[String], start: bool) -> i32 {
+    // before anything is made, the log file too
+    if let Err(refused) = owners::refuse_root(&settings) {
+        print_error(&refused);
+        return UNUSABLE;
+    }
     let screen = Screen::default();
     let log = match logging::init(&settings.log, &screen) {
         Ok(log) => log,
         Err(error) => {
             print_error(&why(&error));
+            if let Some(barred) = owners::barred(&settings) {
+                print_error(&barred);
+            }
             return FAILED;
         }
     };
@@ -73,12 +83,22 @@ fn run(settings: Settings, files: Vec<PathBuf>, warnings: &[String], start: bool
     for warning in warnings {
         log::warn!("{warning}");
     }
+    let opened = settings.clone();
     match service::run(Launch { settings, files, log, screen, start }) {
         Ok(Ended::Well) => DONE,
         Ok(Ended::RecordsLost) => FAILED,
         Err(refused) => {
             log::error!("{refused}");
-            if matches!(refused, StartError::Refused(_)) { UNUSABLE } else { FAILED }
+            match refused {
+                StartError::Refused(_) => UNUSABLE,
+                StartError::NoSpace(_) | StartError::Failed(_) => {
+                    // all of it at once, so that nobody meets one after the other
+                    if let Some(barred) = owners::barred(&opened) {
+                        log::error!("{barred}");
+                    }
+                    FAILED
+                }
+            }
         }
     }
 }
@@ -96,7 +116,9 @@ fn ctl(socket: &Path, command: CtlCommand) -> i32 {
     let line = match command {
         CtlCommand::Start => control::Command::Start.into(),
         CtlCommand::Stop => control::Command::Stop.into(),
-        CtlCommand::Reload => CommandLine { command: control::Command::Reload, form: Form::Lines },
+        CtlCommand::Reload { confirm } => {
+            CommandLine { command: control::Command::Reload { confirm }, form: Form::Lines }
+        }
         CtlCommand::Status { json: true, watch: None } => CommandLine::STATUS,
         CtlCommand::Status { json: false, watch: None } => control::Command::Status.into(),
         CtlCommand::Status { json, watch: Some(pause) } => return watch_status(socket, json, pause),
@@ -128,22 +150,8 @@ fn watch_status(socket: &Path, json: bool, pause: Duration) -> i32 {
     }
 }
 
-fn records(settings: &RecordsSettings, filter: &Filter, format: RecordsFormat) -> i32 {
-    let write = match format {
-        RecordsFormat::Table => records::write_table,
-        RecordsFormat::Json => records::write_json,
-        RecordsFormat::Csv => records::write_csv,
-    };
-    let written = records::read(settings)
-        .map_err(anyhow::Error::from)
-        .and_then(|mut reader| Ok(write(reader.as_mut(), filter, &mut std::io::stdout().lock())?));
-    match written {
-        Ok(()) => DONE,
-        Err(error) => {
-            print_error(&why(&error));
-            FAILED
-        }
-    }
+fn done(outcome: anyhow::Result<()>) -> i32 {
+    changed(outcome.map(|()| Outcome::Done))
 }
 
 fn changed(outcome: anyhow::Result<Outcome>) -> i32 {
@@ -152,7 +160,7 @@ fn changed(outcome: anyhow::Result<Outcome>) -> i32 {
         Ok(Outcome::Unconfirmed) => UNUSABLE,
         Err(error) => {
             print_error(&why(&error));
-            FAILED
+            if error.is::<UnknownServer>() { UNUSABLE } else { FAILED }
         }
     }
 }

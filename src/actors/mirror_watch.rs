@@ -197,8 +197,8 @@ impl MirrorWatch {
         {
             let mut audit = self.audit.borrow_mut();
             audit.after = files.last().map_or(after, |file| file.id);
-            let gone = mirror.gone(&files.iter().map(|file| (&file.server, &file.path)).collect::<Vec<_>>());
-            for (file, is_gone) in files.into_iter().zip(gone) {
+            for file in files {
+                let is_gone = matches!(mirror.is_present(&file.server, &file.path), Ok(false));
                 audit.tally.note(&file.server, is_gone);
                 if is_gone && audit.gone.len() < MAX_GONE {
                     audit.gone.push(file);
@@ -269,7 +269,10 @@ impl MirrorWatch {
         if back.is_empty() {
             return Ok(());
         }
-        log::info!("{} files that were missing are in the mirror again, and count as present", back.len());
+        log::info!(
+            "{} in the mirror again and count as present",
+            crate::base::humanize::count_is(back.len(), "file that had been missing")
+        );
         ask(&self.keeper, Change::Found(back)).await.map(drop)
     }
 

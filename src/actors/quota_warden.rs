@@ -32,6 +32,7 @@ use crate::notify::outbox_state::OutboxState;
 use crate::quota::plan::{Load, room};
 use crate::quota::prepaid::allowable;
 use crate::quota::sweep::{Evictions, Present, make_room};
+use crate::quota::weigh::{Cost, Stock, weigh};
 use crate::quota::{DiskCounters, DiskFault, Measured, Need, Swept, Usage};
 use crate::records::{Change, PresentFile, Work as RecordWork};
 use crate::status::Roster;
@@ -58,6 +59,11 @@ pub struct MakeRoom(pub u64);
 #[derive(Debug, Message)]
 #[rtype(result = "anyhow::Result<String>")]
 pub struct Adopt;
+
+/// Say what other limits would delete at once, and delete nothing.
+#[derive(Debug, Message)]
+#[rtype(result = "anyhow::Result<Cost>")]
+pub struct Weigh(pub QuotaSettings);
 
 /// Make room for a download that needs more than it was promised.
 #[derive(Debug, Message)]
@@ -204,6 +210,16 @@ impl Handler<Sweep> for QuotaWarden {
     }
 }
 
+impl Handler<Weigh> for QuotaWarden {
+    type Result = ResponseFuture<anyhow::Result<Cost>>;
+
+    fn handle(&mut self, message: Weigh, _: &mut Context<Self>) -> Self::Result {
+        let work = Rc::clone(&self.work);
+        let answer = async move { work.weigh(message.0).await };
+        Box::pin(async move { shielded(answer).await.map_err(anyhow::Error::msg)? })
+    }
+}
+
 impl Handler<MakeRoom> for QuotaWarden {
     type Result = ResponseFuture<anyhow::Result<Admission>>;
 
@@ -253,6 +269,20 @@ impl Work {
         let swept = make_room(&limits, counters, self, 0).await?;
         self.note(swept == Swept::Full);
         self.watch.audit().await
+    }
+
+    async fn weigh(&self, limits: QuotaSettings) -> anyhow::Result<Cost> {
+        let _turn = self.turn.lock().await;
+        let totals = self.warden.totals.get();
+        let stock = Stock {
+            files: totals.present_files,
+            bytes: totals.present_bytes,
+            unannounced: totals.pending_notices,
+        };
+        if stock.files == 0 {
+            return Ok(Cost::default());
+        }
+        weigh(&limits, &self.warden.counters, self, stock).await
     }
 
     async fn make_room(&self, bytes: u64) -> anyhow::Result<Admission> {

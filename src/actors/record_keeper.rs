@@ -16,25 +16,42 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::base::facts::Download;
 use crate::base::failpoints;
+use crate::base::humanize::count_was;
+use crate::base::json;
 use crate::notify::outbox_state::OutboxState;
 use crate::records::{
-    CancelledNotices, Change, Changed, GroupCommit, LoggedStore, OutboxEffect, Outcome, RecordStore,
-    RecordsError, Tell, Totals, When, Work, Write,
+    Amendment, CancelledNotices, Change, Changed, Ever, GroupCommit, LEFT, Left, LoggedStore, OutboxEffect,
+    Outcome, RecordStore, RecordsError, Sums, Tell, Totals, When, Work, Write,
 };
+
+/// Under which the latest record is remembered whose notice was to be delivered once more.
+const REQUEUED: &str = "requeued_until";
 
 /// The sums of the records, for the warden and `status`.
 #[derive(Debug, Clone, Default)]
-pub struct SharedTotals(Arc<Mutex<Totals>>);
+pub struct SharedTotals(Arc<Mutex<Sums>>);
 
 impl SharedTotals {
     /// Returns them as of the last commit.
     #[must_use]
     pub fn get(&self) -> Totals {
-        *self.0.lock()
+        self.0.lock().now()
     }
 
-    fn set(&self, totals: Totals) {
-        *self.0.lock() = totals;
+    /// Returns what only rises, as of the last commit.
+    #[must_use]
+    pub fn ever(&self) -> Ever {
+        self.0.lock().ever()
+    }
+
+    fn begin(&self, sums: Sums) {
+        *self.0.lock() = sums;
+    }
+
+    /// Returns what is to be remembered where something has left the sums.
+    fn renew(&self, totals: Totals) -> Option<Left> {
+        let mut sums = self.0.lock();
+        sums.renew(totals).then(|| sums.left())
     }
 }
 
@@ -118,7 +135,11 @@ impl RecordKeeper {
         outbox_state: Arc<OutboxState>,
         alive: mpsc::Sender<()>,
     ) -> anyhow::Result<Self> {
-        totals.set(records.totals()?);
+        let read = |text: String| serde_json::from_str(&text).ok();
+        let left = records.remembered(LEFT)?.and_then(read).unwrap_or_default();
+        totals.begin(Sums::new(records.totals()?, left));
+        let requeued = records.remembered(REQUEUED)?.and_then(|id| id.parse().ok());
+        outbox_state.announced_until(requeued.unwrap_or(0));
         let (records, commits) = (LoggedStore::new(records), GroupCommit::default());
         let cancelled = CancelledNotices::default();
         Ok(Self { records, commits, cancelled, totals, outbox_state, _alive: alive })
@@ -126,8 +147,24 @@ impl RecordKeeper {
 
     fn refresh_totals(&mut self) {
         // a failure was told, and the sums stay as they were
-        if let Ok(totals) = self.records.attempt(Work::Sum, |records| records.totals()) {
-            self.totals.set(totals);
+        if let Ok(totals) = self.records.attempt(Work::Sum, |records| records.totals())
+            && let Some(left) = self.totals.renew(totals)
+        {
+            self.remember(LEFT, &json::to_string(&left).unwrap_or_default());
+        }
+    }
+
+    /// What could not be remembered was told, and counts until this process ends.
+    fn remember(&mut self, key: &'static str, value: &str) {
+        self.records.attempt(Work::Sum, |records| records.remember(key, value)).unwrap_or_default();
+    }
+
+    /// Notices that were delivered are to be delivered once more, which says nothing of how late they were.
+    fn note_requeued(&mut self, change: &Change) {
+        if let Change::Amend(Amendment::Requeue, ids) = change
+            && let Some(latest) = self.outbox_state.announce_again(ids)
+        {
+            self.remember(REQUEUED, &latest.to_string());
         }
     }
 
@@ -157,7 +194,7 @@ impl RecordKeeper {
 
     fn tell_cancelled(&mut self) {
         if let Some(notices) = self.cancelled.take(Instant::now()) {
-            log::warn!("{notices} files were evicted before they could be announced");
+            log::warn!("{} evicted before they could be announced", count_was(notices, "file"));
         }
     }
 
@@ -174,10 +211,11 @@ impl RecordKeeper {
                 Tell::Arranged => {}
             },
             Change::Missing(_) => log::warn!(
-                "{notices} files were deleted from the mirror before they could be announced; their calls are cancelled"
+                "{} deleted from the mirror before they could be announced; their calls are cancelled",
+                count_was(notices, "file")
             ),
             Change::Amend(..) | Change::Found(_) | Change::Mark(..) => {
-                log::warn!("{notices} files were forgotten before they could be announced");
+                log::warn!("{} forgotten before they could be announced", count_was(notices, "file"));
             }
         }
     }
@@ -229,6 +267,7 @@ impl Handler<Change> for RecordKeeper {
         let now = Utc::now().timestamp_millis();
         let change = change.dated(now);
         let changed = self.records.attempt(change.work(), |records| records.change(&change, now))?;
+        self.note_requeued(&change);
         self.refresh_totals();
         match change.outbox_effect(changed) {
             OutboxEffect::Unchanged => {}

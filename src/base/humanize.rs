@@ -5,6 +5,8 @@ use std::time::Duration;
 
 /// From so long on a time is shown in whole seconds, and from a second on in tenths.
 const WHOLE_SECONDS: Duration = Duration::from_secs(10);
+/// A word is offered instead of an unknown one up to this many edits away, however short it is.
+const NEAR_EDITS: usize = 2;
 
 /// `1 server`, `2 servers`, `0 directories`, `2 lines of it`: the first word tells how many.
 #[must_use]
@@ -22,6 +24,12 @@ pub fn count<N: Display + PartialEq + From<u8>>(number: N, one: &str) -> String 
 #[must_use]
 pub fn count_is<N: Copy + Display + PartialEq + From<u8>>(number: N, one: &str) -> String {
     format!("{} {}", count(number, one), if number == N::from(1) { "is" } else { "are" })
+}
+
+/// `1 file was`, `2 files were`.
+#[must_use]
+pub fn count_was<N: Copy + Display + PartialEq + From<u8>>(number: N, one: &str) -> String {
+    format!("{} {}", count(number, one), if number == N::from(1) { "was" } else { "were" })
 }
 
 /// A length of time as exactly as a person reads it: `710ms`, `1.5s`, `1m 53s`, `2h 5m`.
@@ -45,6 +53,17 @@ pub fn duration(time: Duration) -> String {
     largest.join(" ")
 }
 
+/// The one of `known` that `name` may have been meant to be: up to two edits away, or a third of its letters.
+#[must_use]
+pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let near = known.into_iter().map(|candidate| (strsim::levenshtein(name, candidate), candidate));
+    // as many edits as letters would turn anything into anything
+    let near = near.filter(|(edits, candidate)| {
+        *edits < candidate.len() && *edits <= NEAR_EDITS.max(name.len().min(candidate.len()) / 3)
+    });
+    near.min_by_key(|(edits, _)| *edits).map(|(_, candidate)| candidate)
+}
+
 /// A fault and what led to it, none of it twice: some errors have their cause in their own words already.
 #[must_use]
 pub fn why(error: &anyhow::Error) -> String {
@@ -62,6 +81,20 @@ pub fn why(error: &anyhow::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_near_miss_is_offered() {
+        for (name, known, near) in [
+            ("pasword", ["password", "user"], Some("password")),
+            ("intervall", ["root", "interval"], Some("interval")),
+            ("directory", ["directories", "user"], Some("directories")),
+            ("strat", ["start", "stop"], Some("start")),
+            ("passwords_of_all", ["password", "user"], None),
+            ("ab", ["xy", "zz"], None),
+        ] {
+            assert_eq!(nearest(name, known), near, "{name}");
+        }
+    }
     use anyhow::Context;
 
     #[test]

@@ -13,6 +13,7 @@ pub mod humanize;
 pub mod io_error;
 pub mod json;
 pub mod names;
+pub mod owner;
 pub mod panics;
 pub mod read_at;
 pub mod start_error;

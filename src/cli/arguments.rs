@@ -6,12 +6,13 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
-use super::command::{Command, CtlCommand, RecordsFormat};
+use super::command::{Command, CtlCommand};
 use crate::base::globs::Globs;
 use crate::base::time;
 use crate::commands::adopt::{Order as AdoptOrder, Subject};
 use crate::commands::amend::Order;
 use crate::commands::mark::Order as MarkOrder;
+use crate::commands::records::Format;
 use crate::records::{Amendment, Filter, Mark};
 
 /// Mirrors new zips of many FTP servers, keeps a disk quota and announces every file
@@ -74,6 +75,17 @@ impl FilterArguments {
     }
 }
 
+/// A fault with the usage of the command that it is about.
+fn fault_of(verbs: &[&str], kind: ErrorKind, fault: &str) -> clap::Error {
+    let mut about = Arguments::command();
+    // gives the commands below their whole names
+    about.build();
+    for verb in verbs {
+        about = about.find_subcommand(verb).cloned().unwrap_or(about);
+    }
+    about.error(kind, fault)
+}
+
 fn globs(patterns: &[String]) -> Result<Globs, clap::Error> {
     Globs::new(patterns)
         .map_err(|fault| Arguments::command().error(ErrorKind::ValueValidation, format!("--path {fault}")))
@@ -109,9 +121,18 @@ pub(super) enum Verb {
         config: Config,
         #[command(flatten)]
         filter: Box<FilterArguments>,
+        /// The newest first
+        #[arg(long, conflicts_with = "count")]
+        newest: bool,
+        /// At most so many
+        #[arg(long, value_name = "NUMBER", conflicts_with = "count")]
+        limit: Option<usize>,
+        /// How many of each server and day, by their downloads in UTC, instead of the records themselves
+        #[arg(long)]
+        count: bool,
         /// How to print them
-        #[arg(long, value_enum, default_value_t = RecordsFormat::Table)]
-        format: RecordsFormat,
+        #[arg(long, value_enum, default_value_t = Format::Table)]
+        format: Format,
         #[command(subcommand)]
         action: Option<Change>,
     },
@@ -238,7 +259,8 @@ impl Change {
         let filter = filter.read()?;
         if filter == Filter::default() {
             let fault = "at least one filter is needed, such as --server or --path";
-            return Err(Arguments::command().error(ErrorKind::MissingRequiredArgument, fault));
+            let verb = if amendment == Amendment::Forget { "forget" } else { "requeue" };
+            return Err(fault_of(&["records", verb], ErrorKind::MissingRequiredArgument, fault));
         }
         Ok((config, Command::Amend(Order { amendment, delete, filter, dry_run, confirm })))
     }
@@ -272,6 +294,9 @@ pub(super) enum Action {
     Reload {
         #[command(flatten)]
         config: Config,
+        /// How many files a limit that is lower than before may delete at once, as the answer without it says
+        #[arg(long, value_name = "NUMBER")]
+        confirm: Option<u64>,
     },
 }
 
@@ -288,7 +313,7 @@ impl Action {
         match self {
             Self::Start { config } => (config, CtlCommand::Start),
             Self::Stop { config } => (config, CtlCommand::Stop),
-            Self::Reload { config } => (config, CtlCommand::Reload),
+            Self::Reload { config, confirm } => (config, CtlCommand::Reload { confirm }),
             Self::Status { config, json, watch } => (config, CtlCommand::Status { json, watch }),
         }
     }

@@ -3,12 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::ValueEnum;
-
 use crate::commands::adopt::Order as AdoptOrder;
 use crate::commands::amend::Order;
 use crate::commands::mark::Order as MarkOrder;
-use crate::records::Filter;
+use crate::commands::records::Order as RecordsOrder;
 
 /// One call of the program.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,12 +30,7 @@ pub enum Command {
     /// A console command for the running service.
     Ctl(CtlCommand),
     /// The download records.
-    Records {
-        /// Which of them. Their servers need not be in the configuration any more.
-        filter: Filter,
-        /// How they are printed.
-        format: RecordsFormat,
-    },
+    Records(RecordsOrder),
     /// A change of the download records.
     Amend(Order),
     /// Files that are to count as fetched.
@@ -61,16 +54,8 @@ pub enum CtlCommand {
         watch: Option<Duration>,
     },
     /// Read the configuration again.
-    Reload,
-}
-
-/// How records are printed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum RecordsFormat {
-    /// A table for people.
-    Table,
-    /// One JSON object a line.
-    Json,
-    /// Comma-separated values with a header line.
-    Csv,
+    Reload {
+        /// So many files may be deleted at once by a limit that is lower than before.
+        confirm: Option<u64>,
+    },
 }

@@ -12,9 +12,11 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 
 use crate::commands::adopt::Subject;
+use crate::commands::records::Order;
+use crate::records::Query;
 use arguments::{Arguments, Config, MirrorAction, Verb};
 
-pub use command::{Command, CtlCommand, Invocation, RecordsFormat};
+pub use command::{Command, CtlCommand, Invocation};
 
 /// Takes the arguments of the process. Does not return where they are unusable or ask for help.
 #[must_use]
@@ -64,9 +66,10 @@ fn parse_from(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocatio
             also(config);
             command
         }
-        Some(Verb::Records { config, filter, format, action: None }) => {
+        Some(Verb::Records { config, filter, newest, limit, count, format, action: None }) => {
             also(config);
-            Command::Records { filter: filter.read()?, format }
+            let query = Query { filter: filter.read()?, newest_first: newest, limit };
+            Command::Records(Order { query, count, format })
         }
     };
     Ok(Invocation { config: files, command })
@@ -79,7 +82,8 @@ mod tests {
 
     use super::*;
     use crate::base::globs::Globs;
-    use crate::commands::amend::Order;
+    use crate::commands::amend;
+    use crate::commands::records::Format;
     use crate::records::{Amendment, Filter};
 
     fn parsed(line: &str) -> Result<Invocation, clap::Error> {
@@ -92,6 +96,17 @@ mod tests {
 
     fn files(line: &str) -> Vec<PathBuf> {
         parsed(line).unwrap().config
+    }
+
+    fn printed(filter: Filter, format: Format) -> Command {
+        let query = Query { filter, ..Query::default() };
+        Command::Records(Order { query, count: false, format })
+    }
+
+    #[test]
+    fn a_change_without_a_filter_shows_how_that_change_is_written() {
+        let error = parsed("records forget --dry-run").unwrap_err().to_string();
+        assert!(error.contains("Usage: mrosync records forget"), "{error}");
     }
 
     #[test]
@@ -124,23 +139,24 @@ mod tests {
         };
         let records = |server: Option<&str>, format| {
             let servers = server.into_iter().map(str::to_owned).collect();
-            Command::Records { filter: Filter { servers, ..Filter::default() }, format }
+            printed(Filter { servers, ..Filter::default() }, format)
         };
         for (line, expected) in [
             ("check", Command::Check),
             ("ctl start", Command::Ctl(CtlCommand::Start)),
             ("ctl stop", Command::Ctl(CtlCommand::Stop)),
-            ("ctl reload", Command::Ctl(CtlCommand::Reload)),
+            ("ctl reload", Command::Ctl(CtlCommand::Reload { confirm: None })),
+            ("ctl reload --confirm 14", Command::Ctl(CtlCommand::Reload { confirm: Some(14) })),
             ("ctl status", status(false, None)),
             ("ctl status --json", status(true, None)),
             ("ctl status --watch", status(false, Some(2000))),
             ("ctl status --watch=0.1", status(false, Some(100))),
             ("ctl status --watch=86400", status(false, Some(86_400_000))),
             ("ctl status --watch=0.5 --json", status(true, Some(500))),
-            ("records", records(None, RecordsFormat::Table)),
-            ("records --format table", records(None, RecordsFormat::Table)),
-            ("records --server omc01 --format json", records(Some("omc01"), RecordsFormat::Json)),
-            ("records --format=csv", records(None, RecordsFormat::Csv)),
+            ("records", records(None, Format::Table)),
+            ("records --format table", records(None, Format::Table)),
+            ("records --server omc01 --format json", records(Some("omc01"), Format::Json)),
+            ("records --format=csv", records(None, Format::Csv)),
         ] {
             assert_eq!(command(line), expected, "{line}");
         }
@@ -151,7 +167,7 @@ mod tests {
     fn a_change_of_records_says_which_and_how_many() {
         let filter = || Filter { servers: vec!["a".to_owned()], ..Filter::default() };
         let order = |amendment, dry_run, confirm| {
-            Command::Amend(Order { amendment, delete: false, filter: filter(), dry_run, confirm })
+            Command::Amend(amend::Order { amendment, delete: false, filter: filter(), dry_run, confirm })
         };
         for (line, expected) in [
             ("records forget --server a --dry-run", order(Amendment::Forget, true, None)),
@@ -173,8 +189,9 @@ mod tests {
             evicted: Some(true),
             announced: Some(false),
         };
-        assert_eq!(command(line), Command::Records { filter, format: RecordsFormat::Table });
-        let Command::Records { filter, .. } = command("records --present --announced") else { panic!() };
+        assert_eq!(command(line), printed(filter, Format::Table));
+        let Command::Records(order) = command("records --present --announced") else { panic!() };
+        let filter = order.query.filter;
         assert_eq!((filter.evicted, filter.announced), (Some(false), Some(true)));
     }
 

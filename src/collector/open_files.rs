@@ -7,6 +7,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::base::humanize;
 use crate::config::Settings;
 
 /// The process itself: log, records and their lock, mirror, standard streams, four for each of its own threads that
@@ -99,7 +100,11 @@ impl fmt::Display for Need {
         if self.is_met() {
             return write!(f, "{limit} may be open, {needed} are needed");
         }
-        write!(f, "{limit} may be open (RLIMIT_NOFILE), {needed} are needed for {configured} servers: ")?;
+        write!(
+            f,
+            "{limit} may be open (RLIMIT_NOFILE), {needed} are needed for {}: ",
+            humanize::count(*configured, "server")
+        )?;
         if share.servers < *configured {
             write!(f, "only {} of them are scanned, by one connection each", share.servers)?;
         } else {

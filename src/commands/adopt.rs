@@ -5,6 +5,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 use crate::actors::mirror_watch::{SAMPLE, standing};
+use crate::base::humanize;
 use crate::base::names::ServerName;
 use crate::commands::confirmation::{Outcome, is_confirmed};
 use crate::commands::record_writer::RecordWriter;
@@ -142,7 +143,7 @@ fn confirm_records(settings: &Settings, order: Order, view: &View) -> anyhow::Re
         }
     }
     let zips = mirror::at(root).count_zips(&view.servers, u64::MAX);
-    writeln!(out, "{zips} zips lie in {}, of which the records know nothing", root.display())?;
+    writeln!(out, "{} in {}, of which the records know nothing", lie(zips), root.display())?;
     writeln!(
         out,
         "confirmed, they are left alone: never deleted nor announced, and a zip of the same path is not fetched; \
@@ -255,4 +256,7 @@ fn change(settings: &Settings, view: &View, last: i64) -> anyhow::Result<(u64, u
     }
     writer.adopt(view.marker)?;
     Ok((missed, back))
+}
+fn lie(zips: u64) -> String {
+    format!("{} {}", humanize::count(zips, "zip"), if zips == 1 { "lies" } else { "lie" })
 }

@@ -7,6 +7,7 @@ use crate::base::names::{RemotePath, ServerName};
 use crate::commands::adopt::View;
 use crate::commands::confirmation::{Outcome, is_confirmed};
 use crate::commands::record_writer::RecordWriter;
+use crate::commands::records::refuse_unknown;
 use crate::config::Settings;
 use crate::control::Change;
 use crate::mirror;
@@ -47,6 +48,7 @@ pub fn amend(settings: &Settings, order: &Order) -> anyhow::Result<Outcome> {
         // nor is it known in another one what was deleted
         anyhow::bail!("{}", reason.describe(root));
     }
+    refuse_unknown(settings, &mut *records::read(&settings.records)?, &order.filter.servers)?;
     let mut out = BufWriter::new(io::stdout());
     let counted = count(settings, mirror, order, &mut out)?;
     let (verb, matching) = (verb(order.amendment), counted.matching);

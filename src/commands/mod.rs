@@ -6,3 +6,4 @@ pub mod check;
 pub mod confirmation;
 pub mod mark;
 mod record_writer;
+pub mod records;

@@ -1,6 +1,5 @@
 //! Looks at the files of certificates that servers name, before the first login needs them.
 
-use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -31,7 +30,7 @@ pub(super) fn check_ca_file(section: &mut Section<'_>, faults: &mut ConfigFaults
 fn read_certificates(path: &Path) -> Result<(), String> {
     let shown = path.display();
     let mut pem = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(MAX_CA_FILE_BYTES).read_to_end(&mut pem));
+    let read = super::files::open(path).and_then(|file| file.take(MAX_CA_FILE_BYTES).read_to_end(&mut pem));
     read.map_err(|error| format!("cannot read {shown}: {error}"))?;
     let pem = pem.strip_prefix(BOM).unwrap_or(&pem);
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();

@@ -7,6 +7,8 @@ use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use crate::base::owner::remedy;
+
 /// The environment of the process, or a test's.
 pub(super) type Environment = BTreeMap<OsString, OsString>;
 
@@ -30,7 +32,7 @@ fn decoded(mut content: Vec<u8>) -> io::Result<String> {
 ///
 /// What the system says, or that the file is too long or not UTF-8.
 pub(super) fn read_text(path: &Path, limit: u64) -> io::Result<(String, Metadata)> {
-    let file = File::open(path)?;
+    let file = open(path)?;
     let metadata = file.metadata()?;
     let mut content = Vec::new();
     file.take(limit + 1).read_to_end(&mut content)?;
@@ -38,6 +40,18 @@ pub(super) fn read_text(path: &Path, limit: u64) -> io::Result<(String, Metadata
         return Err(io::Error::other(format!("it is longer than {limit} bytes")));
     }
     Ok((decoded(content)?, metadata))
+}
+
+/// Opens a file. Where that is forbidden, the error says as whom it would not be.
+///
+/// # Errors
+///
+/// The system's.
+pub(super) fn open(path: &Path) -> io::Result<File> {
+    File::open(path).map_err(|error| match error.kind() {
+        io::ErrorKind::PermissionDenied => io::Error::new(error.kind(), format!("{error}{}", remedy(path))),
+        _ => error,
+    })
 }
 
 /// The warnings for a file that holds a secret: others than its owner get at it, or could put another in its place.

@@ -363,6 +363,23 @@ impl Password {
     pub fn reveal(&self) -> &str {
         &self.0
     }
+
+    /// What is odd about it as far as anybody may know, for whoever wonders why it is refused: words that go behind the
+    /// refusal. Empty where nothing is.
+    #[must_use]
+    pub fn oddity(&self) -> &'static str {
+        let ends = |test: fn(char) -> bool| self.0.starts_with(test) || self.0.ends_with(test);
+        let quoted = |quote| self.0.len() > 1 && self.0.starts_with(quote) && self.0.ends_with(quote);
+        if self.0.contains(['\u{feff}', '\u{200b}', '\u{a0}']) {
+            "; note that an invisible character (such as a byte order mark) is part of the password as it is configured"
+        } else if ends(char::is_whitespace) {
+            "; note that the password as it is configured begins or ends with a blank, which is part of it"
+        } else if quoted('"') || quoted('\'') {
+            "; note that the password as it is configured has quotes around it, which are part of it"
+        } else {
+            ""
+        }
+    }
 }
 
 impl fmt::Debug for Password {
@@ -374,5 +391,27 @@ impl fmt::Debug for Password {
 impl fmt::Display for Password {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("***")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_odd_about_a_password_is_said_without_showing_it() {
+        for (secret, word) in [
+            (" geheim", "blank"),
+            ("geheim\t", "blank"),
+            ("'geheim'", "quotes"),
+            ("\"geheim\"", "quotes"),
+            ("\u{feff}geheim", "byte order mark"),
+        ] {
+            let oddity = Password::new(secret).oddity();
+            assert!(oddity.contains(word) && !oddity.contains("geheim"), "{secret}: {oddity}");
+        }
+        for plain in ["geheim", "ge heim", "'", "", "it's"] {
+            assert_eq!(Password::new(plain).oddity(), "", "{plain}");
+        }
     }
 }

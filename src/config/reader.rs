@@ -14,13 +14,11 @@ use config::{Map, Value, ValueKind};
 use super::files::Environment;
 use super::keys::{self, Fallback, Key, Kind, Place, ProtocolName};
 use super::values;
+use crate::base::humanize::nearest;
 use crate::base::names::Printable;
 
 /// A TOML table as the `config` crate keeps it.
 pub(super) type Table = Map<String, Value>;
-
-/// A key is offered instead of an unknown one up to this many edits away.
-const NEAR_EDITS: usize = 2;
 
 /// Everything that is wrong with a configuration, each fault with the key or the file that it lies in.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -45,7 +43,8 @@ impl ConfigFaults {
 
     /// Adds the fault of a key that nothing asked for.
     pub(super) fn push_unknown(&mut self, place: &str, unknown: &Unknown<'_>) {
-        let hint = nearest(unknown.name, unknown.known).map(|near| format!("; did you mean \"{near}\"?"));
+        let hint = nearest(unknown.name, unknown.known.iter().copied())
+            .map(|near| format!("; did you mean \"{near}\"?"));
         let (what, hint, origin) = (unknown.what, hint.unwrap_or_default(), shown_origin(unknown.value));
         self.push(place, &format!("unknown {what}{hint}{origin}"));
     }
@@ -255,14 +254,6 @@ fn shown_origin(value: &Value) -> String {
     value.origin().or(inner).map(|origin| format!(" ({origin})")).unwrap_or_default()
 }
 
-/// The name of `known` that differs least from `name`, if by little; the first of several.
-fn nearest(name: &str, known: &[&'static str]) -> Option<&'static str> {
-    let near = known.iter().map(|candidate| (strsim::levenshtein(name, candidate), *candidate));
-    // as many edits as letters would turn anything into anything
-    let near = near.filter(|(edits, candidate)| *edits <= NEAR_EDITS && *edits < candidate.len());
-    near.min_by_key(|(edits, _)| *edits).map(|(_, candidate)| candidate)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -270,14 +261,6 @@ mod tests {
     fn table(entries: &[(&str, &str)]) -> Table {
         let origin = "in x.toml".to_owned();
         entries.iter().map(|(key, value)| ((*key).to_owned(), Value::new(Some(&origin), *value))).collect()
-    }
-
-    #[test]
-    fn only_a_near_miss_is_offered() {
-        assert_eq!(nearest("pasword", &["password", "user"]), Some("password"));
-        assert_eq!(nearest("intervall", &["root", "interval"]), Some("interval"));
-        assert_eq!(nearest("passwords_of_all", &["password", "user"]), None);
-        assert_eq!(nearest("ab", &["xy"]), None);
     }
 
     /// interface 5.10

@@ -29,7 +29,7 @@ pub(super) fn read_ssh(
     let host_keys = section.read("host_key", host_keys).unwrap_or_default();
     let (known_hosts_file, old_algorithms) = read_shared_ssh(section);
     if let Some(path) = &known_hosts_file
-        && let Err(error) = std::fs::File::open(path)
+        && let Err(error) = super::files::open(path)
     {
         let fault = format!("cannot read {}: {error}", path.display());
         if section.holds("known_hosts_file") {

@@ -156,8 +156,19 @@ pub(super) fn path(value: &Value) -> Result<PathBuf, String> {
     match text(value)? {
         "" => Err("must not be empty".to_owned()),
         path if path.contains('\0') => Err("must not hold NUL".to_owned()),
+        path if is_of_windows(path) => {
+            Err("is a path of Windows, and this host has none such; write one of its own, \
+                                             such as \"/sync\""
+                .to_owned())
+        }
         path => Ok(PathBuf::from(path)),
     }
+}
+
+/// `D:\sync`, `D:/sync` or `\\host\share`: on this system, names of files in the working directory.
+fn is_of_windows(path: &str) -> bool {
+    let drive = |path: &str| matches!(path.as_bytes(), [letter, b':', b'\\' | b'/', ..] if letter.is_ascii_alphabetic());
+    path.starts_with("\\\\") || drive(path)
 }
 
 /// The path of a Unix socket, which the kernel bounds.
@@ -336,9 +347,17 @@ mod tests {
         }
     }
 
+    /// interface 5.29
     #[test]
     fn paths_are_not_empty_and_sockets_fit_the_kernels_limit() {
         assert_eq!(path(&file("relative/x")), Ok(PathBuf::from("relative/x")));
+        for windows in ["D:\\sync", "d:/sync", "\\\\nas\\sync"] {
+            assert!(path(&file(windows)).unwrap_err().contains("path of Windows"), "{windows}");
+            assert!(socket_path(&file(windows)).is_err(), "{windows}");
+        }
+        for own in ["a:b", "x/D:/y", "\\odd", "D:"] {
+            assert!(path(&file(own)).is_ok(), "{own}");
+        }
         assert!(path(&file("")).is_err() && path(&file("a\0b")).is_err() && path(&file(1_i64)).is_err());
         assert!(socket_path(&file("x".repeat(107).as_str())).is_ok());
         let fault = socket_path(&file("x".repeat(108).as_str())).unwrap_err();

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use anyhow::anyhow;
 use socket2::{Domain, SockAddr, Socket, Type};
 
+use crate::base::owner::remedy;
+
 use super::answer::{FAILED, OK, REFUSED};
 use super::{Change, Command, CommandLine};
 use crate::status::{ServiceStatus, json};
@@ -97,6 +99,9 @@ pub fn ask_within(socket: &Path, command: impl Into<CommandLine>, limit: Duratio
     };
     let mut stream = connect(socket, deadline).map_err(|error| match error.kind() {
         ErrorKind::TimedOut => stuck(error, "take the connection"),
+        ErrorKind::PermissionDenied => {
+            anyhow!("cannot use the control socket {shown}: {error}{}", remedy(socket))
+        }
         _ => anyhow!(error)
             .context(format!("cannot reach the service on its control socket {shown}; is it running?")),
     })?;

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::Marking;
+use crate::base::humanize::nearest;
 use crate::base::names::Printable;
 use crate::records::{self, Amendment, BATCH};
 
@@ -20,7 +21,10 @@ pub enum Command {
     /// Show what everybody does.
     Status,
     /// Read the configuration again.
-    Reload,
+    Reload {
+        /// So many files may be deleted at once by a limit that is lower than before.
+        confirm: Option<u64>,
+    },
     /// Change records. Said by other commands of this program, and no word for people.
     Change(Change),
     /// List the commands.
@@ -104,21 +108,32 @@ pub struct CommandLine {
 
 /// A line that is none of the commands.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown command {}; the commands are start, stop, status, reload, help and quit", Printable(.0))]
+#[error(
+    "unknown command {}; {}the commands are start, stop, status, reload, help and quit", Printable(.0), meant(.0)
+)]
 pub struct UnknownCommand(String);
+
+/// Asks whether a word that is nearly one of the commands was meant to be it.
+fn meant(line: &str) -> String {
+    let word = line.split_whitespace().next().unwrap_or_default().to_lowercase();
+    let near = nearest(&word, words()).filter(|near| *near != word);
+    near.map(|near| format!("did you mean {near}? ")).unwrap_or_default()
+}
 
 /// The answer to `help`.
 pub const HELP: &str = "\
 start    start scanning all servers (also: statr)
 stop     stop scanning; what is half downloaded is resumed by the next start
 status   show what every server does; 'status --json' for programs
-reload   read the configuration again, and change what has changed; everything else runs on
+reload   read the configuration again, and change what has changed; everything else runs on;
+         'reload --confirm NUMBER' for a limit that deletes so many files at once
 help     show this
 quit     stop, and end the service (also: exit)";
 
 /// What may be typed, as the help lists it: the first word of each of its lines.
 pub fn words() -> impl Iterator<Item = &'static str> {
-    HELP.lines().filter_map(|line| line.split_whitespace().next())
+    let lines = HELP.lines().filter(|line| !line.starts_with(' '));
+    lines.filter_map(|line| line.split_whitespace().next())
 }
 
 impl FromStr for CommandLine {
@@ -134,13 +149,31 @@ impl FromStr for CommandLine {
             ["stop"] => (Command::Stop, Form::People),
             ["status"] => (Command::Status, Form::People),
             ["status", "--json"] => (Command::Status, Form::Json),
-            ["reload"] => (Command::Reload, Form::People),
-            ["reload", "--lines"] => (Command::Reload, Form::Lines),
+            ["reload", options @ ..] => reload(options).ok_or_else(|| unknown(line))?,
             ["help"] => (Command::Help, Form::People),
             ["quit" | "exit"] => (Command::Quit, Form::People),
             _ => return Err(unknown(line)),
         };
         Ok(Self { command, form })
+    }
+}
+
+/// `[--confirm NUMBER] [--lines]`, in any order.
+fn reload(mut options: &[&str]) -> Option<(Command, Form)> {
+    let (mut confirm, mut form) = (None, Form::People);
+    loop {
+        options = match options {
+            [] => return Some((Command::Reload { confirm }, form)),
+            ["--lines", rest @ ..] => {
+                form = Form::Lines;
+                rest
+            }
+            ["--confirm", number, rest @ ..] => {
+                confirm = Some(number.parse().ok()?);
+                rest
+            }
+            _ => return None,
+        }
     }
 }
 
@@ -180,7 +213,8 @@ impl fmt::Display for Command {
             Self::Start => "start",
             Self::Stop => "stop",
             Self::Status => "status",
-            Self::Reload => "reload",
+            Self::Reload { confirm: None } => "reload",
+            Self::Reload { confirm: Some(number) } => return write!(f, "reload --confirm {number}"),
             Self::Help => "help",
             Self::Quit => "quit",
             Self::Change(change) => {
@@ -214,8 +248,10 @@ mod tests {
             ("Stop", Command::Stop, Form::People),
             ("status", Command::Status, Form::People),
             ("status  --JSON", Command::Status, Form::Json),
-            ("reload", Command::Reload, Form::People),
-            ("Reload --lines", Command::Reload, Form::Lines),
+            ("reload", Command::Reload { confirm: None }, Form::People),
+            ("Reload --lines", Command::Reload { confirm: None }, Form::Lines),
+            ("reload --confirm 14", Command::Reload { confirm: Some(14) }, Form::People),
+            ("reload --lines --confirm 0", Command::Reload { confirm: Some(0) }, Form::Lines),
             ("help", Command::Help, Form::People),
             ("exit", Command::Quit, Form::People),
             ("quit", Command::Quit, Form::People),
@@ -256,6 +292,17 @@ mod tests {
             CommandLine::from_socket(wrong).unwrap_err();
         }
         assert_eq!(CommandLine::from_socket("STOP"), Ok(Command::Stop.into()));
+    }
+
+    /// interface 2.10
+    #[test]
+    fn a_word_that_is_nearly_a_command_is_asked_about() {
+        let said = |line: &str| line.parse::<CommandLine>().unwrap_err().to_string();
+        assert!(said("strat").starts_with("unknown command strat; did you mean start? the commands are"));
+        assert!(said("Stats --json").contains("did you mean status?"), "{}", said("Stats --json"));
+        for line in ["nonsense", "stop now", ""] {
+            assert!(!said(line).contains("did you mean"), "{line}");
+        }
     }
 
     #[test]

@@ -16,6 +16,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 
 use super::{Answer, CommandLine, Form, Requests};
+use crate::base::owner::User;
 use crate::base::start_error::StartError;
 
 /// Longest command line: files to put on record, with names up to 64 KiB together, or one file whose path alone is as
@@ -109,16 +110,19 @@ pub fn check_directory(directory: &Path, metadata: &Metadata) -> Result<(), Star
     let refuse = |why: String| {
         let directory = directory.display();
         Err(StartError::Refused(format!(
-            "control.socket: the directory {directory} {why}; name a socket in a directory of your own"
+            "control.socket: the directory {directory} {why} name a socket in a directory of your own"
         )))
     };
     if owner != 0 && owner != rustix::process::geteuid().as_raw() {
-        return refuse(format!("belongs to another user (uid {owner})"));
+        let owned = User::of(directory).map_or_else(String::new, User::for_sudo);
+        return refuse(format!(
+            "belongs to another user (uid {owner}); sudo -u {owned} runs it as its owner, or"
+        ));
     }
     // with the sticky bit, as in /tmp, everybody may add files and nobody replace those of others
     let sticky = mode & 0o1000 != 0;
     if mode & 0o002 != 0 && !sticky {
-        return refuse(format!("can be written by everybody (mode {mode:04o})"));
+        return refuse(format!("can be written by everybody (mode {mode:04o});"));
     }
     if mode & 0o020 != 0 && !sticky {
         let directory = directory.display();

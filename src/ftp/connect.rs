@@ -81,7 +81,7 @@ impl Connector {
             match self.connect_by(route).await {
                 Ok(session) => return Ok(session),
                 Err(
-                    error @ (FtpError::LoginRefused(_)
+                    error @ (FtpError::LoginRefused(..)
                     | FtpError::AccountAsked(_)
                     | FtpError::TooManyLogins(_)),
                 ) => return Err(error),

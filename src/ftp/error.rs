@@ -19,9 +19,9 @@ pub enum FtpError {
     /// The server refuses another login for now: 421, or 530 with words such as "too many".
     #[error("the server takes no more logins now: {0}")]
     TooManyLogins(Reply),
-    /// The server refuses user or password.
-    #[error("login refused: {0}")]
-    LoginRefused(Reply),
+    /// The server refuses user or password; and what is odd about the password, where that is sent.
+    #[error("login refused: {0}{1}")]
+    LoginRefused(Reply, &'static str),
     /// User and password are not all that the server asks for (RFC 959 section 4.1.1).
     #[error("the server asks for an account (ACCT) beside user and password, for which there is no key: {0}")]
     AccountAsked(Reply),
@@ -83,7 +83,7 @@ impl FtpError {
             Self::Net(error) => error.scope(),
             Self::Refused { .. } | Self::ListingCut(_) | Self::ListingUnreadable(_) => ErrorScope::Entry,
             Self::TooManyLogins(_) => ErrorScope::TooManyLogins,
-            Self::LoginRefused(_) | Self::AccountAsked(_) => ErrorScope::Login,
+            Self::LoginRefused(..) | Self::AccountAsked(_) => ErrorScope::Login,
             Self::Local(_) => ErrorScope::Local,
             Self::OutOfStep { .. } | Self::Tls(_) | Self::Data { .. } => ErrorScope::Connection,
         }
@@ -136,10 +136,10 @@ pub(super) fn refused_login(reply: Reply, step: &'static str) -> FtpError {
         CHINESE_LIMIT_WORDS.iter().any(|word| holds(word.as_bytes()) || holds(&gbk(word)))
     };
     match reply.code {
-        421 | 530 if account => FtpError::LoginRefused(reply),
+        421 | 530 if account => FtpError::LoginRefused(reply, ""),
         421 => FtpError::TooManyLogins(reply),
         400..600 if any(&LIMIT_WORDS) || chinese() => FtpError::TooManyLogins(reply),
-        530 | 430 | 532 => FtpError::LoginRefused(reply),
+        530 | 430 | 532 => FtpError::LoginRefused(reply, ""),
         _ => FtpError::Refused { step, reply },
     }
 }

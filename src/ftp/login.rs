@@ -46,7 +46,10 @@ async fn introduce(control: &mut Control, settings: &ServerSettings) -> Result<(
     match reply.code {
         200..300 => Ok(()),
         ASKS_FOR_ACCOUNT => Err(FtpError::AccountAsked(reply)),
-        _ => Err(refused_login(reply, "login")),
+        _ => Err(match refused_login(reply, "login") {
+            FtpError::LoginRefused(reply, _) => FtpError::LoginRefused(reply, settings.password.oddity()),
+            other => other,
+        }),
     }
 }
 

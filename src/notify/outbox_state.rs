@@ -18,7 +18,20 @@ pub struct OutboxState {
     passed_over: AtomicBool,
     cancelled: AtomicU64,
     concurrency: AtomicU64,
+    again: Mutex<Again>,
 }
+
+/// Records whose notices were delivered before and are to be once more.
+#[derive(Debug, Default)]
+struct Again {
+    ids: HashSet<i64>,
+    /// Of earlier processes, and of those beyond [`MAX_AGAIN`]: all up to this record may be among them.
+    until: i64,
+    latest: i64,
+}
+
+/// More of them are not remembered one by one.
+const MAX_AGAIN: usize = 1_000_000;
 
 impl OutboxState {
     /// There is more to announce.
@@ -94,6 +107,35 @@ impl OutboxState {
         self.cancelled.load(Ordering::Relaxed)
     }
 
+    /// Notices of these records are to be delivered once more. Returns the latest record of them all, where it is a
+    /// later one than before.
+    pub fn announce_again(&self, ids: &[i64]) -> Option<i64> {
+        let mut again = self.again.lock();
+        for id in ids {
+            if again.ids.len() < MAX_AGAIN {
+                again.ids.insert(*id);
+            } else {
+                again.until = again.until.max(*id);
+            }
+        }
+        let latest = ids.iter().copied().max()?;
+        let is_later = latest > again.latest.max(again.until);
+        again.latest = again.latest.max(latest);
+        is_later.then_some(latest)
+    }
+
+    /// An earlier process had notices up to this record delivered once more, and may have left some.
+    pub fn announced_until(&self, id: i64) {
+        self.again.lock().until = id;
+    }
+
+    /// A notice is delivered. Returns whether it may have been before, so that its time says nothing of how late it is.
+    #[must_use]
+    pub fn is_delivered_again(&self, id: i64) -> bool {
+        let mut again = self.again.lock();
+        again.ids.remove(&id) || id <= again.until
+    }
+
     /// Notes how many calls may be under way at a time.
     pub fn set_concurrency(&self, calls: usize) {
         self.concurrency.store(calls as u64, Ordering::Relaxed);
@@ -113,6 +155,16 @@ impl OutboxState {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_notice_that_is_delivered_again_is_known_once_and_those_of_earlier_processes_by_their_latest() {
+        let outbox_state = OutboxState::default();
+        outbox_state.announced_until(5);
+        assert_eq!(outbox_state.announce_again(&[3, 9]), Some(9));
+        assert_eq!(outbox_state.announce_again(&[8]), None, "nothing later is to be remembered");
+        let again = [5, 6, 8, 9, 9].map(|id| outbox_state.is_delivered_again(id));
+        assert_eq!(again, [true, false, true, true, false]);
+    }
 
     #[test]
     fn an_eviction_has_rows_read_again_only_where_one_was_passed_over_meanwhile() {

@@ -9,6 +9,7 @@ pub mod prepaid;
 pub mod replaced;
 pub mod sweep;
 pub mod usage;
+pub mod weigh;
 
 pub use absence::{Absence, Tally, Verdict};
 pub use busy::Busy;

@@ -17,10 +17,16 @@ pub struct Load {
 /// Bytes that must be freed before `wanted` more bytes fit within both limits; 0 when they fit.
 #[must_use]
 pub fn shortage(limits: &QuotaSettings, load: &Load, wanted: u64) -> u64 {
+    shortages(limits, load, wanted).into_iter().max().unwrap_or(0)
+}
+
+/// The same of each limit: of the file system, and of the mirror itself.
+#[must_use]
+pub fn shortages(limits: &QuotaSettings, load: &Load, wanted: u64) -> [u64; 2] {
     let coming = load.reserved.saturating_add(wanted);
     let of_disk = load.usage.used.saturating_add(coming).saturating_sub(disk_limit(limits, &load.usage));
     let of_mirror = limits.max_bytes.map_or(0, |max| load.mirror.saturating_add(coming).saturating_sub(max));
-    of_disk.max(of_mirror)
+    [of_disk, of_mirror]
 }
 
 /// Bytes that may come before either limit is reached.

@@ -220,7 +220,7 @@ mod tests {
             let present: u64 = self.files.borrow().iter().map(|file| file.size).sum();
             let partial = self.partials.as_ref().map_or(0, |counters| counters.partial());
             let used = self.others + partial + if self.lazy { 700 } else { present };
-            Ok(Usage { used, available: 1000 - used })
+            Ok(Usage { used, available: 1000_u64.saturating_sub(used) })
         }
         async fn present_bytes(&self) -> anyhow::Result<u64> {
             Ok(self.files.borrow().iter().map(|file| file.size).sum())
@@ -365,5 +365,31 @@ mod tests {
     async fn a_file_that_is_missed_is_not_marked_and_the_next_goes() {
         let disk = Disk { missed: vec![1, 2], ..Disk::with(&[300, 200, 200]) };
         assert_eq!(swept(&disk, 0).await, (Swept::Fits, vec![3]));
+    }
+
+    /// interface 12.8
+    #[tokio::test]
+    async fn what_a_lower_limit_would_delete_is_told_without_deleting_it() {
+        use super::super::weigh::{Cost, Stock, weigh};
+        let counters = DiskCounters::default();
+        let sizes = [4096_u64; 20];
+        let disk = |announced| Disk { announced, ..Disk::with(&sizes) };
+        let stock = |unannounced| Stock { files: 20, bytes: 20 * 4096, unannounced };
+        let limit = |max_bytes| QuotaSettings { max_used_percent: 100.0, max_bytes: Some(max_bytes) };
+        for (max_bytes, announced, files, unannounced, dear) in [
+            (20 * 4096, 20, 0, 0, false),
+            (18 * 4096, 20, 2, 0, false),
+            (17 * 4096, 20, 3, 0, true),
+            (18 * 4096, 1, 2, 1, true),
+            (18 * 4096, 2, 2, 0, false),
+            (0, 20, 20, 0, true),
+        ] {
+            let disk = disk(announced);
+            let stock = stock(20 - announced.unsigned_abs());
+            let cost = weigh(&limit(max_bytes), &counters, &disk, stock).await.unwrap();
+            let expected = Cost { files, bytes: files * 4096, unannounced, present: 20 };
+            assert_eq!((cost, cost.is_dear()), (expected, dear), "{max_bytes} {announced}");
+            assert_eq!(disk.evicted.borrow().len(), 0);
+        }
     }
 }

@@ -6,8 +6,7 @@ use std::io::{self, BufWriter, Write};
 use chrono::{DateTime, SecondsFormat};
 use serde::Serialize;
 
-use super::filter::Filter;
-use super::reader::{RecordReader, VisitError};
+use super::reader::{Query, RecordReader, VisitError};
 use super::types::RecordRow;
 
 /// Bytes collected before they are written.
@@ -42,18 +41,18 @@ impl<'a> Line<'a> {
     }
 }
 
-/// Writes one JSON object a line, oldest record first, of the records that `filter` means.
+/// Writes one JSON object a line, of the records that `query` means, in its order.
 ///
 /// # Errors
 ///
 /// [`VisitError`].
 pub fn write_json(
     records: &mut dyn RecordReader,
-    filter: &Filter,
+    query: &Query,
     out: &mut dyn Write,
 ) -> Result<(), VisitError> {
     let mut out = BufWriter::with_capacity(BUFFER, out);
-    let written = records.for_each(filter, &mut |row| {
+    let written = records.visit(query, &mut |row| {
         crate::base::json::write(&mut out, &Line::new(row))?;
         out.write_all(b"\n")
     });
@@ -71,7 +70,7 @@ pub fn newest_json(records: &mut dyn RecordReader, limit: u32) -> Result<String,
     Ok(serde_json::to_string(&lines).map_err(io::Error::from)?)
 }
 
-/// Writes CSV (RFC 4180) with a line of keys, oldest record first, of the records that `filter` means. What
+/// Writes CSV (RFC 4180) with a line of keys, of the records that `query` means, in its order. What
 /// is not known is empty.
 ///
 /// # Errors
@@ -79,18 +78,19 @@ pub fn newest_json(records: &mut dyn RecordReader, limit: u32) -> Result<String,
 /// [`VisitError`].
 pub fn write_csv(
     records: &mut dyn RecordReader,
-    filter: &Filter,
+    query: &Query,
     out: &mut dyn Write,
 ) -> Result<(), VisitError> {
     let mut out = csv::WriterBuilder::new().has_headers(false).buffer_capacity(BUFFER).from_writer(out);
-    let written =
-        out.write_record(KEYS).map_err(csv_error).map_err(VisitError::from).and_then(|()| {
-            records.for_each(filter, &mut |row| out.serialize(Line::new(row)).map_err(csv_error))
-        });
+    let written = out
+        .write_record(KEYS)
+        .map_err(csv_error)
+        .map_err(VisitError::from)
+        .and_then(|()| records.visit(query, &mut |row| out.serialize(Line::new(row)).map_err(csv_error)));
     until_the_reader_leaves(written.and_then(|()| Ok(out.flush()?)))
 }
 
-/// Writes a table for people, oldest record first, of the records that `filter` means. Times are in UTC, to
+/// Writes a table for people, of the records that `query` means, in its order. Times are in UTC, to
 /// the second; the path comes last, because nobody knows the longest before all are read.
 ///
 /// # Errors
@@ -98,10 +98,10 @@ pub fn write_csv(
 /// [`VisitError`].
 pub fn write_table(
     records: &mut dyn RecordReader,
-    filter: &Filter,
+    query: &Query,
     out: &mut dyn Write,
 ) -> Result<(), VisitError> {
-    let widest = match filter.servers.as_slice() {
+    let widest = match query.filter.servers.as_slice() {
         [] => records.servers()?.iter().map(|server| width(server)).max().unwrap_or(0),
         servers => servers.iter().map(|server| width(server)).max().unwrap_or(0),
     };
@@ -110,7 +110,7 @@ pub fn write_table(
     let columns = ["SERVER", "SIZE", "MODIFIED", "DOWNLOADED", "NOTIFIED", "EVICTED", "PATH"];
     let written = write_columns(&mut out, widest, columns)
         .map_err(VisitError::from)
-        .and_then(|()| records.for_each(filter, &mut |row| write_row(&mut out, widest, row)));
+        .and_then(|()| records.visit(query, &mut |row| write_row(&mut out, widest, row)));
     until_the_reader_leaves(written.and_then(|()| Ok(out.flush()?)))
 }
 
@@ -177,6 +177,7 @@ mod tests {
 
     use encoding_rs::GBK;
 
+    use super::super::filter::Filter;
     use super::super::fixtures::{Place, Shortcuts, directory, download, mlsd, name, record_some, server};
     use super::super::memory::MemoryRecords;
     use super::super::store::RecordStore;
@@ -205,12 +206,13 @@ mod tests {
         place.read()
     }
 
-    type Writer = fn(&mut dyn RecordReader, &Filter, &mut dyn Write) -> Result<(), VisitError>;
+    type Writer = fn(&mut dyn RecordReader, &Query, &mut dyn Write) -> Result<(), VisitError>;
 
     fn written(writer: Writer, reader: &mut Box<dyn RecordReader>, server: Option<&str>) -> String {
         let mut out = Vec::new();
         let servers = server.into_iter().map(str::to_owned).collect();
-        writer(reader.as_mut(), &Filter { servers, ..Filter::default() }, &mut out).unwrap();
+        let filter = Filter { servers, ..Filter::default() };
+        writer(reader.as_mut(), &Query { filter, ..Query::default() }, &mut out).unwrap();
         String::from_utf8(out).unwrap()
     }
 
@@ -316,10 +318,10 @@ omc01              10  -                     1969-12-31T23:59:59Z  -            
             for room in [0, 100, 100_000] {
                 let mut reader = place.read();
                 let mut gone = Pipe { room, error: io::ErrorKind::BrokenPipe, attempts_after: 0 };
-                writer(reader.as_mut(), &Filter::default(), &mut gone).unwrap();
+                writer(reader.as_mut(), &Query::default(), &mut gone).unwrap();
                 assert!((1..4).contains(&gone.attempts_after), "{} at {room}", gone.attempts_after);
                 let mut full = Pipe { room, error: io::ErrorKind::StorageFull, attempts_after: 0 };
-                let error = writer(reader.as_mut(), &Filter::default(), &mut full).unwrap_err();
+                let error = writer(reader.as_mut(), &Query::default(), &mut full).unwrap_err();
                 assert!(matches!(error, VisitError::Write(_)), "{error}");
             }
         }

@@ -10,6 +10,7 @@ mod change;
 mod compare;
 #[cfg(test)]
 mod conformance;
+mod counts;
 mod database;
 mod error;
 mod export;
@@ -24,6 +25,7 @@ pub(crate) mod memory;
 mod reader;
 mod sqlite;
 mod store;
+mod sums;
 mod types;
 
 use std::path::PathBuf;
@@ -34,14 +36,16 @@ use database::Database;
 pub use crate::base::facts::{Download, Due, Knowledge, Notice, Postponed};
 pub use cancelled::{CancelledNotices, Tell};
 pub use change::{Amendment, Change, Changed, Mark, OutboxEffect};
+pub use counts::{Counts, count};
 pub use error::{FailureKind, OpenError, RecordsError};
 pub use export::{newest_json, write_csv, write_json, write_table};
 pub use fault_log::Work;
 pub use filter::Filter;
 pub use group_commit::{Committed, GroupCommit, Outcome, When, Write};
 pub use logged::LoggedStore;
-pub use reader::{Page, ReadError, RecordReader, VisitError};
+pub use reader::{Page, Query, ReadError, RecordReader, VisitError};
 pub use store::RecordStore;
+pub use sums::{Ever, LEFT, Left, Sums};
 pub use types::{BATCH, PresentFile, RecordRow, Recorded, RecordedMirror, Totals, Writes, Written};
 
 /// The store that is configured: a line for each there is.

@@ -77,15 +77,59 @@ pub trait RecordReader: Send {
         filter: &Filter,
         visit: &mut dyn FnMut(&RecordRow) -> io::Result<()>,
     ) -> Result<(), VisitError> {
-        let Some(until) = self.last_id()? else { return Ok(()) };
-        let mut after = i64::MIN;
-        while after < until {
-            let page = self.page(after, until, filter)?;
-            page.rows.iter().try_for_each(&mut *visit)?;
-            after = page.last.unwrap_or(until);
+        self.visit(&Query { filter: filter.clone(), ..Query::default() }, visit)
+    }
+
+    /// The same in the order and up to the number of `query`.
+    ///
+    /// # Errors
+    ///
+    /// As [`for_each`](Self::for_each).
+    fn visit(
+        &mut self,
+        query: &Query,
+        visit: &mut dyn FnMut(&RecordRow) -> io::Result<()>,
+    ) -> Result<(), VisitError> {
+        let Some(last) = self.last_id()? else { return Ok(()) };
+        let mut left = query.limit.unwrap_or(usize::MAX);
+        let (mut after, mut until) =
+            if query.newest_first { (last.saturating_sub(SPAN), last) } else { (i64::MIN, last) };
+        while left > 0 && until > 0 {
+            let mut found = Vec::new();
+            while after < until {
+                let page = self.page(after, until, &query.filter)?;
+                after = page.last.unwrap_or(until);
+                found.extend(page.rows);
+                if !query.newest_first {
+                    break;
+                }
+            }
+            if query.newest_first {
+                found.reverse();
+                until = until.saturating_sub(SPAN);
+                after = until.saturating_sub(SPAN);
+            } else if after >= last {
+                until = 0;
+            }
+            found.iter().take(left).try_for_each(&mut *visit)?;
+            left = left.saturating_sub(found.len());
         }
         Ok(())
     }
+}
+
+/// Ids that are looked at together where the newest come first.
+const SPAN: i64 = 1000;
+
+/// Which records, in which order.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Query {
+    /// Those that it means.
+    pub filter: Filter,
+    /// The latest download first, else the first.
+    pub newest_first: bool,
+    /// So many at most.
+    pub limit: Option<usize>,
 }
 
 /// Some records.

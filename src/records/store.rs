@@ -149,6 +149,20 @@ pub trait RecordStore: Send {
     /// [`RecordsError`].
     fn remember_mirror(&mut self, marker: &str) -> Result<(), RecordsError>;
 
+    /// Reads what is remembered under `key`, if anything is.
+    ///
+    /// # Errors
+    ///
+    /// [`RecordsError`].
+    fn remembered(&mut self, key: &str) -> Result<Option<String>, RecordsError>;
+
+    /// Remembers `value` under `key`, in the place of what was remembered there. Both are short, and keys are few.
+    ///
+    /// # Errors
+    ///
+    /// [`RecordsError`]; what was remembered before stays then.
+    fn remember(&mut self, key: &str, value: &str) -> Result<(), RecordsError>;
+
     /// Ends the use of the records, and tidies up where that takes no time. Nothing is lost without it.
     fn close(self: Box<Self>);
 }

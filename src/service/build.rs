@@ -12,6 +12,7 @@ use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
 use super::command_handler::CommandHandler;
 use super::fleet::{Checked, Fleet, Live, begin, beginning, remember_lateness};
+use super::limit_guard::{self, LimitGuard};
 use super::reload::Reloader;
 use super::signals::{Asked, Signals};
 use super::{Ended, Launch};
@@ -70,6 +71,9 @@ impl Service {
         let Launch { mut settings, files, log, .. } = launch;
         let moments = records.begin_servers(&beginning(&settings.servers), chrono::Utc::now().timestamp())?;
         begin(&mut settings.servers, &moments);
+        let lowered = limit_guard::lowered(records.as_mut(), settings.quota)?;
+        let wanted = settings.quota;
+        settings.quota = lowered.unwrap_or(wanted);
         let (live, database) = (Live::new(&settings), settings.records.clone());
         let counters = measured(&place)?;
         let place = Arc::new(place);
@@ -82,7 +86,8 @@ impl Service {
             settings.servers.iter().map(|server| Arc::new(Progress::new(&server.name))).collect();
         remember_lateness(&database, &progress);
         let roster = Arc::new(Roster::new(progress.clone()));
-        let on_result = count_calls(Arc::clone(&roster), Arc::clone(&failed_attempts));
+        let on_result =
+            count_calls(Arc::clone(&roster), Arc::clone(&failed_attempts), Arc::clone(&outbox_state));
         let outbox = KeeperOutbox::new(&keeper, &place, &outbox_state, &roster);
         let (notifier, notifier_exit, announcing) = start_notifier(live.notify(), outbox, on_result)?;
         let view = Arc::new(DiskView::default());
@@ -109,9 +114,10 @@ impl Service {
         let servers = settings.servers.iter().cloned().map(Checked::new);
         let plans = servers.zip(&progress).map(|(server, progress)| fleet.plan(server, progress)).collect();
         let supervisor = start(Supervisor::new(plans));
+        let guard = LimitGuard::new(keeper.clone(), fleet.warden.clone(), lowered.map(|_| wanted));
         let overview = Overview {
             started: Instant::now(),
-            before: totals.get(),
+            before: totals.ever(),
             totals,
             view,
             counters,
@@ -119,6 +125,7 @@ impl Service {
             place,
             failed_attempts,
             outbox_state,
+            waiting_limit: guard.waiting(),
             servers: Arc::clone(&roster),
         };
         let reloader = Reloader {
@@ -126,6 +133,7 @@ impl Service {
             files,
             log,
             live,
+            guard,
             fleet,
             roster,
             supervisor: supervisor.clone(),
@@ -147,7 +155,12 @@ impl Service {
         let (requests, mut asked) = Requests::new();
         console::start(requests.clone(), screen).context("cannot start the console")?;
         self.open_page(listener, requests.clone())?;
-        log::info!("mrosync {} is ready", env!("CARGO_PKG_VERSION"));
+        let next = if start_now {
+            ""
+        } else {
+            "; nothing is fetched before 'start' (type it, or: mrosync ctl start)"
+        };
+        log::info!("mrosync {} is ready{next}", env!("CARGO_PKG_VERSION"));
         let (keeper, supervisor) = (self.keeper.clone(), self.handler.supervisor.clone());
         let is_alive =
             || async { keeper.send(Ping).await.is_ok() && supervisor.send(IsRunning).await.is_ok() };
@@ -156,7 +169,11 @@ impl Service {
             systemd::watch(is_alive),
             systemd::describe(move || progress_line::describe(&handler.overview.progress())),
         );
-        let readying = ready(requests.clone(), start_now);
+        let (asking, handling) = (requests.clone(), Rc::clone(&self.handler));
+        let readying = async move {
+            handling.reloader.weigh_lowered_limit().await;
+            ready(asking, start_now).await;
+        };
         let log = self.handler.reloader.log.clone();
         let summing_up = async {
             loop {
@@ -175,7 +192,7 @@ impl Service {
                         log::info!("SIGHUP: the configuration is read again");
                         // the log has the answer
                         let answer = oneshot::channel().0;
-                        self.answer(Request { command: Command::Reload, answer });
+                        self.answer(Request { command: Command::Reload { confirm: None }, answer });
                     }
                     Asked::End(name) => {
                         log::info!("{name}: ending");
@@ -277,10 +294,12 @@ fn start_notifier(
 }
 
 /// Counts the notifier's calls: the failed ones together, and how late the others are for each server.
-fn count_calls(servers: Arc<Roster>, failed: Arc<AtomicU64>) -> OnResult {
+fn count_calls(servers: Arc<Roster>, failed: Arc<AtomicU64>, outbox_state: Arc<OutboxState>) -> OnResult {
     Arc::new(move |notice, result| {
         if result.is_err() {
             failed.fetch_add(1, Ordering::Relaxed);
+        } else if outbox_state.is_delivered_again(notice.id) {
+            // as late as the operator asked for it
         } else if let Some(progress) = servers.find(notice.server.as_str()) {
             progress.lateness().announced(notice.downloaded_at, chrono::Utc::now().timestamp_millis());
         }

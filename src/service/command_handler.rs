@@ -27,7 +27,9 @@ impl CommandHandler {
         match command {
             Command::Start => done(self.supervisor.send(Start).await),
             Command::Stop | Command::Quit => done(self.supervisor.send(Stop).await),
-            Command::Reload => self.reloader.reload().await.map_or_else(Answer::Refused, Answer::Done),
+            Command::Reload { confirm } => {
+                self.reloader.reload(confirm).await.map_or_else(Answer::Refused, Answer::Done)
+            }
             Command::Change(change) => self.change(change).await,
             Command::Help => Answer::Help,
             Command::Status => {

@@ -4,7 +4,9 @@
 mod build;
 mod command_handler;
 mod fleet;
+mod limit_guard;
 pub mod overview;
+pub mod owners;
 mod reload;
 mod signals;
 mod systemd;

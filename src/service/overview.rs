@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use sysinfo::{MemoryRefreshKind, ProcessRefreshKind, ProcessesToUpdate, System};
 use tokio::sync::watch;
 
@@ -14,7 +15,7 @@ use crate::config::QuotaSettings;
 use crate::mirror::mounted::MountedMirror;
 use crate::notify::outbox_state::OutboxState;
 use crate::quota::DiskCounters;
-use crate::records::Totals;
+use crate::records::Ever;
 use crate::status::{
     DiskStatus, HoldStatus, MirrorStatus, NotifyStatus, ProcessStatus, Roster, ServerStatus, ServiceStatus,
 };
@@ -28,8 +29,8 @@ static MEASURING: Threads = Threads::new("disk usage", 1);
 pub struct Overview {
     /// When the process began.
     pub started: Instant,
-    /// The sums when the process began.
-    pub before: Totals,
+    /// What only rises, when the process began.
+    pub before: Ever,
     /// The sums now.
     pub totals: SharedTotals,
     /// The disk.
@@ -44,6 +45,8 @@ pub struct Overview {
     pub failed_attempts: Arc<AtomicU64>,
     /// Knows the calls that were given up.
     pub outbox_state: Arc<OutboxState>,
+    /// A lowered limit that is not confirmed.
+    pub waiting_limit: Arc<Mutex<Option<String>>>,
     /// The servers.
     pub servers: Arc<Roster>,
 }
@@ -67,7 +70,8 @@ impl Overview {
                 self.view.measured(measured);
             }
         }
-        let (now, before, limits) = (self.totals.get(), &self.before, *self.limits.borrow());
+        let (now, limits) = (self.totals.get(), *self.limits.borrow());
+        let (ever, before) = (self.totals.ever(), &self.before);
         ServiceStatus {
             running,
             uptime: self.started.elapsed(),
@@ -76,14 +80,18 @@ impl Overview {
                 max_used_percent: limits.max_used_percent,
                 max_bytes: limits.max_bytes,
                 mirror_bytes: now.present_bytes.saturating_add(self.counters.partial()),
-                evicted_files: now.evicted_files.saturating_sub(before.evicted_files),
-                evicted_bytes: now.evicted_bytes.saturating_sub(before.evicted_bytes),
+                evicted_files: ever.evicted_files.saturating_sub(before.evicted_files),
+                evicted_bytes: ever.evicted_bytes.saturating_sub(before.evicted_bytes),
+                evicted_files_ever: ever.evicted_files,
+                evicted_bytes_ever: ever.evicted_bytes,
                 held: self.view.held(),
                 fault: self.view.fault().map(|fault| fault.to_string()),
+                waiting_limit: self.waiting_limit.lock().clone(),
             },
             notify: NotifyStatus {
                 pending: now.pending_notices,
-                delivered: now.delivered_notices.saturating_sub(before.delivered_notices),
+                delivered: ever.delivered_notices.saturating_sub(before.delivered_notices),
+                delivered_ever: ever.delivered_notices,
                 failed_attempts: self.failed_attempts.load(Ordering::Relaxed),
                 cancelled: self.outbox_state.cancelled(),
                 concurrency: self.outbox_state.concurrency(),

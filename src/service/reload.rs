@@ -13,6 +13,7 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 
 use super::fleet::{Checked, Fleet, Live, begin, beginning, remember_lateness};
+use super::limit_guard::LimitGuard;
 use crate::actors::Address;
 use crate::actors::record_keeper::{RecordKeeper, Request};
 use crate::actors::supervisor::{Change, Changed, Supervisor};
@@ -35,6 +36,7 @@ pub(super) struct Reloader {
     pub(super) files: Vec<PathBuf>,
     pub(super) log: RunLog,
     pub(super) live: Live,
+    pub(super) guard: LimitGuard,
     pub(super) fleet: Fleet,
     pub(super) roster: Arc<Roster>,
     pub(super) supervisor: Address<Supervisor>,
@@ -72,12 +74,14 @@ impl Reloader {
     /// # Errors
     ///
     /// All faults of the configuration; the one of before stays in force.
-    pub(super) async fn reload(&self) -> Result<String, Vec<String>> {
+    ///
+    /// `confirm` is how many files a lowered limit may delete at once.
+    pub(super) async fn reload(&self, confirm: Option<u64>) -> Result<String, Vec<String>> {
         let mut in_force = self.in_force.lock().await;
         systemd::reloading();
         let outcome = match self.read(&in_force).await {
             Ok(read) => {
-                let sentence = self.change_to(read, &mut in_force).await.describe();
+                let sentence = self.change_to(read, &mut in_force, confirm).await.describe();
                 log::info!("the configuration is read again: {sentence}");
                 Ok(sentence)
             }
@@ -138,9 +142,27 @@ impl Reloader {
         reopened.and_then(|reopened| reopened).err()
     }
 
-    async fn change_to(&self, read: Read, in_force: &mut Settings) -> Report {
+    /// A limit that was lowered before this process began takes effect now, or waits until it is confirmed.
+    pub(super) async fn weigh_lowered_limit(&self) {
+        let mut in_force = self.in_force.lock().await;
+        let Some(wanted) = self.guard.lowered_before() else { return };
+        match self.guard.decide(in_force.quota, wanted, None).await {
+            Ok(()) => {
+                in_force.quota = wanted;
+                self.live.follow(&in_force);
+            }
+            Err(waits) => log::warn!("the lowered limit waits: {waits}"),
+        }
+    }
+
+    async fn change_to(&self, read: Read, in_force: &mut Settings, confirm: Option<u64>) -> Report {
         let Read { mut settings, servers, warnings, listener } = read;
         let mut report = Report { restart: keep_until_restart(in_force, &mut settings), ..Report::default() };
+        if let Err(waits) = self.guard.decide(in_force.quota, settings.quota, confirm).await {
+            log::warn!("the lowered limit waits: {waits}");
+            settings.quota = in_force.quota;
+            report.notes.push(waits);
+        }
         report.sections = changed_sections(in_force, &settings);
         report.notes.extend(self.change_log(&settings).await);
         for warning in warnings {

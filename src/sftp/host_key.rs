@@ -99,6 +99,10 @@ impl Broken {
     pub(super) fn into_error(self, step: &'static str, said: Option<String>) -> SftpError {
         match self {
             Self::HostKey(text) => SftpError::HostKey(text),
+            // what was said is why it is not read on
+            Self::Ssh(russh::Error::IO(cause)) if cause.kind() == std::io::ErrorKind::InvalidData => {
+                lost(step, said)
+            }
             Self::Ssh(russh::Error::IO(cause)) => NetError::Lost { step, cause }.into(),
             Self::Ssh(russh::Error::Disconnect | russh::Error::HUP) => lost(step, said),
             Self::Ssh(russh::Error::NoCommonAlgo { kind, theirs, .. }) => {

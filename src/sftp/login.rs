@@ -71,8 +71,11 @@ impl Login<'_> {
     /// [`SftpError::LoginRefused`] with the server's words, among others.
     pub(super) async fn log_in(mut self) -> Result<(), SftpError> {
         let messages = self.messages.clone();
+        let oddity = if self.sftp.sends_password { self.settings.password.oddity() } else { "" };
         self.try_all().await.map_err(|error| match error {
-            SftpError::LoginRefused(text) => SftpError::LoginRefused(messages.explain(text)),
+            SftpError::LoginRefused(text) => {
+                SftpError::LoginRefused(format!("{}{oddity}", messages.explain(text)))
+            }
             error => error,
         })
     }

@@ -44,11 +44,28 @@ impl AbortOnDrop {
     pub(super) fn greeting(&self) -> Option<String> {
         let greeting = self.0.greeting.lock();
         let is_ssh = greeting.windows(4).any(|window| window == b"SSH-");
-        Some(shown(&greeting)).filter(|text| !is_ssh && !text.is_empty())
+        let hint = if greets_as_ftp(&greeting) {
+            ": an FTP server answers; set protocol = \"ftp\", or port to that of SSH (22 on most hosts)"
+        } else {
+            ""
+        };
+        Some(format!("{}{hint}", shown(&greeting))).filter(|text| !is_ssh && !text.is_empty())
     }
 }
 
+/// An FTP server speaks first, as an SSH server does, and the client of neither would say anything to the other's words:
+/// SSH allows lines in front of its own (RFC 4253 section 4.2).
+fn greets_as_ftp(greeting: &[u8]) -> bool {
+    matches!(greeting, [b'2', b'2', b'0', b' ' | b'-', ..])
+}
+
 impl Cut {
+    /// Whether it is an FTP server that speaks, as far as can be told by its first words.
+    fn is_ftp(&self) -> bool {
+        let received = self.received.load(Ordering::Relaxed);
+        received <= MAX_GREETING as u64 && greets_as_ftp(&self.greeting.lock())
+    }
+
     fn came(&self, bytes: &[u8]) {
         let before = self.received.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         if before < MAX_GREETING as u64 {
@@ -91,6 +108,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Socket<S> {
         let before = buffer.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
         self.cut.came(buffer.filled().get(before..).unwrap_or_default());
+        if buffer.filled().len() > before && self.cut.is_ftp() {
+            buffer.set_filled(before);
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "an FTP server answers")));
+        }
         polled
     }
 }
@@ -120,6 +141,21 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Socket<S> {
 mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    #[tokio::test]
+    async fn an_ftp_server_is_told_by_its_first_words_and_not_waited_for() {
+        let (stream, mut peer) = tokio::io::duplex(64);
+        let (mut socket, abort_on_drop) = Socket::new(stream);
+        peer.write_all(b"220 (vsFTPd 3.0.5)\r\n").await.unwrap();
+        assert!(socket.read(&mut [0; 64]).await.is_err());
+        assert!(abort_on_drop.greeting().unwrap().contains("protocol = \"ftp\""));
+        // what stands in front of the words of SSH is any other text
+        let (stream, mut peer) = tokio::io::duplex(64);
+        let (mut socket, abort_on_drop) = Socket::new(stream);
+        peer.write_all(b"2200 users\r\n").await.unwrap();
+        assert_eq!(socket.read(&mut [0; 64]).await.unwrap(), 12);
+        assert_eq!(abort_on_drop.greeting().as_deref(), Some("2200 users"));
+    }
 
     #[tokio::test]
     async fn a_reader_that_waits_ends_when_the_stream_is_cut() {

@@ -52,16 +52,23 @@ fn service(page: &mut Page, status: &ServiceStatus) {
     page.one("mrosync_downloads_held", "gauge", "1 while other data fills the disk.", u8::from(disk.held));
     let help = "1 while the mirror's file system takes no file: read-only, no inodes.";
     page.one("mrosync_disk_failing", "gauge", help, u8::from(disk.fault.is_some()));
+    let help = "1 while a lowered limit waits to be confirmed.";
+    page.one("mrosync_limit_waiting", "gauge", help, u8::from(disk.waiting_limit.is_some()));
     let help = "1 while nothing is done, because the mirror is another, or its files are gone.";
     page.one("mrosync_mirror_held", "gauge", help, u8::from(status.mirror.held));
     page.family("mrosync_server_held", "gauge", "1 for a server that waits, because its files are gone.");
     for server in status.mirror.holds.iter().filter_map(|hold| hold.server.as_deref()) {
         page.sample("mrosync_server_held", &[("server", server)], 1);
     }
-    page.one("mrosync_evicted_files_total", "counter", "Zips deleted by the quota.", disk.evicted_files);
-    page.one("mrosync_evicted_bytes_total", "counter", "Bytes deleted by the quota.", disk.evicted_bytes);
+    page.one("mrosync_evicted_files_total", "counter", "Zips deleted by the quota.", disk.evicted_files_ever);
+    page.one(
+        "mrosync_evicted_bytes_total",
+        "counter",
+        "Bytes deleted by the quota.",
+        disk.evicted_bytes_ever,
+    );
     page.one("mrosync_notify_pending_files", "gauge", "Zips on record and not announced.", notify.pending);
-    page.one("mrosync_notify_delivered_total", "counter", "Calls answered with 2xx.", notify.delivered);
+    page.one("mrosync_notify_delivered_total", "counter", "Calls answered with 2xx.", notify.delivered_ever);
     page.one("mrosync_notify_failures_total", "counter", "Calls that failed.", notify.failed_attempts);
     page.one(
         "mrosync_notify_cancelled_total",

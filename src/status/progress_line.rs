@@ -58,8 +58,7 @@ impl FirstSync {
             let failed = servers.iter().filter(|server| server.state == ServerState::Unreachable).count();
             let failed = match failed {
                 0 => String::new(),
-                1 => "; 1 server is unreachable".to_owned(),
-                _ => format!("; {failed} servers are unreachable"),
+                _ => format!("; {} unreachable", humanize::count_is(failed, "server")),
             };
             return Standing::Done(format!(
                 "first sync: done, {} fetched, {came}, in {took}{failed}",

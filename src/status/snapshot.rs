@@ -46,11 +46,20 @@ pub struct DiskStatus {
     pub evicted_files: u64,
     /// Since the process began.
     pub evicted_bytes: u64,
+    /// Since the records began.
+    #[serde(default)]
+    pub evicted_files_ever: u64,
+    /// Since the records began.
+    #[serde(default)]
+    pub evicted_bytes_ever: u64,
     /// Downloads wait, because other data fills the disk.
     pub held: bool,
     /// Why no file can be stored whatever the room, such as a read-only file system; none while all can.
     #[serde(default)]
     pub fault: Option<String>,
+    /// A lowered limit that does not take effect before it is confirmed, and what it would cost; none where none waits.
+    #[serde(default)]
+    pub waiting_limit: Option<String>,
 }
 
 /// The notifier's part.
@@ -60,6 +69,9 @@ pub struct NotifyStatus {
     pub pending: u64,
     /// Since the process began.
     pub delivered: u64,
+    /// Since the records began.
+    #[serde(default)]
+    pub delivered_ever: u64,
     /// Calls that failed since the process began; each is tried again.
     pub failed_attempts: u64,
     /// Calls given up since the process began: their files were evicted, deleted or forgotten before they could be

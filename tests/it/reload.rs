@@ -327,21 +327,6 @@ fn limits_interval_notify_host_and_level_change_while_it_runs() {
     service.wait_line(Stream::Stderr, SOON, "details", |line| line.contains("DEBUG"));
 }
 
-/// interface 7.4
-#[test]
-fn a_lower_limit_evicts_at_once() {
-    let ftp = ScriptedServer::start();
-    for n in 0..4 {
-        put(&ftp, format!("/{n}.zip"), zip(n, 10_000));
-    }
-    let mut service = with(&[Server::scripted("omc01", &ftp)]).toml("").started().run();
-    recorded(&service, 4);
-    assert_eq!(service.mirrored().len(), 4);
-    service.configure(2, "[quota]\nmax_bytes = 25000\n");
-    assert_eq!(service.command("reload"), "ok: 1 server untouched; quota changed");
-    service.wait_for(SOON, "the oldest are gone", |service| service.mirrored().len() == 2);
-}
-
 /// interface 7.5
 #[test]
 fn what_cannot_change_is_named_and_waits_for_the_next_start() {

@@ -39,7 +39,7 @@ pub fn page(service: &Service) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], address.port()))
 }
 
-fn get(address: SocketAddr, path: &str) -> Answer {
+pub fn get(address: SocketAddr, path: &str) -> Answer {
     ask(address, &format!("GET {path}"), &[])
 }
 

@@ -1,6 +1,7 @@
 //! `mrosync check`: one line for each thing that the service will need. Downloads nothing.
 
 mod places;
+mod trial;
 
 use std::fmt::Display;
 use std::io::Write;
@@ -230,9 +231,11 @@ async fn list(session: &mut dyn Session, path: &RemotePath, selection: &Selectio
             continue;
         }
         let Count { directories, zips, left_out } = counted;
+        // the zips mostly lie deeper, and nobody should take that for nothing found
+        let below = if zips == 0 && directories > 0 { " (what lies below is not listed here)" } else { "" };
         let left_out = if left_out > 0 { format!(", {left_out} of them left out") } else { String::new() };
         let (directories, zips) = (humanize::count(directories, "directory"), humanize::count(zips, "zip"));
-        return Ok(format!("{path}: {directories}, {zips}{left_out}{}", complaint(&summary)));
+        return Ok(format!("{path}: {directories}, {zips}{below}{left_out}{}", complaint(&summary)));
     }
     bail!("each way of listing it contradicts the others")
 }

@@ -1,25 +1,24 @@
 //! Whether the service could open what it opens at its start: the mirror, the records, the log, the control socket and the
-//! status page. Nothing is made or changed.
+//! status page. Nothing stays of what is made for that (`trial`).
 
 use std::fs::File;
 use std::io::{Error, ErrorKind};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 use anyhow::{Context, bail};
 use rustix::fs::{Access, AtFlags, CWD, FlockOperation};
-use rustix::process::geteuid;
 
+use super::trial::{self, Finding, parent};
 use crate::base::names::Printable;
+use crate::base::owner::User;
 use crate::config::Settings;
 use crate::control::socket::check_directory;
 use crate::mirror;
 use crate::mirror::store::MachinePaths;
 use crate::records;
+use crate::service::owners;
 use crate::web::BoundListener;
-
-/// A key of the configuration, and what is wrong with what it names.
-pub(super) type Finding = (&'static str, anyhow::Error);
 
 /// Everything that the start would fail at. While a service `is_running`, it holds the mirror and the page's address.
 pub(super) fn findings(settings: &Settings, is_running: bool) -> Vec<Finding> {
@@ -45,6 +44,11 @@ pub(super) fn findings(settings: &Settings, is_running: bool) -> Vec<Finding> {
         // it names its key itself, for those who see nothing else
         let fault = fault.map(|fault| fault.trim_start_matches("web.listen: ").to_owned());
         note("web.listen", fault.map_or(Ok(()), |fault| Err(anyhow::Error::msg(fault))));
+    }
+    found.extend(owners::refuse_root(settings).err().map(|refused| ("owner", refused.into())));
+    found.extend(owners::barred(settings).map(|barred| ("owner", anyhow::Error::msg(barred))));
+    if found.is_empty() && !is_running {
+        found = trial::findings(settings);
     }
     found
 }
@@ -112,18 +116,14 @@ fn socket(path: &Path) -> anyhow::Result<()> {
     }
 }
 
-fn parent(path: &Path) -> &Path {
-    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
 /// By the effective user, as opening would be judged (access(2), `AT_EACCESS`).
 fn may(path: &Path, access: Access, what: &str) -> anyhow::Result<()> {
     let Err(error) = rustix::fs::accessat(CWD, path, access, AtFlags::EACCESS) else { return Ok(()) };
     let error = Error::from(error);
-    let own = geteuid().as_raw();
-    let owner = match path.metadata() {
-        Ok(found) if error.kind() == ErrorKind::PermissionDenied && found.uid() != own => {
-            format!(" (it belongs to uid {}, and this runs as uid {own})", found.uid())
+    let own = User::own();
+    let owner = match User::of(path) {
+        Some(owner) if error.kind() == ErrorKind::PermissionDenied && owner != own => {
+            format!(" (it belongs to {owner}, and this runs as {own})")
         }
         _ => String::new(),
     };
@@ -160,11 +160,11 @@ mod tests {
 
     #[test]
     fn a_directory_of_somebody_else_is_named_with_its_owner() {
-        if geteuid().is_root() {
+        if User::own().is_root() {
             return;
         }
         let error = directory(Path::new("/mrosync")).unwrap_err();
-        assert!(format!("{error:#}").contains("belongs to uid 0"), "{error:#}");
+        assert!(format!("{error:#}").contains("belongs to root"), "{error:#}");
     }
 
     #[test]

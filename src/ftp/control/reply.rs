@@ -20,6 +20,9 @@ pub enum ReplyFault {
     /// Line after line that belongs to no reply: another protocol.
     #[error("more than {MAX_STRAY_LINES} lines belong to no reply")]
     NotFtp,
+    /// What SSH begins with (RFC 4253 section 4.2), in the place of a greeting.
+    #[error("an SSH server answers; set protocol = \"sftp\", or port to that of FTP (21 on most hosts)")]
+    Ssh,
 }
 
 /// A line filter between the control connection and suppaftp. Holds at most one line.
@@ -86,6 +89,7 @@ impl ReplyRepair {
                     None => self.emit_last(line, separator, ready),
                 }
             }
+            (None, None) if self.greets && line.starts_with(b"SSH-") => return Err(ReplyFault::Ssh),
             (None, None) => {
                 self.stray += usize::from(!line.is_empty());
                 if self.stray > MAX_STRAY_LINES {

@@ -1,6 +1,5 @@
 //! A mirror on the bench: what a test does to it past the store, and its words.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,13 +22,7 @@ pub(crate) trait Bench {
     /// Puts a symbolic link there, to a directory outside in which `precious.zip` lies.
     fn link(&self, server: &ServerName, path: &RemotePath);
 
-    /// All files, by their paths; nothing where the server has no part.
-    fn files(&self, server: &ServerName) -> BTreeSet<String>;
-
-    /// Whether a directory lies there.
-    fn is_directory(&self, server: &ServerName, path: &RemotePath) -> bool;
-
-    /// Removes what lies at `path`, a directory with all below it.
+    /// Removes the file at `path`.
     fn remove(&self, server: &ServerName, path: &RemotePath);
 
     /// The content of the file at `path`, if it is one.

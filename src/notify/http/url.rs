@@ -5,19 +5,21 @@ use ::url::Url;
 /// Characters shown of a URL, and of what an answer says.
 pub(super) const MAX_SHOWN: usize = 200;
 
-/// Returns `{base}?file={percent-encoded file}`. A query that `base` has already is kept in front.
+/// Returns `{base}?file={percent-encoded file}`. A query that `base` has already is kept in front; one that ends in
+/// `file=` gets the file there.
 ///
 /// Every byte but letters, digits and `-_.~` is encoded (RFC 3986 section 2.3), the slashes too; names that are
 /// not ASCII by the bytes of their UTF-8.
 pub(super) fn of_file(base: &Url, file: &str) -> String {
     let mut base = base.clone();
     base.set_fragment(None);
-    let separator = match base.query() {
-        None => "?",
-        Some("") => "",
-        Some(_) => "&",
+    let key = match base.query() {
+        None => "?file=",
+        Some("") => "file=",
+        Some(query) if query.rsplit('&').next() == Some("file=") => "",
+        Some(_) => "&file=",
     };
-    format!("{base}{separator}file={}", urlencoding::encode(file))
+    format!("{base}{key}{}", urlencoding::encode(file))
 }
 
 /// Returns the host as the header names it: with its port unless that is the scheme's own.
@@ -61,6 +63,19 @@ mod tests {
     fn a_query_of_the_base_is_kept() {
         assert_eq!(announced("http://h/d?token=x", "/a.zip"), "http://h/d?token=x&file=%2Fomc01%2Fa.zip");
         assert_eq!(announced("http://h/d?#top", "/a.zip"), "http://h/d?file=%2Fomc01%2Fa.zip");
+    }
+
+    /// interface 13.14
+    #[test]
+    fn a_query_that_ends_where_the_file_belongs_gets_it_there() {
+        for (base, called) in [
+            ("http://h/d?file=", "http://h/d?file=%2Fomc01%2Fa.zip"),
+            ("http://h/d?a=b&file=#x", "http://h/d?a=b&file=%2Fomc01%2Fa.zip"),
+            ("http://h/d?myfile=", "http://h/d?myfile=&file=%2Fomc01%2Fa.zip"),
+            ("http://h/d?file=x", "http://h/d?file=x&file=%2Fomc01%2Fa.zip"),
+        ] {
+            assert_eq!(announced(base, "/a.zip"), called);
+        }
     }
 
     #[test]

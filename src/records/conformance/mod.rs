@@ -53,7 +53,8 @@ macro_rules! record_store_suite {
             store::one_writer_at_a_time_and_any_number_of_readers,
             store::what_was_written_is_there_after_the_writer_is_gone_however_it_went,
             store::the_totals_are_the_sums_over_all_records_whatever_happens,
-            store::a_commit_may_be_repeated
+            store::a_commit_may_be_repeated,
+            store::what_is_remembered_is_read_again_by_its_key_and_the_last_value_counts
         );
     };
     (@tests $place:expr; $($module:ident::$name:ident),+) => {

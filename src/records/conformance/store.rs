@@ -145,3 +145,21 @@ pub(in crate::records) fn the_totals_are_the_sums_over_all_records_whatever_happ
     drop(records);
     assert_eq!(place.open().totals().unwrap(), totals);
 }
+
+pub(in crate::records) fn what_is_remembered_is_read_again_by_its_key_and_the_last_value_counts(
+    place: &dyn Place,
+) {
+    let mut records = place.open();
+    assert_eq!(records.remembered("limits").unwrap(), None);
+    for (key, value) in
+        [("limits", "a"), ("other", ""), ("limits", "{\"b\": '\u{4e2d}'}"), ("limits", "c \n d")]
+    {
+        records.remember(key, value).unwrap();
+        assert_eq!(records.remembered(key).unwrap().as_deref(), Some(value));
+    }
+    records.close();
+    let mut records = place.open();
+    assert_eq!(records.remembered("limits").unwrap().as_deref(), Some("c \n d"));
+    assert_eq!(records.remembered("other").unwrap().as_deref(), Some(""));
+    assert_eq!(records.remembered("none").unwrap(), None);
+}

@@ -201,6 +201,16 @@ impl RecordStore for Open {
         self.write("remember the mirror", |tables| tables.marker = Some(marker.to_owned()))
     }
 
+    fn remembered(&mut self, key: &str) -> Result<Option<String>, RecordsError> {
+        self.read("read what is remembered", |tables| tables.remembered.get(key).cloned())
+    }
+
+    fn remember(&mut self, key: &str, value: &str) -> Result<(), RecordsError> {
+        self.write("remember something", |tables| {
+            tables.remembered.insert(key.to_owned(), value.to_owned());
+        })
+    }
+
     fn close(self: Box<Self>) {}
 }
 

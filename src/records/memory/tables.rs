@@ -22,6 +22,7 @@ pub(super) struct Tables {
     pub(super) missing: BTreeSet<i64>,
     pub(super) beginnings: BTreeMap<String, i64>,
     pub(super) marker: Option<String>,
+    pub(super) remembered: BTreeMap<String, String>,
     changes: u64,
 }
 

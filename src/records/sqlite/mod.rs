@@ -16,6 +16,7 @@ mod open;
 mod outbox;
 mod present;
 mod reader;
+mod remembered;
 mod rescue;
 mod rows;
 mod schema;

@@ -18,7 +18,7 @@ use super::reader::read_ends;
 use super::rescue::OpenFile;
 use super::schema::{Header, MIGRATIONS, migrate};
 use super::store::SqliteStore;
-use super::{amend, begin, downloads, known, mirror, outbox, present, totals};
+use super::{amend, begin, downloads, known, mirror, outbox, present, remembered, totals};
 use crate::base::durable::make_directories;
 use crate::records::error::OpenError;
 
@@ -93,7 +93,7 @@ fn never_begin_beside_a_log(file: &Path, lock: &File) -> Result<(), OpenError> {
 pub(super) fn statements() -> impl Iterator<Item = &'static str> {
     let files = downloads::STATEMENTS.into_iter().chain(known::STATEMENTS).chain(present::STATEMENTS);
     let files = files.chain(outbox::STATEMENTS).chain(amend::STATEMENTS).chain(begin::STATEMENTS);
-    files.chain(mirror::STATEMENTS).chain(totals::STATEMENTS)
+    files.chain(mirror::STATEMENTS).chain(totals::STATEMENTS).chain(remembered::STATEMENTS)
 }
 
 /// Looks at every table and index, at a place or two each, and prepares every statement.

@@ -10,12 +10,13 @@ use crate::records::error::OpenError;
 pub(super) const APPLICATION_ID: i64 = 1_297_239_891;
 
 /// Step n takes a database of version n to version n + 1. Steps are only ever added.
-pub(super) const MIGRATIONS: [&str; 5] = [
+pub(super) const MIGRATIONS: [&str; 6] = [
     include_str!("schema.sql"),
     include_str!("beginnings.sql"),
     include_str!("lanes.sql"),
     include_str!("no_archives.sql"),
     include_str!("mirror.sql"),
+    include_str!("remembered.sql"),
 ];
 
 /// What tells whose database it is.

@@ -7,7 +7,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::error::records_error;
 use super::rescue::OpenFile;
-use super::{amend, begin, downloads, known, mirror, outbox, present, shift, totals};
+use super::{amend, begin, downloads, known, mirror, outbox, present, remembered, shift, totals};
 use crate::base::facts::{Due, FileFacts, Knowledge, Shifted};
 use crate::base::names::{RemoteName, RemotePath, ServerName};
 use crate::records::change::{Change, Changed};
@@ -161,6 +161,14 @@ impl RecordStore for SqliteStore {
 
     fn remember_mirror(&mut self, marker: &str) -> Result<(), RecordsError> {
         self.write("remember the mirror", |transaction| mirror::remember(transaction, marker))
+    }
+
+    fn remembered(&mut self, key: &str) -> Result<Option<String>, RecordsError> {
+        self.read("read what is remembered", |connection| remembered::read(connection, key))
+    }
+
+    fn remember(&mut self, key: &str, value: &str) -> Result<(), RecordsError> {
+        self.write("remember something", |transaction| remembered::keep(transaction, key, value))
     }
 
     /// Leaves one file where no reader holds it.

@@ -65,6 +65,7 @@ fn needs(status: &ServiceStatus) -> Vec<String> {
         needs.push("downloads are held: other data fills the disk".to_owned());
     }
     needs.extend(status.disk.fault.as_ref().map(|fault| Printable(fault).to_string()));
+    needs.extend(status.disk.waiting_limit.as_ref().map(|limit| Printable(limit).to_string()));
     let notify = &status.notify;
     if notify.pending > 0 && notify.failed_attempts > 0 {
         needs.push(format!(

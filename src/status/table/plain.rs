@@ -143,6 +143,7 @@ mod tests {
                 failed_attempts: 3,
                 cancelled: 4,
                 concurrency: 5,
+                ..NotifyStatus::default()
             },
             mirror: MirrorStatus { held: true, holds: vec![hold] },
             servers: vec![slow, lost],

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::base::facts::{Download, Knowledge};
-use crate::records::filter::Filter;
+use crate::records::Query;
 use crate::records::fixtures::{Shortcuts, directory, download, mlsd, server};
 use crate::records::sqlite::tests::fixtures::Place;
 use crate::records::store::RecordStore;
@@ -79,6 +79,6 @@ fn a_million_records_cost_no_more_to_open_than_a_few() {
     }
     let mut reader = place.read();
     timed("export as json", next, || {
-        write_json(&mut reader, &Filter::default(), &mut std::io::sink()).unwrap()
+        write_json(&mut reader, &Query::default(), &mut std::io::sink()).unwrap()
     });
 }

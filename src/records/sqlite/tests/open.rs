@@ -292,7 +292,7 @@ fn a_database_of_version_1_is_brought_up_to_date_with_its_records() {
     let file = filled(&place);
     tamper(
         &file,
-        "ALTER TABLE downloads DROP COLUMN no_archive; DROP TABLE beginnings; DROP TABLE mirror;
+        "ALTER TABLE downloads DROP COLUMN no_archive; DROP TABLE beginnings; DROP TABLE mirror; DROP TABLE remembered;
         DROP TRIGGER missing_deleted; DROP TABLE missing; DROP INDEX outbox;
         PRAGMA user_version = 1;
         CREATE INDEX outbox ON downloads (next_attempt_at)
