@@ -197,8 +197,8 @@ impl MirrorWatch {
         {
             let mut audit = self.audit.borrow_mut();
             audit.after = files.last().map_or(after, |file| file.id);
-            for file in files {
-                let is_gone = matches!(mirror.is_present(&file.server, &file.path), Ok(false));
+            let gone = mirror.gone(&files.iter().map(|file| (&file.server, &file.path)).collect::<Vec<_>>());
+            for (file, is_gone) in files.into_iter().zip(gone) {
                 audit.tally.note(&file.server, is_gone);
                 if is_gone && audit.gone.len() < MAX_GONE {
                     audit.gone.push(file);

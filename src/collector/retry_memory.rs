@@ -197,7 +197,8 @@ impl RetryMemory {
     /// known.
     #[must_use]
     pub fn is_all_known(&self, directory: &RemotePath, part: u32, files: &[(RemoteName, FileFacts)]) -> bool {
-        self.all_known.get(&(self.key(directory), part)) == Some(&self.keys.hash_one(files))
+        let known = self.all_known.get(&(self.key(directory), part));
+        known.is_some_and(|known| *known == self.keys.hash_one(files))
     }
 
     /// Notes whether all files of that part are known now.

@@ -9,7 +9,7 @@
 //! - [`idle`]: partial files that nobody works on, for the quota
 
 #[cfg(test)]
-mod conformance;
+pub(crate) mod conformance;
 pub mod error;
 pub mod identity;
 pub mod idle;
@@ -34,8 +34,8 @@ pub fn at(root: &Path) -> Arc<dyn MirrorLocation> {
     Arc::new(local::location::LocalLocation::new(root))
 }
 
-/// The same for tests whose clock is paused, which would run on while a thread works.
+/// A mirror on a disk for tests whose clock is paused, which would run on while a thread works.
 #[cfg(test)]
-pub(crate) fn on_this_thread(root: &Path) -> Arc<dyn MirrorLocation> {
-    Arc::new(local::location::LocalLocation::on_this_thread(root))
+pub(crate) fn on_disk() -> std::rc::Rc<dyn conformance::bench::Bench> {
+    std::rc::Rc::new(local::bench::LocalBench::new(local::location::LocalLocation::on_this_thread))
 }

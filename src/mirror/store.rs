@@ -202,6 +202,11 @@ pub trait MirrorStore: fmt::Debug + Send + Sync {
         Ok(self.size(server, path)?.is_some())
     }
 
+    /// Says for each of `files`, which may be many, whether it is gone. One that cannot be looked at is not.
+    fn gone(&self, files: &[(&ServerName, &RemotePath)]) -> Vec<bool> {
+        files.iter().map(|(server, path)| matches!(self.is_present(server, path), Ok(false))).collect()
+    }
+
     /// Deletes the file at `path`. A power loss may bring it back until [`sync_deleted`](Self::sync_deleted) has returned.
     ///
     /// # Errors

@@ -1,9 +1,9 @@
 //! Sessions that are lost, transfers that break off, and records that fail: nothing is lost, nothing comes twice.
 
 use std::rc::Rc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use super::world::{World, put, run, scan_until_done, scanned, three, zip_of};
+use super::world::{World, path, put, run, scan_until_done, scanned, three, zip_of};
 use crate::collector::collect::{one_scan, wind_up};
 use crate::protocol::memory::{Action, Step};
 use crate::protocol::{Detail, ErrorScope};
@@ -112,9 +112,8 @@ fn a_half_fetched_file_that_is_gone_from_the_server_goes_after_a_day() {
         scanned(&server).await;
         world.remote.remove("/a.zip");
         scanned(&server).await;
-        let [partial] = world.partial().try_into().unwrap();
-        let long_ago = SystemTime::now() - Duration::from_hours(25);
-        std::fs::File::options().write(true).open(&partial).unwrap().set_modified(long_ago).unwrap();
+        let [(partial, _)] = world.partial().try_into().unwrap();
+        world.hand.age(world.own(), partial, Duration::from_hours(25));
         scanned(&server).await;
         assert!(world.partial().is_empty());
     });
@@ -167,10 +166,10 @@ fn a_file_that_is_evicted_while_others_are_fetched_does_not_come_again() {
     run(async || {
         let world = World::new("connections = 1");
         put(&world, &three());
-        let (records, root) = (Rc::clone(&world.records), world.local("/"));
+        let (records, hand, own) = (Rc::clone(&world.records), Rc::clone(&world.hand), world.own().clone());
         let evict = Action::Do(Rc::new(move |_| {
             let oldest = records.recorded().remove(0);
-            std::fs::remove_file(root.join(oldest.trim_start_matches('/'))).unwrap();
+            hand.remove(&own, &path(&oldest));
         }));
         // the last of the three begins
         world.remote.on_nth(Step::Fetch, "", 2, 1, evict);
@@ -190,8 +189,8 @@ fn a_directory_of_the_mirror_that_is_removed_while_its_files_are_fetched_is_made
     run(async || {
         let world = World::new("connections = 1");
         put(&world, &three());
-        let directory = world.local("/b");
-        let remove = Action::Do(Rc::new(move |_| std::fs::remove_dir_all(&directory).unwrap()));
+        let (hand, own) = (Rc::clone(&world.hand), world.own().clone());
+        let remove = Action::Do(Rc::new(move |_| hand.remove(&own, &path("/b"))));
         world.remote.on(Step::Piece, "/b/c/3.zip", remove);
         assert_eq!(scanned(&world.start()).await.waiting, 0);
         world.assert_complete(&three());

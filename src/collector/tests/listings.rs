@@ -195,7 +195,7 @@ fn a_listing_on_trial_is_used_once_it_is_confirmed_and_the_directory_listed_agai
         assert_eq!((tally.files, tally.fetched), (3, 3));
         assert_eq!(world.remote.count(Step::List, "/a"), 2);
         assert_eq!(tally.directories, 4);
-        assert!(!world.local("/a/other0").is_dir());
+        assert!(!world.has_directory("/a/other0"));
         world.assert_complete(&three());
         let world = World::new("");
         put(&world, &three());
@@ -226,7 +226,7 @@ fn all_that_is_listed_is_found_in_one_look_which_fetches_and_makes_nothing() {
         let all = list_all(&*connector, &settings, |path| path.text() != "/m/3.zip").await.unwrap();
         assert_eq!((all.files.len(), world.remote.count(Step::Fetch, "")), (2 + 5, 0));
         assert!(matches!(&all.refused[..], [one] if one.starts_with("/locked: ")), "{:?}", all.refused);
-        assert_eq!((world.local("/").is_dir(), world.remote.sessions()), (false, 0));
+        assert_eq!((world.has_directory("/"), world.remote.sessions()), (false, 0));
         // a part of what there is would be taken for all
         world.remote.on_nth(Step::Next, "/m", 0, 3, Action::Lose);
         assert!(list_all(&*connector, &settings, |_| true).await.is_err());

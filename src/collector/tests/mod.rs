@@ -1,7 +1,8 @@
-//! The engine without sockets: scans of a server in memory into a real mirror, with time under control.
+//! The engine without sockets: scans of a server in memory into a mirror in memory, or on a disk, with time under control.
 
 mod faults;
 mod listings;
+mod mirror;
 mod room;
 mod scans;
 mod stops;

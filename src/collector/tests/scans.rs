@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::world::{INTERVAL, World, put, run, scan_until_done, scanned, three, zip_of};
+use super::world::{INTERVAL, World, path, put, run, scan_until_done, scanned, three, zip_of};
 use crate::collector::collect::wind_up;
 use crate::collector::scan_state::Tally;
 use crate::protocol::memory::{Action, Step};
@@ -19,7 +19,7 @@ fn a_tree_is_stored_whole_and_recorded_once_and_another_scan_fetches_nothing() {
         let tally = scanned(&server).await;
         assert_eq!((tally.directories, tally.files, tally.fetched, tally.waiting), (5, 3, 3, 0));
         world.assert_complete(&three());
-        assert!(world.local("/empty").is_dir());
+        assert!(world.has_directory("/empty"));
         let logins = world.remote.count(Step::Connect, "");
         let again = scanned(&server).await;
         assert_eq!(again, Tally { directories: 5, files: 3, ..Tally::default() });
@@ -36,7 +36,7 @@ fn a_scanner_that_remembers_nothing_fetches_nothing_that_is_on_record() {
         let world = World::new("");
         put(&world, &three());
         scan_until_done(&world.start()).await;
-        std::fs::remove_file(world.local("/a/1.zip")).unwrap();
+        world.hand.remove(world.own(), &path("/a/1.zip"));
         let tally = scanned(&world.start()).await;
         assert_eq!((tally.files, tally.fetched, world.remote.count(Step::Fetch, "")), (3, 0, 3));
         assert_eq!(world.content("/a/1.zip"), None);
@@ -187,7 +187,7 @@ fn a_record_that_an_operator_had_forgotten_is_fetched_again_though_nothing_chang
         let server = world.start();
         scanned(&server).await;
         scanned(&server).await;
-        std::fs::remove_file(world.local("/a/1.zip")).unwrap();
+        world.hand.remove(world.own(), &path("/a/1.zip"));
         world.records.forget("/a/1.zip");
         assert_eq!(scanned(&server).await.fetched, 0, "it is not looked for unless it is said");
         world.progress.records_changed();
@@ -201,15 +201,14 @@ fn a_foreign_file_in_the_mirror_is_left_alone_and_costs_the_file_of_its_name_alo
     run(async || {
         let world = World::new("");
         put(&world, &three());
-        std::fs::create_dir_all(world.local("/a")).unwrap();
-        std::fs::write(world.local("/a/1.zip"), "theirs").unwrap();
+        world.hand.put(world.own(), &path("/a/1.zip"), b"theirs");
         let server = world.start();
         let tally = scanned(&server).await;
         assert_eq!((tally.fetched, tally.waiting), (2, 1));
         assert_eq!(world.content("/a/1.zip").unwrap(), b"theirs");
         assert!(world.status().last_error.unwrap().contains("another file of that name"));
         assert_eq!(world.remote.count(Step::Fetch, "/a/1.zip"), 0);
-        std::fs::remove_file(world.local("/a/1.zip")).unwrap();
+        world.hand.remove(world.own(), &path("/a/1.zip"));
         scan_until_done(&server).await;
         world.assert_complete(&three());
     });

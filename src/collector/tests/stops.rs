@@ -17,12 +17,12 @@ enum End {
 }
 
 /// Ends a scan at each of its moments in turn.
-fn at_each_moment(connections: usize, end: End) {
+fn at_each_moment(connections: usize, end: End, new: fn(&str) -> World) {
     let mut is_done = false;
     let mut polls = 0;
     while !is_done {
         run(async || {
-            let world = World::new(&format!("connections = {connections}"));
+            let world = new(&format!("connections = {connections}"));
             put(&world, &three());
             let mut server = world.start();
             is_done = for_polls(polls, one_scan(&server)).await.is_some();
@@ -53,20 +53,23 @@ fn at_each_moment(connections: usize, end: End) {
 
 #[test]
 fn a_scan_that_is_dropped_at_any_moment_loses_nothing_and_the_same_scanner_goes_on() {
-    at_each_moment(1, End::Window);
-    at_each_moment(3, End::Window);
+    at_each_moment(1, End::Window, World::new);
+    at_each_moment(3, End::Window, World::new);
+    at_each_moment(2, End::Window, World::on_disk);
 }
 
 #[test]
 fn a_scanner_that_is_stopped_at_any_moment_loses_nothing_and_the_next_one_goes_on() {
-    at_each_moment(1, End::Stop);
-    at_each_moment(3, End::Stop);
+    at_each_moment(1, End::Stop, World::new);
+    at_each_moment(3, End::Stop, World::new);
+    at_each_moment(2, End::Stop, World::on_disk);
 }
 
 #[test]
 fn a_scanner_that_is_killed_at_any_moment_loses_nothing_and_the_next_one_goes_on() {
-    at_each_moment(1, End::Kill);
-    at_each_moment(3, End::Kill);
+    at_each_moment(1, End::Kill, World::new);
+    at_each_moment(3, End::Kill, World::new);
+    at_each_moment(2, End::Kill, World::on_disk);
 }
 
 #[test]
@@ -94,7 +97,7 @@ fn a_partial_file_is_resumed_by_the_next_run() {
         let server = world.start();
         assert!(tokio::time::timeout(LONG, one_scan(&server)).await.is_err());
         drop(server);
-        assert_eq!(world.partial()[0].metadata().unwrap().len(), 15 * 1024);
+        assert_eq!(world.partial()[0].1, 15 * 1024);
         let tally = scanned(&world.start()).await;
         assert_eq!(tally.fetched, 1);
         world.assert_complete(&[("/a.zip", whole)]);

@@ -123,7 +123,7 @@ fn a_window_that_closes_on_a_transfer_keeps_what_came_which_the_next_window_goes
         let looks = async {
             sleep(Duration::from_mins(11)).await;
             assert!(world.status().outside_windows && world.remote.sessions() == 0);
-            assert_eq!(world.partial()[0].metadata().unwrap().len(), 15 * 1024);
+            assert_eq!(world.partial()[0].1, 15 * 1024);
             world.assert_sound(&three());
             let steps = world.remote.steps();
             sleep(Duration::from_hours(23)).await;

@@ -1,5 +1,4 @@
-//! What the tests of the engine share: a server, records and a disk that do as a test says, and a mirror in a temporary
-//! directory.
+//! What the tests of the engine share: a server, records and a disk that do as a test says, and a mirror in memory or on a disk.
 //!
 //! Every step of the server, the records and the disk takes a millisecond of the paused clock. So each of them is a moment
 //! at which others work, and at which a scan can be stopped ([`for_polls`]).
@@ -7,7 +6,6 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{Cursor, Write};
-use std::path::PathBuf;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,7 +13,6 @@ use std::task::Poll;
 use std::time::Duration;
 
 use chrono::{DateTime, Local, TimeZone};
-use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep};
@@ -23,7 +20,7 @@ use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
 use crate::base::facts::{Download, Earlier, FileFacts, Knowledge, Shifted};
-use crate::base::names::{RemoteName, RemotePath};
+use crate::base::names::{RemoteName, RemotePath, ServerName};
 use crate::collector::collect::{one_scan, wind_up};
 use crate::collector::open_files::OpenFiles;
 use crate::collector::ports::{Admission, DiskGuard, Growth, Records, WallClock};
@@ -31,6 +28,9 @@ use crate::collector::scan_state::Tally;
 use crate::collector::server::{Neighbours, Server};
 use crate::config::{ServerSettings, Settings, SyncSettings, fixtures};
 use crate::mirror;
+use crate::mirror::conformance::bench::Bench;
+use crate::mirror::memory::MemoryMirror;
+use crate::mirror::partial_name::PartialName;
 use crate::mirror::store::MirrorStore;
 use crate::protocol::ProtocolError;
 use crate::protocol::memory::MemoryServer;
@@ -80,7 +80,8 @@ pub(super) fn zip_of(bytes: usize, seed: u8) -> Vec<u8> {
 /// The records, in memory.
 #[derive(Default)]
 pub(super) struct MemoryRecords {
-    root: PathBuf,
+    /// Where the files are that are recorded.
+    mirror: Option<Rc<dyn Bench>>,
     rows: RefCell<BTreeMap<String, Download>>,
     /// Every path that was recorded, as often as it was.
     recorded: RefCell<Vec<String>>,
@@ -180,8 +181,9 @@ impl Records for MemoryRecords {
     async fn record(&self, download: Download) -> anyhow::Result<()> {
         self.call(Some(&self.fail_records)).await?;
         let path = download.directory.join(&download.name).text().to_owned();
-        let stored = std::fs::metadata(self.root.join("omc01").join(path.trim_start_matches('/')));
-        if stored.is_ok_and(|stored| stored.len() == download.size) {
+        let at = download.directory.join(&download.name);
+        let stored = self.mirror.as_ref().and_then(|mirror| mirror.content(&download.server, &at));
+        if stored.is_some_and(|stored| stored.len() as u64 == download.size) {
             self.recorded.borrow_mut().push(path.clone());
         } else {
             self.unbacked.borrow_mut().push(path.clone());
@@ -264,27 +266,38 @@ pub(super) struct World {
     pub(super) sync: watch::Sender<SyncSettings>,
     settings: Settings,
     mirror: Arc<dyn MirrorStore>,
-    folder: TempDir,
+    /// What a hand does in the mirror.
+    pub(super) hand: Rc<dyn Bench>,
+    /// The mirror, unless it is on a disk.
+    pub(super) memory: MemoryMirror,
     began: Instant,
 }
 
 impl World {
     /// An empty server and an empty mirror. `keys` are those of the server beside its name and host.
     pub(super) fn new(keys: &str) -> Self {
-        // in memory where there is such a file system: the tests of many moments sync thousands of files
-        let folder = TempDir::new_in("/dev/shm").or_else(|_| TempDir::new()).unwrap();
+        let memory = MemoryMirror::default();
+        Self::with(keys, Rc::new(memory.clone()), memory)
+    }
+
+    /// The same with a mirror on a disk.
+    pub(super) fn on_disk(keys: &str) -> Self {
+        Self::with(keys, mirror::on_disk(), MemoryMirror::default())
+    }
+
+    fn with(keys: &str, hand: Rc<dyn Bench>, memory: MemoryMirror) -> Self {
         let settings = fixtures::settings(keys);
-        let mirror = mirror::on_this_thread(folder.path()).open().unwrap();
+        let mirror = hand.location().open().unwrap();
         let remote = MemoryServer::default();
         remote.latency(STEP).pieces(2, 1024);
-        let records = MemoryRecords { root: folder.path().to_owned(), ..MemoryRecords::default() };
+        let records = MemoryRecords { mirror: Some(Rc::clone(&hand)), ..MemoryRecords::default() };
         let disk = MemoryDisk { mirror: RefCell::new(Some(Arc::clone(&mirror))), ..MemoryDisk::default() };
-        let sync =
-            SyncSettings { root: folder.path().to_owned(), interval: INTERVAL, quiet_directories: None };
+        let root = hand.location().path().to_owned();
+        let sync = SyncSettings { root, interval: INTERVAL, quiet_directories: None };
         let progress = Arc::new(Progress::new(&settings.servers[0].name));
         let (records, disk) = (Rc::new(records), Rc::new(disk));
         let sync = watch::Sender::new(sync);
-        Self { remote, records, disk, progress, sync, settings, mirror, folder, began: Instant::now() }
+        Self { remote, records, disk, progress, sync, settings, mirror, hand, memory, began: Instant::now() }
     }
 
     /// A scanner that remembers nothing, as after a start of the service.
@@ -313,36 +326,29 @@ impl World {
         self.progress.snapshot()
     }
 
-    /// Where the file at `path` lies in the mirror.
-    pub(super) fn local(&self, path: &str) -> PathBuf {
-        self.folder.path().join("omc01").join(path.trim_start_matches('/'))
+    /// Whose files they are.
+    pub(super) fn own(&self) -> &ServerName {
+        &self.settings.servers[0].name
     }
 
-    pub(super) fn content(&self, path: &str) -> Option<Vec<u8>> {
-        std::fs::read(self.local(path)).ok()
+    pub(super) fn content(&self, at: &str) -> Option<Vec<u8>> {
+        self.hand.content(self.own(), &path(at))
     }
 
-    /// Names in `.partial`.
-    pub(super) fn partial(&self) -> Vec<PathBuf> {
-        let entries = std::fs::read_dir(self.folder.path().join(".partial/omc01")).unwrap();
-        entries.map(|entry| entry.unwrap().path()).collect()
+    pub(super) fn has_directory(&self, at: &str) -> bool {
+        self.hand.is_directory(self.own(), &path(at))
+    }
+
+    /// Partial files, and the bytes in them.
+    pub(super) fn partial(&self) -> Vec<(PartialName, u64)> {
+        let server = self.mirror.server(self.own()).unwrap();
+        let names = server.partials().unwrap().into_iter();
+        names.map(|name| (name, server.partial(name).size())).collect()
     }
 
     /// All files of the mirror, by their paths on the server.
     pub(super) fn files(&self) -> BTreeSet<String> {
-        let mut files = BTreeSet::new();
-        let mut directories = vec![self.local("/")];
-        while let Some(directory) = directories.pop() {
-            for entry in std::fs::read_dir(directory).unwrap() {
-                let path = entry.unwrap().path();
-                if path.is_dir() {
-                    directories.push(path);
-                } else {
-                    files.insert(format!("/{}", path.strip_prefix(self.local("/")).unwrap().display()));
-                }
-            }
-        }
-        files
+        self.hand.files(self.own())
     }
 
     /// What holds at every moment: each record has its file, whole; each name of the mirror is that of a whole file; and
@@ -364,10 +370,15 @@ impl World {
         let all: BTreeSet<String> = expected.iter().map(|(path, _)| (*path).to_owned()).collect();
         assert_eq!(self.files(), all);
         assert_eq!(self.records.recorded().into_iter().collect::<BTreeSet<_>>(), all);
-        assert_eq!(self.partial(), [""; 0].map(PathBuf::from));
+        assert_eq!(self.partial(), []);
         let counters = &self.disk.counters;
         assert_eq!((counters.reserved(), counters.reservations(), counters.partial()), (0, 0, 0));
     }
+}
+
+/// A path of the mirror, and of the server.
+pub(super) fn path(text: &str) -> RemotePath {
+    RemotePath::from_text(text, encoding_rs::UTF_8).unwrap()
 }
 
 /// Puts `files` on the server of a world.

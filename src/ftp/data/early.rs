@@ -127,7 +127,8 @@ pub(crate) struct EarlyPort {
 
 impl EarlyPort {
     pub(crate) fn new(route: Route, port: u16) -> Self {
-        let connecting = tokio::spawn(async move { route.connect(port).await });
+        // among the scanner's own tasks, so that its end wakes the session without another look at the sockets
+        let connecting = tokio::task::spawn_local(async move { route.connect(port).await });
         Self { connecting, told: Instant::now() }
     }
 

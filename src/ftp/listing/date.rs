@@ -160,7 +160,9 @@ pub(super) fn month(text: &[u8]) -> Option<u32> {
     let mut lower = [0; MAX_MONTH_BYTES];
     lower.get_mut(..word.len())?.copy_from_slice(word);
     lower.make_ascii_lowercase();
-    let index = MONTHS.iter().position(|names| names.iter().any(|name| lower.starts_with(name)))?;
+    // the first letter tells nearly all of them apart
+    let is = |name: &&[u8]| name.first() == lower.first() && lower.starts_with(name);
+    let index = MONTHS.iter().position(|names| names.iter().any(is))?;
     u32::try_from(index + 1).ok()
 }
 

@@ -1,5 +1,6 @@
 //! A mirror on the bench: what a test does to it past the store, and its words.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +23,13 @@ pub(crate) trait Bench {
     /// Puts a symbolic link there, to a directory outside in which `precious.zip` lies.
     fn link(&self, server: &ServerName, path: &RemotePath);
 
-    /// Removes the file at `path`.
+    /// All files, by their paths; nothing where the server has no part.
+    fn files(&self, server: &ServerName) -> BTreeSet<String>;
+
+    /// Whether a directory lies there.
+    fn is_directory(&self, server: &ServerName, path: &RemotePath) -> bool;
+
+    /// Removes what lies at `path`, a directory with all below it.
     fn remove(&self, server: &ServerName, path: &RemotePath);
 
     /// The content of the file at `path`, if it is one.

@@ -30,6 +30,28 @@ pub(in crate::mirror) fn a_file_is_deleted_once_and_one_that_is_gone_is_no_failu
     }
 }
 
+pub(in crate::mirror) fn many_files_are_looked_for_each_at_its_own_place(bench: &dyn Bench) {
+    let (mirror, _server) = open(bench);
+    let [one, two, three, none] =
+        ["omc01", "omc02", "omc03", "none"].map(|name| ServerName::new(name).unwrap());
+    let there =
+        [(&one, "/b/1.zip"), (&two, "/a/2.zip"), (&one, "/a/1.zip"), (&one, "/3.zip"), (&three, "/b/1.zip")];
+    let gone =
+        [(&two, "/b/1.zip"), (&one, "/a/2.zip"), (&two, "/3.zip"), (&one, "/c/1.zip"), (&none, "/3.zip")];
+    for (server, text) in there {
+        bench.put(server, &path(text), b"ours");
+    }
+    bench.link(&one, &path("/link"));
+    // one that cannot be looked at, and one that is asked for twice
+    let others = [(&one, "/link/1.zip"), (&one, "/a/1.zip")];
+    let all = there.iter().chain(&gone).chain(&others);
+    let paths: Vec<_> = all.map(|(server, text)| (*server, path(text))).collect();
+    let files: Vec<_> = paths.iter().map(|(server, path)| (*server, path)).collect();
+    let expected = [[false; 5].as_slice(), &[true; 5], &[false; 2]].concat();
+    assert_eq!(mirror.gone(&files), expected);
+    assert!(mirror.gone(&[]).is_empty());
+}
+
 pub(in crate::mirror) fn no_path_leads_out_of_its_server_whoever_put_it_together(bench: &dyn Bench) {
     let (mirror, server) = open(bench);
     let neighbour = ServerName::new("omc02").unwrap();

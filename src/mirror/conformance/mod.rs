@@ -1,6 +1,6 @@
 //! What every store of mirrored files is held to: `mirror_store_suite!` makes a test of each of these for one store.
 
-pub(super) mod bench;
+pub(crate) mod bench;
 pub(super) mod files;
 pub(super) mod partials;
 pub(super) mod publish;
@@ -16,6 +16,7 @@ macro_rules! mirror_store_suite {
             whole::a_marker_is_read_as_it_was_given_and_gives_way_to_the_next,
             whole::a_mirror_that_lies_no_more_at_its_place_is_noticed,
             files::a_file_is_deleted_once_and_one_that_is_gone_is_no_failure,
+            files::many_files_are_looked_for_each_at_its_own_place,
             files::no_path_leads_out_of_its_server_whoever_put_it_together,
             files::nothing_is_done_through_a_symbolic_link,
             files::directories_are_made_and_what_stands_in_their_way_is_left_alone,

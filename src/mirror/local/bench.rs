@@ -1,5 +1,6 @@
 //! What every store is held to, on a file system of this machine: with hard links, and without.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -13,14 +14,15 @@ use crate::mirror::partial_name::PartialName;
 use crate::mirror::store::MirrorLocation;
 
 /// A mirror in a directory of its own.
-struct LocalBench {
+pub(in crate::mirror) struct LocalBench {
     folder: TempDir,
     location: fn(&Path) -> LocalLocation,
 }
 
 impl LocalBench {
-    fn new(location: fn(&Path) -> LocalLocation) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+    pub(in crate::mirror) fn new(location: fn(&Path) -> LocalLocation) -> Self {
+        // in memory where there is such a file system: some tests sync thousands of files
+        let folder = TempDir::new_in("/dev/shm").or_else(|_| TempDir::new()).unwrap();
         std::fs::create_dir(folder.path().join("outside")).unwrap();
         std::fs::write(folder.path().join("outside/precious.zip"), b"precious").unwrap();
         Self { folder, location }
@@ -55,8 +57,29 @@ impl Bench for LocalBench {
         std::os::unix::fs::symlink(outside, self.make_room(server, path)).unwrap();
     }
 
+    fn files(&self, server: &ServerName) -> BTreeSet<String> {
+        let (top, mut files) = (self.root().join(server.as_str()), BTreeSet::new());
+        let mut directories = vec![top.clone()];
+        while let Some(directory) = directories.pop() {
+            for entry in std::fs::read_dir(directory).into_iter().flatten() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    directories.push(path);
+                } else {
+                    files.insert(format!("/{}", path.strip_prefix(&top).unwrap().display()));
+                }
+            }
+        }
+        files
+    }
+
+    fn is_directory(&self, server: &ServerName, path: &RemotePath) -> bool {
+        self.at(server, path).is_dir()
+    }
+
     fn remove(&self, server: &ServerName, path: &RemotePath) {
-        std::fs::remove_file(self.at(server, path)).unwrap();
+        let at = self.at(server, path);
+        if at.is_dir() { std::fs::remove_dir_all(at) } else { std::fs::remove_file(at) }.unwrap();
     }
 
     fn content(&self, server: &ServerName, path: &RemotePath) -> Option<Vec<u8>> {

@@ -9,6 +9,7 @@ use super::delete::{delete, present_size, sync_deleted};
 use super::idle::{partial_bytes, unfinished};
 use super::marker::mark;
 use super::meter::Meter;
+use super::presence::gone;
 use super::publisher::Publisher;
 use super::root::MirrorRoot;
 use super::server::LocalServer;
@@ -68,6 +69,10 @@ impl MirrorStore for LocalMirror {
 
     fn size(&self, server: &ServerName, path: &RemotePath) -> io::Result<Option<u64>> {
         present_size(&self.root, server, path)
+    }
+
+    fn gone(&self, files: &[(&ServerName, &RemotePath)]) -> Vec<bool> {
+        gone(&self.root, files)
     }
 
     fn delete(&self, server: &ServerName, path: &RemotePath) -> io::Result<Deleted> {

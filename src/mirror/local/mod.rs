@@ -5,11 +5,11 @@
 //! - [`partial`], [`batch`], [`link`], [`durable`] and [`publisher`]: durable under the final name, many at a time;
 //!   [`intent`]: the proof that a file is ours, where there are no hard links
 //! - [`delete`] and [`idle`]: one file less, for the quota; [`meter`]: how full it is
-//! - [`walk`] and [`marker`]: what there is
+//! - [`walk`], [`presence`] and [`marker`]: what there is
 
 mod batch;
 #[cfg(test)]
-mod bench;
+pub(super) mod bench;
 mod delete;
 mod durable;
 mod file;
@@ -21,6 +21,7 @@ mod marker;
 mod meter;
 mod mirror;
 mod partial;
+mod presence;
 mod publisher;
 mod root;
 mod server;

@@ -211,6 +211,7 @@ impl MirrorStore for OpenMirror {
 }
 
 mod bench {
+    use std::collections::BTreeSet;
     use std::time::Duration;
 
     use super::*;
@@ -227,6 +228,14 @@ mod bench {
 
         fn link(&self, server: &ServerName, path: &RemotePath) {
             Self::link(self, server, path);
+        }
+
+        fn files(&self, server: &ServerName) -> BTreeSet<String> {
+            Self::files(self, server)
+        }
+
+        fn is_directory(&self, server: &ServerName, path: &RemotePath) -> bool {
+            Self::is_directory(self, server, path)
         }
 
         fn remove(&self, server: &ServerName, path: &RemotePath) {

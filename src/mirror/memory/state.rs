@@ -30,8 +30,10 @@ pub(super) struct State {
     pub(super) servers: BTreeMap<String, Tree>,
     /// Directories that finished files cannot be moved into.
     pub(super) apart: BTreeSet<(String, String)>,
-    /// So many of the next calls that write fail so.
-    fails: Option<(u32, ErrorKind)>,
+    /// The next call that writes but so many fails so, or all of them.
+    fails: Option<(Option<u32>, ErrorKind)>,
+    /// Calls that wrote, or failed to.
+    writes: u32,
 }
 
 impl State {
@@ -41,13 +43,18 @@ impl State {
 
     /// Fails where a test wants it.
     pub(super) fn may_write(&mut self) -> io::Result<()> {
+        self.writes += 1;
         match &mut self.fails {
-            Some((left @ 1.., kind)) => {
-                *left -= 1;
-                Err((*kind).into())
+            Some((Some(left @ 1..), _)) => *left -= 1,
+            Some((None, kind)) => return Err((*kind).into()),
+            Some((Some(_), kind)) => {
+                let error = (*kind).into();
+                self.fails = None;
+                return Err(error);
             }
-            _ => Ok(()),
+            None => {}
         }
+        Ok(())
     }
 
     pub(super) fn size(&mut self, server: &ServerName, path: &RemotePath) -> io::Result<Option<u64>> {
@@ -112,10 +119,27 @@ impl MemoryMirror {
         tree.nodes.insert(names.join("/"), node);
     }
 
-    /// Removes what lies at `path`.
+    /// All files, by their paths.
+    pub(crate) fn files(&self, server: &ServerName) -> BTreeSet<String> {
+        let mut state = self.state();
+        let nodes = state.tree(server).map(|tree| tree.nodes.clone()).unwrap_or_default();
+        let files = nodes.into_iter().filter(|(_, node)| !matches!(node, Node::Directory));
+        files.map(|(at, _)| format!("/{at}")).collect()
+    }
+
+    /// Whether a directory lies there.
+    pub(crate) fn is_directory(&self, server: &ServerName, path: &RemotePath) -> bool {
+        let mut state = self.state();
+        let Ok(tree) = state.tree(server) else { return false };
+        path.components().next().is_none() || matches!(tree.find(path), Ok(Node::Directory))
+    }
+
+    /// Removes what lies at `path`, and all below it.
     pub(crate) fn remove(&self, server: &ServerName, path: &RemotePath) {
-        let names: Vec<&str> = path.components().collect();
-        self.state().tree(server).unwrap().nodes.remove(&names.join("/"));
+        let at = path.components().collect::<Vec<_>>().join("/");
+        let below = format!("{at}/");
+        let mut state = self.state();
+        state.tree(server).unwrap().nodes.retain(|other, _| *other != at && !other.starts_with(&below));
     }
 
     /// The content of the file at `path`.
@@ -138,5 +162,31 @@ impl MemoryMirror {
         let mut state = self.state();
         let replaced = state.replaced + 1;
         *state = State { replaced, ..State::default() };
+    }
+
+    /// Finished files can be moved into this directory, or not.
+    pub(crate) fn set_apart(&self, server: &ServerName, directory: &RemotePath, is_apart: bool) {
+        let at = (server.as_str().to_owned(), directory.text().to_owned());
+        let mut state = self.state();
+        if is_apart {
+            state.apart.insert(at);
+        } else {
+            state.apart.remove(&at);
+        }
+    }
+
+    /// The next call that writes but so many fails so, and all of them where there is no number.
+    pub(crate) fn fail(&self, at: Option<u32>, kind: ErrorKind) {
+        self.state().fails = Some((at, kind));
+    }
+
+    /// None fails any more.
+    pub(crate) fn heal(&self) {
+        self.state().fails = None;
+    }
+
+    /// Calls that wrote, or failed to.
+    pub(crate) fn writes(&self) -> u32 {
+        self.state().writes
     }
 }

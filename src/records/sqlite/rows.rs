@@ -41,8 +41,13 @@ pub(super) fn remote_path(row: &Row<'_>, first: usize) -> rusqlite::Result<Remot
         return Ok(RemotePath::from_parts(wire, whole.to_owned()));
     }
     let directory = text_of(directory_text, directory_wire, first)?;
-    let slash = if directory == "/" { "" } else { "/" };
-    let text = format!("{directory}{slash}{}", text_of(text, name, first + 2)?);
+    let name = text_of(text, name, first + 2)?;
+    let mut text = String::with_capacity(directory.len() + 1 + name.len());
+    text.push_str(directory);
+    if directory != "/" {
+        text.push('/');
+    }
+    text.push_str(name);
     Ok(RemotePath::from_parts(wire, text))
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, StatementStatus, params};
 
 use super::super::open::statements;
 use super::super::outbox::{FRESH, notice};
@@ -200,4 +200,24 @@ fn every_statement_finds_its_rows_by_an_index_in_their_order() {
         }
         assert_eq!(named, 7, "the statements with an index of their own");
     }
+}
+
+#[test]
+fn no_statement_is_planned_anew_for_each_question() {
+    let place = Place::new();
+    let mut records = place.open();
+    record_some(&mut *records, 3);
+    let listing = [(name("1.zip"), mlsd(10, 60))];
+    let mut ask = || {
+        records.look_up(&server("omc01"), &directory("/in"), &listing).unwrap();
+        assert_eq!(records.present_after(None, 9).unwrap().len(), 3);
+        assert_eq!(records.due(i64::MAX, 9, &[]).fresh.len(), 3);
+        let plans = |sql| {
+            let statement = records.connection.prepare_cached(sql).unwrap();
+            statement.get_status(StatementStatus::RePrepare)
+        };
+        statements().map(plans).sum::<i32>()
+    };
+    let first = ask();
+    assert_eq!([ask(), ask()], [first; 2]);
 }
