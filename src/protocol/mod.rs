@@ -8,7 +8,7 @@
 //! - [`ProtocolError`] and [`ErrorScope`]: what went wrong, and whom it concerns
 //! - [`memory`]: a server in memory that keeps the contract, for tests
 //!
-//! A new protocol is one folder that implements the three traits, and one line in `connectors.rs`. `tests/it/conformance.rs`
+//! A new protocol is one folder that implements the three traits, and one line in `connectors.rs`. `tests/it/conformance`
 //! tries all of them, the one in memory included, by the same sentences.
 
 mod contract;
