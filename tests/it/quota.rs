@@ -295,7 +295,8 @@ fn data_of_others_above_the_limit_holds_downloads_until_it_is_gone() {
     scanned(&service, 4);
     assert!(service.root().join("omc01/empty").is_dir(), "scanning goes on");
     assert_eq!((ftp.retrs("/new/1.zip"), ftp.count("RETR")), (0, 1), "nothing is fetched to be thrown away");
-    assert_eq!(service.server_status("omc01")["pending_files"], 1);
+    // a scan that has just begun has not come to it yet
+    service.wait_for(SOON, "it waits", |service| service.server_status("omc01")["pending_files"] == 1);
     assert_eq!(count_logged(&service, "downloads are held"), 1, "said once");
     assert!(foreign.is_file() && log.is_file(), "nothing of others goes");
     fs::remove_file(foreign).unwrap();

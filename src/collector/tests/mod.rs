@@ -3,6 +3,8 @@
 mod faults;
 mod listings;
 mod mirror;
+mod on_record;
+mod outgrown;
 mod room;
 mod scans;
 mod stops;

@@ -210,7 +210,7 @@ pub(super) enum Says {
 /// The disk guard: grants all that it is asked for, unless a test says otherwise.
 #[derive(Default)]
 pub(super) struct MemoryDisk {
-    counters: Arc<DiskCounters>,
+    pub(super) counters: Arc<DiskCounters>,
     mirror: RefCell<Option<Arc<dyn MirrorStore>>>,
     /// What it says of the next downloads, and of those that need more.
     pub(super) says: RefCell<VecDeque<Says>>,

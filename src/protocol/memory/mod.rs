@@ -98,6 +98,7 @@ struct State {
     batch: Cell<usize>,
     piece: Cell<usize>,
     is_tentative: Cell<bool>,
+    tells_sizes: Cell<bool>,
     latency: Cell<Duration>,
     key: FingerprintKey,
 }
@@ -129,6 +130,7 @@ impl MemoryServer {
             batch: Cell::new(BATCH),
             piece: Cell::new(PIECE),
             is_tentative: Cell::new(false),
+            tells_sizes: Cell::new(true),
             latency: Cell::new(Duration::ZERO),
             key: FingerprintKey::default(),
         }))
@@ -262,6 +264,12 @@ impl MemoryServer {
     /// Listings are tentative until they are confirmed.
     pub fn tentative(&self, is_tentative: bool) -> &Self {
         self.0.is_tentative.set(is_tentative);
+        self
+    }
+
+    /// Tells the size of a file that is asked for, which not every server does.
+    pub fn tells_sizes(&self, tells_sizes: bool) -> &Self {
+        self.0.tells_sizes.set(tells_sizes);
         self
     }
 

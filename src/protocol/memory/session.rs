@@ -94,7 +94,8 @@ impl Session for MemorySession {
 
     async fn size(&mut self, path: &RemotePath) -> Result<Option<u64>, ProtocolError> {
         self.begin(Step::Size, path.wire()).await?;
-        Ok(self.content(path.wire()).ok().map(|content| content.len() as u64))
+        let content = self.content(path.wire()).ok().filter(|_| self.server.0.tells_sizes.get());
+        Ok(content.map(|content| content.len() as u64))
     }
 
     async fn list<'s>(&'s mut self, path: &RemotePath) -> Result<Box<dyn Listing + 's>, ProtocolError> {

@@ -31,7 +31,7 @@ use super::web_server::WebServer;
 use crate::support::notify::NotifyStub;
 use crate::support::service::{Server, Setup};
 use crate::support::steps::SOON;
-use crate::support::wait::eventually;
+use crate::support::wait::{eventually, obtain};
 use crate::support::zips::zip;
 
 /// The line that a new protocol takes in `src/connectors.rs`.
@@ -72,7 +72,8 @@ impl Collecting {
 /// Collects by all that the service is made of, until it is told to stop.
 async fn collect(settings: Settings, progress: Arc<Progress>, stopped: oneshot::Receiver<()>) {
     let location = mirror::at(&settings.sync.root);
-    let settled = take(&*location, None).unwrap();
+    // the threads of the one before may not have let go of it yet
+    let settled = obtain(SOON, "the mirror is free", || take(&*location, None).ok());
     let place = Arc::new(MountedMirror::new(location, Ok(settled)));
     let (totals, outbox_state) = (SharedTotals::default(), Arc::new(OutboxState::default()));
     let (counters, servers) =
