@@ -1,5 +1,6 @@
 //! Names: a byte for the encoding, then the wire bytes of a path, its components between slashes.
 
+use mrosync::base::file_names::FileNames;
 use mrosync::base::names::{MAX_NAME_BYTES, Printable, RemoteName, RemotePath, decode};
 
 use super::{choice, encoding};
@@ -44,7 +45,7 @@ pub fn assert_usable(name: &RemoteName) {
         assert!(!bytes.iter().any(|byte| matches!(byte, b'/' | 0 | b'\r' | b'\n')), "{name:?}");
     }
     assert!(name.text().len() <= MAX_NAME_BYTES, "{name:?}");
-    if name.is_zip() {
+    if FileNames::default().fit_name(name) {
         assert!(name.text().to_ascii_lowercase().ends_with(".zip"), "{name:?}");
     }
 }

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::ask;
 use super::record_keeper::{RecordKeeper, Request};
+use crate::base::file_names::FileNames;
 use crate::base::names::ServerName;
 use crate::mirror::identity::{MirrorId, Reason, Standing};
 use crate::mirror::mounted::{MountedMirror, Settled, settle, take};
@@ -299,7 +300,8 @@ pub fn standing(recorded: &RecordedMirror) -> Standing {
     }
 }
 
-/// The servers' names.
-fn names(servers: &Roster) -> Vec<ServerName> {
-    servers.all().iter().filter_map(|server| ServerName::new(server.name()).ok()).collect()
+/// The servers' names, and those of their files.
+fn names(servers: &Roster) -> Vec<(ServerName, FileNames)> {
+    let names = |name: &str, files| ServerName::new(name).ok().map(|name| (name, files));
+    servers.all().iter().filter_map(|server| names(server.name(), server.file_names())).collect()
 }

@@ -5,6 +5,7 @@
 //! the file did, and may be called anywhere.
 
 mod end;
+mod gzip;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -16,8 +17,9 @@ use std::io;
 use siphasher::sip128::{Hasher128, SipHasher13};
 
 use end::{Directory, find_directory, find_followed};
+use gzip::{Fault, Members};
 use source::Source;
-use unpack::{Disk, Failure, Limits, is_zero, read_all};
+use unpack::{Disk, Failure, Limits, read_all};
 
 use crate::base::read_at::ReadAt;
 
@@ -43,8 +45,61 @@ const MAX_ARCHIVES: u32 = 16;
 /// name and the extra fields, which are rarely longer than this together.
 const MAX_HEADER_BYTES: u64 = 4 * 1024;
 
+/// What ends in so many zeros may be room that was reserved for what is to come. A tape archive ends in fewer: it is
+/// filled up to 10 KiB (GNU tar).
+const HOLE_BYTES: usize = 16 * 1024;
+
 /// Read at a time where a file is looked at that is no archive.
 const BLOCK: usize = 256 * 1024;
+
+/// A form of files that can be proved whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// A zip archive.
+    Zip,
+    /// What gzip writes (RFC 1952).
+    Gzip,
+}
+
+impl Format {
+    /// The form that a name promises.
+    #[must_use]
+    pub fn of_name(name: &[u8]) -> Option<Self> {
+        const ENDINGS: [(&[u8], Format); 3] =
+            [(b".zip", Format::Zip), (b".gz", Format::Gzip), (b".tgz", Format::Gzip)];
+        let ends_in = |ending: &[u8]| {
+            let start = name.len().checked_sub(ending.len());
+            start.and_then(|start| name.get(start..)).is_some_and(|tail| tail.eq_ignore_ascii_case(ending))
+        };
+        ENDINGS.into_iter().find_map(|(ending, format)| ends_in(ending).then_some(format))
+    }
+
+    /// What a file of this form is called.
+    #[must_use]
+    pub const fn noun(self) -> &'static str {
+        match self {
+            Self::Zip => "zip archive",
+            Self::Gzip => "gzip file",
+        }
+    }
+}
+
+/// Which forms are looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Formats {
+    /// Zip archives alone.
+    Zip,
+    /// All.
+    Any,
+}
+
+impl Formats {
+    /// Of a file whose name promises a form, or none: what is called a zip archive is one or nothing.
+    #[must_use]
+    pub fn of_promise(promised: Option<Format>) -> Self {
+        if promised == Some(Format::Zip) { Self::Zip } else { Self::Any }
+    }
+}
 
 /// What a file is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,10 +112,18 @@ pub enum Content {
     Archive(Archive),
     /// A zip archive that is not whole.
     Unfinished(Flaw),
-    /// No zip archive.
+    /// A single member of gzip that ends where the file does, proved by its checksum and its length.
+    Gzip,
+    /// A gzip file that is not whole.
+    UnfinishedGzip(Flaw),
+    /// Nothing that shows where it ends.
     Other {
         /// Of all its bytes, to tell whether they stay the same.
         digest: u128,
+        /// All of it is whole members of gzip, as far as they were read, and more may be to come.
+        is_gzip: bool,
+        /// It ends in so many zeros that its end may be still to come.
+        ends_in_zeros: bool,
     },
 }
 
@@ -96,7 +159,7 @@ pub enum Interrupted {
     Disk(#[from] io::Error),
 }
 
-/// Says what the first `size` bytes of `file` are. Every entry of an archive is unpacked and its checksum compared; for
+/// Says what the first `size` bytes of `file` are, of these `formats`. Every entry of an archive is unpacked and its checksum compared; for
 /// exceptions see [`Archive::unproved`].
 ///
 /// An archive begins where the file does. Anything may follow it, up to a MiB and any number of equal bytes, and
@@ -108,8 +171,13 @@ pub enum Interrupted {
 /// # Errors
 ///
 /// See [`Interrupted`]; a file that is shorter than `size` is a failure of the disk.
-pub fn prove(file: &dyn ReadAt, size: u64, stop: &dyn Fn() -> bool) -> Result<Content, Interrupted> {
-    Proof::new(Source::File(file), size, stop, Limits::of(size)).content()
+pub fn prove(
+    file: &dyn ReadAt,
+    size: u64,
+    formats: Formats,
+    stop: &dyn Fn() -> bool,
+) -> Result<Content, Interrupted> {
+    Proof::new(Source::File(file), size, stop, Limits::of(size)).content(formats)
 }
 
 /// The same as [`prove`] for a file that is small, whose entries are, too. `None` where that takes longer.
@@ -117,25 +185,26 @@ pub fn prove(file: &dyn ReadAt, size: u64, stop: &dyn Fn() -> bool) -> Result<Co
 /// # Errors
 ///
 /// What the disk says, also where the file is shorter than `size`.
-pub fn prove_small(file: &dyn ReadAt, size: u64) -> io::Result<Option<Content>> {
+pub fn prove_small(file: &dyn ReadAt, size: u64, formats: Formats) -> io::Result<Option<Content>> {
     let Some(length) = usize::try_from(size).ok().filter(|length| *length <= SMALL) else { return Ok(None) };
     let mut bytes = vec![0; length];
     file.read_exact_at(&mut bytes, 0)?;
     let limits = Limits { bytes: SMALL_UNPACKED, entries: SMALL_ENTRIES, searched: 0, strict: true };
-    match Proof::new(Source::Memory(&bytes), size, &|| false, limits).content() {
+    match Proof::new(Source::Memory(&bytes), size, &|| false, limits).content(formats) {
         Ok(content) => Ok(Some(content)),
         Err(Interrupted::Stopped) => Ok(None),
         Err(Interrupted::Disk(error)) => Err(error),
     }
 }
 
-/// Returns whether the file begins as an archive does, which says nothing of the rest.
+/// Returns whether the file begins as one of these `formats` does, which says nothing of the rest.
 ///
 /// # Errors
 ///
 /// What the disk says.
-pub fn begins_as_archive(file: &dyn ReadAt, size: u64) -> io::Result<bool> {
-    begins_as_zip(Source::File(file), size)
+pub fn begins_as_archive(file: &dyn ReadAt, size: u64, formats: Formats) -> io::Result<bool> {
+    let source = Source::File(file);
+    Ok(begins_as_zip(source, size)? || (formats == Formats::Any && gzip::begins(source, 0, size)?))
 }
 
 /// The reading of one file.
@@ -152,10 +221,26 @@ impl<'a> Proof<'a> {
         Self { source, size, disk: Disk::new(source, stop), stop, limits }
     }
 
-    fn content(mut self) -> Result<Content, Interrupted> {
+    fn content(self, formats: Formats) -> Result<Content, Interrupted> {
         if self.size == 0 {
             return Ok(Content::Empty);
         }
+        if formats == Formats::Any && gzip::begins(self.source, 0, self.size)? {
+            return self.gzip();
+        }
+        self.zip()
+    }
+
+    fn gzip(mut self) -> Result<Content, Interrupted> {
+        match gzip::read_members(&self.disk, self.size, &mut self.limits) {
+            Ok(Members::One) => Ok(Content::Gzip),
+            Ok(Members::Open) => self.other(true),
+            Err(Fault::Flaw(flaw)) => Ok(Content::UnfinishedGzip(flaw)),
+            Err(Fault::Interrupted(error)) => Err(error),
+        }
+    }
+
+    fn zip(mut self) -> Result<Content, Interrupted> {
         let begins = begins_as_zip(self.source, self.size)?;
         let mut flaw = begins.then_some(Flaw::NoEnd);
         if let Some(directory) = find_directory(self.source, self.size)? {
@@ -170,7 +255,7 @@ impl<'a> Proof<'a> {
         }
         match flaw {
             Some(flaw) => self.followed(begins, flaw),
-            None => self.other(),
+            None => self.other(false),
         }
     }
 
@@ -233,11 +318,11 @@ impl<'a> Proof<'a> {
         if (self.stop)() { Err(Interrupted::Stopped) } else { Ok(Content::Unfinished(flaw)) }
     }
 
-    /// What is no archive: whether there is anything in it, and what it amounts to.
-    fn other(self) -> Result<Content, Interrupted> {
+    /// What shows no end: whether there is anything in it, and what it amounts to.
+    fn other(self, is_gzip: bool) -> Result<Content, Interrupted> {
         let mut digest = SipHasher13::new();
         let mut buffer = vec![0; BLOCK.min(usize::try_from(self.size).unwrap_or(BLOCK))];
-        let (mut at, mut zeros) = (0, true);
+        let (mut at, mut zeros) = (0, 0);
         while at < self.size {
             if (self.stop)() {
                 return Err(Interrupted::Stopped);
@@ -247,10 +332,15 @@ impl<'a> Proof<'a> {
             let block = buffer.get_mut(..length).unwrap_or_default();
             self.source.read_exact_at(block, at)?;
             digest.write(block);
-            zeros &= is_zero(block);
+            let last = block.iter().rposition(|byte| *byte != 0);
+            zeros = last.map_or(zeros + block.len(), |last| block.len() - last - 1);
             at += block.len() as u64;
         }
-        Ok(if zeros { Content::Zeros } else { Content::Other { digest: digest.finish128().as_u128() } })
+        if zeros as u64 == self.size {
+            return Ok(Content::Zeros);
+        }
+        let (digest, ends_in_zeros) = (digest.finish128().as_u128(), zeros >= HOLE_BYTES);
+        Ok(Content::Other { digest, is_gzip, ends_in_zeros })
     }
 }
 

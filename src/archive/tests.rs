@@ -23,8 +23,8 @@ fn file(bytes: &[u8]) -> File {
 /// What the bytes are, proved in both ways.
 fn prove(bytes: &[u8]) -> Content {
     let file = file(bytes);
-    let content = super::prove(&file, bytes.len() as u64, &|| false).unwrap();
-    if let Some(small) = prove_small(&file, bytes.len() as u64).unwrap() {
+    let content = super::prove(&file, bytes.len() as u64, Formats::Zip, &|| false).unwrap();
+    if let Some(small) = prove_small(&file, bytes.len() as u64, Formats::Zip).unwrap() {
         assert_eq!(small, content);
     }
     content
@@ -250,19 +250,22 @@ fn what_takes_longer_is_left_to_whoever_has_the_time() {
     };
     let large = deflated(&vec![0; 2 << 20]);
     assert!(large.len() < SMALL);
-    assert_eq!(prove_small(&file(&large), large.len() as u64).unwrap(), None);
+    assert_eq!(prove_small(&file(&large), large.len() as u64, Formats::Zip).unwrap(), None);
     assert_eq!(prove(&large), whole(0, 0));
     let small = deflated(&vec![0; 200_000]);
-    assert_eq!(prove_small(&file(&small), small.len() as u64).unwrap(), Some(whole(0, 0)));
+    assert_eq!(prove_small(&file(&small), small.len() as u64, Formats::Zip).unwrap(), Some(whole(0, 0)));
     let long = archive(&[&vec![7; SMALL]], b"");
-    assert_eq!(prove_small(&file(&long), long.len() as u64).unwrap(), None);
+    assert_eq!(prove_small(&file(&long), long.len() as u64, Formats::Zip).unwrap(), None);
     let file = file(&long);
-    assert!(matches!(super::prove(&file, long.len() as u64, &|| true), Err(Interrupted::Stopped)));
+    assert!(matches!(
+        super::prove(&file, long.len() as u64, Formats::Zip, &|| true),
+        Err(Interrupted::Stopped)
+    ));
 }
 
 #[test]
 fn a_file_shorter_than_it_should_be_is_an_error_of_its_own() {
     let bytes = archive(&[b"one"], b"");
-    assert!(super::prove(&file(&bytes), bytes.len() as u64 + 1, &|| false).is_err());
-    assert!(prove_small(&file(&bytes), bytes.len() as u64 + 1).is_err());
+    assert!(super::prove(&file(&bytes), bytes.len() as u64 + 1, Formats::Zip, &|| false).is_err());
+    assert!(prove_small(&file(&bytes), bytes.len() as u64 + 1, Formats::Zip).is_err());
 }

@@ -17,6 +17,8 @@ const FAULTS: &str = "MROSYNC_FAULT";
 const STUCK_AFTER: &str = "MROSYNC_STUCK_AFTER_MS";
 /// After how many milliseconds a file that is no zip archive is taken.
 const STAYS: &str = "MROSYNC_STAYS_MS";
+/// After how many milliseconds a file stands still.
+const STANDS: &str = "MROSYNC_STANDS_MS";
 
 /// Nothing, or the fault that is wanted at `place`, for the part of the program that is called `who`.
 ///
@@ -74,6 +76,15 @@ pub fn stays() -> Option<Duration> {
         return None;
     }
     std::env::var(STAYS).ok()?.parse().ok().map(Duration::from_millis)
+}
+
+/// Returns how long what stands still must do so at least, where a test does not want to wait.
+#[must_use]
+pub fn stands() -> Option<Duration> {
+    if !cfg!(debug_assertions) {
+        return None;
+    }
+    std::env::var(STANDS).ok()?.parse().ok().map(Duration::from_millis)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

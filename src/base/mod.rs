@@ -6,6 +6,7 @@ pub mod durable;
 pub mod exit_flag;
 pub mod facts;
 pub mod failpoints;
+pub mod file_names;
 #[cfg(test)]
 pub(crate) mod fixtures;
 pub mod globs;

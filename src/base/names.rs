@@ -130,13 +130,6 @@ impl RemoteName {
             None => std::str::from_utf8(&self.wire).unwrap_or_default(),
         }
     }
-
-    /// Returns whether the name ends in `.zip`, whatever its case.
-    #[must_use]
-    pub fn is_zip(&self) -> bool {
-        let tail = self.wire.len().checked_sub(4).and_then(|start| self.wire.get(start..));
-        tail.is_some_and(|tail| tail.eq_ignore_ascii_case(b".zip"))
-    }
 }
 
 /// An absolute path of a directory or file on a server. Never ends in a slash, except the root itself.
@@ -371,12 +364,6 @@ mod tests {
         let latin = RemoteName::from_wire(b"caf\xe9.zip", WINDOWS_1252).unwrap();
         assert_eq!(latin.text(), "café.zip");
         assert_eq!(name("中.zip".as_bytes()).text(), "中.zip");
-    }
-
-    #[test]
-    fn zips_are_known_by_their_ending_in_any_case() {
-        assert!(name(b"a.zip").is_zip() && name(b"a.ZIP").is_zip() && name(b".Zip").is_zip());
-        assert!(!name(b"a.zip.tmp").is_zip() && !name(b"zip").is_zip() && !name(b"a.zi").is_zip());
     }
 
     #[test]

@@ -209,7 +209,7 @@ fn report(server: &Server, &Report { outcome, took, wait, before, failures }: &R
                 "server={name} scan: {} ({} failed), {}, {} fetched, {} waiting, took {}",
                 humanize::count(tally.directories + tally.failed_directories, "directory"),
                 tally.failed_directories,
-                humanize::count(tally.files, "zip"),
+                humanize::count(tally.files, "file"),
                 tally.fetched,
                 tally.waiting,
                 humanize::duration(took),

@@ -24,6 +24,11 @@ const LONGEST_WAIT: Duration = Duration::from_secs(15 * 60);
 /// What is no archive is taken once it has stayed the same for so long.
 const STAYS: Duration = Duration::from_secs(15 * 60);
 
+/// What stands still does so for this long at least, however often the server is scanned.
+const STANDS: Duration = Duration::from_secs(5);
+/// A file that as many scans in a row have not met any more is no longer watched, where there are many.
+const UNMET_SCANS: u64 = 4;
+
 /// See the module.
 #[derive(Debug)]
 pub struct RetryMemory {
@@ -31,6 +36,11 @@ pub struct RetryMemory {
     failures: HashMap<u64, Failure>,
     seen_empty: HashMap<u64, FileFacts>,
     no_archives: HashMap<u64, NoArchive>,
+    standing: HashMap<u64, Standing>,
+    /// See [`STANDS`].
+    stands: Duration,
+    /// The number of the scan under way.
+    scan: u64,
     /// See [`STAYS`].
     stays: Duration,
     all_known: HashMap<(u64, u32), u64>,
@@ -60,6 +70,15 @@ struct NoArchive {
     since: Instant,
 }
 
+/// A file in which nothing shows whether more is to come, and since when it stands still.
+#[derive(Debug)]
+struct Standing {
+    facts: FileFacts,
+    since: Instant,
+    /// The scans that saw it so first and last.
+    scans: (u64, u64),
+}
+
 /// A file that was tried and could not be taken.
 #[derive(Debug, Clone)]
 pub struct Failure {
@@ -86,6 +105,9 @@ impl RetryMemory {
             failures: HashMap::new(),
             seen_empty: HashMap::new(),
             no_archives: HashMap::new(),
+            standing: HashMap::new(),
+            stands: failpoints::stands().unwrap_or(STANDS),
+            scan: 0,
             stays: failpoints::stays().unwrap_or(STAYS),
             all_known: HashMap::new(),
             filled: HashSet::new(),
@@ -167,6 +189,37 @@ impl RetryMemory {
         self.failures.remove(&key);
         self.seen_empty.remove(&key);
         self.no_archives.remove(&key);
+        self.standing.remove(&key);
+    }
+
+    /// A scan begins. Files that are gone are not watched for ever.
+    pub fn scan_begins(&mut self) {
+        self.scan += 1;
+        if self.standing.len() >= MAX_ENTRIES / 2 {
+            let scan = self.scan;
+            self.standing.retain(|_, file| file.scans.1 + UNMET_SCANS >= scan);
+        }
+    }
+
+    /// Notes that this scan sees the file with this size and time; true when an earlier one saw it so, too, and that is
+    /// not a moment ago. A file of which no size is shown never stands still.
+    pub fn stands_still(&mut self, path: &RemotePath, facts: FileFacts, now: Instant) -> bool {
+        if facts.size.is_none() {
+            return false;
+        }
+        let (key, scan, is_full) = (self.key(path), self.scan, self.standing.len() >= MAX_ENTRIES);
+        match self.standing.get_mut(&key) {
+            Some(file) if file.facts == facts => {
+                file.scans.1 = scan;
+                file.scans.0 < scan && now >= file.since + self.stands
+            }
+            // when there is room again, its time begins
+            None if is_full => false,
+            _ => {
+                self.standing.insert(key, Standing { facts, since: now, scans: (scan, scan) });
+                false
+            }
+        }
     }
 
     /// Notes what a file that is no archive is now, by its facts and a digest of its bytes; true when it has been so for
@@ -277,6 +330,7 @@ fn make_room<K, V>(entries: &mut HashMap<K, V>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::facts::{Modified, TimeSource};
     use crate::base::fixtures::path;
 
     fn size(size: u64) -> FileFacts {
@@ -352,6 +406,45 @@ mod tests {
             at = memory.failed(&path("/a.zip"), size(1), "no archive", at).next_try;
             assert_eq!((at - began).as_secs(), next);
         }
+    }
+
+    /// interface 10.32
+    #[test]
+    fn a_file_stands_still_when_two_scans_have_seen_the_same_and_some_seconds_lie_between() {
+        let mut memory = RetryMemory::new(Duration::from_secs(60));
+        let began = Instant::now();
+        let mut seen = |facts, seconds, scan: bool| {
+            if scan {
+                memory.scan_begins();
+            }
+            memory.stands_still(&path("/a.zip"), facts, began + Duration::from_secs(seconds))
+        };
+        assert!(!seen(size(1), 0, true));
+        assert!(!seen(size(1), 60, false), "the same listing says nothing new");
+        assert!(seen(size(1), 60, true) && seen(size(1), 61, false));
+        assert!(!seen(size(2), 62, true) && !seen(size(2), 66, true) && seen(size(2), 67, true));
+        let later = Modified { unix_seconds: 1, source: TimeSource::Utc };
+        let touched = FileFacts { modified: Some(later), ..size(2) };
+        assert!(!seen(touched, 80, true) && seen(touched, 90, true));
+        assert!(!seen(FileFacts { size: None, ..touched }, 100, true));
+    }
+
+    #[test]
+    fn files_that_are_gone_are_not_watched_for_ever() {
+        let mut memory = RetryMemory::new(Duration::from_secs(60));
+        let numbered = |n: usize| RemotePath::from_text(&format!("/{n}"), encoding_rs::UTF_8).unwrap();
+        let now = Instant::now();
+        for n in 0..=MAX_ENTRIES {
+            memory.stands_still(&numbered(n), size(1), now);
+        }
+        assert_eq!(memory.standing.len(), MAX_ENTRIES);
+        for _ in 0..UNMET_SCANS {
+            memory.scan_begins();
+            memory.stands_still(&numbered(0), size(1), now);
+        }
+        assert_eq!(memory.standing.len(), MAX_ENTRIES);
+        memory.scan_begins();
+        assert_eq!(memory.standing.len(), 1);
     }
 
     #[test]

@@ -20,6 +20,7 @@ use crate::protocol::ProtocolError;
 /// stays finished.
 pub async fn scan(server: &Server) -> Result<Tally, ProtocolError> {
     server.refresh_if_records_changed();
+    server.memory().scan_begins();
     let scan = ScanState::new(server, aged_partial_files(server));
     for path in &server.settings.directories {
         let key = server.memory().key(path);
@@ -50,7 +51,7 @@ pub async fn scan(server: &Server) -> Result<Tally, ProtocolError> {
     tally.overflowed = jobs.overflowed();
     if tally.odd > 0 {
         let (name, odd) = (&server.settings.name, tally.odd);
-        log::info!("server={name} {odd} more zips whose size or end was not as it should be were taken");
+        log::info!("server={name} {odd} more files whose size or end was not as it should be were taken");
     }
     Ok(tally)
 }

@@ -37,23 +37,23 @@ pub struct Tally {
     pub directories: u64,
     /// Directories that could not be listed, or not completely.
     pub failed_directories: u64,
-    /// Zips listed.
+    /// Wanted files listed.
     pub files: u64,
-    /// New zips that could not be fetched and will be tried again.
+    /// New files that could not be fetched and will be tried again.
     pub failed_files: u64,
-    /// New zips fetched.
+    /// New files fetched.
     pub fetched: u64,
-    /// New zips that wait for their retry, for room, or for a second look.
+    /// New files that wait for their retry, for room, or for a second look.
     pub waiting: u64,
     /// Lines that no parser understood, and names that were refused.
     pub not_understood: u64,
     /// Directories whose listing was cut, or looks as if it was.
     pub cut_listings: u64,
-    /// New zips that were tried and could not be taken, in this scan or before.
+    /// New files that were tried and could not be taken, in this scan or before.
     pub incomplete: u64,
     /// There is more to fetch than one scan takes.
     pub overflowed: bool,
-    /// Zips taken in spite of the size that the server shows, or of what follows the archive, without a line of their
+    /// Files taken in spite of the size that the server shows, or of what follows the archive, without a line of their
     /// own in the log.
     pub odd: u64,
 }
@@ -99,7 +99,7 @@ impl<'s> ScanState<'s> {
         }
     }
 
-    /// Counts a directory that was listed, and zips of it that were not counted one by one.
+    /// Counts a directory that was listed, and files of it that were not counted one by one.
     pub(super) fn count_directory(&self, files: u64) {
         let mut tally = self.tally.borrow_mut();
         tally.directories += 1;
@@ -118,6 +118,14 @@ impl<'s> ScanState<'s> {
                 }
             }
             FileOutcome::Empty(facts) => self.file_empty(&job.path(), facts),
+            FileOutcome::Unsettled => {
+                log::debug!(
+                    "server={} path={}: waits until it stands still",
+                    self.server.settings.name,
+                    job.path()
+                );
+                self.tally.borrow_mut().waiting += 1;
+            }
             FileOutcome::Unfinished(error) => self.file_unfinished(&job.path(), facts, &error),
             FileOutcome::Watched(error) => self.file_is_watched(&job.path(), facts, &error),
             FileOutcome::Failed(reason) => self.file_failed(&job.path(), facts, &reason),
@@ -186,12 +194,15 @@ impl<'s> ScanState<'s> {
     /// Says what is odd about a file of `size` bytes that is taken: of each kind once, the others are counted.
     fn remark(&self, path: &RemotePath, size: u64, found: Found) {
         let name = &self.server.settings.name;
-        if found.no_archive {
-            log::warn!("server={name} path={path}: it is no zip archive; taken as it is");
+        if let Some(format) = found.is_not {
+            log::warn!("server={name} path={path}: it is no {}; taken as it is", format.noun());
         }
         let behind = (found.behind > 0).then(|| format!("{} bytes follow the zip archive", found.behind));
-        let shown = found.contradicts.map(|shown| {
-            format!("the server shows {shown} bytes, and the zip archive that came is whole with {size}")
+        let shown = found.contradicts.map(|(shown, format)| {
+            format!(
+                "the server shows {shown} bytes, and the {} that came is whole with {size}",
+                format.noun()
+            )
         });
         for (kind, text) in [("behind", behind), ("shown", shown)] {
             let Some(text) = text else { continue };

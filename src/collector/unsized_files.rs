@@ -1,4 +1,4 @@
-//! Which of a server's files without a size may displace finished zips.
+//! Which of a server's files without a size may displace finished files.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -11,7 +11,7 @@ use crate::base::backoff::Backoff;
 /// After a file without a size outgrew what it may displace, until another one of the server may displace anything.
 const TRUSTED_AGAIN: Backoff = Backoff { first: Duration::from_mins(15), most: Duration::from_hours(24) };
 
-/// Which of a server's files without a size may displace finished zips: one at a time, and none for a while after one
+/// Which of a server's files without a size may displace finished files: one at a time, and none for a while after one
 /// that had no end.
 #[derive(Debug, Default)]
 pub struct UnsizedFiles {

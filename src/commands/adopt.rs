@@ -5,6 +5,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 use crate::actors::mirror_watch::{SAMPLE, standing};
+use crate::base::file_names::FileNames;
 use crate::base::humanize;
 use crate::base::names::ServerName;
 use crate::commands::confirmation::{Outcome, is_confirmed};
@@ -60,7 +61,7 @@ pub fn adopt(settings: &Settings, order: Order) -> anyhow::Result<Outcome> {
 pub(crate) struct View {
     standing: Standing,
     marker: Option<MirrorId>,
-    servers: Vec<ServerName>,
+    servers: Vec<(ServerName, FileNames)>,
     /// What was found of some files that the records call present.
     pub(crate) found: Absence,
     /// What follows from all of it.
@@ -79,9 +80,13 @@ impl View {
         };
         // one that cannot be read is replaced
         let marker = location.marker().unwrap_or_default();
-        let servers: Vec<_> = settings.servers.iter().map(|server| server.name.clone()).collect();
+        let servers: Vec<_> = settings
+            .servers
+            .iter()
+            .map(|server| (server.name.clone(), server.selection.files.clone()))
+            .collect();
         let found = look_for(&*location, &standing.sample);
-        let verdict = judge(&standing, marker, found, |limit| location.count_zips(&servers, limit));
+        let verdict = judge(&standing, marker, found, |limit| location.count_files(&servers, limit));
         Ok(Self { standing, marker, servers, found, verdict })
     }
 }
@@ -142,11 +147,13 @@ fn confirm_records(settings: &Settings, order: Order, view: &View) -> anyhow::Re
             return Ok(Outcome::Done);
         }
     }
-    let zips = mirror::at(root).count_zips(&view.servers, u64::MAX);
-    writeln!(out, "{} in {}, of which the records know nothing", lie(zips), root.display())?;
+    let zips = mirror::at(root).count_files(&view.servers, u64::MAX);
+    let are_zips = view.servers.iter().all(|(_, files)| files.are_usual());
+    let noun = if are_zips { "zip" } else { "file" };
+    writeln!(out, "{} in {}, of which the records know nothing", lie(zips, noun), root.display())?;
     writeln!(
         out,
-        "confirmed, they are left alone: never deleted nor announced, and a zip of the same path is not fetched; \
+        "confirmed, they are left alone: never deleted nor announced, and a {noun} of the same path is not fetched; \
          everything else that the servers show counts as new"
     )?;
     writeln!(out, "'mrosync records mark --local' takes them over instead")?;
@@ -257,6 +264,7 @@ fn change(settings: &Settings, view: &View, last: i64) -> anyhow::Result<(u64, u
     writer.adopt(view.marker)?;
     Ok((missed, back))
 }
-fn lie(zips: u64) -> String {
-    format!("{} {}", humanize::count(zips, "zip"), if zips == 1 { "lies" } else { "lie" })
+
+fn lie(count: u64, noun: &str) -> String {
+    format!("{} {}", humanize::count(count, noun), if count == 1 { "lies" } else { "lie" })
 }

@@ -132,7 +132,8 @@ fn local(
     server: &ServerSettings,
     wants: impl Fn(&RemotePath) -> bool,
 ) -> anyhow::Result<Vec<Download>> {
-    let mut files = mirror.zips(&server.name, server.encoding, &server.directories)?;
+    let mut files =
+        mirror.files(&server.name, (&server.selection.files, server.encoding), &server.directories)?;
     files.retain(|file| wants(&file.directory.join(&file.name)));
     files.sort_by_key(|file| file.modified);
     let download = |file: MirroredFile| {

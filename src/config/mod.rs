@@ -268,7 +268,7 @@ pub struct ServerSettings {
     pub verify: Verify,
     /// By which way, when and how fast it is reached.
     pub network: NetworkSettings,
-    /// Which zips are wanted.
+    /// Which files are wanted.
     pub selection: Selection,
     /// Which of them first.
     pub order: Order,

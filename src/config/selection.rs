@@ -1,15 +1,16 @@
-//! Which of a server's zips are wanted, and which of them first.
+//! Which of a server's files are wanted, and which of them first.
 
 use super::reader::Section;
 use super::values;
 use crate::base::facts::{FileFacts, Modified, TimeSource};
+use crate::base::file_names::FileNames;
 use crate::base::globs::Globs;
-use crate::base::names::RemotePath;
+use crate::base::names::{RemoteName, RemotePath};
 
 /// How far a server's local time may be behind UTC.
 const WESTERNMOST_SECONDS: i64 = 12 * 3600;
 
-/// Which of the new zips that are known is fetched next.
+/// Which of the new files that are known is fetched next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Order {
@@ -22,9 +23,11 @@ pub enum Order {
     NewestFirst,
 }
 
-/// Which zips are wanted. All, when nothing is said.
+/// Which files are wanted. All zips, when nothing is said.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Selection {
+    /// Only those of such names.
+    pub files: FileNames,
     /// Not those that the server surely changed before, in unix seconds.
     pub since: Option<i64>,
     /// `since` is the first start with this setting, which the records remember; none before it.
@@ -37,10 +40,12 @@ pub struct Selection {
 
 impl Selection {
     pub(super) fn read(section: &mut Section<'_>) -> Option<Self> {
+        let files = section.read("files", |value| FileNames::new(&values::texts(value)?));
         let since = section.read("since", values::since);
         let include = section.read("include", values::globs);
         let exclude = section.read("exclude", values::globs);
         Some(Self {
+            files: files?,
             since: since.flatten(),
             from_now: since == Some(None),
             include: include?,
@@ -48,10 +53,16 @@ impl Selection {
         })
     }
 
-    /// Returns whether the zip at the path that `path` puts together is wanted. One whose time is not known
-    /// is not too old.
+    /// Returns whether the file of this name, at the path that `path` puts together, is wanted. One whose time is not
+    /// known is not too old.
     #[must_use]
-    pub fn wants(&self, facts: &FileFacts, path: impl FnOnce() -> RemotePath) -> bool {
+    pub fn wants(&self, name: &RemoteName, facts: &FileFacts, path: impl FnOnce() -> RemotePath) -> bool {
+        self.files.fit_name(name) && self.allows(facts, path)
+    }
+
+    /// Returns whether a file whose name is a wanted one is wanted by its time and path, too.
+    #[must_use]
+    pub fn allows(&self, facts: &FileFacts, path: impl FnOnce() -> RemotePath) -> bool {
         if facts.modified.is_some_and(|modified| self.is_too_old(modified)) {
             return false;
         }
@@ -101,7 +112,7 @@ mod tests {
             (at(89_999 - 58, TimeSource::LocalMinute), true),
             (FileFacts::default(), true),
         ] {
-            assert_eq!(selection.wants(&facts, path), wanted, "{facts:?}");
+            assert_eq!(selection.allows(&facts, path), wanted, "{facts:?}");
         }
     }
 
@@ -115,17 +126,17 @@ mod tests {
             (at(noon - 12 * 3600, TimeSource::LocalSecond), true),
             (at(noon - 12 * 3600 - 1, TimeSource::LocalSecond), false),
         ] {
-            assert_eq!(selection.wants(&facts, path), wanted, "{facts:?}");
+            assert_eq!(selection.allows(&facts, path), wanted, "{facts:?}");
         }
         let before_the_start = Selection { from_now: true, ..Selection::default() };
-        assert!(before_the_start.wants(&at(0, TimeSource::Utc), path));
+        assert!(before_the_start.allows(&at(0, TimeSource::Utc), path));
     }
 
     #[test]
-    fn a_zip_must_be_included_and_not_excluded() {
+    fn a_file_must_be_included_and_not_excluded() {
         let globs = |pattern: &str| Globs::new(&[pattern]).unwrap();
         let wants = |include: Globs, exclude: Globs| {
-            Selection { include, exclude, ..Selection::default() }.wants(&FileFacts::default(), path)
+            Selection { include, exclude, ..Selection::default() }.allows(&FileFacts::default(), path)
         };
         assert!(wants(Globs::default(), Globs::default()) && wants(globs("/in/*"), globs("b*")));
         assert!(!wants(globs("/out/*"), Globs::default()) && !wants(globs("/in/*"), globs("a*")));

@@ -141,6 +141,7 @@ impl Connector {
         let lists = Lists {
             mode: settings.listing,
             encoding: settings.encoding,
+            files: settings.selection.files.clone(),
             learned: Rc::clone(&learned.lists),
             listed_by: None,
         };

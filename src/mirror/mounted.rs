@@ -15,6 +15,7 @@ use tokio::sync::watch;
 
 use super::identity::{MirrorId, Reason, Standing, Verdict, judge};
 use super::store::{MirrorLocation, MirrorStore};
+use crate::base::file_names::FileNames;
 use crate::base::io_error::is_no_space;
 use crate::base::names::{RemotePath, ServerName};
 use crate::base::start_error::StartError;
@@ -210,14 +211,14 @@ pub struct Settled {
 pub fn settle(
     location: &dyn MirrorLocation,
     standing: &Standing,
-    servers: &[ServerName],
+    servers: &[(ServerName, FileNames)],
 ) -> Result<Result<Settled, Reason>, StartError> {
     // whatever it holds: another service is told from a mirror that others have left
     location.refuse_in_use()?;
     let found = location.marker();
     let found = found.with_context(|| format!("cannot read the marker of {}", location.path().display()))?;
     let sample = look_for(location, &standing.sample);
-    match judge(standing, found, sample, |limit| location.count_zips(servers, limit)) {
+    match judge(standing, found, sample, |limit| location.count_files(servers, limit)) {
         Verdict::Ours | Verdict::Take => Ok(Ok(Settled { sample, ..take(location, found)? })),
         Verdict::Held(reason) => Ok(Err(reason)),
     }

@@ -27,6 +27,7 @@ use super::error::Apart;
 use super::identity::MirrorId;
 use super::partial_name::PartialName;
 use super::server::ServerMirror;
+use crate::base::file_names::FileNames;
 use crate::base::names::{RemoteName, RemotePath, ServerName};
 use crate::base::start_error::StartError;
 use crate::quota::Measured;
@@ -82,19 +83,19 @@ pub trait MirrorLocation: fmt::Debug + Send + Sync {
     /// The system's, except that it is not there.
     fn is_taken(&self, server: &ServerName, path: &RemotePath) -> io::Result<bool>;
 
-    /// Counts the zips of `servers`, and stops at `limit`. What cannot be read holds none.
-    fn count_zips(&self, servers: &[ServerName], limit: u64) -> u64;
+    /// Counts the files of `servers`, by their names, and stops at `limit`. What cannot be read holds none.
+    fn count_files(&self, servers: &[(ServerName, FileNames)], limit: u64) -> u64;
 
-    /// Finds the zips of `server` below its `directories`. Those that a running service is storing at this moment are
+    /// Finds the files of `server` with such `names`, which are in this encoding on the wire, below its `directories`. Those that a running service is storing at this moment are
     /// left out: it records them itself.
     ///
     /// # Errors
     ///
     /// The system's, with the path; a server without a part in the mirror has no files.
-    fn zips(
+    fn files(
         &self,
         server: &ServerName,
-        encoding: &'static Encoding,
+        names: (&FileNames, &'static Encoding),
         directories: &[RemotePath],
     ) -> anyhow::Result<Vec<MirroredFile>>;
 
@@ -132,7 +133,7 @@ pub struct MachinePaths {
     pub lock: Option<PathBuf>,
 }
 
-/// A zip in the mirror.
+/// A file in the mirror.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MirroredFile {
     /// On the server.

@@ -3,7 +3,7 @@
 use crate::base::facts::FileFacts;
 use crate::base::names::RemoteName;
 
-/// Something in a directory that can be mirrored: a directory, or what is named `.zip`.
+/// Something in a directory that can be mirrored: a directory, or a file of a name that is wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// The name, checked.
@@ -45,7 +45,7 @@ pub struct Summary {
     pub not_understood: u64,
     /// The first of them, decoded, at most 120 characters. Foreign text: show it with [`crate::base::names::Printable`].
     pub sample: Option<String>,
-    /// Directories and zips whose name cannot be used.
+    /// Directories and wanted files whose name cannot be used.
     pub names_refused: u64,
     /// The first of them and why. Foreign text as well.
     pub refused_sample: Option<String>,
@@ -65,7 +65,7 @@ pub struct Summary {
     pub own_unique: Option<u64>,
     /// At least one file came with size and time, without which equal fingerprints say little.
     pub is_telling: bool,
-    /// Of the zips that a listing dates without a year and that seem older than half a year, the one whose time is the
+    /// Of the wanted files that a listing dates without a year and that seem older than half a year, the one whose time is the
     /// latest: its year may have been guessed wrong.
     pub doubtful_year: Option<(i64, RemoteName)>,
 }
@@ -89,9 +89,4 @@ impl Summary {
     pub fn is_empty(&self) -> bool {
         self.entries + self.unused() == 0
     }
-}
-
-/// Returns whether a name ends in `.zip`, as [`RemoteName::is_zip`] does, before there is such a name.
-pub(crate) fn is_zip(name: &[u8]) -> bool {
-    name.last_chunk::<4>().is_some_and(|tail| tail.eq_ignore_ascii_case(b".zip"))
 }

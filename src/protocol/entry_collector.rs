@@ -4,9 +4,10 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use encoding_rs::Encoding;
 
-use super::entry::{Entry, Kind, Summary, is_zip};
+use super::entry::{Entry, Kind, Summary};
 use super::error::ListingCut;
 use crate::base::facts::FileFacts;
+use crate::base::file_names::FileNames;
 use crate::base::names;
 use crate::base::names::{NameRefused, RemoteName, RemotePath};
 
@@ -29,6 +30,7 @@ const MAX_SAMPLE_CHARS: usize = 120;
 #[derive(Debug)]
 pub struct EntryCollector {
     encoding: &'static Encoding,
+    files: FileNames,
     /// The directory that is listed, where its own name is watched for.
     own: Option<RemotePath>,
     bytes: u64,
@@ -37,10 +39,17 @@ pub struct EntryCollector {
 }
 
 impl EntryCollector {
-    /// Nothing was listed yet; `encoding` is that of the names.
+    /// Nothing was listed yet; `encoding` is that of the names. Of files, the usual ones are wanted.
     #[must_use]
     pub fn new(encoding: &'static Encoding) -> Self {
-        Self { encoding, own: None, bytes: 0, summary: Summary::default(), fingerprint: DefaultHasher::new() }
+        let (files, summary, fingerprint) = Default::default();
+        Self { encoding, files, own: None, bytes: 0, summary, fingerprint }
+    }
+
+    /// Says which files are wanted.
+    #[must_use]
+    pub fn of_files(self, files: &FileNames) -> Self {
+        Self { files: files.clone(), ..self }
     }
 
     /// Has the names collected, for [`Summary::names`].
@@ -53,8 +62,8 @@ impl EntryCollector {
         self.own = Some(path.clone());
     }
 
-    /// Takes one entry; `kind` is `None` for devices, sockets and the like. Directories, and files and links named
-    /// `.zip`, are appended to `entries`, which the caller may drain at any time.
+    /// Takes one entry; `kind` is `None` for devices, sockets and the like. Directories, and files and links of
+    /// wanted names, are appended to `entries`, which the caller may drain at any time.
     pub fn take(&mut self, name: &[u8], kind: Option<Kind>, facts: FileFacts, entries: &mut Vec<Entry>) {
         if self.summary.over_limit {
             return;
@@ -175,7 +184,7 @@ impl EntryCollector {
         }
         self.summary.is_telling |= kind == Kind::File && facts.size.is_some() && facts.modified.is_some();
         // the name is allocated and checked only where somebody wants it
-        if kind != Kind::Directory && !is_zip(name) {
+        if kind != Kind::Directory && !self.is_wanted(name) {
             self.count_entry();
             return;
         }
@@ -189,6 +198,11 @@ impl EntryCollector {
             }
             Err(refusal) => self.refuse(name, refusal),
         }
+    }
+
+    /// Returns whether a file of this name is wanted.
+    pub(crate) fn is_wanted(&self, name: &[u8]) -> bool {
+        self.files.fit(name, self.encoding)
     }
 
     fn collect(&mut self, name: &RemoteName, kind: Kind) {
@@ -226,6 +240,7 @@ impl EntryCollector {
 impl EntryCollector {
     /// One that has taken so much already.
     pub(crate) fn with_counts(encoding: &'static Encoding, entries: u64, bytes: u64) -> Self {
-        Self { bytes, summary: Summary { entries, ..Summary::default() }, ..Self::new(encoding) }
+        let summary = Summary { entries, ..Summary::default() };
+        Self { bytes, summary, ..Self::new(encoding) }
     }
 }

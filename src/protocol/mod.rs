@@ -21,7 +21,6 @@ pub mod memory;
 mod read_ahead;
 
 pub use contract::{Confirmation, Connector, FileReceiver, FileRequest, Listing, Received, Session};
-pub(crate) use entry::is_zip;
 pub use entry::{Entry, Kind, Summary};
 pub use entry_collector::{EntryCollector, MAX_ENTRIES, MAX_LISTING_BYTES, MAX_NAME_BYTES, MAX_NAMES};
 pub use error::{Detail, ErrorScope, ListingCut, ProtocolError};

@@ -42,6 +42,7 @@ pub(super) struct Fleet {
 impl Fleet {
     /// Everything that a scanner is made of.
     pub(super) fn plan(&self, server: Checked, progress: &Arc<Progress>) -> Plan {
+        progress.fetches(server.settings.selection.files.clone());
         Plan {
             settings: Arc::new(server.settings),
             trusted: server.trusted,

@@ -99,7 +99,8 @@ async fn open_places(
     let mut records = with_room(async || Ok(records::open(&settings.records)?)).await?;
     let recorded = records.recorded_mirror(SAMPLE).map_err(anyhow::Error::from)?;
     let (location, standing) = (mirror::at(&settings.sync.root), standing(&recorded));
-    let servers: Vec<_> = settings.servers.iter().map(|server| server.name.clone()).collect();
+    let servers: Vec<_> =
+        settings.servers.iter().map(|server| (server.name.clone(), server.selection.files.clone())).collect();
     let mut settled = with_room(async || settle(&*location, &standing, &servers)).await?;
     if let Ok(settled) = &mut settled
         && let Some(id) = settled.id.filter(|id| standing.known != Some(*id))

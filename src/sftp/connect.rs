@@ -51,6 +51,7 @@ impl Connector {
             timeout,
             speed: Speed { least, timeout, limit },
             encoding: settings.encoding,
+            files: settings.selection.files.clone(),
             fingerprint_key: FingerprintKey::default(),
             habits: Rc::default(),
         };

@@ -74,7 +74,7 @@ impl Session {
         let fingerprinter = Fingerprinter::new(self.shared.fingerprint_key);
         Ok(Listing {
             pace: Pace::new(&self.shared.speed),
-            collector: EntryCollector::new(self.shared.encoding),
+            collector: EntryCollector::new(self.shared.encoding).of_files(&self.shared.files),
             session: self,
             path: path.clone(),
             handle,

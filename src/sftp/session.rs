@@ -22,6 +22,7 @@ use super::request::{Request, VERSION, write_init};
 use super::server_messages::ServerMessages;
 use super::socket::AbortOnDrop;
 use super::status;
+use crate::base::file_names::FileNames;
 use crate::base::names::RemotePath;
 use crate::net::deadline::within;
 use crate::net::pace::{Pace, Speed};
@@ -64,6 +65,8 @@ pub(super) struct Shared {
     pub(super) timeout: Duration,
     pub(super) speed: Speed,
     pub(super) encoding: &'static Encoding,
+    /// Those that are wanted.
+    pub(super) files: FileNames,
     pub(super) fingerprint_key: FingerprintKey,
     pub(super) habits: Rc<Habits>,
 }

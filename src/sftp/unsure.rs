@@ -1,7 +1,7 @@
 //! Entries whose type a listing leaves out: each is asked for, many at a time, and comes out in its place.
 //!
-//! LSTAT tells links from files; where it tells nothing, STAT may. Where neither does, a name that ends in `.zip` is
-//! taken for a file, whose content decides; any other is tried as a directory, and then as a file, by opening it.
+//! LSTAT tells links from files; where it tells nothing, STAT may. Where neither does, a name with the ending of a wanted
+//! file is taken for one, whose content decides; any other is tried as a directory, and then as a file, by opening it.
 
 use std::collections::VecDeque;
 
@@ -12,7 +12,7 @@ use super::request::Request;
 use super::session::Session;
 use super::status;
 use crate::base::names::{RemoteName, RemotePath};
-use crate::protocol::{Kind, is_zip};
+use crate::protocol::Kind;
 
 /// Questions under way at a time.
 const MOST_ASKED: usize = 16;
@@ -67,7 +67,7 @@ impl Unsure {
             // it is left out for its name, and counted as a directory would be; `.` and `..` are neither
             Seen::Untold if !usable => State::Answered(Found::Is(Kind::Directory)),
             Seen::Untold if session.shared.habits.tells_types() => State::ToAsk(Question::Lstat),
-            Seen::Untold => untold(&name),
+            Seen::Untold => untold(session, &name),
         };
         self.waiting.push_back((name, state));
     }
@@ -121,7 +121,7 @@ impl Unsure {
                 if matches!(reply, Reply::Status { code: status::UNSUPPORTED, .. }) {
                     session.shared.habits.told_type(false);
                 }
-                untold(name)
+                untold(session, name)
             }
             (Question::Directory, Reply::Handle(handle)) => {
                 session.close(handle).await?;
@@ -162,7 +162,7 @@ fn settled(session: &Session, question: Question, name: &mut Name, told: Attribu
             *size = size.or(told.size);
             *mode = mode.or(told.mode);
             *modified = modified.or(told.modified);
-            return untold(name);
+            return untold(session, name);
         }
     };
     session.shared.habits.told_type(true);
@@ -176,8 +176,8 @@ fn settled(session: &Session, question: Question, name: &mut Name, told: Attribu
 }
 
 /// Neither LSTAT nor STAT says what it is.
-fn untold(name: &Name) -> State {
-    if is_zip(&name.name) {
+fn untold(session: &Session, name: &Name) -> State {
+    if session.shared.files.fit_by_ending(&name.name) {
         State::Answered(Found::Is(Kind::File))
     } else {
         State::ToAsk(Question::Directory)

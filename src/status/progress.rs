@@ -8,6 +8,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use parking_lot::{Mutex, RwLock};
 
 use super::snapshot::{ServerState, ServerStatus};
+use crate::base::file_names::FileNames;
 use crate::base::names::{Printable, ServerName};
 use crate::lateness::Lateness;
 
@@ -18,9 +19,21 @@ pub struct Progress {
     status: Mutex<ServerStatus>,
     lateness: Lateness,
     amendments: AtomicU64,
+    file_names: RwLock<FileNames>,
 }
 
 impl Progress {
+    /// Which of its files are fetched, as configured now.
+    pub fn fetches(&self, files: FileNames) {
+        *self.file_names.write() = files;
+    }
+
+    /// Returns which of its files are fetched.
+    #[must_use]
+    pub fn file_names(&self) -> FileNames {
+        self.file_names.read().clone()
+    }
+
     /// An operator changed records: what the scanner remembers of them holds no longer.
     pub fn records_changed(&self) {
         self.amendments.fetch_add(1, Ordering::Release);
@@ -41,6 +54,7 @@ impl Progress {
             status: Mutex::new(status),
             lateness: Lateness::default(),
             amendments: AtomicU64::new(0),
+            file_names: RwLock::default(),
         }
     }
 

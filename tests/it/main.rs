@@ -23,6 +23,7 @@ mod disks;
 mod documents;
 mod early_ports;
 mod essentials;
+mod files;
 mod first_hour;
 mod fuzz_corpora;
 mod growth;

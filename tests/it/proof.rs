@@ -91,7 +91,7 @@ fn an_archive_with_bytes_behind_it_is_taken_at_first_sight_with_a_warning() {
         let told = logged(&service, "bytes follow the zip archive; taken as it is");
         assert_eq!(told.iter().filter(|line| line.contains("WARN")).count(), 1, "{told:#?}");
         assert_eq!(
-            logged(&service, "4 more zips whose size or end was not as it should be were taken").len(),
+            logged(&service, "4 more files whose size or end was not as it should be were taken").len(),
             1
         );
     }

@@ -47,7 +47,7 @@ const SIZES_FOLLOW: u16 = 8;
 const ZIP64_EXTRA: u16 = 1;
 
 /// Read or unpacked between two looks at the exit flag.
-const STEP_BYTES: usize = 256 * 1024;
+pub(super) const STEP_BYTES: usize = 256 * 1024;
 
 /// So many zeros in a row are a hole in what was compressed or encrypted: by chance they never come there.
 const HOLE_BYTES: usize = 512;
@@ -133,10 +133,17 @@ pub(super) struct Disk<'a> {
 }
 
 /// A part of the file, as a stream.
-struct Section<'a> {
+pub(super) struct Section<'a> {
     disk: &'a Disk<'a>,
     position: u64,
     end: u64,
+}
+
+impl Section<'_> {
+    /// Where the next byte is read.
+    pub(super) fn position(&self) -> u64 {
+        self.position
+    }
 }
 
 impl Read for Section<'_> {
@@ -159,11 +166,17 @@ impl<'a> Disk<'a> {
         Self { source, stop, failure: Cell::new(None), closed: Cell::new(false) }
     }
 
-    fn section(&self, start: u64, length: u64) -> Section<'_> {
+    /// The file itself.
+    pub(super) fn source(&self) -> Source<'a> {
+        self.source
+    }
+
+    /// A part of it, as a stream.
+    pub(super) fn section(&self, start: u64, length: u64) -> Section<'_> {
         Section { disk: self, position: start, end: start.saturating_add(length) }
     }
 
-    fn ask_to_stop(&self) -> io::Result<()> {
+    pub(super) fn ask_to_stop(&self) -> io::Result<()> {
         if (self.stop)() { Err(self.fail(Interrupted::Stopped)) } else { Ok(()) }
     }
 
@@ -173,10 +186,15 @@ impl<'a> Disk<'a> {
         io::Error::other("closed")
     }
 
+    /// Why reading failed, where that says nothing about the file.
+    pub(super) fn why_closed(&self) -> Option<Interrupted> {
+        self.failure.take()
+    }
+
     /// What an error met while reading means.
     fn explain(&self, entry: u64, error: &io::Error) -> Failure {
         self.closed.set(false);
-        match self.failure.take() {
+        match self.why_closed() {
             Some(failure) => Failure::Interrupted(failure),
             None => Failure::Damaged(format!("entry {entry}: {error}")),
         }
@@ -343,7 +361,7 @@ fn fill(stream: &mut Section<'_>, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(filled)
 }
 
-pub(super) fn is_zero(bytes: &[u8]) -> bool {
+fn is_zero(bytes: &[u8]) -> bool {
     bytes.iter().all(|byte| *byte == 0)
 }
 

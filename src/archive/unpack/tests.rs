@@ -6,6 +6,7 @@ use zip::CompressionMethod;
 use zip::write::{SimpleFileOptions, ZipWriter};
 
 use super::*;
+use crate::archive::Formats;
 use crate::archive::end::find_directory;
 use crate::archive::tests::with_zip64_end;
 
@@ -388,8 +389,8 @@ fn no_damage_makes_it_panic() {
         }
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(&bytes).unwrap();
-        let content = super::super::prove(&file, bytes.len() as u64, &|| false).unwrap();
-        let small = super::super::prove_small(&file, bytes.len() as u64).unwrap();
+        let content = super::super::prove(&file, bytes.len() as u64, Formats::Zip, &|| false).unwrap();
+        let small = super::super::prove_small(&file, bytes.len() as u64, Formats::Zip).unwrap();
         assert!(small.is_none_or(|small| small == content), "{content:?}");
     }
 }

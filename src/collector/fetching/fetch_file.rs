@@ -11,7 +11,7 @@ use super::fetch::{Fetched, fetch};
 use super::partial_files::{discard, keep_for_next_try};
 use super::proof::{Found, PROOFS};
 use super::publish::{Held, publish};
-use crate::archive::begins_as_archive;
+use crate::archive::{Format, Formats, begins_as_archive};
 use crate::base::blocking::{BlockingError, run_blocking};
 use crate::base::facts::{Earlier, FileFacts, Knowledge};
 use crate::base::failpoints;
@@ -21,6 +21,7 @@ use crate::base::names::RemotePath;
 use crate::collector::fetching::wanted::{FetchError, Wanted};
 use crate::collector::job::{FileJob, OnRecord};
 use crate::collector::server::Server;
+use crate::config::Verify;
 use crate::mirror::error::PublishError;
 use crate::mirror::idle::key;
 use crate::mirror::partial_name::PartialName;
@@ -45,6 +46,8 @@ pub(in crate::collector) enum FileOutcome {
     },
     /// It is seen empty for the first time; the next scan believes it.
     Empty(FileFacts),
+    /// Nothing in it could show whether more is to come, and it is seen with this size and time for the first time.
+    Unsettled,
     /// It looks as if it is still being uploaded.
     Unfinished(FetchError),
     /// It is no archive, and taken once it has stayed the same for long enough.
@@ -100,9 +103,29 @@ pub(in crate::collector) async fn fetch_file(
     if facts.size == Some(0) && !may_be_empty {
         return Ok(FileOutcome::Empty(facts));
     }
+    let (promised, verify) = (Format::of_name(job.name.wire()), server.settings.verify);
+    let stands_still = verify == Verify::Auto
+        && promised != Some(Format::Zip)
+        && server.memory().stands_still(&path, facts, Instant::now());
+    // why fetch it twice?
+    if verify == Verify::Auto
+        && promised.is_none()
+        && !stands_still
+        && facts.size.is_some_and(|size| size > 0)
+    {
+        return Ok(FileOutcome::Unsettled);
+    }
     let has_stayed = |digest| server.memory().has_stayed(&path, job.facts, digest, Instant::now());
-    let (verify, another) = (server.settings.verify, fetching.is_another_next);
-    let wanted = Wanted { path: &path, facts, may_be_empty, has_stayed: &has_stayed, verify, another };
+    let wanted = Wanted {
+        path: &path,
+        facts,
+        may_be_empty,
+        promised,
+        stands_still,
+        has_stayed: &has_stayed,
+        verify,
+        another: fetching.is_another_next,
+    };
     match receive(server, session, job, wanted).await {
         Ok((fetched, earlier, (reservation, busy))) => {
             let (size, found) = (fetched.size, (earlier != Earlier::IsTheSame).then_some(fetched.found));
@@ -176,7 +199,7 @@ fn sort_out(error: NotReceived) -> Result<FileOutcome, ProtocolError> {
             if takes_nothing(&error) { FileOutcome::DiskTakesNothing(why) } else { FileOutcome::Waits(why) }
         }
         FetchError::Remote(error) if error.scope() != ErrorScope::Entry => return Err(error),
-        FetchError::NoArchive => FileOutcome::Watched(error),
+        FetchError::Unproved(_) | FetchError::Unsettled => FileOutcome::Watched(error),
         error if error.is_unfinished() => FileOutcome::Unfinished(error),
         error => FileOutcome::Failed(error.to_string()),
     })
@@ -236,7 +259,8 @@ fn adopt(
     turn: OwnedSemaphorePermit,
 ) -> FileOutcome {
     // it was proved before; what it is, is only for the case that it changes
-    let no_archive = !begins_as_archive(&*file, size).unwrap_or(true);
+    let formats = Formats::of_promise(Format::of_name(job.name.wire()));
+    let no_archive = !begins_as_archive(&*file, size, formats).unwrap_or(true);
     log::info!("server={} path={}: stored by an earlier run, recorded now", server.settings.name, job.path());
     let found = Found { no_archive, ..Found::default() };
     let fetched = Fetched { partial, file, size, found };

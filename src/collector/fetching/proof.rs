@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::archive::{Archive, Content, Flaw, Interrupted, prove, prove_small};
+use crate::archive::{Archive, Content, Flaw, Format, Formats, Interrupted, prove, prove_small};
 use crate::base::blocking::{Threads, run_blocking};
 use crate::base::{failpoints, panics, watchdog};
 use crate::collector::fetching::wanted::{FetchError, Wanted};
@@ -32,19 +32,28 @@ pub(in crate::collector) enum Shown {
 /// What is worth saying of a file that is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Found {
-    /// It is no zip archive; taken all the same.
+    /// Nothing in it proves it whole; taken all the same, and once more where it changes later.
     pub no_archive: bool,
+    /// What it is not, though its name promises that.
+    pub is_not: Option<Format>,
     /// Bytes behind the end of the archive.
     pub behind: u64,
-    /// The server shows this size, and not the one of the archive that came.
-    pub contradicts: Option<u64>,
+    /// The server shows this size, and not the one of the archive or file of this form that came.
+    pub contradicts: Option<(u64, Format)>,
 }
 
 impl Found {
-    const NO_ARCHIVE: Self = Self { no_archive: true, behind: 0, contradicts: None };
+    /// Nothing proves it whole; `promised` is the form that its name promises and its content has not.
+    fn unproved(promised: Option<Format>) -> Self {
+        Self { no_archive: true, is_not: promised, ..Self::default() }
+    }
 
     fn archive(archive: Archive) -> Self {
         Self { behind: archive.behind, ..Self::default() }
+    }
+
+    fn contradicting(self, shown: u64, format: Format) -> Self {
+        Self { contradicts: Some((shown, format)), ..self }
     }
 }
 
@@ -66,10 +75,11 @@ pub(in crate::collector) async fn decide(
         Shown::Other(shown) => FetchError::WrongSize { received: size, shown },
         _ => error,
     };
-    match look_into(file, size).await? {
+    let formats = Formats::of_promise(wanted.promised);
+    match look_into(file, size, formats).await? {
         Content::Archive(archive) => match shown {
             Shown::Other(shown) if verify == Verify::Auto && archive.behind == 0 => {
-                Ok(Found { contradicts: Some(shown), ..Found::archive(archive) })
+                Ok(Found::archive(archive).contradicting(shown, Format::Zip))
             }
             _ => agree(shown, size, clean_end || archive.behind == 0).map(|()| Found::archive(archive)),
         },
@@ -78,18 +88,52 @@ pub(in crate::collector) async fn decide(
         }
         Content::Unfinished(Flaw::NoEnd) => Err(wrong_size(FetchError::CutZip)),
         Content::Unfinished(Flaw::Damaged(text)) => Err(wrong_size(FetchError::DamagedZip(text))),
-        Content::Empty | Content::Zeros | Content::Other { .. } if verify == Verify::Zip => {
+        Content::Empty
+        | Content::Zeros
+        | Content::Other { .. }
+        | Content::Gzip
+        | Content::UnfinishedGzip(_)
+            if verify == Verify::Zip =>
+        {
             Err(wrong_size(FetchError::NotReadable(describe(Flaw::NoEnd))))
         }
+        // another member may be to come, as long as nobody has seen it stand still
+        Content::Gzip => match shown {
+            Shown::Other(shown) if wanted.stands_still => {
+                Ok(Found::default().contradicting(shown, Format::Gzip))
+            }
+            _ => agree(shown, size, true).map(|()| Found::default()),
+        },
+        Content::UnfinishedGzip(Flaw::NoEnd) => Err(wrong_size(FetchError::CutGzip)),
+        Content::UnfinishedGzip(Flaw::Damaged(text)) => Err(wrong_size(FetchError::DamagedGzip(text))),
         Content::Zeros => Err(wrong_size(FetchError::Zeros)),
         Content::Empty => {
             agree(shown, size, clean_end && verify != Verify::Size)?;
-            if wanted.may_be_empty { Ok(Found::NO_ARCHIVE) } else { Err(FetchError::Empty) }
+            if wanted.may_be_empty { Ok(Found::unproved(wanted.promised)) } else { Err(FetchError::Empty) }
         }
-        Content::Other { digest } => {
+        Content::Other { digest, is_gzip, ends_in_zeros } => {
             agree(shown, size, clean_end)?;
-            if (wanted.has_stayed)(digest) { Ok(Found::NO_ARCHIVE) } else { Err(FetchError::NoArchive) }
+            let promised = wanted.promised.filter(|_| !is_gzip);
+            let is_expected = promised.is_none() && !ends_in_zeros;
+            judge_unproved(wanted, size, (wanted.has_stayed)(digest), is_expected)
+                .map(|()| Found::unproved(promised))
         }
+    }
+}
+
+/// Decides about a file that nothing in it proves whole: it must have stayed the same for long, or, where it is what its
+/// name says and seems to have an end (`is_expected`), stand still with the size that came.
+fn judge_unproved(wanted: &Wanted<'_>, size: u64, stayed: bool, is_expected: bool) -> Result<(), FetchError> {
+    let is_as_listed = wanted.facts.size == Some(size);
+    match wanted.facts.size {
+        _ if stayed || (is_expected && is_as_listed && wanted.stands_still) => Ok(()),
+        Some(shown) if is_expected && !is_as_listed => Err(FetchError::WrongSize { received: size, shown }),
+        Some(_) if is_expected => Err(FetchError::Unsettled),
+        _ => Err(FetchError::Unproved(match wanted.promised {
+            Some(Format::Zip) => "it is no zip archive",
+            Some(Format::Gzip) => "it is no gzip file",
+            None => "nothing in it shows where it ends",
+        })),
     }
 }
 
@@ -112,15 +156,15 @@ fn describe(flaw: Flaw) -> String {
 
 /// Finds out what a file is: a small one at once, any other beside the scanner's thread, which unpacking gigabytes
 /// would block. Cancelled, the reading ends soon as well.
-async fn look_into(file: &Arc<dyn PartialFile>, size: u64) -> Result<Content, FetchError> {
+async fn look_into(file: &Arc<dyn PartialFile>, size: u64, formats: Formats) -> Result<Content, FetchError> {
     // whatever a decoder makes of hostile bytes costs the file that has them
     let small = catch_unwind(AssertUnwindSafe(|| {
         failpoints::here("verify", &panics::owner());
-        prove_small(&**file, size)
+        prove_small(&**file, size, formats)
     }));
     match small.unwrap_or_else(|_| Err(broke()))? {
         Some(content) => Ok(content),
-        None => read_through(Arc::clone(file), size).await,
+        None => read_through(Arc::clone(file), size, formats).await,
     }
 }
 
@@ -128,7 +172,11 @@ fn broke() -> io::Error {
     io::Error::other(panics::take_last().unwrap_or_else(|| "a panic".to_owned()))
 }
 
-async fn read_through(file: Arc<dyn PartialFile>, size: u64) -> Result<Content, FetchError> {
+async fn read_through(
+    file: Arc<dyn PartialFile>,
+    size: u64,
+    formats: Formats,
+) -> Result<Content, FetchError> {
     struct StopOnDrop(Arc<AtomicBool>);
     impl Drop for StopOnDrop {
         fn drop(&mut self) {
@@ -145,7 +193,7 @@ async fn read_through(file: Arc<dyn PartialFile>, size: u64) -> Result<Content, 
             pulse.iter().for_each(|pulse| pulse.beat());
             stop.load(Ordering::Relaxed)
         };
-        prove(&*file, size, &goes_on)
+        prove(&*file, size, formats, &goes_on)
     });
     match reading.await? {
         Ok(content) => Ok(content),

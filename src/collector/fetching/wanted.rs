@@ -2,6 +2,7 @@
 
 use std::io;
 
+use crate::archive::Format;
 use crate::base::blocking::BlockingError;
 use crate::base::facts::FileFacts;
 use crate::base::names::RemotePath;
@@ -17,6 +18,10 @@ pub struct Wanted<'a> {
     pub facts: FileFacts,
     /// An earlier scan has seen it empty too.
     pub may_be_empty: bool,
+    /// The form of files that its name promises.
+    pub promised: Option<Format>,
+    /// An earlier scan has seen it with the same size and time, too.
+    pub stands_still: bool,
     /// Whether a file that is no archive has stayed what it is, by this digest of its bytes, for long enough.
     pub has_stayed: &'a dyn Fn(u128) -> bool,
     /// How sure to be.
@@ -59,9 +64,20 @@ pub enum FetchError {
     /// Room that was reserved for a file.
     #[error("nothing but zeros; its content is still being uploaded")]
     Zeros,
+    /// The same of what gzip writes.
+    #[error("the gzip file has no end; it is still being uploaded, or damaged on the server")]
+    CutGzip,
+    /// See [`Self::DamagedZip`].
+    #[error("the gzip file is not whole ({0}); it is still being uploaded, or damaged on the server")]
+    DamagedGzip(String),
     /// Believed when it has stayed the same for long enough.
-    #[error("it is no zip archive; taken as it is once it has stayed the same for 15 minutes")]
-    NoArchive,
+    #[error("{0}; taken as it is once it has stayed the same for 15 minutes")]
+    Unproved(&'static str),
+    /// Nothing in it shows whether more is to come; believed when a later scan sees the same.
+    #[error(
+        "nothing in it shows whether more is to come; it is taken once two scans have seen the same size and time"
+    )]
+    Unsettled,
     /// `verify = "zip"` and no archive.
     #[error("not a readable zip archive: {0}")]
     NotReadable(String),
@@ -98,6 +114,8 @@ impl FetchError {
                 | Self::Broken { .. }
                 | Self::CutZip
                 | Self::DamagedZip(_)
+                | Self::CutGzip
+                | Self::DamagedGzip(_)
                 | Self::Zeros
                 | Self::Empty
         )

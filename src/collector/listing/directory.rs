@@ -1,4 +1,4 @@
-//! A directory under way: its entries as they come, its directories made and queued, its new zips looked up and queued.
+//! A directory under way: its entries as they come, its directories made and queued, its new files looked up and queued.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -26,13 +26,13 @@ pub(in crate::collector) struct Directory<'s, 'v> {
     home: Box<dyn MirrorDirectory>,
     /// Directories not queued yet, and what the server calls them.
     subdirectories: Vec<(RemoteName, Option<u64>)>,
-    /// Zips not looked up yet.
-    zips: Vec<(RemoteName, FileFacts)>,
+    /// Wanted files not looked up yet.
+    new_names: Vec<(RemoteName, FileFacts)>,
     /// Which part of the directory those are.
     part: u32,
-    /// Zips listed.
+    /// Wanted files listed.
     pub(in crate::collector) files: u64,
-    /// No directory was found in it and every zip is on record.
+    /// No directory was found in it and every file is on record.
     pub(in crate::collector) is_quiet: bool,
     /// Entries of a listing that may be of another directory, as long as that is not settled.
     pub(in crate::collector) on_trial: Option<Vec<Entry>>,
@@ -46,13 +46,13 @@ impl<'s, 'v> Directory<'s, 'v> {
         scan: &'s ScanState<'v>,
         job: &'s DirectoryJob,
     ) -> Result<Self, ProtocolError> {
-        let (home, subdirectories, zips) = (home(scan, job)?, Vec::new(), Vec::new());
+        let (home, subdirectories, new_names) = (home(scan, job)?, Vec::new(), Vec::new());
         Ok(Self {
             scan,
             job,
             home,
             subdirectories,
-            zips,
+            new_names,
             part: 0,
             files: 0,
             is_quiet: true,
@@ -111,15 +111,15 @@ impl<'s, 'v> Directory<'s, 'v> {
                     self.is_quiet = false;
                     self.subdirectories.push((entry.name, entry.unique));
                 }
-                // a link to a zip is fetched as the file it names; one to a directory is not followed
-                Kind::File | Kind::Link if entry.name.is_zip() && self.wants(&entry.name, &entry.facts) => {
+                // a link to a file is fetched as the file it names; one to a directory is not followed
+                Kind::File | Kind::Link if self.wants(&entry.name, &entry.facts) => {
                     self.scan.tally.borrow_mut().files += 1;
                     self.files += 1;
-                    self.zips.push((entry.name, entry.facts));
+                    self.new_names.push((entry.name, entry.facts));
                 }
                 Kind::File | Kind::Link => {}
             }
-            if self.zips.len() >= TOGETHER || self.subdirectories.len() >= TOGETHER {
+            if self.new_names.len() >= TOGETHER || self.subdirectories.len() >= TOGETHER {
                 self.use_all(None).await?;
             }
         }
@@ -127,7 +127,7 @@ impl<'s, 'v> Directory<'s, 'v> {
     }
 
     fn wants(&self, name: &RemoteName, facts: &FileFacts) -> bool {
-        self.scan.server.settings.selection.wants(facts, || self.job.path.join(name))
+        self.scan.server.settings.selection.wants(name, facts, || self.job.path.join(name))
     }
 
     fn wants_directory(&self, name: &RemoteName) -> bool {
@@ -170,23 +170,23 @@ impl<'s, 'v> Directory<'s, 'v> {
         scan.jobs.add_directory(key, DirectoryJob { path, depth, unique, above, tries: 0 });
     }
 
-    /// Asks the records for the zips collected so far, unless they are what they were when all of them were known.
+    /// Asks the records for the files collected so far, unless they are what they were when all of them were known.
     async fn look_up(&mut self) -> Result<(), ProtocolError> {
-        let zips = std::mem::take(&mut self.zips);
+        let files = std::mem::take(&mut self.new_names);
         let part = self.part;
         self.part += 1;
         let (scan, job) = (self.scan, self.job);
         let server = scan.server;
-        if zips.is_empty() || server.memory().is_all_known(&job.path, part, &zips) {
+        if files.is_empty() || server.memory().is_all_known(&job.path, part, &files) {
             return Ok(());
         }
-        let zips: Arc<[_]> = zips.into();
-        let answers = server.records().look_up(&job.path, Arc::clone(&zips)).await?;
+        let files: Arc<[_]> = files.into();
+        let answers = server.records().look_up(&job.path, Arc::clone(&files)).await?;
         let is_known = |answer: &Knowledge| matches!(answer, Knowledge::Known | Knowledge::Changed { .. });
         let all_known = answers.iter().all(is_known);
-        server.memory().mark_all_known(&job.path, part, &zips, all_known);
+        server.memory().mark_all_known(&job.path, part, &files, all_known);
         self.is_quiet &= all_known;
-        for ((name, facts), answer) in zips.iter().zip(answers) {
+        for ((name, facts), answer) in files.iter().zip(answers) {
             match answer {
                 Knowledge::Known => self.known(name),
                 Knowledge::Changed { was } => server.tell_changed(&job.path.join(name), was, *facts),
@@ -216,7 +216,8 @@ impl<'s, 'v> Directory<'s, 'v> {
     fn outdated(&self, name: &RemoteName, was: FileFacts, is: FileFacts) {
         let server = self.scan.server;
         let (own, path) = (&server.settings.name, self.job.path.join(name));
-        let text = format!("it was no zip archive when it was downloaded, and changed from {was} to {is}");
+        let text =
+            format!("nothing proved it whole when it was downloaded, and it changed from {was} to {is}");
         if server.memory().first_time(&path, &text) {
             log::info!("server={own} path={path}: {text}; fetched again");
         }

@@ -15,7 +15,7 @@ use crate::config::ServerSettings;
 use crate::mirror::server::MAX_DEPTH;
 use crate::protocol::{Confirmation, Connector, Entry, ErrorScope, Kind, ProtocolError, Session};
 
-/// Most zips and directories of a server that are kept in memory.
+/// Most files and directories of a server that are kept in memory.
 const MAX_FILES: usize = 5_000_000;
 const MAX_DIRECTORIES: usize = 1_000_000;
 /// A directory is tried so often, each time on a new connection.
@@ -26,7 +26,7 @@ const QUIT_LIMIT: std::time::Duration = std::time::Duration::from_secs(1);
 /// What was found.
 #[derive(Debug, Default)]
 pub struct AllListed {
-    /// The zips that the server's `since`, `include` and `exclude` leave, and `wants` does.
+    /// The files that the server's `files`, `since`, `include` and `exclude` leave, and `wants` does.
     pub files: Vec<(Arc<RemotePath>, RemoteName, FileFacts)>,
     /// Directories that the server refuses to list, in words.
     pub refused: Vec<String>,
@@ -76,7 +76,7 @@ pub async fn list_all(
             Err(error) => return Err(error).with_context(|| format!("listing {}", job.path)),
         }
         if all.files.len() > MAX_FILES || waiting.len() > MAX_DIRECTORIES {
-            bail!("more than {MAX_FILES} zips or {MAX_DIRECTORIES} directories; choose some with --path");
+            bail!("more than {MAX_FILES} files or {MAX_DIRECTORIES} directories; choose some with --path");
         }
     }
     if let Some(session) = idle {
@@ -107,9 +107,7 @@ async fn list(
                     Kind::Directory if settings.selection.wants_directory(|| path(&name)) => {
                         subdirectories.push((name, unique));
                     }
-                    Kind::File | Kind::Link
-                        if name.is_zip() && settings.selection.wants(&facts, || path(&name)) =>
-                    {
+                    Kind::File | Kind::Link if settings.selection.wants(&name, &facts, || path(&name)) => {
                         files.push((name, facts));
                     }
                     _ => {}

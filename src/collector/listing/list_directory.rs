@@ -56,11 +56,11 @@ pub(in crate::collector) async fn list_directory(
 /// What the listing of a directory amounted to.
 struct Walked {
     summary: Summary,
-    /// Zips in it.
+    /// Wanted files in it.
     files: u64,
     /// All of it.
     listing: Fingerprint,
-    /// No directory was found in it and every zip is on record.
+    /// No directory was found in it and every file is on record.
     is_quiet: bool,
 }
 

@@ -1,7 +1,7 @@
 //! Directories in which a scan found nothing to do: as long as their listing is the same byte for byte, it is not even
 //! taken apart. Lives with the scanner; what is forgotten costs work, never a file.
 //!
-//! Only directories without directories in them are remembered, with every zip of theirs on record and every line
+//! Only directories without directories in them are remembered, with every file of theirs on record and every line
 //! understood. So an equal listing says that nothing is to be fetched, retried, told or descended into.
 
 use std::collections::HashMap;
@@ -38,7 +38,7 @@ impl ListingCache {
         self.0.get(&key).map(|cached| cached.listing)
     }
 
-    /// The listing was the same again. Returns how many zips are in it.
+    /// The listing was the same again. Returns how many files are in it.
     pub fn same_again(&mut self, key: u64, now: Instant) -> u64 {
         let Some(cached) = self.0.get_mut(&key) else { return 0 };
         cached.scans = cached.scans.saturating_add(1);
@@ -61,7 +61,7 @@ impl ListingCache {
         self.0.remove(&key);
     }
 
-    /// Returns how many zips are in a directory that need not be listed in this scan: it has been the same
+    /// Returns how many files are in a directory that need not be listed in this scan: it has been the same
     /// for long, and was listed within `every`.
     #[must_use]
     pub fn rests(&self, key: u64, every: Duration, now: Instant) -> Option<u64> {

@@ -193,21 +193,23 @@ fn with_beginnings(servers: &[ServerSettings], records: &RecordsSettings) -> Vec
     servers
 }
 
-/// What is set to choose among the zips, in words.
+/// What is set to choose among the files, in words.
 fn selected(selection: &Selection) -> String {
+    let files = &selection.files;
+    let fetched = if files.are_usual() { String::new() } else { format!("; fetches {files}") };
     let time = selection.since.and_then(|since| chrono::DateTime::from_timestamp(since, 0));
     let since = time.map(|time| format!("since {}", time.format("%Y-%m-%dT%H:%M:%SZ")));
     let include = (!selection.include.is_empty()).then(|| "include".to_owned());
     let exclude = (!selection.exclude.is_empty()).then(|| "exclude".to_owned());
     let set: Vec<_> = [since, include, exclude].into_iter().flatten().collect();
-    if set.is_empty() { String::new() } else { format!("; left out by {}", set.join(", ")) }
+    if set.is_empty() { fetched } else { format!("{fetched}; left out by {}", set.join(", ")) }
 }
 
 /// What a directory holds.
 #[derive(Default)]
 struct Count {
     directories: u64,
-    zips: u64,
+    files: u64,
     /// Of both, those that the settings leave out.
     left_out: u64,
 }
@@ -230,12 +232,13 @@ async fn list(session: &mut dyn Session, path: &RemotePath, selection: &Selectio
         if let Confirmation::ListAgain(_) = session.confirm_listing(path, &summary, true).await? {
             continue;
         }
-        let Count { directories, zips, left_out } = counted;
-        // the zips mostly lie deeper, and nobody should take that for nothing found
-        let below = if zips == 0 && directories > 0 { " (what lies below is not listed here)" } else { "" };
+        let Count { directories, files, left_out } = counted;
+        let noun = if selection.files.are_usual() { "zip" } else { "file" };
+        // the files mostly lie deeper, and nobody should take that for nothing found
+        let below = if files == 0 && directories > 0 { " (what lies below is not listed here)" } else { "" };
         let left_out = if left_out > 0 { format!(", {left_out} of them left out") } else { String::new() };
-        let (directories, zips) = (humanize::count(directories, "directory"), humanize::count(zips, "zip"));
-        return Ok(format!("{path}: {directories}, {zips}{below}{left_out}{}", complaint(&summary)));
+        let (directories, files) = (humanize::count(directories, "directory"), humanize::count(files, noun));
+        return Ok(format!("{path}: {directories}, {files}{below}{left_out}{}", complaint(&summary)));
     }
     bail!("each way of listing it contradicts the others")
 }
@@ -245,7 +248,9 @@ fn count(entries: &mut Vec<Entry>, path: &RemotePath, selection: &Selection, cou
         let path = || path.join(&name);
         let (kinds, is_wanted) = match kind {
             Kind::Directory => (&mut counted.directories, selection.wants_directory(path)),
-            Kind::File | Kind::Link if name.is_zip() => (&mut counted.zips, selection.wants(&facts, path)),
+            Kind::File | Kind::Link if selection.files.fit_name(&name) => {
+                (&mut counted.files, selection.allows(&facts, path))
+            }
             _ => continue,
         };
         *kinds += 1;

@@ -90,11 +90,11 @@ pub(super) static KEYS: &[Key] = &[
         name: "verify",
         kind: Kind::Word(&["auto", "size", "zip"]),
         default: Is(Text("auto")),
-        help: "When a received file counts as complete. `auto`: its checksums prove it a whole zip archive, or it is no \
-               archive, has the size shown and stays the same for 15 minutes. `size`: it has the size shown. `zip`: only a \
-               proven archive.",
-        help_zh: "收到的文件怎样才算完整。`auto`：校验和证明它是完整的 zip；或者它不是 zip，但大小相符且 15 分钟内没有变化。\
-                  `size`：大小相符。`zip`：只接受已证明完整的 zip。",
+        help: "When a received file counts as complete. `auto`: its checksums prove it a whole zip archive or gzip file; a file \
+               of another name has the size shown and stands still for two scans; what is named `.zip` or `.gz` and is \
+               neither stays the same for 15 minutes. `size`: it has the size shown. `zip`: only a proven archive.",
+        help_zh: "收到的文件怎样才算完整。`auto`：校验和证明它是完整的 zip 或 gzip；其他名称的文件须大小相符，且两次扫描之间没有变化；\
+                  名为 `.zip` 或 `.gz` 而内容不是的，须 15 分钟内没有变化。`size`：大小相符。`zip`：只接受已证明完整的 zip。",
         ..ANY
     },
     Key {
@@ -203,13 +203,25 @@ pub(super) static KEYS: &[Key] = &[
         ..SFTP
     },
     Key {
+        name: "files",
+        kind: Kind::Texts,
+        default: Is(List(&["*.zip"])),
+        example: Some("[\"*.zip\", \"*.gz\", \"*.xml\"]"),
+        help: "Which files are fetched: [globs](#values) over names (not paths, so without a slash), upper and lower case alike. \
+               Give a server that has many old files of a new pattern `since = \"now\"`; see \
+               [other files than zips](how-to.md#how-do-i-fetch-other-files-than-zips).",
+        help_zh: "下载哪些文件：针对文件名（不是路径，所以不含斜杠）的[通配符](#值的写法)，不区分大小写。服务器上若已有许多符合新通配符的旧文件，\
+                  请同时设 `since = \"now\"`；参见[下载 zip 以外的文件](how-to.zh-CN.md#怎样下载-zip-以外的文件)。",
+        ..ANY
+    },
+    Key {
         name: "since",
         kind: Kind::Form("time, or `now`", "时间，或 `now`"),
         example: Some("\"2026-11-01T00:00\""),
-        help: "Zips that the server shows as surely older are skipped; those without a time are taken. A time is in UTC \
+        help: "Files that the server shows as surely older are skipped; those without a time are taken. A time is in UTC \
                unless it has an offset. `now` is the first start with this setting, which the records remember. LIST shows \
                the server's local time, which is read as if it were UTC.",
-        help_zh: "服务器显示的时间确实早于此时间的 zip 一律跳过，没有时间的照常下载。不带时区偏移的时间按 UTC。`now` 表示首次以此\
+        help_zh: "服务器显示的时间确实早于此时间的文件一律跳过，没有时间的照常下载。不带时区偏移的时间按 UTC。`now` 表示首次以此\
                   设置启动的时刻，记录在下载记录库中。LIST 显示的是服务器当地时间，这里当作 UTC 比较。",
         ..ANY
     },
@@ -218,8 +230,8 @@ pub(super) static KEYS: &[Key] = &[
         kind: Kind::Texts,
         default: Is(List(&[])),
         example: Some("[\"LTE_*.zip\"]"),
-        help: "[Globs](#values) over remote paths. If there are any, only zips that match one of them are taken.",
-        help_zh: "针对远程路径的[通配符](#值的写法)。只要列出，就只下载匹配其中之一的 zip。",
+        help: "[Globs](#values) over remote paths. If there are any, only files that match one of them are taken.",
+        help_zh: "针对远程路径的[通配符](#值的写法)。只要列出，就只下载匹配其中之一的文件。",
         ..ANY
     },
     Key {
@@ -227,17 +239,17 @@ pub(super) static KEYS: &[Key] = &[
         kind: Kind::Texts,
         default: Is(List(&[])),
         example: Some("[\"/old/**\"]"),
-        help: "[Globs](#values). A zip that matches one of them is not taken; a directory that matches (as a whole with \
+        help: "[Globs](#values). A file that matches one of them is not taken; a directory that matches (as a whole with \
                `/old/**`) is neither listed nor created.",
-        help_zh: "[通配符](#值的写法)。匹配的 zip 不下载；匹配的目录（`/old/**` 匹配整个目录）既不列出也不创建。",
+        help_zh: "[通配符](#值的写法)。匹配的文件不下载；匹配的目录（`/old/**` 匹配整个目录）既不列出也不创建。",
         ..ANY
     },
     Key {
         name: "order",
         kind: Kind::Word(&["listed", "oldest-first", "newest-first"]),
         default: Is(Text("listed")),
-        help: "Which new zip is fetched next: as they are found, or by the server's time among those that wait.",
-        help_zh: "新 zip 的下载顺序：按发现的先后，或者在等待下载的文件中按服务器时间。",
+        help: "Which new file is fetched next: as they are found, or by the server's time among those that wait.",
+        help_zh: "新文件的下载顺序：按发现的先后，或者在等待下载的文件中按服务器时间。",
         ..ANY
     },
 ];

@@ -12,6 +12,7 @@ use super::refusals::{says_empty, says_forbidden};
 use super::stream::{LearnedLists, Opened, check_reply};
 pub(crate) use super::stream::{Listing, Role};
 use super::ways::{Choice, Way};
+use crate::base::file_names::FileNames;
 use crate::base::names::RemotePath;
 use crate::config::ListingMode;
 use crate::ftp::control::reply::Reply;
@@ -26,6 +27,8 @@ const MOST_NAMES: usize = 64 * 1024;
 pub(crate) struct Lists {
     pub(crate) mode: ListingMode,
     pub(crate) encoding: &'static Encoding,
+    /// Those that are wanted.
+    pub(crate) files: FileNames,
     pub(crate) learned: Rc<LearnedLists>,
     /// How the last listing was asked for, until it is confirmed; `None` where that way holds for its directory alone.
     pub(crate) listed_by: Option<Way>,
@@ -154,7 +157,7 @@ impl<'s> Lister<'s> {
                 chrono::Utc::now() + self.lists.learned.clock.get().ahead,
             ),
         };
-        let parser = parser.of_directory(path);
+        let parser = parser.of_directory(path).of_files(&self.lists.files);
         Ok(Opened { way, data, parser })
     }
 

@@ -8,6 +8,7 @@ use encoding_rs::Encoding;
 use super::line::Line;
 use super::{dos, fields, mlsd, other, unix};
 use crate::base::facts::{FileFacts, Modified, TimeSource};
+use crate::base::file_names::FileNames;
 use crate::base::names::{RemoteName, RemotePath};
 use crate::protocol::{Entry, EntryCollector, Kind, ListingCut, MAX_NAME_BYTES, Summary};
 
@@ -76,6 +77,13 @@ impl ListingParser {
         self
     }
 
+    /// Says which files are wanted.
+    #[must_use]
+    pub fn of_files(mut self, files: &FileNames) -> Self {
+        self.collector = self.collector.of_files(files);
+        self
+    }
+
     /// Has the names collected, for [`Summary::names`].
     pub fn collect_names(&mut self) {
         self.collector.collect_names();
@@ -87,7 +95,7 @@ impl ListingParser {
     }
 
     /// Takes the next bytes, cut anywhere, and appends what is complete and worth mirroring: directories, and
-    /// files and links named `.zip`. The caller may drain `entries` at any time.
+    /// files and links of wanted names. The caller may drain `entries` at any time.
     pub fn feed(&mut self, bytes: &[u8], entries: &mut Vec<Entry>) {
         let taken = self.collector.admit(bytes);
         let mut rest = taken;
@@ -162,10 +170,10 @@ impl ListingParser {
         let Format::List { now, halves: Halves::Unknown } = self.format else {
             return self.use_line(line, entries);
         };
-        let read = read_line(self.format, line);
+        let read = self.read_line(self.format, line);
         let in_times = Format::List { now, halves: Halves::InTimes };
         let may_be_half = (has_half(line) || read.as_ref().is_some_and(begins_with_time))
-            && read != read_line(in_times, line);
+            && read != self.read_line(in_times, line);
         let has_time =
             matches!(read, Some(Line::Entry { facts, .. }) if facts.modified.is_some_and(Modified::has_time));
         if !may_be_half && has_time {
@@ -191,7 +199,7 @@ impl ListingParser {
     }
 
     fn use_line(&mut self, line: &[u8], entries: &mut Vec<Entry>) {
-        match read_line(self.format, line) {
+        match self.read_line(self.format, line) {
             Some(Line::Ignored) => {
                 if matches!(self.format, Format::Mlsd) {
                     self.collector.own(|| mlsd::own_unique(line));
@@ -223,19 +231,28 @@ impl ListingParser {
         if !is_latest || unix_seconds >= (now - HALF_A_YEAR).timestamp() {
             return;
         }
-        if let Ok(name) = RemoteName::from_wire(name, self.encoding)
-            && name.is_zip()
+        if self.collector.is_wanted(name)
+            && let Ok(name) = RemoteName::from_wire(name, self.encoding)
         {
             self.doubtful_year = Some((unix_seconds, name));
         }
     }
+
+    fn read_line<'l>(&self, format: Format, line: &'l [u8]) -> Option<Line<'l>> {
+        read_line(format, line, &|name| self.collector.is_wanted(name))
+    }
 }
 
-pub(super) fn read_line(format: Format, line: &[u8]) -> Option<Line<'_>> {
+/// Reads a line; `is_wanted` says so of the name of a file.
+pub(super) fn read_line<'l>(
+    format: Format,
+    line: &'l [u8],
+    is_wanted: &dyn Fn(&[u8]) -> bool,
+) -> Option<Line<'l>> {
     let read = match format {
         Format::Mlsd => mlsd::read(line),
         // no line is both, so the dialect needs no memory and a listing may mix them
-        Format::List { now, halves } => unix::read(line, now, halves == Halves::InTimes)
+        Format::List { now, halves } => unix::read(line, now, halves == Halves::InTimes, is_wanted)
             .or_else(|| dos::read(line))
             .or_else(|| other::read(line)),
     };

@@ -12,7 +12,6 @@ use super::line::Line;
 use super::unix_date::{self, Reading};
 use crate::base::facts::FileFacts;
 use crate::protocol::Kind;
-use crate::protocol::is_zip;
 
 /// Most fields between mode and date: links, owner and group of several words each, size.
 const MAX_FIELDS: usize = 12;
@@ -48,8 +47,14 @@ struct Dated<'a> {
 }
 
 /// Reads one line without its line end. `now` dates entries without a year. With `halves`, `AM` or `PM` behind a time
-/// belongs to it, and a time behind a year to the date; else both belong to the name.
-pub(super) fn read(line: &[u8], now: DateTime<Utc>, halves: bool) -> Option<Line<'_>> {
+/// belongs to it, and a time behind a year to the date; else both belong to the name. `is_wanted` says so of the name of
+/// a file.
+pub(super) fn read<'l>(
+    line: &'l [u8],
+    now: DateTime<Utc>,
+    halves: bool,
+    is_wanted: &dyn Fn(&[u8]) -> bool,
+) -> Option<Line<'l>> {
     let Some(mode) = read_mode(line) else {
         return is_total(line).then_some(Line::Ignored);
     };
@@ -62,7 +67,7 @@ pub(super) fn read(line: &[u8], now: DateTime<Utc>, halves: bool) -> Option<Line
     Some(match mode.kind {
         None => Line::Special,
         Some(kind @ Kind::Link) => Line::Entry { name: without_mark(before_arrow(name), b'@'), kind, facts },
-        Some(kind @ Kind::File) if mode.is_executable || is_marked_zip(name) => {
+        Some(kind @ Kind::File) if mode.is_executable || is_marked(name, is_wanted) => {
             Line::Entry { name: without_mark(name, b'*'), kind, facts }
         }
         Some(kind) => Line::Entry { name, kind, facts },
@@ -74,10 +79,10 @@ fn without_mark(name: &[u8], mark: u8) -> &[u8] {
     name.strip_suffix(&[mark]).filter(|name| !name.is_empty()).unwrap_or(name)
 }
 
-/// Returns whether it is a zip but for the star that `ls -F` puts behind what may be executed, which not all
+/// Returns whether it is a wanted file but for the star that `ls -F` puts behind what may be executed, which not all
 /// modes show.
-fn is_marked_zip(name: &[u8]) -> bool {
-    name.strip_suffix(b"*").is_some_and(is_zip)
+fn is_marked(name: &[u8], is_wanted: &dyn Fn(&[u8]) -> bool) -> bool {
+    name.strip_suffix(b"*").is_some_and(is_wanted)
 }
 
 fn read_mode(line: &[u8]) -> Option<Mode<'_>> {

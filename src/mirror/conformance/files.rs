@@ -3,6 +3,7 @@
 use encoding_rs::UTF_8;
 
 use super::bench::{Bench, name, omc01, open, path, publish, target};
+use crate::base::file_names::FileNames;
 use crate::base::names::{RemotePath, ServerName};
 use crate::mirror::error::PublishError;
 use crate::mirror::store::Deleted;
@@ -83,8 +84,8 @@ pub(in crate::mirror) fn nothing_is_done_through_a_symbolic_link(bench: &dyn Ben
     assert!(bench.location().delete(&[(omc01(), behind)]).is_err());
     let outcome = publish(&*server, target("/a/link", "new.zip"), b"ours").1;
     assert!(matches!(outcome, Err(PublishError::Disk(_))), "{outcome:?}");
-    assert_eq!(bench.location().count_zips(&[omc01()], 9), 0);
-    assert_eq!(bench.location().zips(&omc01(), UTF_8, &[path("/")]).unwrap(), []);
+    assert_eq!(bench.location().count_files(&[(omc01(), FileNames::default())], 9), 0);
+    assert_eq!(bench.location().files(&omc01(), (&FileNames::default(), UTF_8), &[path("/")]).unwrap(), []);
     // the link itself is something that has a name
     assert!(server.directory(&path("/a")).unwrap().has(&name("link")));
     assert!(bench.is_outside_untouched());
@@ -117,7 +118,7 @@ pub(in crate::mirror) fn zips_are_found_and_counted_up_to_a_limit_and_nothing_el
     bench.put(&two, &path("/e.zip"), b"1234");
     let location = bench.location();
     let found = |server: &ServerName, directories: &[RemotePath]| {
-        let files = location.zips(server, UTF_8, directories).unwrap();
+        let files = location.files(server, (&FileNames::default(), UTF_8), directories).unwrap();
         let shown = |file: &crate::mirror::store::MirroredFile| {
             (file.directory.join(&file.name).text().to_owned(), file.size)
         };
@@ -128,8 +129,11 @@ pub(in crate::mirror) fn zips_are_found_and_counted_up_to_a_limit_and_nothing_el
     assert_eq!(found(&one, &[path("/MR")]), [("/MR/a.zip".to_owned(), 4), ("/MR/x/b.ZIP".to_owned(), 4)]);
     assert_eq!(found(&one, &[path("/MR/x"), path("/nowhere")]), [("/MR/x/b.ZIP".to_owned(), 4)]);
     assert_eq!(found(&none, &[path("/")]), []);
-    let servers = [one, two, none];
-    assert_eq!([9, 4, 2, 0].map(|limit| location.count_zips(&servers, limit)), [4, 4, 2, 0]);
+    let texts = FileNames::new(&["*.TXT"]).unwrap();
+    assert_eq!(location.files(&one, (&texts, UTF_8), &[path("/")]).unwrap().len(), 1);
+    assert_eq!(location.count_files(&[(one.clone(), texts)], 9), 1);
+    let servers = [one, two, none].map(|server| (server, FileNames::default()));
+    assert_eq!([9, 4, 2, 0].map(|limit| location.count_files(&servers, limit)), [4, 4, 2, 0]);
 }
 
 pub(in crate::mirror) fn an_operator_deletes_many_files_and_the_same_call_goes_on_with_the_rest(

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::{join_all, poll_immediate};
 
 use super::bench::{Bench, block_on, name, omc01, open, partial, path, publish, target, write};
+use crate::base::file_names::FileNames;
 use crate::mirror::error::PublishError;
 use crate::mirror::server::{PartialState, Target};
 
@@ -183,7 +184,8 @@ pub(in crate::mirror) fn a_finished_file_is_no_zip_of_the_mirror_until_it_is_on_
     let (_mirror, server) = open(bench);
     let (partial, outcome) = publish(&*server, target("/a", "1.zip"), b"whole");
     outcome.unwrap();
-    let zips = || bench.location().zips(&omc01(), encoding_rs::UTF_8, &[path("/a")]).unwrap().len();
+    let names = (&FileNames::default(), encoding_rs::UTF_8);
+    let zips = || bench.location().files(&omc01(), names, &[path("/a")]).unwrap().len();
     assert_eq!(zips(), 0, "the service records it itself");
     server.remove_partial(partial).unwrap();
     assert_eq!(zips(), 1);

@@ -1,6 +1,7 @@
 //! The mirror as a whole: looked at, opened, known again.
 
 use super::bench::{Bench, omc01, open, partial, path, publish, target, write};
+use crate::base::file_names::FileNames;
 use crate::base::start_error::StartError;
 use crate::mirror::identity::MirrorId;
 use crate::mirror::server::PartialState;
@@ -11,8 +12,11 @@ pub(in crate::mirror) fn looking_makes_nothing(bench: &dyn Bench) {
     assert_eq!(location.marker().unwrap(), None);
     assert_eq!(location.size(&omc01(), &path("/a/1.zip")).unwrap(), None);
     assert!(!location.is_taken(&omc01(), &path("/a/1.zip")).unwrap());
-    assert_eq!(location.count_zips(&[omc01()], 9), 0);
-    assert_eq!(location.zips(&omc01(), encoding_rs::UTF_8, &[path("/")]).unwrap(), []);
+    assert_eq!(location.count_files(&[(omc01(), FileNames::default())], 9), 0);
+    assert_eq!(
+        location.files(&omc01(), (&FileNames::default(), encoding_rs::UTF_8), &[path("/")]).unwrap(),
+        []
+    );
     assert!(location.apart(&omc01()).is_none());
     location.delete(&[(omc01(), path("/a/1.zip"))]).unwrap();
     location.refuse_in_use().unwrap();

@@ -14,7 +14,8 @@ use super::mirror::LocalMirror;
 use super::publisher::Publisher;
 use super::root::{MirrorRoot, apart, refuse_in_use};
 use super::tree::{BOOT_FILE, LOCK_FILE, PARTIAL_DIRECTORY};
-use super::walk::{count_zips, zips};
+use super::walk::{count_files, files};
+use crate::base::file_names::FileNames;
 use crate::base::names::{RemotePath, ServerName};
 use crate::base::start_error::StartError;
 use crate::mirror::error::Apart;
@@ -85,17 +86,17 @@ impl MirrorLocation for LocalLocation {
         is_there(&self.root, server, path)
     }
 
-    fn count_zips(&self, servers: &[ServerName], limit: u64) -> u64 {
-        count_zips(&self.root, servers, limit)
+    fn count_files(&self, servers: &[(ServerName, FileNames)], limit: u64) -> u64 {
+        count_files(&self.root, servers, limit)
     }
 
-    fn zips(
+    fn files(
         &self,
         server: &ServerName,
-        encoding: &'static Encoding,
+        names: (&FileNames, &'static Encoding),
         directories: &[RemotePath],
     ) -> anyhow::Result<Vec<MirroredFile>> {
-        zips(&self.root, server, encoding, directories)
+        files(&self.root, server, names, directories)
     }
 
     fn delete(&self, files: &[(ServerName, RemotePath)]) -> anyhow::Result<()> {

@@ -1,4 +1,4 @@
-//! The zips that lie at their places in a server's part of the mirror, whoever put them there. No link is followed.
+//! The files that lie at their places in a server's part of the mirror, whoever put them there. No link is followed.
 
 use std::collections::HashSet;
 use std::io;
@@ -12,47 +12,50 @@ use rustix::io::Errno;
 
 use super::intent::path_in;
 use super::tree::{PARTIAL_DIRECTORY, names_in, open_component, open_directory, open_server, size_of_stat};
+use crate::base::file_names::FileNames;
 use crate::base::names::{RemoteName, RemotePath, ServerName};
 use crate::mirror::server::MAX_DEPTH;
 use crate::mirror::store::MirroredFile;
 
-/// Finds the zips of `server` below its `directories`. Those that a running service is storing at this moment are left
+/// Finds the files of `server` with such names below its `directories`. Those that a running service is storing at this moment are left
 /// out: until it has recorded a file, it holds a second link in `.partial`.
 ///
 /// # Errors
 ///
 /// The system's, with the path; a server without a part in the mirror has no files.
-pub(super) fn zips(
+pub(super) fn files(
     root: &Path,
     server: &ServerName,
-    encoding: &'static Encoding,
+    (files, encoding): (&FileNames, &'static Encoding),
     directories: &[RemotePath],
 ) -> anyhow::Result<Vec<MirroredFile>> {
     let top = match open_server(root, server) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         opened => opened?,
     };
-    let (mut files, mut inodes) = (Vec::new(), Vec::new());
+    let (mut found, mut inodes) = (Vec::new(), Vec::new());
     for directory in directories {
         let home = match open_directory(top.as_fd(), directory) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             opened => opened?,
         };
-        let mut found = |file, inode| {
-            files.push(file);
-            inodes.push(inode);
+        let mut take = |file: MirroredFile, inode| {
+            if files.fit_name(&file.name) {
+                found.push(file);
+                inodes.push(inode);
+            }
         };
-        walk(home.as_fd(), &Arc::new(directory.clone()), encoding, MAX_DEPTH, &mut found)
+        walk(home.as_fd(), &Arc::new(directory.clone()), encoding, MAX_DEPTH, &mut take)
             .map_err(|error| anyhow::anyhow!("{server} {directory}: {error}"))?;
     }
     // after the walk: what was stored before and is not here any more was recorded meanwhile
     let (under_way, noted) = under_way(&root.join(PARTIAL_DIRECTORY), server)?;
     let mut keep = inodes.iter().map(|inode| !under_way.contains(inode));
-    files.retain(|file| {
+    found.retain(|file| {
         keep.next().unwrap_or_default()
             && (noted.is_empty() || !noted.contains(file.directory.join(&file.name).text()))
     });
-    Ok(files)
+    Ok(found)
 }
 
 type Inode = (u64, u64);
@@ -76,7 +79,7 @@ fn walk(
                 let below = open_component(home, &text)?;
                 walk(below.as_fd(), &path, encoding, depth - 1, found)?;
             }
-            FileType::RegularFile if name.is_zip() => {
+            FileType::RegularFile => {
                 let (size, modified) = (size_of_stat(&stat), stat.st_mtime);
                 let directory = Arc::clone(directory);
                 found(MirroredFile { directory, name, size, modified }, (stat.st_dev, stat.st_ino));
@@ -110,18 +113,18 @@ fn under_way(partial: &Path, server: &ServerName) -> io::Result<(HashSet<Inode>,
     Ok((inodes, noted))
 }
 
-/// Counts the zips of `servers` in the mirror at `root`, and stops at `limit`. What cannot be read holds none.
-pub(super) fn count_zips(root: &Path, servers: &[ServerName], limit: u64) -> u64 {
+/// Counts the files of `servers`, by their names, in the mirror at `root`, and stops at `limit`. What cannot be read holds none.
+pub(super) fn count_files(root: &Path, servers: &[(ServerName, FileNames)], limit: u64) -> u64 {
     let mut count = 0;
-    for server in servers {
+    for (server, files) in servers {
         if let Ok(top) = open_server(root, server) {
-            count_below(top.as_fd(), MAX_DEPTH, limit, &mut count);
+            count_below(top.as_fd(), files, MAX_DEPTH, limit, &mut count);
         }
     }
     count
 }
 
-fn count_below(home: BorrowedFd<'_>, depth: usize, limit: u64, count: &mut u64) {
+fn count_below(home: BorrowedFd<'_>, files: &FileNames, depth: usize, limit: u64, count: &mut u64) {
     for name in names_in(home).unwrap_or_default() {
         if *count >= limit {
             return;
@@ -130,17 +133,13 @@ fn count_below(home: BorrowedFd<'_>, depth: usize, limit: u64, count: &mut u64) 
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory if depth > 0 => {
                 if let Ok(below) = open_component(home, &name) {
-                    count_below(below.as_fd(), depth - 1, limit, count);
+                    count_below(below.as_fd(), files, depth - 1, limit, count);
                 }
             }
-            FileType::RegularFile if is_zip(&name) => *count += 1,
+            FileType::RegularFile if files.fit(name.as_bytes(), UTF_8) => *count += 1,
             _ => {}
         }
     }
-}
-
-fn is_zip(name: &str) -> bool {
-    RemoteName::from_wire(name.as_bytes(), UTF_8).is_ok_and(|name| name.is_zip())
 }
 
 #[cfg(test)]
@@ -170,8 +169,9 @@ mod tests {
         }
         let server = |name: &str| ServerName::new(name).unwrap();
         let directories = [RemotePath::from_text("/MR", GBK).unwrap()];
+        let names = FileNames::default();
         let found = |server: &ServerName, encoding| {
-            let files = zips(folder.path(), server, encoding, &directories).unwrap();
+            let files = files(folder.path(), server, (&names, encoding), &directories).unwrap();
             let shown = |file: &MirroredFile| (file.directory.join(&file.name).text().to_owned(), file.size);
             let mut files: Vec<_> = files.iter().map(shown).collect();
             files.sort();
@@ -193,8 +193,10 @@ mod tests {
             std::fs::write(path, b"").unwrap();
         }
         std::os::unix::fs::symlink(folder.path().join("c"), folder.path().join("a/link")).unwrap();
-        let servers = [a, b, ServerName::new("none").unwrap()];
-        let count = |limit| count_zips(folder.path(), &servers, limit);
+        let servers = [a, b, ServerName::new("none").unwrap()].map(|name| (name, FileNames::default()));
+        let count = |limit| count_files(folder.path(), &servers, limit);
         assert_eq!((count(u64::MAX), count(2), count(0)), (3, 2, 0));
+        let texts = [(servers[0].0.clone(), FileNames::new(&["*.TXT"]).unwrap())];
+        assert_eq!(count_files(folder.path(), &texts, 20), 1);
     }
 }

@@ -13,13 +13,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
-use encoding_rs::Encoding;
+use encoding_rs::{Encoding, UTF_8};
 
 use super::error::Apart;
 use super::identity::MirrorId;
 use super::partial_name::PartialName;
 use super::server::ServerMirror;
 use super::store::{Deleted, MachinePaths, MirrorLocation, MirrorStore, MirroredFile, UnfinishedFile};
+use crate::base::file_names::FileNames;
 use crate::base::names::{RemoteName, RemotePath, ServerName};
 use crate::base::start_error::StartError;
 use crate::quota::Measured;
@@ -67,20 +68,22 @@ impl MirrorLocation for MemoryMirror {
         Ok(tree.find(path).is_ok())
     }
 
-    fn count_zips(&self, servers: &[ServerName], limit: u64) -> u64 {
-        let is_zip = |(at, node): &(&String, &Node)| {
-            matches!(node, Node::File(_)) && at.to_ascii_lowercase().ends_with(".zip")
-        };
+    fn count_files(&self, servers: &[(ServerName, FileNames)], limit: u64) -> u64 {
         let state = self.state();
-        let trees = servers.iter().filter_map(|server| state.servers.get(server.as_str()));
-        let zips = trees.flat_map(|tree| tree.nodes.iter()).filter(is_zip);
-        (zips.count() as u64).min(limit)
+        let counts = servers.iter().filter_map(|(server, files)| {
+            let fits = |(at, node): &(&String, &Node)| {
+                let name = at.rsplit('/').next().unwrap_or_default();
+                matches!(node, Node::File(_)) && files.fit(name.as_bytes(), UTF_8)
+            };
+            Some(state.servers.get(server.as_str())?.nodes.iter().filter(fits).count() as u64)
+        });
+        counts.sum::<u64>().min(limit)
     }
 
-    fn zips(
+    fn files(
         &self,
         server: &ServerName,
-        encoding: &'static Encoding,
+        (names, encoding): (&FileNames, &'static Encoding),
         directories: &[RemotePath],
     ) -> anyhow::Result<Vec<MirroredFile>> {
         let mut state = self.state();
@@ -97,7 +100,7 @@ impl MirrorLocation for MemoryMirror {
             let directory =
                 RemotePath::from_text(&format!("/{above}"), encoding).map_err(anyhow::Error::msg)?;
             let within = |top: &RemotePath| top.text() == "/" || directory.text().starts_with(top.text());
-            if name.is_zip() && directories.iter().any(within) {
+            if names.fit_name(&name) && directories.iter().any(within) {
                 let size = content.lock().len() as u64;
                 found.push(MirroredFile { directory: Arc::new(directory), name, size, modified: 0 });
             }
