@@ -52,7 +52,7 @@ fn downloads(from: u64) -> Vec<Download> {
 fn records(criterion: &mut Criterion) {
     for size in SIZES {
         let place = tempfile::tempdir().expect("a temporary directory");
-        let mut records = mrosync::records::open(&RecordsSettings { path: place.path().join("records.db") })
+        let mut records = mrosync::records::open(&RecordsSettings::Sqlite(place.path().join("records.db")))
             .expect("a database");
         let mut next = 0;
         while next < size {

@@ -91,7 +91,7 @@ fn run(settings: Settings, files: Vec<PathBuf>, warnings: &[String], start: bool
             log::error!("{refused}");
             match refused {
                 StartError::Refused(_) => UNUSABLE,
-                StartError::NoSpace(_) | StartError::Failed(_) => {
+                StartError::NoSpace(_) | StartError::Unreachable(_) | StartError::Failed(_) => {
                     // all of it at once, so that nobody meets one after the other
                     if let Some(barred) = owners::barred(&opened) {
                         log::error!("{barred}");

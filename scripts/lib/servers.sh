@@ -1,12 +1,13 @@
 # shellcheck shell=bash
-# Unpacks Debian's FTP daemons and OpenSSH for the tests, without installing them: as packages the FTP daemons exclude
-# each other.
+# Unpacks Debian's FTP daemons, OpenSSH, PostgreSQL and pgbouncer for the tests, without installing them: as packages the
+# FTP daemons exclude each other.
 #
 # To be sourced, from the root of the repository. What it makes:
 #   $1/vsftpd, $1/proftpd, $1/pure-ftpd, $1/sshd   the packages, unpacked
+#   $1/postgres, $1/pgbouncer
 #   $1/lib                                         the shared libraries that this machine does not have, for LD_LIBRARY_PATH
 
-SERVER_PACKAGES=(vsftpd proftpd-core proftpd-mod-crypto pure-ftpd openssh-server)
+SERVER_PACKAGES=(vsftpd proftpd-core proftpd-mod-crypto pure-ftpd openssh-server pgbouncer)
 SERVER_PROGRAMS=(
   vsftpd/usr/sbin/vsftpd
   proftpd/usr/sbin/proftpd
@@ -14,7 +15,10 @@ SERVER_PROGRAMS=(
   pure-ftpd/usr/sbin/pure-ftpd
   pure-ftpd/usr/bin/pure-pw
   sshd/usr/sbin/sshd
+  pgbouncer/usr/sbin/pgbouncer
 )
+# Its directory has the version in its name.
+POSTGRES_PROGRAMS=(initdb postgres)
 
 # Makes sure of the daemons in directory $1; says why not and fails where that cannot be.
 unpack_servers() {
@@ -46,8 +50,9 @@ unpack_servers() {
 
 # Whether every program is there and finds its libraries.
 servers_complete() {
-  local directory=$1 program missing
-  for program in "${SERVER_PROGRAMS[@]}"; do
+  local directory=$1 program missing postgres
+  postgres=$(cd "$directory" 2>/dev/null && echo postgres/usr/lib/postgresql/*/bin)
+  for program in "${SERVER_PROGRAMS[@]}" "${POSTGRES_PROGRAMS[@]/#/$postgres/}"; do
     [[ -f $directory/$program ]] || return 1
     missing=$(LD_LIBRARY_PATH=$directory/lib ldd "$directory/$program" | grep 'not found' || true)
     if [[ -n $missing ]]; then
@@ -58,9 +63,13 @@ servers_complete() {
 }
 
 fetch_and_unpack() {
-  local fresh=$1 package
+  local fresh=$1 package postgres
   mkdir "$fresh/debs" "$fresh/lib" || return 1
   download "$fresh/debs" "${SERVER_PACKAGES[@]}" || return 1
+  postgres=$(apt-cache depends postgresql | sed -n 's/^ *Depends: *\(postgresql-[0-9]*\)$/\1/p' | head -n 1)
+  download "$fresh/debs" "$postgres" || return 1
+  dpkg -x "$fresh/debs/${postgres}"_*.deb "$fresh/postgres" || return 1
+  dpkg -x "$fresh"/debs/pgbouncer_*.deb "$fresh/pgbouncer" || return 1
   dpkg -x "$fresh"/debs/vsftpd_*.deb "$fresh/vsftpd" || return 1
   dpkg -x "$fresh"/debs/pure-ftpd_*.deb "$fresh/pure-ftpd" || return 1
   dpkg -x "$fresh"/debs/openssh-server_*.deb "$fresh/sshd" || return 1
@@ -93,12 +102,13 @@ unpack_libraries() {
   rm -rf "$fresh/unpacked"
 }
 
-# The names of the library packages that these packages depend on; of alternatives the first.
+# The names of the library packages that these packages depend on; of alternatives the first. LLVM, by far the largest, is
+# for queries that nobody asks here.
 needed_libraries() {
   local package
   for package in "$@"; do
     dpkg-deb --field "$package" Depends
-  done | tr ',' '\n' | sed -E 's/\|.*//; s/\(.*//; s/:any//; s/ //g' | grep '^lib' | sort -u || true
+  done | tr ',' '\n' | sed -E 's/\|.*//; s/\(.*//; s/:any//; s/ //g' | grep '^lib' | grep -v '^libllvm' | sort -u || true
 }
 
 is_installed() {

@@ -7,7 +7,7 @@
 //! is committed together. Everything else is asked for with one [`Request`], or made as one [`Change`].
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use actix::{Actor, AsyncContext, Context, Handler, Message, ResponseFuture};
 use chrono::Utc;
@@ -111,9 +111,19 @@ struct Commit;
 #[rtype(result = "()")]
 struct TellCancelled;
 
+/// Something failed of which it is not known whether it was done: an answer may have been lost on the way.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+struct Reconcile;
+
+/// From one look at what was done to the next, while the records do not answer.
+const RECONCILE_PAUSE: Duration = Duration::from_secs(1);
+
 /// See the module.
 pub struct RecordKeeper {
     records: LoggedStore,
+    /// Whether [`Reconcile`] is to come.
+    is_in_doubt: bool,
     commits: GroupCommit<oneshot::Sender<anyhow::Result<()>>>,
     cancelled: CancelledNotices,
     totals: SharedTotals,
@@ -142,15 +152,23 @@ impl RecordKeeper {
         outbox_state.announced_until(requeued.unwrap_or(0));
         let (records, commits) = (LoggedStore::new(records), GroupCommit::default());
         let cancelled = CancelledNotices::default();
-        Ok(Self { records, commits, cancelled, totals, outbox_state, _alive: alive })
+        Ok(Self { records, is_in_doubt: false, commits, cancelled, totals, outbox_state, _alive: alive })
     }
 
-    fn refresh_totals(&mut self) {
+    /// Returns whether they could be read.
+    fn refresh_totals(&mut self) -> bool {
         // a failure was told, and the sums stay as they were
-        if let Ok(totals) = self.records.attempt(Work::Sum, |records| records.totals())
-            && let Some(left) = self.totals.renew(totals)
-        {
+        let Ok(totals) = self.records.attempt(Work::Sum, |records| records.totals()) else { return false };
+        if let Some(left) = self.totals.renew(totals) {
             self.remember(LEFT, &json::to_string(&left).unwrap_or_default());
+        }
+        true
+    }
+
+    /// Has the sums and the outbox read again as soon as that goes: what failed may have been done.
+    fn reconcile_later(&mut self, context: &mut Context<Self>) {
+        if !std::mem::replace(&mut self.is_in_doubt, true) {
+            context.notify_later(Reconcile, RECONCILE_PAUSE);
         }
     }
 
@@ -181,11 +199,14 @@ impl RecordKeeper {
         )
     }
 
-    fn commit(&mut self) {
+    fn commit(&mut self, context: &mut Context<Self>) {
         failpoints::here("keeper", "keeper");
         let committed = self.commits.commit(&mut self.records, Utc::now().timestamp_millis());
         if committed.downloads.is_written() {
             self.outbox_state.notices_added();
+        }
+        if committed.downloads.result.is_err() || committed.calls.result.is_err() {
+            self.reconcile_later(context);
         }
         answer(committed.downloads);
         answer(committed.calls);
@@ -266,7 +287,8 @@ impl Handler<Change> for RecordKeeper {
     fn handle(&mut self, change: Change, context: &mut Context<Self>) -> Self::Result {
         let now = Utc::now().timestamp_millis();
         let change = change.dated(now);
-        let changed = self.records.attempt(change.work(), |records| records.change(&change, now))?;
+        let changed = self.records.attempt(change.work(), |records| records.change(&change, now));
+        let changed = changed.inspect_err(|_| self.reconcile_later(context))?;
         self.note_requeued(&change);
         self.refresh_totals();
         match change.outbox_effect(changed) {
@@ -282,10 +304,23 @@ impl Handler<Change> for RecordKeeper {
 impl Handler<Commit> for RecordKeeper {
     type Result = ();
 
-    fn handle(&mut self, _: Commit, _: &mut Context<Self>) {
+    fn handle(&mut self, _: Commit, context: &mut Context<Self>) {
         // a full hand was committed before its time
         if !self.commits.is_empty() {
-            self.commit();
+            self.commit(context);
+        }
+    }
+}
+
+impl Handler<Reconcile> for RecordKeeper {
+    type Result = ();
+
+    fn handle(&mut self, _: Reconcile, context: &mut Context<Self>) {
+        self.is_in_doubt = false;
+        if self.refresh_totals() {
+            self.outbox_state.records_changed();
+        } else {
+            self.reconcile_later(context);
         }
     }
 }
@@ -307,8 +342,8 @@ impl Handler<Ping> for RecordKeeper {
 impl Handler<Flush> for RecordKeeper {
     type Result = ();
 
-    fn handle(&mut self, _: Flush, _: &mut Context<Self>) {
-        self.commit();
+    fn handle(&mut self, _: Flush, context: &mut Context<Self>) {
+        self.commit(context);
         self.tell_cancelled();
         self.records.close();
     }

@@ -12,6 +12,9 @@ pub enum StartError {
     /// The disk has no room for it now.
     #[error("{}", why(.0))]
     NoSpace(anyhow::Error),
+    /// The database does not answer now.
+    #[error("{}", why(.0))]
+    Unreachable(anyhow::Error),
     /// The system does not give what is needed.
     #[error("{}", why(.0))]
     Failed(anyhow::Error),

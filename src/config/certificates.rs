@@ -27,7 +27,8 @@ pub(super) fn check_ca_file(section: &mut Section<'_>, faults: &mut ConfigFaults
     }
 }
 
-fn read_certificates(path: &Path) -> Result<(), String> {
+/// Makes sure that the file can be read and holds certificates.
+pub(super) fn read_certificates(path: &Path) -> Result<(), String> {
     let shown = path.display();
     let mut pem = Vec::new();
     let read = super::files::open(path).and_then(|file| file.take(MAX_CA_FILE_BYTES).read_to_end(&mut pem));

@@ -17,6 +17,7 @@ use url::Url;
 use crate::base::names::{RemotePath, ServerName};
 
 mod certificates;
+mod database;
 mod files;
 #[cfg(test)]
 pub(crate) mod fixtures;
@@ -35,6 +36,7 @@ mod values;
 mod web;
 mod windows;
 
+pub use database::PostgresHost;
 pub use known_hosts::KnownKeys;
 pub use network::{NetworkSettings, PassiveCommand, Proxy, TlsVersion, TransferMode};
 pub use reader::ConfigFaults;
@@ -185,11 +187,59 @@ pub enum NotifyMethod {
     Patch,
 }
 
-/// The record database.
+/// Where the records are kept.
 #[derive(Debug, Clone, PartialEq)]
-pub struct RecordsSettings {
-    /// The SQLite file; its directory is made when missing.
-    pub path: PathBuf,
+pub enum RecordsSettings {
+    /// A SQLite file; its directory is made when missing.
+    Sqlite(PathBuf),
+    /// A PostgreSQL database.
+    Postgres(PostgresSettings),
+}
+
+impl RecordsSettings {
+    /// Returns the key that says where, for messages.
+    #[must_use]
+    pub fn key(&self) -> &'static str {
+        match self {
+            Self::Sqlite(_) => "records.path",
+            Self::Postgres(_) => "records.url",
+        }
+    }
+}
+
+impl fmt::Display for RecordsSettings {
+    /// Without what is secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(path) => path.display().fmt(f),
+            Self::Postgres(settings) => settings.fmt(f),
+        }
+    }
+}
+
+/// How to reach a PostgreSQL database.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PostgresSettings {
+    /// Tried in this order, each with its port; one that takes no writes is passed over.
+    pub hosts: Vec<(PostgresHost, u16)>,
+    /// The role.
+    pub user: String,
+    /// The database.
+    pub database: String,
+    /// Never printed.
+    pub password: Option<Password>,
+    /// Whether there is TLS; where nothing is said, for hosts that are not this machine.
+    pub tls: Option<bool>,
+    /// Whom to trust instead of the system's roots.
+    pub ca_file: Option<PathBuf>,
+}
+
+impl PostgresSettings {
+    /// Returns whether the connection to `host` is encrypted, and its certificate verified.
+    #[must_use]
+    pub fn wants_tls(&self, host: &PostgresHost) -> bool {
+        self.tls.unwrap_or_else(|| !host.is_local())
+    }
 }
 
 /// The control socket.

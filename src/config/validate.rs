@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use config::{Value, ValueKind};
 
+use super::database::read_records;
 use super::files::Environment;
 use super::headers::read_headers;
 use super::keys::{Kind, Place};
@@ -15,10 +16,7 @@ use super::servers::{read_defaults, read_servers};
 use super::sources::Merged;
 use super::values;
 use super::web::read_web;
-use super::{
-    ControlSettings, LogSettings, NotifyConcurrency, NotifySettings, QuotaSettings, RecordsSettings,
-    SyncSettings,
-};
+use super::{ControlSettings, LogSettings, NotifyConcurrency, NotifySettings, QuotaSettings, SyncSettings};
 use super::{Loaded, Settings};
 
 /// Reads every key, and gives either settings without a fault or all faults.
@@ -48,7 +46,8 @@ fn read(table: &mut Table, complete: bool, context: &mut ReadContext<'_>) -> Opt
     let sync = read_sync(table, context.faults);
     let quota = read_quota(table, context.faults);
     let notify = read_notify(table, context);
-    let records = read_records(table, context.faults);
+    let records = take_section(table, Place::Records, context.faults);
+    let records = read_records(records, context.environment, context.faults, context.warnings);
     let control = read_control(table, context.faults);
     let log = read_log(table, context.faults);
     let web = read_web(take_section(table, Place::Web, context.faults), context.faults, context.warnings);
@@ -111,13 +110,6 @@ fn concurrency(value: &Value, kind: &Kind) -> Result<NotifyConcurrency, String> 
     Ok(NotifyConcurrency::AtMost(usize::from(number)))
 }
 
-fn read_records(table: &mut Table, faults: &mut ConfigFaults) -> Option<RecordsSettings> {
-    let mut section = take_section(table, Place::Records, faults);
-    let path = section.read("path", values::path);
-    section.finish(faults);
-    Some(RecordsSettings { path: path? })
-}
-
 fn read_control(table: &mut Table, faults: &mut ConfigFaults) -> Option<ControlSettings> {
     let mut section = take_section(table, Place::Control, faults);
     let socket = section.read("socket", values::socket_path);
@@ -168,7 +160,7 @@ mod tests {
     use log::LevelFilter;
 
     use crate::config::fixtures::{self, SERVER};
-    use crate::config::load_from;
+    use crate::config::{RecordsSettings, load_from};
     use std::fs;
 
     fn load_with(toml: &str, variables: &[(&str, &str)]) -> Result<Loaded, Vec<String>> {
@@ -191,7 +183,7 @@ mod tests {
         assert_eq!((quota.max_used_percent, quota.max_bytes), (60.0, None));
         assert_eq!(notify.url.as_str(), "http://mro.web.com/dls.php");
         assert_eq!((notify.timeout, notify.concurrency), (Duration::from_secs(10), NotifyConcurrency::Auto));
-        assert_eq!(records.path, PathBuf::from("/var/lib/mrosync/records.db"));
+        assert_eq!(records, RecordsSettings::Sqlite("/var/lib/mrosync/records.db".into()));
         assert_eq!(control.socket, PathBuf::from("/run/mrosync/control.sock"));
         assert_eq!((log.level, log.file), (LevelFilter::Info, None));
         assert!(web.is_none());
@@ -213,7 +205,7 @@ mod tests {
             (notify.timeout, notify.concurrency),
             (Duration::from_secs(3600), NotifyConcurrency::AtMost(256))
         );
-        assert_eq!((records.path, control.socket), ("r.db".into(), "c.sock".into()));
+        assert_eq!((records, control.socket), (RecordsSettings::Sqlite("r.db".into()), "c.sock".into()));
         assert_eq!((log.level, log.file), (LevelFilter::Debug, Some("x.log".into())));
     }
 

@@ -25,6 +25,15 @@ pub(super) trait Database {
     /// [`OpenError`].
     fn read(&self) -> Result<Box<dyn RecordReader>, OpenError>;
 
+    /// Looks whether the records can be opened, and returns what was found, to be said after their place. Changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`].
+    fn examine(&self) -> Result<String, OpenError> {
+        self.read().map(|_| "opens".to_owned())
+    }
+
     /// Returns the files of this machine that a service writes, there or not.
     fn files(&self) -> Vec<PathBuf>;
 }

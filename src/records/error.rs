@@ -99,6 +99,14 @@ pub enum OpenError {
         /// The database.
         file: PathBuf,
     },
+    /// Its host does not answer, or takes no writes now. It may come back.
+    #[error("the record database {} cannot be reached: {detail}", .file.display())]
+    Unreachable {
+        /// The database.
+        file: PathBuf,
+        /// What was tried, and what came of it.
+        detail: String,
+    },
     /// Anything else.
     #[error("cannot open the record database {}: {detail}", .file.display())]
     Other {
@@ -114,6 +122,7 @@ impl From<OpenError> for StartError {
         match error {
             OpenError::InUse { .. } => Self::Refused(error.to_string()),
             OpenError::DiskFull { .. } => Self::NoSpace(error.into()),
+            OpenError::Unreachable { .. } => Self::Unreachable(error.into()),
             _ => Self::Failed(error.into()),
         }
     }
@@ -128,6 +137,7 @@ impl OpenError {
             FailureKind::ReadOnly => Self::ReadOnly { file, detail },
             FailureKind::Damaged => Self::Damaged { file, detail },
             FailureKind::Busy => Self::Locked { file },
+            FailureKind::Unreachable => Self::Unreachable { file, detail },
             FailureKind::Other | FailureKind::Replaced => Self::Other { file, detail },
         }
     }
@@ -177,8 +187,10 @@ pub enum FailureKind {
     Damaged,
     /// Another program held the lock for longer than we wait: try again.
     Busy,
-    /// The file was deleted or replaced under our hands.
+    /// The file was deleted or replaced under our hands; or another service has taken the records.
     Replaced,
+    /// The database does not answer, or takes no writes: try again.
+    Unreachable,
     /// Anything else.
     Other,
 }
@@ -193,6 +205,9 @@ impl FailureKind {
             Self::Damaged => "what cannot be read is left as it is: stop the service and restore a backup",
             Self::Busy => "nothing is lost: it goes on by itself once the other program lets go",
             Self::Replaced => "until then nothing is fetched, recorded or announced",
+            Self::Unreachable => {
+                "until then nothing is fetched, recorded, announced or evicted; it goes on by itself once it answers"
+            }
             Self::Other => "nothing is lost: it is tried again and again",
         }
     }

@@ -22,9 +22,11 @@ mod group_commit;
 mod logged;
 #[cfg(test)]
 pub(crate) mod memory;
+mod postgres;
 mod reader;
 mod sqlite;
 mod store;
+mod stored;
 mod sums;
 mod types;
 
@@ -50,7 +52,10 @@ pub use types::{BATCH, PresentFile, RecordRow, Recorded, RecordedMirror, Totals,
 
 /// The store that is configured: a line for each there is.
 fn database_of(settings: &RecordsSettings) -> Box<dyn Database> {
-    Box::new(sqlite::SqliteFile(settings.path.clone()))
+    match settings {
+        RecordsSettings::Sqlite(path) => Box::new(sqlite::SqliteFile(path.clone())),
+        RecordsSettings::Postgres(settings) => Box::new(postgres::PostgresDatabase(settings.clone())),
+    }
 }
 
 /// Opens the records for writing, and makes them where there are none. Nobody else can until they are closed.
@@ -69,6 +74,15 @@ pub fn open(settings: &RecordsSettings) -> Result<Box<dyn RecordStore>, OpenErro
 /// [`OpenError`].
 pub fn read(settings: &RecordsSettings) -> Result<Box<dyn RecordReader>, OpenError> {
     database_of(settings).read()
+}
+
+/// Looks whether the records can be opened, for `check`, and returns what was found in words. Changes nothing.
+///
+/// # Errors
+///
+/// [`OpenError`].
+pub fn examine(settings: &RecordsSettings) -> Result<String, OpenError> {
+    database_of(settings).examine()
 }
 
 /// Returns the files of this machine that a service writes, there or not, for `check`.

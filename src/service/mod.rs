@@ -18,10 +18,11 @@ use actix_rt::{Runtime, System};
 use anyhow::Context;
 
 use crate::actors::mirror_watch::{SAMPLE, standing};
+use crate::base::blocking::{Threads, run_blocking};
 use crate::base::panics;
 use crate::base::start_error::StartError;
 use crate::collector::open_files;
-use crate::config::Settings;
+use crate::config::{RecordsSettings, Settings};
 use crate::control::socket::ControlSocket;
 use crate::logging::RunLog;
 use crate::mirror;
@@ -33,8 +34,8 @@ use crate::web::BoundListener;
 use build::Service;
 use signals::Signals;
 
-/// Between two looks whether a full disk has room.
-const ROOM_PAUSE: Duration = Duration::from_secs(1);
+/// Between two looks whether a full disk has room, or a database answers.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// How the service ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,12 +97,12 @@ pub fn run(launch: Launch) -> Result<Ended, StartError> {
 async fn open_places(
     settings: &Settings,
 ) -> Result<(MountedMirror, Box<dyn RecordStore>, ControlSocket), StartError> {
-    let mut records = with_room(async || Ok(records::open(&settings.records)?)).await?;
+    let mut records = when_possible(async || open_records(&settings.records).await).await?;
     let recorded = records.recorded_mirror(SAMPLE).map_err(anyhow::Error::from)?;
     let (location, standing) = (mirror::at(&settings.sync.root), standing(&recorded));
     let servers: Vec<_> =
         settings.servers.iter().map(|server| (server.name.clone(), server.selection.files.clone())).collect();
-    let mut settled = with_room(async || settle(&*location, &standing, &servers)).await?;
+    let mut settled = when_possible(async || settle(&*location, &standing, &servers)).await?;
     if let Ok(settled) = &mut settled
         && let Some(id) = settled.id.filter(|id| standing.known != Some(*id))
         && let Err(error) = records.remember_mirror(&id.to_string())
@@ -111,23 +112,31 @@ async fn open_places(
         settled.id = None;
     }
     let place = MountedMirror::new(location, settled);
-    let socket = with_room(async || ControlSocket::bind(&settings.control.socket).await).await?;
+    let socket = when_possible(async || ControlSocket::bind(&settings.control.socket).await).await?;
     Ok((place, records, socket))
 }
 
-/// Tries until there is room. Says once that it waits; the way out is a signal.
-async fn with_room<T>(open: impl AsyncFn() -> Result<T, StartError>) -> Result<T, StartError> {
+/// On a thread of its own: a database may take its time to answer, and a signal is to be heard meanwhile.
+async fn open_records(settings: &RecordsSettings) -> Result<Box<dyn RecordStore>, StartError> {
+    static OPENING: Threads = Threads::new("open records", 1);
+    let settings = settings.clone();
+    let opened = run_blocking(&OPENING, move || records::open(&settings)).await;
+    Ok(opened.map_err(anyhow::Error::from)??)
+}
+
+/// Tries until there is room, and until a database answers. Says once that it waits; the way out is a signal.
+async fn when_possible<T>(open: impl AsyncFn() -> Result<T, StartError>) -> Result<T, StartError> {
     let mut told = false;
     loop {
-        match open().await {
-            Err(StartError::NoSpace(error)) => {
-                if !told {
-                    log::error!("{error:#}; the service begins once there is room");
-                    told = true;
-                }
-                tokio::time::sleep(ROOM_PAUSE).await;
-            }
+        let (error, change) = match open().await {
+            Err(StartError::NoSpace(error)) => (error, "there is room"),
+            Err(StartError::Unreachable(error)) => (error, "it answers"),
             opened => return opened,
+        };
+        if !told {
+            log::error!("{error:#}; the service begins once {change}");
+            told = true;
         }
+        tokio::time::sleep(PAUSE).await;
     }
 }

@@ -18,7 +18,7 @@ use crate::actors::Address;
 use crate::actors::record_keeper::{RecordKeeper, Request};
 use crate::actors::supervisor::{Change, Changed, Supervisor};
 use crate::base::blocking::{Threads, run_blocking};
-use crate::config::{self, Loaded, RecordsSettings, Settings};
+use crate::config::{self, Loaded, PostgresSettings, RecordsSettings, Settings};
 use crate::logging::RunLog;
 use crate::records::Work;
 use crate::service::systemd;
@@ -267,16 +267,42 @@ async fn within_limit<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stat
 /// Puts the values of before back where others cannot take effect while the service runs, and names the keys.
 fn keep_until_restart(before: &Settings, now: &mut Settings) -> Vec<&'static str> {
     let mut keys = Vec::new();
-    let mut keep = |key, before: &PathBuf, now: &mut PathBuf| {
-        if before != now {
-            keys.push(key);
-            now.clone_from(before);
-        }
+    let keep = |before: &PathBuf, now: &mut PathBuf| {
+        let is_other = before != now;
+        now.clone_from(before);
+        is_other
     };
-    keep("sync.root", &before.sync.root, &mut now.sync.root);
-    keep("records.path", &before.records.path, &mut now.records.path);
-    keep("control.socket", &before.control.socket, &mut now.control.socket);
+    if keep(&before.sync.root, &mut now.sync.root) {
+        keys.push("sync.root");
+    }
+    keys.extend(changed_keys(&before.records, &now.records));
+    now.records.clone_from(&before.records);
+    if keep(&before.control.socket, &mut now.control.socket) {
+        keys.push("control.socket");
+    }
     keys
+}
+
+/// The keys of `[records]` that say something else now.
+fn changed_keys(before: &RecordsSettings, now: &RecordsSettings) -> Vec<&'static str> {
+    let (RecordsSettings::Postgres(was), RecordsSettings::Postgres(is)) = (before, now) else {
+        let [was, is] = [before.key(), now.key()];
+        return match before == now {
+            true => Vec::new(),
+            false if was == is => vec![is],
+            false => vec![was, is],
+        };
+    };
+    let place = |settings: &PostgresSettings| {
+        let PostgresSettings { hosts, user, database, tls, .. } = settings.clone();
+        (hosts, user, database, tls)
+    };
+    let changed = [
+        ("records.url", place(was) != place(is)),
+        ("records.password_file", was.password != is.password),
+        ("records.tls_ca_file", was.ca_file != is.ca_file),
+    ];
+    changed.into_iter().filter(|(_, is_other)| *is_other).map(|(key, _)| key).collect()
 }
 
 fn changed_sections(before: &Settings, now: &Settings) -> Vec<&'static str> {
@@ -324,6 +350,7 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{Password, PostgresHost};
 
     /// interface 7.8
     #[test]
@@ -352,6 +379,17 @@ mod tests {
         );
     }
 
+    fn database(name: &str) -> RecordsSettings {
+        RecordsSettings::Postgres(PostgresSettings {
+            hosts: vec![(PostgresHost::Network("h".to_owned()), 1)],
+            user: "u".to_owned(),
+            database: name.to_owned(),
+            password: Some(Password::new(name)),
+            tls: None,
+            ca_file: Some(name.into()),
+        })
+    }
+
     /// interface 7.5
     #[test]
     fn the_keys_that_wait_for_a_restart_are_those_of_the_table() {
@@ -364,6 +402,14 @@ mod tests {
         };
         let keys = config::keys::all().filter(|key| key.needs_restart);
         let keys: Vec<_> = keys.map(|key| format!("{}.{}", key.place.name(), key.name)).collect();
-        assert_eq!(keep_until_restart(&loaded("a"), &mut loaded("b")), keys);
+        let of_files = keep_until_restart(&loaded("a"), &mut loaded("b"));
+        let is_of_database = |key: &&str| key.starts_with("records.") && *key != "records.path";
+        let of_database = changed_keys(&database("a"), &database("b"));
+        // a password has two keys, and counts as one
+        let expected = keys.iter().map(String::as_str).filter(|key| *key != "records.password_env");
+        let (in_database, in_files): (Vec<_>, Vec<_>) = expected.partition(is_of_database);
+        assert_eq!((in_files, in_database), (of_files, of_database));
+        let file = RecordsSettings::Sqlite("r.db".into());
+        assert_eq!(changed_keys(&file, &database("a")), ["records.path", "records.url"]);
     }
 }

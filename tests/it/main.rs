@@ -39,6 +39,7 @@ mod memory;
 mod mirror;
 mod notify;
 mod order;
+mod postgres;
 mod proof;
 mod properties;
 mod quiet;

@@ -217,7 +217,7 @@ fn nobody() -> Setup {
 }
 
 fn open(file: &Path) -> Box<dyn RecordStore> {
-    mrosync::records::open(&RecordsSettings { path: file.to_owned() }).unwrap()
+    mrosync::records::open(&RecordsSettings::Sqlite(file.to_owned())).unwrap()
 }
 
 /// Gives a service a database with so many records of omc01, whose files are evicted: there are none.

@@ -271,10 +271,9 @@ fn complaint(summary: &Summary) -> String {
 
 /// Opens the database beside a service that may be running. One that does not exist yet is made by the service.
 fn probe_records(settings: &RecordsSettings) -> anyhow::Result<String> {
-    let shown = settings.path.display();
-    match records::read(settings) {
-        Ok(_) => Ok(format!("{shown} opens")),
-        Err(OpenError::Missing { .. }) => Ok(format!("{shown} does not exist yet; the service makes it")),
+    match records::examine(settings) {
+        Ok(found) => Ok(format!("{settings} {found}")),
+        Err(OpenError::Missing { .. }) => Ok(format!("{settings} does not exist yet; the service makes it")),
         Err(error) => Err(error.into()),
     }
 }

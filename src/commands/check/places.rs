@@ -33,8 +33,9 @@ pub(super) fn findings(settings: &Settings, is_running: bool) -> Vec<Finding> {
     if let Some(lock) = lock.filter(|_| !is_running) {
         note("sync.root", is_free(&lock));
     }
-    let database = records::files(recorded).into_iter().map(|path| file(&path));
-    note("records.path", directory(parent(&recorded.path)).and_then(|()| all(database)));
+    let database: Vec<_> = records::files(recorded);
+    let within = database.first().map(|path| directory(parent(path)));
+    note(recorded.key(), all(within.into_iter().chain(database.iter().map(|path| file(path)))));
     if let Some(log) = &log.file {
         note("log.file", file_to_append(log));
     }

@@ -128,6 +128,48 @@ pub(super) static KEYS: &[Key] = &[
         ..RECORDS
     },
     Key {
+        name: "url",
+        kind: Kind::Form("`postgres` URL", "`postgres` URL"),
+        example: Some("\"postgres://mrosync@pg1,pg2/mrosync\""),
+        needs_restart: true,
+        help: "A PostgreSQL database (15 or later) for the records, in place of `path`, which must not be given beside it. \
+               Of several hosts the first that takes writes is used. Hosts other than this one are reached with TLS, and \
+               their certificates are verified; `?sslmode=disable` and `?sslmode=verify-full` decide it for all. A Unix \
+               socket: `postgres://mrosync@/mrosync?host=/var/run/postgresql`. A password in it is refused.",
+        help_zh: "存放下载记录的 PostgreSQL 数据库（15 或更高版本），用它代替 `path`，两者不能同时设置。写了多台主机时，使用其中\
+                  第一台可写的。连接本机以外的主机一律使用 TLS 并校验证书；`?sslmode=disable` 或 `?sslmode=verify-full` 可对\
+                  所有主机统一指定。Unix 套接字写作 `postgres://mrosync@/mrosync?host=/var/run/postgresql`。URL 中不允许带密码。",
+        ..RECORDS
+    },
+    Key {
+        name: "password_file",
+        kind: Kind::Path,
+        example: Some("\"/etc/mrosync/records.password\""),
+        needs_restart: true,
+        help: "A file with the password for `url` (owner `mrosync`, mode 0600).",
+        help_zh: "存放 `url` 所用密码的文件（属主 `mrosync`，权限 0600）。",
+        ..RECORDS
+    },
+    Key {
+        name: "password_env",
+        kind: Kind::Text,
+        example: Some("\"MROSYNC_RECORDS_PASSWORD\""),
+        needs_restart: true,
+        help: "Instead of it, an environment variable with the password for `url`.",
+        help_zh: "或者，存放 `url` 所用密码的环境变量名。",
+        ..RECORDS
+    },
+    Key {
+        name: "tls_ca_file",
+        kind: Kind::Path,
+        example: Some("\"/etc/mrosync/postgres-ca.pem\""),
+        needs_restart: true,
+        help: "PEM file of the authorities that may sign the database's certificate, or of that certificate itself; the \
+               system's roots when left out.",
+        help_zh: "PEM 文件：可为数据库证书签名的 CA，或该证书本身；不设置时使用系统的根证书。",
+        ..RECORDS
+    },
+    Key {
         name: "socket",
         kind: Kind::Path,
         default: Is(Text("/run/mrosync/control.sock")),

@@ -6,6 +6,7 @@ use rusqlite::{Connection, OptionalExtension, named_params, params};
 
 use super::rows::{modified_columns, storable};
 use crate::base::facts::{Download, Earlier, FileFacts};
+use crate::records::stored::text_beside;
 use crate::records::types::Recorded;
 
 const FIND: &str = "SELECT id FROM downloads WHERE directory = ?1 AND name = ?2";
@@ -122,11 +123,6 @@ fn directory_of<'a>(
             Ok((insert.query_row(row, |row| row.get(0))?, name_text))
         }
     }
-}
-
-/// The text, where it is not the wire's bytes anyway.
-fn text_beside<'a>(wire: &[u8], text: &'a str) -> Option<&'a str> {
-    (text.as_bytes() != wire).then_some(text)
 }
 
 /// Keeps a listing that is not what was stored. Its size is foreign and may be any number, so its bits are kept.

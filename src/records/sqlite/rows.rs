@@ -5,6 +5,7 @@ use rusqlite::types::Type;
 
 use crate::base::facts::{FileFacts, Modified, TimeSource};
 use crate::base::names::{RemotePath, ServerName};
+use crate::records::stored::StoredPath;
 
 /// A number that is never negative unless the file is damaged.
 pub(super) fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
@@ -23,40 +24,16 @@ pub(super) fn server_name(row: &Row<'_>, column: usize) -> rusqlite::Result<Serv
         .map_err(|why| rusqlite::Error::FromSqlConversionFailure(column, Type::Text, why.into()))
 }
 
-/// Puts a file's path together from five columns: `server, wire, text` of its directory, and `name, text`.
-/// `first` is the one of the directory's `wire`.
+/// Puts a file's path together from four columns: `wire, text` of its directory, and `name, text`. `first` is the one of
+/// the directory's `wire`.
 pub(super) fn remote_path(row: &Row<'_>, first: usize) -> rusqlite::Result<RemotePath> {
-    let directory_wire = row.get_ref(first)?.as_blob()?;
-    let directory_text = row.get_ref(first + 1)?.as_str_or_null()?;
-    let name = row.get_ref(first + 2)?.as_blob()?;
-    let text = row.get_ref(first + 3)?.as_str_or_null()?;
-
-    let mut wire = Vec::with_capacity(directory_wire.len() + 1 + name.len());
-    wire.extend_from_slice(directory_wire);
-    if directory_wire != b"/" {
-        wire.push(b'/');
-    }
-    wire.extend_from_slice(name);
-    if let Some(whole) = text.filter(|text| text.starts_with('/')) {
-        return Ok(RemotePath::from_parts(wire, whole.to_owned()));
-    }
-    let directory = text_of(directory_text, directory_wire, first)?;
-    let name = text_of(text, name, first + 2)?;
-    let mut text = String::with_capacity(directory.len() + 1 + name.len());
-    text.push_str(directory);
-    if directory != "/" {
-        text.push('/');
-    }
-    text.push_str(name);
-    Ok(RemotePath::from_parts(wire, text))
-}
-
-/// The text of a name: its own, or its bytes where it has none.
-fn text_of<'a>(text: Option<&'a str>, wire: &'a [u8], column: usize) -> rusqlite::Result<&'a str> {
-    match text {
-        Some(text) => Ok(text),
-        None => std::str::from_utf8(wire).map_err(|error| rusqlite::Error::Utf8Error(column, error)),
-    }
+    let stored = StoredPath {
+        directory: row.get_ref(first)?.as_blob()?,
+        directory_text: row.get_ref(first + 1)?.as_str_or_null()?,
+        name: row.get_ref(first + 2)?.as_blob()?,
+        text: row.get_ref(first + 3)?.as_str_or_null()?,
+    };
+    stored.path().map_err(|error| rusqlite::Error::Utf8Error(first, error))
 }
 
 pub(super) fn modified(row: &Row<'_>, first: usize) -> rusqlite::Result<Option<Modified>> {

@@ -12,6 +12,7 @@ pub mod disk;
 pub mod http;
 pub mod net;
 pub mod notify;
+pub mod postgres;
 pub mod processes;
 pub mod pty;
 pub mod raw;

@@ -12,6 +12,7 @@ use tempfile::TempDir;
 
 use super::{PROGRAM, Service};
 use crate::support::daemons::{Daemon, Tls};
+use crate::support::postgres;
 use crate::support::scripted::ScriptedServer;
 use crate::support::unftp::Unftp;
 
@@ -40,6 +41,18 @@ impl Setup {
     /// where nobody listens.
     pub fn new() -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
+        let records = format!("path = '{}'", directory.path().join(RECORDS).display());
+        Self::with_records(directory, &records)
+    }
+
+    /// As [`new`](Self::new), with records in PostgreSQL.
+    pub fn in_postgres(url: &str) -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        Self::with_records(directory, &format!("url = '{url}'\npassword_env = 'RECORDS_PASSWORD'"))
+            .env("RECORDS_PASSWORD", postgres::PASSWORD)
+    }
+
+    fn with_records(directory: TempDir, records: &str) -> Self {
         let at = |name: &str| directory.path().join(name).display().to_string();
         // 1 is a privileged port that nobody serves: a call is refused at once and tried again later
         let base = format!(
@@ -54,7 +67,7 @@ max_used_percent = 100
 url = 'http://127.0.0.1:1/dls.php'
 
 [records]
-path = '{records}'
+{records}
 
 [control]
 socket = '{socket}'
@@ -64,7 +77,6 @@ level = 'debug'
 
 ",
             root = at(ROOT),
-            records = at(RECORDS),
             socket = at("control.sock"),
         );
         let mut setup =
