@@ -40,7 +40,7 @@ fn main() {
             if let (Command::Ctl(reload @ CtlCommand::Reload { .. }), Some(socket)) =
                 (&command, config::control_socket(&config))
             {
-                exit(ctl(&socket, *reload));
+                exit(ctl(&socket, reload.clone()));
             }
             print_error(&faults);
             exit(UNUSABLE);
@@ -49,7 +49,7 @@ fn main() {
     // ended here and not by returning: a look-up of a host name in another thread may hang for minutes
     exit(match command {
         Command::Run { start } => run(settings, config, &warnings, start),
-        Command::Check => run_check(&settings, &warnings),
+        Command::Check { servers } => run_check(&settings, &servers, &warnings),
         Command::Ctl(command) => ctl(&settings.control.socket, command),
         Command::Amend(order) => changed(amend::amend(&settings, &order)),
         Command::Adopt(order) => changed(adopt::adopt(&settings, order)),
@@ -103,13 +103,17 @@ fn run(settings: Settings, files: Vec<PathBuf>, warnings: &[String], start: bool
     }
 }
 
-fn run_check(settings: &Settings, warnings: &[String]) -> i32 {
+fn run_check(settings: &Settings, servers: &[String], warnings: &[String]) -> i32 {
+    if let Err(unknown) = commands::records::refuse_unconfigured(settings, servers) {
+        print_error(&unknown);
+        return UNUSABLE;
+    }
     for warning in warnings {
         print_error(&format!("warning: {warning}"));
     }
     // never dropped: that would wait for a look-up of the notify host that hangs
     let system = std::mem::ManuallyDrop::new(actix_rt::System::new());
-    if system.block_on(check::check(settings)) { DONE } else { FAILED }
+    if system.block_on(check::check(settings, servers)) { DONE } else { FAILED }
 }
 
 fn ctl(socket: &Path, command: CtlCommand) -> i32 {
@@ -119,6 +123,9 @@ fn ctl(socket: &Path, command: CtlCommand) -> i32 {
         CtlCommand::Reload { confirm } => {
             CommandLine { command: control::Command::Reload { confirm }, form: Form::Lines }
         }
+        CtlCommand::Scan(name) => control::Command::Scan(name).into(),
+        CtlCommand::Pause(name) => control::Command::Pause(name).into(),
+        CtlCommand::Resume(name) => control::Command::Resume(name).into(),
         CtlCommand::Status { json: true, watch: None } => CommandLine::STATUS,
         CtlCommand::Status { json: false, watch: None } => control::Command::Status.into(),
         CtlCommand::Status { json, watch: Some(pause) } => return watch_status(socket, json, pause),

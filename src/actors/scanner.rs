@@ -146,7 +146,13 @@ async fn scan_until(plan: Plan, begin: Begin) {
             status.last_error = Some(fault);
         });
         plan.progress.waits(wait);
-        if exit.guard(tokio::time::sleep(wait)).await == Err(Stopped) {
+        let waiting = async {
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = plan.progress.scan_asked() => {}
+            }
+        };
+        if exit.guard(waiting).await == Err(Stopped) {
             break;
         }
     }

@@ -7,6 +7,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, Context, Handler, Message, ResponseFuture};
@@ -17,7 +18,7 @@ use super::AbortOnDrop;
 use super::scanner::Plan;
 use super::scanner_handle::{Begun, ScannerHandle, Stopping};
 use crate::base::failpoints;
-use crate::base::humanize::count as count_of;
+use crate::base::humanize::{count as count_of, nearest};
 use crate::status::ServerState;
 
 /// `stop` is promised to answer within 2 s; what has not ended then is named, and ends when it can.
@@ -34,6 +35,27 @@ pub struct Start;
 #[derive(Debug, Message)]
 #[rtype(result = "Result<String, String>")]
 pub struct Stop;
+
+/// Do something to the scanner of one server. The answer is for the operator.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<String, String>")]
+pub struct Single {
+    /// Whose.
+    pub server: String,
+    /// What.
+    pub order: SingleOrder,
+}
+
+/// What can be done to one scanner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SingleOrder {
+    /// Scan now.
+    Scan,
+    /// Stop, and begin with no start.
+    Pause,
+    /// Begin again, if the others are started.
+    Resume,
+}
 
 /// Have these scanners from now on. Those of equal settings are left alone, the others end or begin, and the answer
 /// comes once they have. One change follows another: whoever sends it waits for the answer before.
@@ -124,6 +146,15 @@ impl Handler<Stop> for Supervisor {
     }
 }
 
+impl Handler<Single> for Supervisor {
+    type Result = ResponseFuture<Result<String, String>>;
+
+    fn handle(&mut self, Single { server, order }: Single, _: &mut Context<Self>) -> Self::Result {
+        let state = Rc::clone(&self.state);
+        Box::pin(async move { state.single(&server, order).await })
+    }
+}
+
 impl Handler<Change> for Supervisor {
     type Result = ResponseFuture<Changed>;
 
@@ -159,8 +190,14 @@ impl State {
         if *started {
             return Ok("already started".to_owned());
         }
-        let sent: Vec<_> =
-            self.scanners.borrow_mut().iter_mut().map(|scanner| (scanner.name(), scanner.begin())).collect();
+        let (mut sent, mut paused) = (Vec::new(), Vec::new());
+        for scanner in self.scanners.borrow_mut().iter_mut() {
+            if scanner.plan.progress.is_paused() {
+                paused.push(scanner.name());
+            } else {
+                sent.push((scanner.name(), scanner.begin()));
+            }
+        }
         *started = true;
         let count = sent.len();
         let late = late_of(sent).await;
@@ -168,7 +205,9 @@ impl State {
         failpoints::here("supervisor", "supervisor");
         log::info!("started {}", count_of(count - late.len(), "server"));
         if late.is_empty() {
-            return Ok(format!("started {}", count_of(count, "server")));
+            let paused =
+                if paused.is_empty() { String::new() } else { format!("; paused: {}", paused.join(", ")) };
+            return Ok(format!("started {}{paused}", count_of(count, "server")));
         }
         let said = format!(
             "{} of {} did not start: {}; they will when they can",
@@ -206,6 +245,60 @@ impl State {
         Err(format!("still stopping: {}", names.join(", ")))
     }
 
+    async fn single(&self, server: &str, order: SingleOrder) -> Result<String, String> {
+        let started = self.started.lock().await;
+        let begun = {
+            let mut scanners = self.scanners.borrow_mut();
+            let names: Vec<String> = scanners.iter().map(ScannerHandle::name).collect();
+            let Some(scanner) = scanners.iter_mut().find(|scanner| scanner.name() == server) else {
+                let near = nearest(server, names.iter().map(String::as_str));
+                let near = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
+                return Err(format!("no server is called {server}{near}"));
+            };
+            let progress = Arc::clone(&scanner.plan.progress);
+            let paused = progress.is_paused();
+            match order {
+                SingleOrder::Scan if !*started => return Err("nothing is started; 'start' first".to_owned()),
+                SingleOrder::Scan if paused => return Err(format!("{server} is paused; 'resume' it first")),
+                SingleOrder::Scan if progress.snapshot().outside_windows => {
+                    return Err(format!("{server} is outside of its windows"));
+                }
+                SingleOrder::Scan => {
+                    progress.ask_scan();
+                    return Ok(format!("{server} is scanned now"));
+                }
+                SingleOrder::Pause if paused => return Ok(format!("{server} is paused already")),
+                SingleOrder::Resume if !paused => return Ok(format!("{server} is not paused")),
+                SingleOrder::Pause => {
+                    progress.set_paused(true);
+                    Err(scanner.end())
+                }
+                SingleOrder::Resume => {
+                    progress.set_paused(false);
+                    Ok(if *started { Some(scanner.begin()) } else { None })
+                }
+            }
+        };
+        // a stop, and a start, need not wait for it
+        drop(started);
+        Ok(match begun {
+            Err(Some(ending)) => {
+                if tokio::time::timeout(STOP_LIMIT, ending).await.is_err() {
+                    return Err(format!("{server} is paused, and still stopping; it ends when it can"));
+                }
+                format!("{server} is paused")
+            }
+            Err(None) => format!("{server} is paused"),
+            Ok(Some(begun)) => {
+                if !begun.await {
+                    return Err(format!("{server} did not start; it will when it can"));
+                }
+                format!("{server} is resumed")
+            }
+            Ok(None) => format!("{server} is resumed"),
+        })
+    }
+
     async fn change(&self, plans: Vec<Plan>) -> Changed {
         let started = self.started.lock().await;
         let (mut changed, arriving) = self.exchange(plans, *started);
@@ -221,7 +314,7 @@ impl State {
         let mut sent = arriving;
         for scanner in self.scanners.borrow_mut().iter_mut().filter(|scanner| scanner.changes) {
             scanner.renew();
-            if *started {
+            if *started && !scanner.plan.progress.is_paused() {
                 sent.push((scanner.name(), scanner.begin()));
             }
         }
@@ -256,7 +349,7 @@ impl State {
                     // a scanner of this name that has not ended yet keeps its thread, so that there are never two
                     let thread = stopping.iter_mut().find_map(|gone| gone.thread_of(&name));
                     let mut scanner = ScannerHandle::new(plan, thread);
-                    if started {
+                    if started && !scanner.plan.progress.is_paused() {
                         sent.push((name.clone(), scanner.begin()));
                     }
                     changed.added.push(name);

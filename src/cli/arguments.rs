@@ -106,6 +106,9 @@ pub(super) enum Verb {
     Check {
         #[command(flatten)]
         config: Config,
+        /// Only this server, and nothing else; may be repeated
+        #[arg(long = "server", value_name = "NAME")]
+        servers: Vec<String>,
     },
     /// Send a command to the running service
     Ctl {
@@ -298,6 +301,27 @@ pub(super) enum Action {
         #[arg(long, value_name = "NUMBER")]
         confirm: Option<u64>,
     },
+    /// Scan one server now
+    Scan {
+        #[command(flatten)]
+        config: Config,
+        /// The server
+        name: String,
+    },
+    /// Stop scanning one server until it is resumed, also by later starts
+    Pause {
+        #[command(flatten)]
+        config: Config,
+        /// The server
+        name: String,
+    },
+    /// Scan a paused server again
+    Resume {
+        #[command(flatten)]
+        config: Config,
+        /// The server
+        name: String,
+    },
 }
 
 /// Seconds between two looks, from a tenth to a day.
@@ -314,6 +338,9 @@ impl Action {
             Self::Start { config } => (config, CtlCommand::Start),
             Self::Stop { config } => (config, CtlCommand::Stop),
             Self::Reload { config, confirm } => (config, CtlCommand::Reload { confirm }),
+            Self::Scan { config, name } => (config, CtlCommand::Scan(name)),
+            Self::Pause { config, name } => (config, CtlCommand::Pause(name)),
+            Self::Resume { config, name } => (config, CtlCommand::Resume(name)),
             Self::Status { config, json, watch } => (config, CtlCommand::Status { json, watch }),
         }
     }

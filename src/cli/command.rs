@@ -26,7 +26,10 @@ pub enum Command {
         start: bool,
     },
     /// Probe the configuration, the servers, the records, the mirror, the disk, the notify host and what `run` opens.
-    Check,
+    Check {
+        /// These servers alone; everything where there is none.
+        servers: Vec<String>,
+    },
     /// A console command for the running service.
     Ctl(CtlCommand),
     /// The download records.
@@ -40,7 +43,7 @@ pub enum Command {
 }
 
 /// A command that goes over the control socket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CtlCommand {
     /// Start all scanners.
     Start,
@@ -58,4 +61,10 @@ pub enum CtlCommand {
         /// So many files may be deleted at once by a limit that is lower than before.
         confirm: Option<u64>,
     },
+    /// Scan one server now.
+    Scan(String),
+    /// Stop scanning one server until it is resumed.
+    Pause(String),
+    /// Scan a paused server again.
+    Resume(String),
 }

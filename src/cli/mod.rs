@@ -44,9 +44,9 @@ fn parse_from(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocatio
             let fault = "--start is for the command 'run' only";
             return Err(Arguments::command().error(ErrorKind::ArgumentConflict, fault));
         }
-        Some(Verb::Check { config }) => {
+        Some(Verb::Check { config, servers }) => {
             also(config);
-            Command::Check
+            Command::Check { servers }
         }
         Some(Verb::Ctl { config, action }) => {
             also(config);
@@ -142,7 +142,11 @@ mod tests {
             printed(Filter { servers, ..Filter::default() }, format)
         };
         for (line, expected) in [
-            ("check", Command::Check),
+            ("check", Command::Check { servers: Vec::new() }),
+            ("check --server a", Command::Check { servers: vec!["a".to_owned()] }),
+            ("ctl scan a", Command::Ctl(CtlCommand::Scan("a".to_owned()))),
+            ("ctl pause a", Command::Ctl(CtlCommand::Pause("a".to_owned()))),
+            ("ctl resume a", Command::Ctl(CtlCommand::Resume("a".to_owned()))),
             ("ctl start", Command::Ctl(CtlCommand::Start)),
             ("ctl stop", Command::Ctl(CtlCommand::Stop)),
             ("ctl reload", Command::Ctl(CtlCommand::Reload { confirm: None })),

@@ -151,6 +151,7 @@ async fn until_next(
         };
         tokio::select! {
             () = tokio::time::sleep(wait) => return,
+            () = server.progress().scan_asked() => return,
             () = changed => {}
         }
         server.progress().waits(pause(server, outcome, failures).saturating_sub(started.elapsed()));

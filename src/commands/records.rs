@@ -33,9 +33,11 @@ pub enum Format {
 
 /// A server that nobody knows.
 #[derive(Debug, thiserror::Error)]
-#[error("--server {}: neither the configuration nor the records have a server of that name{hint}", Printable(.name))]
+#[error("--server {}: {places} a server of that name{hint}", Printable(.name))]
 pub struct UnknownServer {
     name: String,
+    /// Where it was looked for.
+    places: &'static str,
     hint: String,
 }
 
@@ -82,7 +84,23 @@ pub fn refuse_unknown(
     let Some(name) = names.iter().find(|name| !known.contains(name)) else { return Ok(()) };
     let near = nearest(name, known.iter().map(String::as_str));
     let hint = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
-    bail!(UnknownServer { name: name.clone(), hint })
+    bail!(UnknownServer {
+        name: name.clone(),
+        places: "neither the configuration nor the records have",
+        hint
+    })
+}
+
+/// Refuses the first of `names` that is not configured.
+///
+/// # Errors
+///
+/// [`UnknownServer`].
+pub fn refuse_unconfigured(settings: &Settings, names: &[String]) -> Result<(), UnknownServer> {
+    let known = || settings.servers.iter().map(|server| server.name.as_str());
+    let Some(name) = names.iter().find(|name| !known().any(|known| known == *name)) else { return Ok(()) };
+    let hint = nearest(name, known()).map(|near| format!("; did you mean {near}?")).unwrap_or_default();
+    Err(UnknownServer { name: name.clone(), places: "the configuration does not have", hint })
 }
 
 fn print_counts(counts: &[Counts], format: Format, out: &mut dyn Write) -> io::Result<()> {

@@ -25,6 +25,12 @@ pub enum Command {
         /// So many files may be deleted at once by a limit that is lower than before.
         confirm: Option<u64>,
     },
+    /// Scan one server now.
+    Scan(String),
+    /// Stop scanning one server, until it is resumed.
+    Pause(String),
+    /// Scan a paused server again.
+    Resume(String),
     /// Change records. Said by other commands of this program, and no word for people.
     Change(Change),
     /// List the commands.
@@ -109,7 +115,7 @@ pub struct CommandLine {
 /// A line that is none of the commands.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "unknown command {}; {}the commands are start, stop, status, reload, help and quit", Printable(.0), meant(.0)
+    "unknown command {}; {}the commands are start, stop, status, reload, scan, pause, resume, help and quit", Printable(.0), meant(.0)
 )]
 pub struct UnknownCommand(String);
 
@@ -127,6 +133,9 @@ stop     stop scanning; what is half downloaded is resumed by the next start
 status   show what every server does; 'status --json' for programs
 reload   read the configuration again, and change what has changed; everything else runs on;
          'reload --confirm NUMBER' for a limit that deletes so many files at once
+scan     scan one server now: 'scan NAME'
+pause    stop scanning one server until it is resumed, also by later starts: 'pause NAME'
+resume   scan a paused server again: 'resume NAME'
 help     show this
 quit     stop, and end the service (also: exit)";
 
@@ -141,6 +150,9 @@ impl FromStr for CommandLine {
 
     /// Reads one line. Case and surrounding blanks do not matter.
     fn from_str(line: &str) -> Result<Self, UnknownCommand> {
+        if let Some(command) = about_one(line) {
+            return Ok(command.into());
+        }
         let words: Vec<String> = line.split_whitespace().map(str::to_lowercase).collect();
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let (command, form) = match words.as_slice() {
@@ -155,6 +167,18 @@ impl FromStr for CommandLine {
             _ => return Err(unknown(line)),
         };
         Ok(Self { command, form })
+    }
+}
+
+/// A word and the name of a server, which is taken as it is.
+fn about_one(line: &str) -> Option<Command> {
+    let (word, name) = line.trim().split_once(char::is_whitespace)?;
+    let name = name.trim().to_owned();
+    match word.to_lowercase().as_str() {
+        "scan" => Some(Command::Scan(name)),
+        "pause" => Some(Command::Pause(name)),
+        "resume" => Some(Command::Resume(name)),
+        _ => None,
     }
 }
 
@@ -215,6 +239,9 @@ impl fmt::Display for Command {
             Self::Status => "status",
             Self::Reload { confirm: None } => "reload",
             Self::Reload { confirm: Some(number) } => return write!(f, "reload --confirm {number}"),
+            Self::Scan(name) => return write!(f, "scan {name}"),
+            Self::Pause(name) => return write!(f, "pause {name}"),
+            Self::Resume(name) => return write!(f, "resume {name}"),
             Self::Help => "help",
             Self::Quit => "quit",
             Self::Change(change) => {
@@ -252,6 +279,9 @@ mod tests {
             ("Reload --lines", Command::Reload { confirm: None }, Form::Lines),
             ("reload --confirm 14", Command::Reload { confirm: Some(14) }, Form::People),
             ("reload --lines --confirm 0", Command::Reload { confirm: Some(0) }, Form::Lines),
+            ("Scan  OMC01 \n", Command::Scan("OMC01".to_owned()), Form::People),
+            ("pause 上海 a", Command::Pause("上海 a".to_owned()), Form::People),
+            ("resume omc01", Command::Resume("omc01".to_owned()), Form::People),
             ("help", Command::Help, Form::People),
             ("exit", Command::Quit, Form::People),
             ("quit", Command::Quit, Form::People),
@@ -266,7 +296,8 @@ mod tests {
     fn each_word_of_the_help_is_a_command() {
         assert!(words().count() >= 5);
         for word in words() {
-            assert!(word.parse::<CommandLine>().is_ok(), "{word}");
+            let with_name = format!("{word} x").parse::<CommandLine>();
+            assert!(word.parse::<CommandLine>().is_ok() || with_name.is_ok(), "{word}");
         }
     }
 

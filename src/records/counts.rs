@@ -96,7 +96,7 @@ mod tests {
         let mut records = place.open().unwrap();
         // more than are looked at together
         for n in 0..2500 {
-            records.record(&[download(&format!("{n}.zip"), n)]).unwrap();
+            records.record(&[download(format!("{n}.zip"), n)]).unwrap();
         }
         let shown = |newest_first, limit, since| {
             let mut times = Vec::new();

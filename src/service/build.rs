@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
-use super::command_handler::CommandHandler;
+use super::command_handler::{CommandHandler, PAUSED};
 use super::fleet::{Checked, Fleet, Live, begin, beginning, remember_lateness};
 use super::limit_guard::{self, LimitGuard};
 use super::reload::Reloader;
@@ -25,7 +25,7 @@ use crate::actors::{Address, shielded, start, start_apart};
 use crate::base::exit_flag::ExitFlag;
 use crate::base::start_error::StartError;
 use crate::collector::open_files::OpenFiles;
-use crate::config::NotifySettings;
+use crate::config::{NotifySettings, QuotaSettings, Settings};
 use crate::control::socket::ControlSocket;
 use crate::control::{Answer, Command, Request, Requests, console};
 use crate::mirror::mounted::MountedMirror;
@@ -69,11 +69,7 @@ impl Service {
         most_open_files: u64,
     ) -> anyhow::Result<Self> {
         let Launch { mut settings, files, log, .. } = launch;
-        let moments = records.begin_servers(&beginning(&settings.servers), chrono::Utc::now().timestamp())?;
-        begin(&mut settings.servers, &moments);
-        let lowered = limit_guard::lowered(records.as_mut(), settings.quota)?;
-        let wanted = settings.quota;
-        settings.quota = lowered.unwrap_or(wanted);
+        let (progress, lowered) = take_up(records.as_mut(), &mut settings)?;
         let (live, database) = (Live::new(&settings), settings.records.clone());
         let counters = measured(&place)?;
         let place = Arc::new(place);
@@ -82,8 +78,6 @@ impl Service {
         let keeper = RecordKeeper::new(records, totals.clone(), Arc::clone(&outbox_state), alive)?;
         let keeper = start_apart("keeper", move || keeper)?;
         let failed_attempts = Arc::new(AtomicU64::new(0));
-        let progress: Vec<_> =
-            settings.servers.iter().map(|server| Arc::new(Progress::new(&server.name))).collect();
         remember_lateness(&database, &progress);
         let roster = Arc::new(Roster::new(progress.clone()));
         let on_result =
@@ -114,7 +108,7 @@ impl Service {
         let servers = settings.servers.iter().cloned().map(Checked::new);
         let plans = servers.zip(&progress).map(|(server, progress)| fleet.plan(server, progress)).collect();
         let supervisor = start(Supervisor::new(plans));
-        let guard = LimitGuard::new(keeper.clone(), fleet.warden.clone(), lowered.map(|_| wanted));
+        let guard = LimitGuard::new(keeper.clone(), fleet.warden.clone(), lowered);
         let overview = Overview {
             started: Instant::now(),
             before: totals.ever(),
@@ -261,7 +255,29 @@ impl Service {
     }
 }
 
-/// A gauge that knows what the partial files take.
+/// Takes up what the records remember of earlier processes: when servers began, which are paused, and the limits that were
+/// in force. Returns the servers' counters, and the limit that is wanted where it is lower than that.
+fn take_up(
+    records: &mut dyn RecordStore,
+    settings: &mut Settings,
+) -> anyhow::Result<(Vec<Arc<Progress>>, Option<QuotaSettings>)> {
+    let moments = records.begin_servers(&beginning(&settings.servers), chrono::Utc::now().timestamp())?;
+    begin(&mut settings.servers, &moments);
+    let paused = records.remembered(PAUSED)?.and_then(|names| serde_json::from_str(&names).ok());
+    let paused: Vec<String> = paused.unwrap_or_default();
+    let counted = settings.servers.iter().map(|server| {
+        let progress = Progress::new(&server.name);
+        progress.set_paused(paused.iter().any(|name| name == server.name.as_str()));
+        Arc::new(progress)
+    });
+    let progress = counted.collect();
+    let lowered = limit_guard::lowered(records, settings.quota)?;
+    let wanted = lowered.map(|_| settings.quota);
+    settings.quota = lowered.unwrap_or(settings.quota);
+    Ok((progress, wanted))
+}
+
+/// Counters that know what the partial files take.
 fn measured(place: &MountedMirror) -> anyhow::Result<Arc<DiskCounters>> {
     let counters = Arc::new(DiskCounters::default());
     if let Ok(mirror) = place.mirror() {

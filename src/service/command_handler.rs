@@ -6,12 +6,16 @@ use super::overview::Overview;
 use super::reload::Reloader;
 use crate::actors::Address;
 use crate::actors::quota_warden::Adopt;
-use crate::actors::record_keeper::RecordKeeper;
-use crate::actors::supervisor::{IsRunning, Start, Stop, Supervisor};
+use crate::actors::record_keeper::{RecordKeeper, Request};
+use crate::actors::supervisor::{IsRunning, Single, SingleOrder, Start, Stop, Supervisor};
 use crate::base::failpoints;
 use crate::base::humanize::why;
+use crate::base::json;
 use crate::control::{Answer, Change, Command};
-use crate::records::Changed;
+use crate::records::{Changed, Work};
+
+/// Under which the names of paused servers are remembered.
+pub(super) const PAUSED: &str = "paused";
 
 /// The parts that commands are about.
 pub(super) struct CommandHandler {
@@ -30,6 +34,9 @@ impl CommandHandler {
             Command::Reload { confirm } => {
                 self.reloader.reload(confirm).await.map_or_else(Answer::Refused, Answer::Done)
             }
+            Command::Scan(server) => self.single(server, SingleOrder::Scan).await,
+            Command::Pause(server) => self.single(server, SingleOrder::Pause).await,
+            Command::Resume(server) => self.single(server, SingleOrder::Resume).await,
             Command::Change(change) => self.change(change).await,
             Command::Help => Answer::Help,
             Command::Status => {
@@ -37,6 +44,22 @@ impl CommandHandler {
                 Answer::Status(Box::new(self.overview.status(running).await))
             }
         }
+    }
+
+    async fn single(&self, server: String, order: SingleOrder) -> Answer {
+        let asked = server.clone();
+        let answer: Answer = done(self.supervisor.send(Single { server, order }).await);
+        if order != SingleOrder::Scan && !answer.is_failure() {
+            log::info!("server={asked} {}", if order == SingleOrder::Pause { "paused" } else { "resumed" });
+            let all = self.reloader.roster.all();
+            let paused = all.iter().filter(|progress| progress.is_paused());
+            let names: Vec<&str> = paused.map(|progress| progress.name()).collect();
+            let text = json::to_string(&names).unwrap_or_default();
+            let keep = Request::new(Work::Begin, move |records| records.remember(PAUSED, &text));
+            // what cannot be remembered was told, and holds until this process ends
+            drop(self.keeper.send(keep).await);
+        }
+        answer
     }
 
     async fn change(&self, change: Change) -> Answer {

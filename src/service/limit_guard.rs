@@ -167,7 +167,7 @@ impl LimitGuard {
         let text = Remembered::text(limits);
         let ask = Request::new(Work::Begin, move |records| records.remember(LIMITS, &text));
         if let Err(error) =
-            self.keeper.send(ask).timeout(WEIGH_LIMIT).await.map_or_else(|e| Err(e.into()), |done| done)
+            self.keeper.send(ask).timeout(WEIGH_LIMIT).await.unwrap_or_else(|error| Err(error.into()))
         {
             log::info!("the limit in force cannot be remembered: {error:#}");
         }

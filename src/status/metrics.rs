@@ -89,6 +89,8 @@ fn scans(page: &mut Page, servers: &[ServerStatus]) {
             page.sample("mrosync_server_state", &labels, u8::from(server.state == state));
         }
     }
+    let help = "1 for a server that an operator has paused.";
+    page.each("mrosync_server_paused", "gauge", help, servers, |s| Some(u8::from(s.paused)));
     page.each("mrosync_scans_total", "counter", "Scans ended, failed ones included.", servers, |s| {
         Some(s.scans)
     });

@@ -1,11 +1,12 @@
 //! The counters that each server's scanner keeps, so that asking never waits for a part that hangs.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use parking_lot::{Mutex, RwLock};
+use tokio::sync::Notify;
 
 use super::snapshot::{ServerState, ServerStatus};
 use crate::base::file_names::FileNames;
@@ -20,6 +21,8 @@ pub struct Progress {
     lateness: Lateness,
     amendments: AtomicU64,
     file_names: RwLock<FileNames>,
+    scan_asked: Notify,
+    paused: AtomicBool,
 }
 
 impl Progress {
@@ -55,7 +58,30 @@ impl Progress {
             lateness: Lateness::default(),
             amendments: AtomicU64::new(0),
             file_names: RwLock::default(),
+            scan_asked: Notify::new(),
+            paused: AtomicBool::new(false),
         }
+    }
+
+    /// An operator wants the next scan now; one that is under way is followed by it at once.
+    pub fn ask_scan(&self) {
+        self.scan_asked.notify_one();
+    }
+
+    /// Ends when an operator wants the next scan now.
+    pub async fn scan_asked(&self) {
+        self.scan_asked.notified().await;
+    }
+
+    /// An operator wants no scans of it, or wants them again.
+    pub fn set_paused(&self, paused: bool) {
+        self.paused.store(paused, Ordering::Relaxed);
+    }
+
+    /// Returns whether an operator wants no scans of it.
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::Relaxed)
     }
 
     /// The server.
@@ -81,7 +107,7 @@ impl Progress {
         let status = self.status.lock().clone();
         let (lateness, files_today, bytes_today) = self.lateness.status(Utc::now().timestamp_millis());
         let last_error = status.last_error.map(|error| Printable(&error).to_string());
-        ServerStatus { files_today, bytes_today, lateness, last_error, ..status }
+        ServerStatus { files_today, bytes_today, lateness, last_error, paused: self.is_paused(), ..status }
     }
 
     /// A scan begins now. An unreachable server is called so until it answers.

@@ -153,6 +153,9 @@ pub struct ServerStatus {
     pub name: String,
     /// What it is doing.
     pub state: ServerState,
+    /// An operator wants no scans of it.
+    #[serde(default)]
+    pub paused: bool,
     /// None before the first scan.
     #[serde(default, with = "json::optional_time")]
     pub last_scan_started: Option<DateTime<Utc>>,

@@ -38,6 +38,7 @@ mod mark;
 mod memory;
 mod mirror;
 mod notify;
+mod one_server;
 mod order;
 mod postgres;
 mod proof;

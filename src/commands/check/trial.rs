@@ -83,7 +83,7 @@ fn try_mirror(root: &Path) -> anyhow::Result<()> {
 fn try_records(settings: &RecordsSettings) -> anyhow::Result<()> {
     // a database is examined by its own line, and lies on no disk of this machine
     let RecordsSettings::Sqlite(file) = settings else { return Ok(()) };
-    if records::files(settings).is_empty() || file.exists() {
+    if records::files(settings).is_empty() || file.symlink_metadata().is_ok() {
         return Ok(());
     }
     let within = parent(file);
@@ -98,7 +98,7 @@ fn try_records(settings: &RecordsSettings) -> anyhow::Result<()> {
 }
 
 fn try_log(file: &Path) -> anyhow::Result<()> {
-    if file.exists() {
+    if file.symlink_metadata().is_ok() {
         return Ok(());
     }
     let _made = Made::directories(parent(file))?;

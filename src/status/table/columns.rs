@@ -187,6 +187,7 @@ impl Column {
         let never = || ("-".to_owned(), Style::Dim);
         match self {
             Self::Server => (Printable(&server.name).to_string(), Style::Plain),
+            Self::State if server.paused => ("paused".to_owned(), Style::Yellow),
             Self::State => state(server.state),
             Self::Scanned => {
                 let age = |started: DateTime<Utc>| (short((now - started).as_seconds_f64()), Style::Plain);

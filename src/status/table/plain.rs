@@ -57,6 +57,9 @@ fn write_summary(text: &mut String, status: &ServiceStatus) -> std::fmt::Result 
     let uptime = Duration::from_secs(uptime.as_secs());
     let memory = ByteSize(process.memory_bytes).display().iec();
     writeln!(text, "service   {state}, up {}, {memory} of memory", humantime::format_duration(uptime))?;
+    if let Some(limit) = &disk.waiting_limit {
+        writeln!(text, "LIMIT     {}", Printable(limit))?;
+    }
     let used = disk.used_percent.map_or("?".to_owned(), |percent| format!("{percent:.1}"));
     let mirror = ByteSize(disk.mirror_bytes).display().iec();
     let evicted = ByteSize(disk.evicted_bytes).display().iec();
