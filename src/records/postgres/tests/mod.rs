@@ -176,3 +176,30 @@ fn a_wrong_password_is_said_and_not_shown() {
     assert!(matches!(error, OpenError::Other { .. }), "{error}");
     assert!(!error.to_string().contains("guess"), "{error}");
 }
+
+#[test]
+#[ignore = "shows what 200,000 records cost"]
+fn what_recording_and_looking_up_cost() {
+    use crate::records::fixtures::{directory, mlsd, name, server};
+    let Some(place) = Place::new(Way::Socket) else { return };
+    let mut records = place.open();
+    for batch in [64_i64, 500] {
+        let begun = Instant::now();
+        for from in (0..100_000).step_by(batch as usize) {
+            let file = |at: i64| download(format!("MRO_OMC1_{batch}_{at:08}_20261201000000.zip"), at);
+            records.record(&(from..from + batch).map(file).collect::<Vec<_>>()).unwrap();
+        }
+        println!("batches of {batch}: {:.0} records/s", 100_000.0 / begun.elapsed().as_secs_f64());
+    }
+    let listing: Vec<_> = (0..200_000)
+        .map(|at| (name(format!("MRO_OMC1_64_{at:08}_20261201000000.zip")), mlsd(10, 60)))
+        .collect();
+    let begun = Instant::now();
+    records.look_up(&server("omc01"), &directory("/in"), &listing).unwrap();
+    println!("200,000 names looked up in {:?}", begun.elapsed());
+    let bytes = "SELECT sum(pg_total_relation_size(c.oid))::int8 / (SELECT count(*) FROM mrosync.records),
+        (pg_total_relation_size('mrosync.records') / (SELECT count(*) FROM mrosync.records))::int8
+        FROM pg_class c WHERE c.relnamespace = 'mrosync'::regnamespace AND c.relkind = 'r'";
+    let row = place.sql(bytes);
+    println!("bytes a record: {}, without its file {}", row[0].get::<_, i64>(0), row[0].get::<_, i64>(1));
+}
