@@ -1,9 +1,10 @@
 //! A mirror that fails: each fault costs what it was for, and nothing else.
 
+use std::cell::Cell;
 use std::io::ErrorKind;
 use std::rc::Rc;
 
-use super::world::{World, path, put, run, scan_until_done, scanned, three, zip_of};
+use super::world::{LONG, World, path, put, run, scan_until_done, scanned, three, zip_of};
 use crate::protocol::memory::{Action, Step};
 
 #[test]
@@ -44,11 +45,18 @@ fn a_mirror_that_takes_nothing_is_not_asked_for_each_file_and_gets_them_all_once
             let files = files.map(|file| (file, zip_of(2500, 1)));
             put(&world, &files);
             let (server, memory) = (world.start(), world.memory.clone());
-            let fill = Action::Do(Rc::new(move |_| memory.fail(None, kind)));
+            let before = Rc::new(Cell::new(0));
+            let writes = Rc::clone(&before);
+            let fill = Action::Do(Rc::new(move |_| {
+                writes.set(memory.writes());
+                memory.fail(None, kind);
+            }));
             world.remote.on(Step::Fetch, "", fill);
             let tally = scanned(&server).await;
             assert_eq!((tally.fetched, tally.waiting), (0, 3), "{kind:?}: {tally:?}");
-            assert_eq!(world.remote.count(Step::Fetch, ""), 1, "{kind:?}: the others would fare the same");
+            assert_eq!(world.remote.count(Step::Fetch, ""), 1, "{kind:?}");
+            // its bytes, and the removal of what there is
+            assert!(world.memory.writes() - before.get() <= 2, "{kind:?}: the others would fare the same");
             world.memory.heal();
             assert_eq!(scanned(&server).await.fetched, 3, "{kind:?}");
             world.assert_complete(&files);
@@ -66,6 +74,7 @@ fn files_of_a_directory_that_they_cannot_be_moved_into_are_kept_and_stored_once_
         let tally = scanned(&server).await;
         assert_eq!((tally.fetched, world.files().len(), world.partial().len()), (3, 1, 2));
         assert!(world.status().last_error.unwrap().contains("is another file system than .partial"));
+        tokio::time::sleep(LONG).await;
         scanned(&server).await;
         assert_eq!(world.remote.count(Step::Fetch, ""), 3, "nothing is fetched that cannot be stored");
         world.memory.set_apart(world.own(), &path("/a"), false);
