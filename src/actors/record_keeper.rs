@@ -21,7 +21,7 @@ use crate::base::json;
 use crate::notify::outbox_state::OutboxState;
 use crate::records::{
     Amendment, CancelledNotices, Change, Changed, Ever, GroupCommit, LEFT, Left, LoggedStore, OutboxEffect,
-    Outcome, RecordStore, RecordsError, Sums, Tell, Totals, When, Work, Write,
+    Outcome, RecordStore, RecordsError, SharedFault, Sums, Tell, Totals, When, Work, Write,
 };
 
 /// Under which the latest record is remembered whose notice was to be delivered once more.
@@ -29,28 +29,37 @@ const REQUEUED: &str = "requeued_until";
 
 /// The sums of the records, for the warden and `status`.
 #[derive(Debug, Clone, Default)]
-pub struct SharedTotals(Arc<Mutex<Sums>>);
+pub struct SharedTotals {
+    sums: Arc<Mutex<Sums>>,
+    fault: SharedFault,
+}
 
 impl SharedTotals {
     /// Returns them as of the last commit.
     #[must_use]
     pub fn get(&self) -> Totals {
-        self.0.lock().now()
+        self.sums.lock().now()
     }
 
     /// Returns what only rises, as of the last commit.
     #[must_use]
     pub fn ever(&self) -> Ever {
-        self.0.lock().ever()
+        self.sums.lock().ever()
+    }
+
+    /// Returns why the records fail; none while they work.
+    #[must_use]
+    pub fn fault(&self) -> Option<String> {
+        self.fault.get()
     }
 
     fn begin(&self, sums: Sums) {
-        *self.0.lock() = sums;
+        *self.sums.lock() = sums;
     }
 
     /// Returns what is to be remembered where something has left the sums.
     fn renew(&self, totals: Totals) -> Option<Left> {
-        let mut sums = self.0.lock();
+        let mut sums = self.sums.lock();
         sums.renew(totals).then(|| sums.left())
     }
 }
@@ -150,7 +159,8 @@ impl RecordKeeper {
         totals.begin(Sums::new(records.totals()?, left));
         let requeued = records.remembered(REQUEUED)?.and_then(|id| id.parse().ok());
         outbox_state.announced_until(requeued.unwrap_or(0));
-        let (records, commits) = (LoggedStore::new(records), GroupCommit::default());
+        let (records, commits) =
+            (LoggedStore::new(records).showing(totals.fault.clone()), GroupCommit::default());
         let cancelled = CancelledNotices::default();
         Ok(Self { records, is_in_doubt: false, commits, cancelled, totals, outbox_state, _alive: alive })
     }

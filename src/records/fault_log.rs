@@ -39,14 +39,16 @@ enum Report {
 }
 
 impl FaultLog {
-    /// Logs what is new about an outcome.
-    pub fn note(&mut self, work: Work, error: Option<&RecordsError>) {
-        match (self.report(work, error.map(RecordsError::kind)), error) {
+    /// Logs what is new about an outcome, and returns whether the records began or ceased to fail with it.
+    pub fn note(&mut self, work: Work, error: Option<&RecordsError>) -> bool {
+        let report = self.report(work, error.map(RecordsError::kind));
+        match (report, error) {
             (Report::WorksAgain, _) => log::info!("the records work again"),
             (Report::FailsStill, Some(error)) => log::debug!("{error}"),
             (Report::Fails, Some(error)) => log::error!("{error}; {}", error.kind().advice()),
             _ => {}
         }
+        matches!(report, Report::WorksAgain | Report::Fails)
     }
 
     /// Damage does not go away by itself, though other rows can be read.

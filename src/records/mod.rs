@@ -44,7 +44,7 @@ pub use export::{newest_json, write_csv, write_json, write_table};
 pub use fault_log::Work;
 pub use filter::Filter;
 pub use group_commit::{Committed, GroupCommit, Outcome, When, Write};
-pub use logged::LoggedStore;
+pub use logged::{LoggedStore, SharedFault};
 pub use reader::{Page, Query, ReadError, RecordReader, VisitError};
 pub use store::RecordStore;
 pub use sums::{Ever, LEFT, Left, Sums};

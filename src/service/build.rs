@@ -4,7 +4,6 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -33,7 +32,7 @@ use crate::net::network::Network;
 use crate::notify::outbox_state::OutboxState;
 use crate::quota::DiskCounters;
 use crate::records::RecordStore;
-use crate::service::overview::Overview;
+use crate::service::overview::{FailedCalls, Overview};
 use crate::service::systemd;
 use crate::status::{Progress, Roster, progress_line};
 use crate::terminal::screen::Screen;
@@ -44,6 +43,8 @@ const LANDING_LIMIT: Duration = Duration::from_secs(1);
 const FLUSH_LIMIT: Duration = Duration::from_millis(1500);
 /// How often the log is asked for what it has not said each time.
 const SUM_UP_EVERY: Duration = Duration::from_secs(5);
+/// How exactly it is known since when something needs an operator.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// For the answer to `quit` to be shown before the process ends.
 const LAST_WORDS: Duration = Duration::from_millis(100);
 
@@ -77,11 +78,11 @@ impl Service {
         let (alive, keeper_alive) = mpsc::channel(1);
         let keeper = RecordKeeper::new(records, totals.clone(), Arc::clone(&outbox_state), alive)?;
         let keeper = start_apart("keeper", move || keeper)?;
-        let failed_attempts = Arc::new(AtomicU64::new(0));
+        let failed_calls = Arc::new(FailedCalls::default());
         remember_lateness(&database, &progress);
         let roster = Arc::new(Roster::new(progress.clone()));
         let on_result =
-            count_calls(Arc::clone(&roster), Arc::clone(&failed_attempts), Arc::clone(&outbox_state));
+            count_calls(Arc::clone(&roster), Arc::clone(&failed_calls), Arc::clone(&outbox_state));
         let outbox = KeeperOutbox::new(&keeper, &place, &outbox_state, &roster);
         let (notifier, notifier_exit, announcing) = start_notifier(live.notify(), outbox, on_result)?;
         let view = Arc::new(DiskView::default());
@@ -117,10 +118,11 @@ impl Service {
             counters,
             limits: live.quota(),
             place,
-            failed_attempts,
+            failed_calls,
             outbox_state,
             waiting_limit: guard.waiting(),
             servers: Arc::clone(&roster),
+            watch: parking_lot::Mutex::default(),
         };
         let reloader = Reloader {
             keeper: keeper.clone(),
@@ -175,8 +177,16 @@ impl Service {
                 log.sum_up(false);
             }
         };
-        let serving =
-            async { tokio::join!(socket.serve(requests), readying, watching, describing, summing_up) };
+        let (handler, supervisor) = (Rc::clone(&self.handler), self.handler.supervisor.clone());
+        let looking = async {
+            loop {
+                tokio::time::sleep(LOOK_EVERY).await;
+                handler.overview.look(supervisor.send(IsRunning).await.unwrap_or(false));
+            }
+        };
+        let serving = async {
+            tokio::join!(socket.serve(requests), readying, watching, describing, summing_up, looking)
+        };
         tokio::pin!(serving);
         let farewell = loop {
             tokio::select! {
@@ -310,10 +320,10 @@ fn start_notifier(
 }
 
 /// Counts the notifier's calls: the failed ones together, and how late the others are for each server.
-fn count_calls(servers: Arc<Roster>, failed: Arc<AtomicU64>, outbox_state: Arc<OutboxState>) -> OnResult {
+fn count_calls(servers: Arc<Roster>, failed: Arc<FailedCalls>, outbox_state: Arc<OutboxState>) -> OnResult {
     Arc::new(move |notice, result| {
-        if result.is_err() {
-            failed.fetch_add(1, Ordering::Relaxed);
+        if let Err(why) = result {
+            failed.add(why);
         } else if outbox_state.is_delivered_again(notice.id) {
             // as late as the operator asked for it
         } else if let Some(progress) = servers.find(notice.server.as_str()) {

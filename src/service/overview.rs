@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use chrono::Utc;
 use parking_lot::Mutex;
 use sysinfo::{MemoryRefreshKind, ProcessRefreshKind, ProcessesToUpdate, System};
 use tokio::sync::watch;
@@ -11,13 +12,16 @@ use tokio::sync::watch;
 use crate::actors::quota_warden::DiskView;
 use crate::actors::record_keeper::SharedTotals;
 use crate::base::blocking::{Threads, run_blocking};
+use crate::base::names::Printable;
 use crate::config::QuotaSettings;
 use crate::mirror::mounted::MountedMirror;
 use crate::notify::outbox_state::OutboxState;
 use crate::quota::DiskCounters;
 use crate::records::Ever;
+use crate::status::attention::Watch;
 use crate::status::{
-    DiskStatus, HoldStatus, MirrorStatus, NotifyStatus, ProcessStatus, Roster, ServerStatus, ServiceStatus,
+    DiskStatus, HoldStatus, MirrorStatus, NotifyStatus, ProcessStatus, RecordsStatus, Roster, ServerStatus,
+    ServiceStatus,
 };
 
 /// A file system that does not answer in this time is shown as it was measured last.
@@ -42,13 +46,30 @@ pub struct Overview {
     /// Of the mirror, to measure its disk.
     pub place: Arc<MountedMirror>,
     /// Failed calls since the process began.
-    pub failed_attempts: Arc<AtomicU64>,
+    pub failed_calls: Arc<FailedCalls>,
     /// Knows the calls that were given up.
     pub outbox_state: Arc<OutboxState>,
     /// A lowered limit that is not confirmed.
     pub waiting_limit: Arc<Mutex<Option<String>>>,
     /// The servers.
     pub servers: Arc<Roster>,
+    /// Since when what needs an operator.
+    pub watch: Mutex<Watch>,
+}
+
+/// Calls that failed since the process began.
+#[derive(Debug, Default)]
+pub struct FailedCalls {
+    count: AtomicU64,
+    last: Mutex<Option<String>>,
+}
+
+impl FailedCalls {
+    /// One more, and why.
+    pub fn add(&self, why: &impl std::fmt::Display) {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        *self.last.lock() = Some(Printable(&why.to_string()).to_string());
+    }
 }
 
 impl Overview {
@@ -70,6 +91,18 @@ impl Overview {
                 self.view.measured(measured);
             }
         }
+        let mut status = self.seen(running);
+        status.attention = self.watch.lock().look(&status, Utc::now());
+        status
+    }
+
+    /// Sees what needs an operator, so that it is known since when, although nobody asks.
+    pub fn look(&self, running: bool) {
+        let status = self.seen(running);
+        self.watch.lock().look(&status, Utc::now());
+    }
+
+    fn seen(&self, running: bool) -> ServiceStatus {
         let (now, limits) = (self.totals.get(), *self.limits.borrow());
         let (ever, before) = (self.totals.ever(), &self.before);
         ServiceStatus {
@@ -92,11 +125,14 @@ impl Overview {
                 pending: now.pending_notices,
                 delivered: ever.delivered_notices.saturating_sub(before.delivered_notices),
                 delivered_ever: ever.delivered_notices,
-                failed_attempts: self.failed_attempts.load(Ordering::Relaxed),
+                failed_attempts: self.failed_calls.count.load(Ordering::Relaxed),
                 cancelled: self.outbox_state.cancelled(),
                 concurrency: self.outbox_state.concurrency(),
+                last_failure: self.failed_calls.last.lock().clone(),
             },
             mirror: self.mirror(),
+            attention: Vec::new(),
+            records: RecordsStatus { fault: self.totals.fault() },
             servers: self.progress(),
             process: process(),
         }

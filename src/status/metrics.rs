@@ -7,6 +7,7 @@
 
 use std::fmt::{Display, Write};
 
+use super::attention::Cause;
 use super::json::{optional_millis, tenths};
 use super::{ServerState, ServerStatus, ServiceStatus};
 use crate::lateness::WaitsStatus;
@@ -19,6 +20,7 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 pub fn render(status: &ServiceStatus) -> String {
     let mut page = Page::default();
     service(&mut page, status);
+    attention(&mut page, status);
     scans(&mut page, &status.servers);
     lateness(&mut page, &status.servers);
     page.0
@@ -79,6 +81,36 @@ fn service(page: &mut Page, status: &ServiceStatus) {
     let help = "Calls that may be under way at a time, as of now.";
     page.one("mrosync_notify_concurrency", "gauge", help, notify.concurrency);
     page.one("mrosync_memory_bytes", "gauge", "Resident memory of the process.", process.memory_bytes);
+}
+
+/// The list of what needs an operator: how much of each cause there is, and which servers it is about.
+fn attention(page: &mut Page, status: &ServiceStatus) {
+    let help = "What needs an operator, by cause: the service counts as 1, or how many servers.";
+    page.family("mrosync_attention", "gauge", help);
+    for cause in Cause::ALL {
+        let needs = status.attention.iter().filter(|need| need.cause == cause);
+        page.sample(
+            "mrosync_attention",
+            &[("cause", cause.word())],
+            needs.map(|need| need.items.len()).sum::<usize>(),
+        );
+    }
+    let help = "1 for each server that needs an operator, by cause.";
+    page.family("mrosync_server_attention", "gauge", help);
+    for need in &status.attention {
+        for server in need.items.iter().filter_map(|item| item.server.as_deref()) {
+            page.sample("mrosync_server_attention", &[("server", server), ("cause", need.cause.word())], 1);
+        }
+    }
+    let help = "Since when, in unix time, for what of this cause has held longest.";
+    page.family("mrosync_attention_since_timestamp_seconds", "gauge", help);
+    for cause in Cause::ALL {
+        let since = status.attention.iter().filter(|need| need.cause == cause).map(|need| need.since).min();
+        if let Some(since) = since {
+            let labels = [("cause", cause.word())];
+            page.sample("mrosync_attention_since_timestamp_seconds", &labels, since.timestamp());
+        }
+    }
 }
 
 fn scans(page: &mut Page, servers: &[ServerStatus]) {

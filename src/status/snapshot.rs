@@ -7,6 +7,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::attention::Need;
 use super::json;
 use crate::lateness::LatenessStatus;
 
@@ -25,6 +26,12 @@ pub struct ServiceStatus {
     /// Whether the mirror is the one of the records, and its files are there.
     #[serde(default)]
     pub mirror: MirrorStatus,
+    /// What needs an operator, the worst first.
+    #[serde(default)]
+    pub attention: Vec<Need>,
+    /// Whether the records work.
+    #[serde(default)]
+    pub records: RecordsStatus,
     /// One for each configured server, in the configuration's order.
     pub servers: Vec<ServerStatus>,
     /// What the process and its host use.
@@ -62,8 +69,15 @@ pub struct DiskStatus {
     pub waiting_limit: Option<String>,
 }
 
+/// The record keeper's part.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordsStatus {
+    /// Why they cannot be read or written; none while they can.
+    pub fault: Option<String>,
+}
+
 /// The notifier's part.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NotifyStatus {
     /// Files recorded and not announced yet.
     pub pending: u64,
@@ -80,6 +94,9 @@ pub struct NotifyStatus {
     /// Calls that may be under way at a time, as of now.
     #[serde(default)]
     pub concurrency: u64,
+    /// Why the last call that failed did; none before one did.
+    #[serde(default)]
+    pub last_failure: Option<String>,
 }
 
 /// Whether the mirror can be worked with.

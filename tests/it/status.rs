@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::support::notify::{Answer, NotifyStub};
 use crate::support::scripted::{File, Rule, ScriptedServer};
 use crate::support::service::{Server, Service, Setup};
-use crate::support::steps::{SOON, one, ready};
+use crate::support::steps::{SOON, one, ready, run};
 use crate::support::zips::zip;
 
 fn in_state(service: &Service, state: &str) -> Value {
@@ -282,4 +282,43 @@ fn what_waits_for_its_next_try_is_pending() {
     assert_eq!((&server["files_seen"], &server["files_downloaded"]), (&2.into(), &1.into()), "{server}");
     assert_eq!(server["pending_files"], 1);
     assert!(server["last_error"].as_str().is_some_and(|error| error.contains("not now")), "{server}");
+}
+
+/// interface 18.9, 18.10, 22.2, 22.4, 22.5
+#[test]
+fn what_needs_an_operator_is_one_list_wherever_it_is_shown() {
+    let (dead, empty, good, stub) =
+        (ScriptedServer::start(), ScriptedServer::start(), ScriptedServer::start(), NotifyStub::start());
+    dead.rule(Rule::on("PASS").reply("530 no\r\n"));
+    good.put("/1.zip", File::new(zip(1, 3000)));
+    stub.answer(Answer::Status(500));
+    let nothing = Server::scripted("omc02", &empty).key("directories", "['/nix']");
+    let setup = Setup::new()
+        .server(Server::scripted("omc01", &dead))
+        .server(nothing)
+        .server(Server::scripted("omc03", &good));
+    let service = run(setup.notify(&stub.url()));
+    let about = |service: &Service, cause: &str| {
+        let needs = service.status()["attention"].as_array().cloned().unwrap_or_default();
+        needs.into_iter().find(|need| need["cause"] == cause)
+    };
+    for (cause, level, server) in [
+        ("unreachable", "critical", "omc01".into()),
+        ("brings_nothing", "critical", "omc02".into()),
+        ("calls_fail", "warning", Value::Null),
+    ] {
+        service.wait_for(SOON, cause, |service| about(service, cause).is_some());
+        let need = about(&service, cause).unwrap();
+        assert_eq!((&need["level"], &need["items"][0]["server"]), (&level.into(), &server), "{need}");
+        time(&need["since"]);
+        assert!(!need["next_step"].as_str().unwrap().is_empty(), "{need}");
+    }
+    let since = about(&service, "unreachable").unwrap()["since"].clone();
+    assert_eq!(about(&service, "unreachable").unwrap()["since"], since);
+    assert!(service.status()["notify"]["last_failure"].as_str().unwrap().contains("500"));
+    assert_eq!(service.status()["records"]["fault"], Value::Null);
+    let table = service.mrosync(&["ctl"], &["status"]);
+    let table = String::from_utf8_lossy(&table.stdout).into_owned();
+    let list = table.split("NEEDS ATTENTION").nth(1).unwrap_or_else(|| panic!("{table}"));
+    assert!(list.contains("omc01 unreachable: ") && list.contains("omc02 brings nothing: "), "{table}");
 }

@@ -1,6 +1,7 @@
 //! The status for people. At a terminal ([`fitted`]) what needs an operator is on top, and the table fits the width; in
 //! a file or a pipe ([`plain`]) everything is there, in a form that does not depend on where it is looked at.
 
+mod attention;
 mod columns;
 mod plain;
 
@@ -10,14 +11,11 @@ use bytesize::ByteSize;
 use chrono::{DateTime, Utc};
 
 use crate::base::humanize;
-use crate::base::names::Printable;
-use crate::status::{ServerState, ServiceStatus};
-use crate::terminal::text::{Style, cut, width, wrap};
+use crate::status::ServiceStatus;
+use crate::terminal::text::{Style, cut, width};
 
 pub use plain::plain;
 
-/// Lines for one thing that needs an operator.
-const NEED_LINES: usize = 3;
 /// Share of the limit from which the disk is worth a look.
 const NEARLY: f64 = 0.9;
 
@@ -33,14 +31,7 @@ pub struct Page {
 /// The status at `now`, in lines none of which is wider than the page.
 #[must_use]
 pub fn fitted(status: &ServiceStatus, page: Page, now: DateTime<Utc>) -> Vec<String> {
-    let mut lines = Vec::new();
-    for need in needs(status) {
-        for (number, line) in wrap(&need, page.columns.saturating_sub(2)).iter().take(NEED_LINES).enumerate()
-        {
-            let mark = if number == 0 { "! " } else { "  " };
-            lines.push(Style::Red.paint(&cut(&format!("{mark}{line}"), page.columns), page.colour));
-        }
-    }
+    let mut lines = attention::fitted(&status.attention, page, now);
     if !lines.is_empty() {
         lines.push(String::new());
     }
@@ -52,54 +43,6 @@ pub fn fitted(status: &ServiceStatus, page: Page, now: DateTime<Utc>) -> Vec<Str
     lines.push(String::new());
     lines.extend(columns::fitted(&status.servers, page, now));
     lines
-}
-
-/// What needs an operator, a sentence each.
-fn needs(status: &ServiceStatus) -> Vec<String> {
-    let mut needs = Vec::new();
-    for hold in &status.mirror.holds {
-        let whose = hold.server.as_deref().map_or_else(String::new, |name| format!("{} ", Printable(name)));
-        needs.push(format!("held: {whose}{}", Printable(&hold.reason)));
-    }
-    if status.disk.held {
-        needs.push("downloads are held: other data fills the disk".to_owned());
-    }
-    needs.extend(status.disk.fault.as_ref().map(|fault| Printable(fault).to_string()));
-    needs.extend(status.disk.waiting_limit.as_ref().map(|limit| Printable(limit).to_string()));
-    let notify = &status.notify;
-    if notify.pending > 0 && notify.failed_attempts > 0 {
-        needs.push(format!(
-            "{} not announced, {} failed",
-            humanize::count_is(notify.pending, "file"),
-            humanize::count(notify.failed_attempts, "call")
-        ));
-    }
-    for server in &status.servers {
-        let name = Printable(&server.name);
-        let unreachable = if server.state == ServerState::Unreachable { "unreachable: " } else { "" };
-        match &server.last_error {
-            Some(error) => needs.push(format!("{name} {unreachable}{}", Printable(error))),
-            None if !unreachable.is_empty() => needs.push(format!("{name} unreachable")),
-            None => {}
-        }
-        if let Some(gap) = server.lateness.gaps.first().filter(|_| server.lateness.missing_periods > 0) {
-            let (count, gap) = (server.lateness.missing_periods, gap.to_string());
-            needs.push(format!(
-                "{name} {} missing, the latest: {}",
-                humanize::count(count, "period"),
-                Printable(&gap)
-            ));
-        }
-        if let Some(file) = server.incomplete.first().filter(|_| server.incomplete_files > 0) {
-            let (count, path, reason) =
-                (server.incomplete_files, Printable(&file.path), Printable(&file.reason));
-            needs.push(format!(
-                "{name} {} not taken yet, such as {path}: {reason}",
-                humanize::count(count, "file")
-            ));
-        }
-    }
-    needs
 }
 
 fn summary(status: &ServiceStatus) -> Vec<(String, String, Style)> {
@@ -142,7 +85,8 @@ fn summary(status: &ServiceStatus) -> Vec<(String, String, Style)> {
 mod tests {
     use super::*;
     use crate::lateness::GapStatus;
-    use crate::status::{DiskStatus, ServerStatus};
+    use crate::status::attention::Watch;
+    use crate::status::{DiskStatus, ServerState, ServerStatus};
 
     fn at(time: &str) -> DateTime<Utc> {
         DateTime::parse_from_rfc3339(time).unwrap().to_utc()
@@ -174,13 +118,18 @@ mod tests {
         let (series, from, to) =
             ("MRO_#.zip".to_owned(), "202611240115".to_owned(), "202611240130".to_owned());
         late.lateness.gaps = vec![GapStatus { series, from, to }];
-        ServiceStatus {
+        looked_at(ServiceStatus {
             running: true,
             uptime: Duration::from_millis(75_400),
             disk: DiskStatus { used_percent: Some(41.2), max_used_percent: 60.0, ..DiskStatus::default() },
             servers: vec![server("omc01", ServerState::Downloading), lost, late],
             ..ServiceStatus::default()
-        }
+        })
+    }
+
+    fn looked_at(mut status: ServiceStatus) -> ServiceStatus {
+        status.attention = Watch::default().look(&status, at("2026-11-24T03:00:00Z"));
+        status
     }
 
     fn shown(columns: usize, colour: bool) -> Vec<String> {
@@ -232,7 +181,7 @@ mod tests {
         assert!(lines.iter().take(5).any(|line| line.starts_with(gap)), "{lines:#?}");
         let mut well = fleet();
         well.servers.truncate(1);
-        let lines = fitted(&well, Page { columns: 80, colour: false }, Utc::now());
+        let lines = fitted(&looked_at(well), Page { columns: 80, colour: false }, Utc::now());
         assert!(lines[0].starts_with("service   running"), "{lines:#?}");
     }
 

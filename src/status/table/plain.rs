@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use chrono::Utc;
 
-use super::columns;
+use super::{attention, columns};
 use crate::base::humanize;
 use crate::base::names::Printable;
 use crate::status::json::time;
@@ -23,6 +23,7 @@ pub fn plain(status: &ServiceStatus) -> String {
         writeln!(text, " {}", row.trim_end()).ok();
     }
     write_incomplete(&mut text, &status.servers).ok();
+    attention::write_plain(&mut text, &status.attention).ok();
     text.trim_end().to_owned()
 }
 
@@ -89,7 +90,8 @@ fn write_summary(text: &mut String, status: &ServiceStatus) -> std::fmt::Result 
 mod tests {
     use super::*;
     use crate::status::{
-        DiskStatus, HoldStatus, IncompleteFile, MirrorStatus, NotifyStatus, ProcessStatus, ServerState,
+        DiskStatus, HoldStatus, IncompleteFile, MirrorStatus, NotifyStatus, ProcessStatus, RecordsStatus,
+        ServerState,
     };
     use chrono::DateTime;
 
@@ -149,6 +151,8 @@ mod tests {
                 ..NotifyStatus::default()
             },
             mirror: MirrorStatus { held: true, holds: vec![hold] },
+            attention: Vec::new(),
+            records: RecordsStatus::default(),
             servers: vec![slow, lost],
             process: ProcessStatus { memory_bytes: 20 << 20, host_available_memory_bytes: 0 },
         }
