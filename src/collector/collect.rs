@@ -56,6 +56,7 @@ pub async fn collect(server: &Server, exit: &ExitWatch) {
         server.progress().scan_ended(took, pause, state);
         let before = fault.as_deref();
         report(server, &Report { outcome: &outcome, took, wait: pause, before, failures });
+        server.progress().keep_scan();
         warn_of_gaps(server, outcome.is_ok());
         fault = outcome.as_ref().err().map(ToString::to_string);
         let waiting = until_closing(server, until_next(server, started, &outcome, failures));

@@ -32,11 +32,11 @@ struct Line<'a> {
 /// A line as it is now, without its end.
 pub(super) fn line(format: LogFormat, level: Level, target: &str, message: &str) -> String {
     let time = Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true);
-    let target = target.strip_prefix(OWN_TARGET).and_then(|rest| rest.strip_prefix("::")).unwrap_or(target);
+    let target = short(target);
     match format {
         LogFormat::Text => text(&time, level, target, message),
         LogFormat::Json => {
-            let server = server(message, &panics::owner());
+            let server = server_of(message);
             let line =
                 Line { time: &time, level: level.as_str(), target, server: server.as_deref(), message };
             // a message is text, which JSON can always say
@@ -47,6 +47,16 @@ pub(super) fn line(format: LogFormat, level: Level, target: &str, message: &str)
 
 fn text(time: &str, level: Level, target: &str, message: &str) -> String {
     format!("{time} {level:<5} [{}] {}", Printable(target), Printable(message))
+}
+
+/// A module of ours without the name of the program.
+pub(super) fn short(target: &str) -> &str {
+    target.strip_prefix(OWN_TARGET).and_then(|rest| rest.strip_prefix("::")).unwrap_or(target)
+}
+
+/// The server that a message is about, on the thread that logs it.
+pub(super) fn server_of(message: &str) -> Option<String> {
+    server(message, &panics::owner())
 }
 
 /// The server that a message names first. A name may hold blanks: where the thread works for the server, it knows the

@@ -11,6 +11,7 @@
 
 mod line;
 mod repeats;
+mod ring;
 mod sink;
 #[cfg(test)]
 mod tests;
@@ -30,6 +31,7 @@ use crate::terminal::screen::Screen;
 
 use line::line;
 use repeats::{Repeats, Withheld};
+use ring::Ring;
 use sink::{LogFile, Output, Sink};
 
 /// Target of this program's own records, and of all modules below.
@@ -51,6 +53,7 @@ struct Shared {
     repeats: Repeats,
     stderr: Sink,
     file: Sink,
+    ring: Ring,
 }
 
 /// What is written, and how.
@@ -82,6 +85,7 @@ impl RunLog {
             repeats: Repeats::default(),
             stderr: Sink::new(Some(stderr)),
             file: Sink::new(file),
+            ring: Ring::default(),
         }))
     }
 
@@ -109,6 +113,13 @@ impl RunLog {
         Ok(())
     }
 
+    /// The newest lines after the one of this number, as the status page answers with them: of one server where it is
+    /// named, and no more detailed than `level`.
+    #[must_use]
+    pub fn tail(&self, after: u64, server: Option<&str>, level: Level) -> String {
+        self.0.ring.tail(after, server, level)
+    }
+
     fn dispatch(&self) -> fern::Dispatch {
         let (filtered, formatted, written) = (self.clone(), self.clone(), self.clone());
         fern::Dispatch::new()
@@ -119,6 +130,7 @@ impl RunLog {
             .format(move |out, message, record| {
                 let (level, target, message) = (record.level(), record.target(), message.to_string());
                 if formatted.0.repeats.admits(level, target, &message, Instant::now()) {
+                    formatted.0.ring.keep(level, target, &message);
                     let line = line(formatted.options().format, level, target, &message);
                     out.finish(format_args!("{line}"));
                 }
@@ -136,6 +148,7 @@ impl RunLog {
     pub fn sum_up(&self, at_the_end: bool) {
         let format = self.options().format;
         for Withheld { level, target, message } in self.0.repeats.due((!at_the_end).then(Instant::now)) {
+            self.0.ring.keep(level, &target, &message);
             self.write(&line(format, level, &target, &message));
         }
     }

@@ -7,6 +7,7 @@ use chrono::{DateTime, SecondsFormat};
 use serde::Serialize;
 
 use super::reader::{Query, RecordReader, VisitError};
+use super::search::Found;
 use super::types::RecordRow;
 
 /// Bytes collected before they are written.
@@ -68,6 +69,22 @@ pub fn newest_json(records: &mut dyn RecordReader, limit: u32) -> Result<String,
     let rows = records.newest(limit)?;
     let lines: Vec<_> = rows.iter().map(Line::new).collect();
     Ok(serde_json::to_string(&lines).map_err(io::Error::from)?)
+}
+
+#[derive(Serialize)]
+struct FoundLines<'a> {
+    records: Vec<Line<'a>>,
+    next: Option<i64>,
+}
+
+/// Writes what a search found as one JSON object: `records`, newest first, and where to go on.
+///
+/// # Errors
+///
+/// None that is known of.
+pub fn found_json(found: &Found) -> serde_json::Result<String> {
+    let records = found.rows.iter().map(Line::new).collect();
+    serde_json::to_string(&FoundLines { records, next: found.next })
 }
 
 /// Writes CSV (RFC 4180) with a line of keys, of the records that `query` means, in its order. What

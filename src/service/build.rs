@@ -247,7 +247,9 @@ impl Service {
             Box::pin(async move { keeper.send(Ping).await.is_ok() })
         };
         let (servers, records) = (Arc::clone(&reloader.roster), reloader.records.clone());
-        let parts = web::Parts { requests, alive: Arc::new(alive), servers, records };
+        let log = reloader.log.clone();
+        let log: web::LogTail = Arc::new(move |after, server, level| log.tail(after, server, level));
+        let parts = web::Parts { requests, alive: Arc::new(alive), servers, records, log };
         let page: Option<Page> = listener.map(|listener| listener.serve(parts.clone())).transpose()?;
         reloader.web.replace(Some((parts, page)));
         Ok(())

@@ -1,17 +1,23 @@
 //! The counters that each server's scanner keeps, so that asking never waits for a part that hangs.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use parking_lot::{Mutex, RwLock};
+use serde::Serialize;
 use tokio::sync::Notify;
 
+use super::json;
 use super::snapshot::{ServerState, ServerStatus};
 use crate::base::file_names::FileNames;
 use crate::base::names::{Printable, ServerName};
 use crate::lateness::Lateness;
+
+/// Scans that are remembered.
+const SCANS: usize = 30;
 
 /// The counters of one server, shared between its scanner and whoever asks.
 #[derive(Debug)]
@@ -23,6 +29,33 @@ pub struct Progress {
     file_names: RwLock<FileNames>,
     scan_asked: Notify,
     paused: AtomicBool,
+    scans: Mutex<EndedScans>,
+}
+
+/// A scan that has ended.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct EndedScan {
+    /// When it began.
+    #[serde(with = "json::optional_time")]
+    pub started: Option<DateTime<Utc>>,
+    /// How long it took.
+    #[serde(rename = "took_seconds", with = "json::optional_millis")]
+    pub took: Option<Duration>,
+    /// Whether the server was reached.
+    pub reached: bool,
+    /// Zips listed.
+    pub files_seen: u64,
+    /// Zips downloaded since the scan before.
+    pub files_downloaded: u64,
+    /// What went wrong.
+    pub fault: Option<String>,
+}
+
+#[derive(Debug, Default)]
+struct EndedScans {
+    /// Zips downloaded up to the last of them.
+    downloaded: u64,
+    last: VecDeque<EndedScan>,
 }
 
 impl Progress {
@@ -35,6 +68,32 @@ impl Progress {
     #[must_use]
     pub fn file_names(&self) -> FileNames {
         self.file_names.read().clone()
+    }
+
+    /// The scan of which everything was said is kept among the last ones.
+    pub fn keep_scan(&self) {
+        let status = self.status.lock().clone();
+        let mut scans = self.scans.lock();
+        let reached = status.state != ServerState::Unreachable;
+        let scan = EndedScan {
+            started: status.last_scan_started,
+            took: status.last_scan_took,
+            reached,
+            files_seen: if reached { status.files_seen } else { 0 },
+            files_downloaded: status.files_downloaded.saturating_sub(scans.downloaded),
+            fault: status.last_error.map(|error| Printable(&error).to_string()),
+        };
+        scans.downloaded = status.files_downloaded;
+        if scans.last.len() >= SCANS {
+            scans.last.pop_front();
+        }
+        scans.last.push_back(scan);
+    }
+
+    /// Returns the last scans, the newest first.
+    #[must_use]
+    pub fn ended_scans(&self) -> Vec<EndedScan> {
+        self.scans.lock().last.iter().rev().cloned().collect()
     }
 
     /// An operator changed records: what the scanner remembers of them holds no longer.
@@ -60,6 +119,7 @@ impl Progress {
             file_names: RwLock::default(),
             scan_asked: Notify::new(),
             paused: AtomicBool::new(false),
+            scans: Mutex::default(),
         }
     }
 
@@ -235,6 +295,30 @@ mod tests {
         let shown = progress.snapshot();
         assert_eq!((shown.state, shown.scans), (ServerState::Waiting, 2));
         assert_eq!(shown.last_scan_took, Some(Duration::from_secs(1)));
+    }
+
+    /// interface 20.19
+    #[test]
+    fn the_last_scans_are_kept_with_what_each_brought_and_no_more_than_some() {
+        let progress = progress();
+        for n in 0..=SCANS as u64 {
+            progress.scan_started();
+            progress.update(|status| {
+                (status.files_seen, status.files_downloaded) = (7, status.files_downloaded + n)
+            });
+            progress.scan_ended(Duration::from_secs(1), Duration::ZERO, ServerState::Waiting);
+            progress.keep_scan();
+        }
+        progress.scan_ended(Duration::from_secs(2), Duration::ZERO, ServerState::Unreachable);
+        progress.update(|status| status.last_error = Some("no\u{1b}".to_owned()));
+        progress.keep_scan();
+        let scans = progress.ended_scans();
+        assert_eq!(scans.len(), SCANS);
+        assert_eq!(
+            (scans[0].reached, scans[0].files_seen, scans[0].fault.as_deref()),
+            (false, 0, Some("no\\u{1b}"))
+        );
+        assert_eq!((scans[1].files_downloaded, scans[1].files_seen), (SCANS as u64, 7));
     }
 
     #[test]

@@ -21,7 +21,7 @@ const ALIVE_LIMIT: Duration = Duration::from_secs(3);
 /// The service answers a command within 2 s, and `status` at once.
 const COMMAND_LIMIT: Duration = Duration::from_secs(20);
 /// Readers of the records at the same time.
-static READERS: Threads = Threads::new("record reader", 2);
+pub(super) static READERS: Threads = Threads::new("record reader", 2);
 /// Newest files shown.
 const NEWEST: u32 = 20;
 
@@ -111,12 +111,14 @@ async fn newest(parts: web::Data<Parts>) -> HttpResponse {
     };
     match run_blocking(&READERS, read).await {
         Ok(Ok(rows)) => HttpResponse::Ok().content_type("application/json").body(rows),
-        Ok(Err(error)) => text(
-            HttpResponse::ServiceUnavailable(),
-            format!("failed: {}\n", crate::base::humanize::why(&error)),
-        ),
-        Err(error) => text(HttpResponse::ServiceUnavailable(), format!("failed: {error}\n")),
+        Ok(Err(error)) => unreadable(&crate::base::humanize::why(&error)),
+        Err(error) => unreadable(&error.to_string()),
     }
+}
+
+/// The records could not be read.
+pub(super) fn unreadable(why: &str) -> HttpResponse {
+    text(HttpResponse::ServiceUnavailable(), format!("failed: {why}\n"))
 }
 
 async fn start(request: HttpRequest, parts: web::Data<Parts>) -> HttpResponse {
@@ -135,17 +137,17 @@ async fn command(request: &HttpRequest, parts: &Parts, command: Command) -> Http
 }
 
 /// The line that the console would show.
-fn line(answer: &Answer) -> HttpResponse {
+pub(super) fn line(answer: &Answer) -> HttpResponse {
     let to = if answer.is_failure() { HttpResponse::ServiceUnavailable() } else { HttpResponse::Ok() };
     text(to, format!("{}\n", answer.text(Form::People)))
 }
 
-async fn ask(parts: &Parts, command: Command) -> Answer {
+pub(super) async fn ask(parts: &Parts, command: Command) -> Answer {
     let answer = tokio::time::timeout(COMMAND_LIMIT, parts.requests.ask(command)).await;
     answer.unwrap_or_else(|_| Answer::Failed("the service does not answer".to_owned()))
 }
 
-fn text(mut answer: actix_web::HttpResponseBuilder, text: String) -> HttpResponse {
+pub(super) fn text(mut answer: actix_web::HttpResponseBuilder, text: String) -> HttpResponse {
     answer.insert_header((header::CONTENT_TYPE, "text/plain; charset=utf-8")).body(text)
 }
 

@@ -4,11 +4,13 @@ use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
 
 /// Path, type and content.
-const ASSETS: [(&str, &str, &str); 5] = [
+const ASSETS: [(&str, &str, &str); 6] = [
     ("/", "text/html; charset=utf-8", include_str!("page/page.html")),
     ("/page.css", "text/css; charset=utf-8", include_str!("page/page.css")),
     ("/page.js", "text/javascript; charset=utf-8", include_str!("page/page.js")),
     ("/texts.js", "text/javascript; charset=utf-8", include_str!("page/texts.js")),
+    // what programs can ask for (OpenAPI 3.1)
+    ("/openapi.json", "application/json", include_str!("page/openapi.json")),
     ("/icon.svg", "image/svg+xml", include_str!("page/icon.svg")),
 ];
 

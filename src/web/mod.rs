@@ -6,6 +6,7 @@
 mod answers;
 mod assets;
 mod clients;
+mod details;
 mod guard;
 
 use std::future::Future;
@@ -46,6 +47,9 @@ const START_LIMIT: Duration = Duration::from_secs(10);
 /// Whether the record keeper answers.
 pub type Alive = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = bool> + Send>> + Send + Sync>;
 
+/// The last lines of the log as JSON: after the line of this number, of this server, no more detailed than this.
+pub type LogTail = Arc<dyn Fn(u64, Option<&str>, log::Level) -> String + Send + Sync>;
+
 /// What the page shows and uses of the service.
 #[derive(Clone)]
 pub struct Parts {
@@ -55,8 +59,10 @@ pub struct Parts {
     pub alive: Alive,
     /// The servers' counters.
     pub servers: Arc<Roster>,
-    /// Where the records are, for the newest files.
+    /// Where the records are, for the newest files and for searches.
     pub records: RecordsSettings,
+    /// The last lines of the log.
+    pub log: LogTail,
 }
 
 /// The bound address, which answers once it is served.
@@ -150,6 +156,7 @@ fn listen(listener: TcpListener, rules: web::Data<guard::Rules>, parts: Parts) -
             .wrap(from_fn(guard::admit))
             .configure(assets::routes)
             .configure(answers::routes)
+            .configure(details::routes)
     };
     let server = HttpServer::new(app)
         .workers(1)

@@ -71,4 +71,5 @@ mod uploads;
 mod verify;
 mod ways;
 mod web;
+mod web_api;
 mod web_page;

@@ -70,13 +70,14 @@ fn an_operator_starts_the_service_and_sees_what_needs_attention() {
     browser.wait_for("the files", "document.querySelectorAll('#newest-rows .path').length === 2");
     let alarms = texts(&mut browser, "#alarms .bad");
     assert!(
-        alarms[0].starts_with("omc02Unreachable: ") && alarms[0].contains("530 <b>no</b> <script>"),
+        alarms[0].starts_with("omc02 Unreachable: ") && alarms[0].contains("530 <b>no</b> <script>"),
         "{alarms:?}"
     );
     let mut newest = texts(&mut browser, "#newest-rows .path");
     newest.sort_unstable();
     assert_eq!(newest, [format!("/{HOSTILE}"), format!("/{TURNED_SHOWN}")]);
-    assert_eq!(browser.run("document.title"), "MROSync", "text from servers is text");
+    let title = browser.run("document.title");
+    assert!(title.as_str().unwrap().ends_with(") MROSync"), "text from servers is text: {title}");
     assert_eq!(browser.run("document.querySelectorAll('main img, main script, main td b').length"), 0);
     browser.run("document.getElementById('stop').click()");
     browser.wait_for("the state", "document.getElementById('state').textContent === 'Stopped'");
@@ -180,4 +181,59 @@ fn the_page_asks_for_nothing_while_nobody_looks() {
          document.dispatchEvent(new Event('visibilitychange'))",
     );
     browser.wait_for("it asks again", &format!("{asked} > {before}"));
+}
+
+/// interface 20.21
+#[test]
+fn a_large_fleet_is_grouped_searched_and_looked_at_one_by_one() {
+    let Some(mut browser) = Chromium::start("en-US") else { return };
+    let good = ScriptedServer::start();
+    good.put("/1.zip", File::new(zip(1, 3000)));
+    good.put("/2.zip", File::new(zip(2, 3000)));
+    let nobody = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
+    let dead = (1..=60).map(|n| Server::at(&format!("dead{n:02}"), nobody));
+    let setup = dead.fold(Setup::new(), Setup::server).server(Server::scripted("omc01", &good));
+    let service = setup.interval("1s").toml("[web]\nlisten = '127.0.0.1:0'\n").started().run();
+    let url = format!("http://{}/", page(&service));
+    browser.resize(390, 800);
+    browser.open(&url);
+    browser.wait_for(
+        "one line for all",
+        "document.querySelector('#alarms .fold')?.textContent.startsWith('60 servers')",
+    );
+    assert!(texts(&mut browser, "#alarms .bad p")[0].ends_with("Unreachable: connection refused"));
+    assert_eq!(browser.run("document.documentElement.scrollWidth"), 390);
+    assert_eq!(
+        browser.run("document.querySelectorAll('#server-rows tr').length"),
+        15,
+        "a telephone shows some"
+    );
+    browser.run("document.querySelector('#alarms .fold').click()");
+    browser.wait_for("all of them", "document.querySelectorAll('#alarms .those a').length === 60");
+    browser.resize(1300, 900);
+    browser.wait_for("the whole table", "document.querySelectorAll('#server-rows tr').length === 61");
+    let shown = "[...document.querySelectorAll('#server-rows th')].map((name) => name.textContent).join()";
+    let search = "const words = document.getElementById('server-words'); words.value = 'ead07'; \
+                  words.dispatchEvent(new Event('input'))";
+    browser.run(&format!("(() => {{ {search} }})()"));
+    assert_eq!(browser.run(shown), "dead07");
+    browser.run("document.querySelector('#server-rows a').click()");
+    browser.wait_for("its own page", "document.getElementById('one-name').textContent === 'dead07'");
+    browser.wait_for(
+        "its scans",
+        "document.querySelector('#one-scans .words')?.textContent.includes('refused')",
+    );
+    browser.wait_for("its log", "document.querySelector('#log-lines li')?.textContent.includes('dead07')");
+    assert_eq!(browser.run("document.getElementById('home-view').hidden"), true);
+    // an address that was kept leads there again
+    browser.open("about:blank");
+    browser.open(&format!("{url}#/server/omc01"));
+    browser.wait_for("its records", "document.querySelectorAll('#found-rows .path').length === 2");
+    browser.run("location.hash = '#/records'");
+    browser.wait_for("the search", "!document.getElementById('records-view').hidden && document.querySelectorAll('#found-rows .path').length === 2");
+    browser.run("document.getElementById('find-path').value = '2.zip'; document.getElementById('records-form').requestSubmit()");
+    browser.wait_for("the one", "document.querySelectorAll('#found-rows .path').length === 1");
+    assert_eq!(texts(&mut browser, "#found-rows .path"), ["/2.zip"]);
+    browser.run("location.hash = '#/log'");
+    browser.wait_for("the log", "document.querySelectorAll('#log-lines li').length > 60");
 }

@@ -5,12 +5,12 @@
 import { texts } from "./texts.js";
 
 const STATUS_EVERY = 2000;
+// A large fleet is asked less often: its answer is longer. Milliseconds for each server.
+const STATUS_PER_SERVER = 5;
 const NEWEST_EVERY = 4000;
 const HISTORY_EVERY = 10000;
 // An answer that takes longer is none.
 const ANSWER_LIMIT = 8000;
-// So many files wait for their call, and calls fail: somebody should look.
-const MANY_PENDING = 20;
 
 const $ = (id) => document.getElementById(id);
 
@@ -52,18 +52,26 @@ function draw(tag, attributes, text) {
   return element;
 }
 
-const count = (number) => new Intl.NumberFormat(language).format(number);
+// Formats are costly to make: each once for each language.
+const formats = new Map();
+function format(kind, options) {
+  const key = `${kind} ${language} ${JSON.stringify(options)}`;
+  if (!formats.has(key)) formats.set(key, new Intl[kind](language, options));
+  return formats.get(key);
+}
+
+const count = (number) => format("NumberFormat", {}).format(number);
 
 function bytes(number) {
   const units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
   let unit = 0;
   while (number >= 1024 && unit < units.length - 1) { number /= 1024; unit += 1; }
   const digits = unit > 0 && number < 100 ? 1 : 0;
-  return `${new Intl.NumberFormat(language, { maximumFractionDigits: digits }).format(number)} ${units[unit]}`;
+  return `${format("NumberFormat", { maximumFractionDigits: digits }).format(number)} ${units[unit]}`;
 }
 
 function percent(number) {
-  return new Intl.NumberFormat(language, { style: "percent", maximumFractionDigits: 1 }).format(number / 100);
+  return format("NumberFormat", { style: "percent", maximumFractionDigits: 1 }).format(number / 100);
 }
 
 // A length of time in its two largest units.
@@ -92,8 +100,8 @@ function pair(one, other) {
 }
 
 const ago = (seconds) => (seconds < 1 ? say("now") : say("ago", span(seconds)));
-const clock = (time) => new Intl.DateTimeFormat(language, { timeStyle: "medium" }).format(time);
-const moment = (time) => new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "medium" }).format(time);
+const clock = (time) => format("DateTimeFormat", { timeStyle: "medium" }).format(time);
+const moment = (time) => format("DateTimeFormat", { dateStyle: "medium", timeStyle: "medium" }).format(time);
 // 202611230315 as people read it.
 const period = (stamp) => stamp.replace(/^(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)$/, "$1-$2-$3 $4:$5");
 
@@ -143,7 +151,6 @@ const known = {
   history: null,
   newest: null,
   ahead: 0, // of the service's clock, in milliseconds
-  failing: [], // [time, failed calls], for the last minute
 };
 
 async function poll(what, every) {
@@ -151,7 +158,7 @@ async function poll(what, every) {
     if (!document.hidden) await what();
     await new Promise((resolve) => {
       const done = () => { document.removeEventListener("visibilitychange", done); clearTimeout(timer); resolve(); };
-      const timer = setTimeout(done, every);
+      const timer = setTimeout(done, typeof every === "function" ? every() : every);
       document.addEventListener("visibilitychange", done);
     });
   }
@@ -163,8 +170,6 @@ async function askStatus() {
     known.status = await askJson("api/status");
     known.since = Date.now();
     Object.assign(known, { contact: true, locked: false });
-    known.failing.push([known.since, known.status.notify.failed_attempts]);
-    known.failing = known.failing.filter(([at]) => known.since - at < 60000);
   } catch (error) {
     if (error instanceof Unauthorized) forgetToken();
     known.locked = error instanceof Unauthorized;
@@ -186,6 +191,7 @@ function forgetToken() {
 }
 
 async function askHistory() {
+  if (view.name !== "home") return;
   const server = $("chart-server").value;
   try {
     known.history = await askJson(server ? `api/history?server=${encodeURIComponent(server)}` : "api/history");
@@ -194,6 +200,7 @@ async function askHistory() {
 }
 
 async function askNewest() {
+  if (view.name !== "home") return;
   try {
     known.newest = await askJson("api/newest");
   } catch { /* askStatus tells of it */ }
@@ -218,7 +225,7 @@ function showStatus() {
   $("unlock").hidden = access.may_control || !access.token_configured;
   write($("version"), `MROSync ${access.version}`);
   write($("fresh"), known.since ? say("fresh", clock(known.since)) : "");
-  showAlarms(alarms());
+  showAlarms(needs());
   if (!status) return;
   write($("uptime"), say("up", span(status.uptime_seconds)));
   showCards(status);
@@ -226,53 +233,109 @@ function showStatus() {
   offerServers(status.servers);
 }
 
-// What needs an operator: [how bad, which server, words].
-function alarms() {
+// What needs an operator: the service's own list, and what only this page can see.
+function needs() {
   const { status, contact, locked, since } = known;
-  const found = [];
-  if (locked) return [["warn", "", say("alarm_token")]];
-  if (!contact) found.push(["bad", "", say("alarm_contact", since ? clock(since) : "–")]);
-  if (!status) return found;
-  if (!status.running) found.push(["warn", "", say("alarm_stopped")]);
-  for (const { server, kind, reason } of status.mirror?.holds ?? []) {
-    found.push(["bad", server ?? "", say(`alarm_mirror_${kind}`, reason)]);
-  }
-  if (status.disk.held) found.push(["bad", "", say("alarm_held")]);
-  if (status.disk.fault) found.push(["bad", "", say("alarm_disk", status.disk.fault)]);
-  for (const { name, state, last_error, lateness } of status.servers) {
-    if (state === "unreachable") found.push(["bad", name, say("alarm_unreachable", last_error ?? "")]);
-    else if (last_error) found.push(["warn", name, say("alarm_fault", last_error)]);
-    if (lateness.missing_periods > 0) {
-      const words = lateness.missing_periods === 1 ? "alarm_missing_one" : "alarm_missing";
-      const latest = lateness.gaps[0]?.to ?? "";
-      found.push(["warn", name, say(words, count(lateness.missing_periods), period(latest))]);
-    }
-  }
-  const failed = status.notify.failed_attempts - (known.failing[0]?.[1] ?? 0);
-  if (status.notify.pending >= MANY_PENDING && failed > 0) {
-    found.push(["warn", "", say("alarm_calls", count(status.notify.pending))]);
-  }
-  const worst = { bad: 0, warn: 1 };
-  return found.sort((a, b) => worst[a[0]] - worst[b[0]]);
+  const own = (level, title) => ({ level, title, items: [] });
+  if (locked) return [own("warn", say("alarm_token"))];
+  const lost = contact ? [] : [own("bad", say("alarm_contact", since ? clock(since) : "–"))];
+  return [...lost, ...(status?.attention ?? [])];
 }
 
+const LEVELS = { critical: "bad", warning: "warn", info: "warn" };
+const levelOf = (need) => LEVELS[need.level] ?? need.level;
+const held = (time) => say("for", span(Math.max(0, -until(time))));
+
+// The words of a cause, in the reader's language where there are some; those of the service else.
+function titleOf({ cause, reason, title }) {
+  const { causes, reasons } = texts[language].needs;
+  if (!causes[cause]) return title;
+  return reason ? `${causes[cause]}${say("colon")}${reasons[reason] ?? reason}` : causes[cause];
+}
+
+function stepOf({ cause, reason, next_step: step }) {
+  const { steps } = texts[language].needs;
+  return steps[reason] ?? steps[cause] ?? step ?? "";
+}
+
+// One line says who and what; several servers open below it.
+function needLine(need, place) {
+  const line = make("li", levelOf(need));
+  const body = make("div", "need");
+  const head = make("p");
+  const { items } = need;
+  if (items.length > 1) {
+    const open = make("button", "fold", `${say("servers_with", count(items.length))} `);
+    open.type = "button";
+    open.setAttribute("aria-expanded", String(unfolded.has(keyOf(need))));
+    open.setAttribute("aria-controls", `need-${place}`);
+    open.addEventListener("click", () => {
+      if (!unfolded.delete(keyOf(need))) unfolded.add(keyOf(need));
+      showAlarms(needs());
+      $("alarms").children[place]?.querySelector("button")?.focus();
+    });
+    head.append(open, make("span", "", titleOf(need)));
+  } else {
+    const [item] = items;
+    if (item?.server) head.append(serverLink(item.server), " ");
+    const same = !item || item.detail === need.title || item.detail.startsWith(need.title);
+    head.append(make("span", "", same ? (need.cause ? titleOf(need) : need.title) : `${titleOf(need)}${say("colon")}${item.detail}`));
+  }
+  body.append(head);
+  if (need.cause) body.append(make("p", "quiet", `${held(need.since)} · ${stepOf(need)}`));
+  if (items.length > 1) {
+    const list = make("ul", "those");
+    list.id = `need-${place}`;
+    list.hidden = !unfolded.has(keyOf(need));
+    if (!list.hidden) list.append(...items.slice(0, LISTED).map(itemLine));
+    if (!list.hidden && items.length > LISTED) list.append(make("li", "quiet", say("more", count(items.length - LISTED))));
+    body.append(list);
+  }
+  line.append(body);
+  return line;
+}
+
+function itemLine({ server, since, detail }) {
+  const line = make("li");
+  if (server) line.append(serverLink(server), " ");
+  line.append(make("span", "", detail), make("span", "quiet", ` · ${held(since)}`));
+  return line;
+}
+
+function serverLink(name) {
+  const link = make("a", "", name);
+  link.href = `#/server/${encodeURIComponent(name)}`;
+  return link;
+}
+
+// Needs that are shown before the rest is asked for, and servers of one need.
+const SHOWN_NEEDS = 5;
+const LISTED = 200;
+const unfolded = new Set();
+const keyOf = ({ cause, reason, title }) => `${cause} ${reason ?? title}`;
+let allNeeds = false;
+let drawnNeeds = "";
+
 function showAlarms(found) {
-  $("attention").className = `attention ${found[0]?.[0] ?? "good"}`;
-  const lines = found.length > 0 ? found : known.status ? [["good", "", say("all_well")]] : [];
-  const list = $("alarms");
-  while (list.children.length > lines.length) list.lastChild.remove();
-  lines.forEach(([level, server, words], place) => {
-    let line = list.children[place];
-    if (!line) {
-      line = make("li");
-      line.append(make("b"), make("span"));
-      list.append(line);
-    }
-    line.className = level;
-    line.firstChild.hidden = server === "";
-    write(line.firstChild, server);
-    write(line.lastChild, words);
-  });
+  $("attention").className = `attention ${found[0] ? levelOf(found[0]) : "good"}`;
+  document.title = found.length > 0 && known.status ? `(${count(found.length)}) MROSync` : "MROSync";
+  const shown = allNeeds ? found : found.slice(0, SHOWN_NEEDS);
+  const more = found.length - SHOWN_NEEDS;
+  $("more-needs").hidden = more <= 0;
+  $("more-needs").setAttribute("aria-expanded", String(allNeeds));
+  write($("more-needs"), allNeeds ? say("fewer") : say("more_causes", count(Math.max(more, 0))));
+  // the same list is not drawn again, so that a selection and the focus stay
+  const drawn = JSON.stringify([language, shown.map((need) => [need, need.since && held(need.since)]), [...unfolded]]);
+  if (drawn === drawnNeeds) return;
+  drawnNeeds = drawn;
+  const focused = $("alarms").contains(document.activeElement) ? [...$("alarms").querySelectorAll("a, button")].indexOf(document.activeElement) : -1;
+  const lines = shown.map(needLine);
+  if (lines.length === 0 && known.status) {
+    lines.push(make("li", "good"));
+    lines[0].append(make("span", "", say("all_well")));
+  }
+  $("alarms").replaceChildren(...lines);
+  if (focused >= 0) $("alarms").querySelectorAll("a, button")[focused]?.focus();
 }
 
 function showCards({ disk, notify, servers, process }) {
@@ -325,7 +388,7 @@ const waitTitle = (waits) => or(waits.p50_seconds, (half) => say("waits", span(h
 // The columns: what is sorted by, what is shown, how it looks, and what else there is to say.
 const COLUMNS = [
   { key: "server", value: (s) => s.name, head: true },
-  { key: "state", value: (s) => STATES.length - STATES.indexOf(s.state), text: (s) => say(`state_${s.state}`), look: (s) => `dot ${TONES[s.state]}` },
+  { key: "state", value: (s) => STATES.length - STATES.indexOf(s.state), text: (s) => say(`state_${s.state}`), look: (s) => `dot ${toneOf(s)}` },
   { key: "last", value: (s) => -(until(s.last_scan_started) ?? -Infinity), number: true,
     text: (s) => (s.last_scan_started ? ago(Math.max(0, -until(s.last_scan_started))) : say("never")),
     title: (s) => or(s.last_scan_seconds, (took) => `${moment(Date.parse(s.last_scan_started))}, ${say("took", span(took))}`) },
@@ -347,8 +410,49 @@ const COLUMNS = [
   { key: "bytes", value: (s) => s.bytes_today, number: true, text: (s) => bytes(s.bytes_today) },
   { key: "pending", value: (s) => s.pending_files, number: true, text: (s) => count(s.pending_files),
     look: (s) => (s.pending_files > 0 ? "warn" : "") },
-  { key: "error", value: (s) => s.last_error, text: (s) => s.last_error ?? "", look: () => "words" },
+  { key: "error", value: (s) => s.last_error, text: (s) => s.last_error ?? "", look: () => "words", title: (s) => s.last_error ?? "" },
 ];
+
+// How bad it is with each server that is on the list of needs.
+const troubled = new Map();
+const toneOf = (server) => (TONES[server.state] === "off" ? "off" : troubled.get(server.name) ?? TONES[server.state]);
+
+function noteTroubled(list) {
+  troubled.clear();
+  for (const need of [...(list ?? [])].reverse()) {
+    for (const { server } of need.items) if (server) troubled.set(server, levelOf(need));
+  }
+}
+
+// What the reader looks for.
+const wanted = { words: "", state: "" };
+// Rows that a telephone shows at once.
+const CARDS = 15;
+const MORE_CARDS = 100;
+const narrow = matchMedia("(max-width: 599px)");
+let cards = CARDS;
+
+function matches(server) {
+  const words = wanted.words.toLowerCase().split(/\s+/).filter(Boolean);
+  const text = `${server.name} ${server.last_error ?? ""}`.toLowerCase();
+  const fits = wanted.state === "" || (wanted.state === "needs" ? troubled.has(server.name) : server.state === wanted.state);
+  return fits && words.every((word) => text.includes(word));
+}
+
+function showStates(servers) {
+  const choice = $("server-state");
+  const sums = new Map(["", "needs", ...STATES].map((state) => [state, 0]));
+  for (const server of servers) {
+    sums.set("", sums.get("") + 1);
+    sums.set(server.state, (sums.get(server.state) ?? 0) + 1);
+    if (troubled.has(server.name)) sums.set("needs", sums.get("needs") + 1);
+  }
+  const text = (state) => say(state === "" ? "all_states" : state === "needs" ? "needs_state" : `state_${state}`);
+  [...sums].forEach(([state, sum], place) => {
+    if (!choice.options[place]) choice.append(new Option("", state));
+    write(choice.options[place], `${text(state)} (${count(sum)})`);
+  });
+}
 
 const sorting = { key: "server", down: false };
 try { Object.assign(sorting, JSON.parse(kept.get("localStorage", "mrosync-sorting") ?? "{}")); } catch { /* as ever */ }
@@ -364,7 +468,7 @@ function sortBy(key, down) {
 // By the chosen column; what is not known comes last, equals by name.
 function sorted(servers) {
   const { value } = COLUMNS.find((column) => column.key === sorting.key);
-  const order = new Intl.Collator(language, { numeric: true }).compare;
+  const order = format("Collator", { numeric: true }).compare;
   const compare = (a, b) => (typeof a === "string" ? order(a, b) : a - b);
   return [...servers].sort((one, other) => {
     const [a, b] = [value(one) ?? null, value(other) ?? null];
@@ -377,7 +481,7 @@ function showHeads() {
   const row = $("server-heads");
   if (!row.firstChild) {
     for (const { key, number } of COLUMNS) {
-      const head = make("th", number ? "number" : "");
+      const head = make("th", number ? `number col-${key}` : `col-${key}`);
       const button = make("button");
       head.scope = "col";
       button.type = "button";
@@ -399,35 +503,95 @@ function showHeads() {
 
 const rows = new Map();
 
+// A long table has rows where they can be seen and room for the others: a thousand servers cost what a screenful does.
+const WHOLE = 120;
+const AROUND = 12;
+const drawn = { found: [], shown: [], height: 28 };
+
+function makeRow(server) {
+  const row = make("tr");
+  for (const { head } of COLUMNS) {
+    const cell = make(head ? "th" : "td");
+    if (head) { cell.scope = "row"; cell.append(serverLink(server.name)); }
+    row.append(cell);
+  }
+  return row;
+}
+
+function fillRow(row) {
+  COLUMNS.forEach(({ key, head, text, value, look, title, number }, column) => {
+    const cell = row.children[column];
+    if (!head) write(cell, (text ?? value)(row.server));
+    const classes = [number ? "number" : "", look?.(row.server) ?? "", cell.textContent === "" ? "blank" : "", `col-${key}`];
+    const own = classes.filter(Boolean).join(" ");
+    const said = title?.(row.server) ?? "";
+    if (cell.className !== own) cell.className = own;
+    if (cell.title !== said) cell.title = said;
+    if (cell.dataset.head !== say(`col_${key}`)) cell.dataset.head = say(`col_${key}`);
+  });
+}
+
 function showServers(servers) {
   const unreachable = servers.filter((server) => server.state === "unreachable").length;
   write($("servers-count"), say("servers_count", count(servers.length), count(unreachable)));
+  noteTroubled(known.status?.attention);
+  showStates(servers);
+  drawn.found = sorted(servers.filter(matches));
+  drawn.shown = narrow.matches ? drawn.found.slice(0, cards) : drawn.found;
+  $("no-servers").hidden = drawn.found.length > 0;
+  $("more-servers").hidden = drawn.shown.length === drawn.found.length;
+  write($("more-servers"), say("more_of_them", count(drawn.shown.length), count(drawn.found.length)));
+  drawRows();
+}
+
+// The places of the rows that are drawn: all, or those in sight.
+function inSight() {
+  const all = drawn.shown.length;
+  if (narrow.matches || all <= WHOLE) return [0, all];
+  const box = $("server-box");
+  const row = $("server-rows").querySelector("tr:not(.room)");
+  if (row?.offsetHeight) drawn.height = row.getBoundingClientRect().height;
+  const first = Math.max(0, Math.min(Math.floor(box.scrollTop / drawn.height) - AROUND, all - WHOLE / 2));
+  return [first, Math.min(all, first + Math.ceil(box.clientHeight / drawn.height) + 2 * AROUND)];
+}
+
+function drawRows() {
+  const [from, to] = inSight();
+  const shown = drawn.shown.slice(from, to);
   const body = $("server-rows");
-  const names = new Set(servers.map((server) => server.name));
+  const names = new Set(shown.map((server) => server.name));
   for (const [name, row] of rows) {
     if (!names.has(name)) { row.remove(); rows.delete(name); }
   }
-  sorted(servers).forEach((server, place) => {
+  room("above", from);
+  room("below", drawn.shown.length - to);
+  $("server-table").setAttribute("aria-rowcount", drawn.shown.length + 1);
+  const above = body.querySelector(".above");
+  let at = above ? above.nextElementSibling : body.firstElementChild;
+  shown.forEach((server, place) => {
     let row = rows.get(server.name);
-    if (!row) {
-      row = make("tr");
-      for (const { head } of COLUMNS) {
-        const cell = make(head ? "th" : "td");
-        if (head) cell.scope = "row";
-        row.append(cell);
-      }
-      rows.set(server.name, row);
-    }
-    if (body.children[place] !== row) body.insertBefore(row, body.children[place] ?? null);
-    COLUMNS.forEach(({ key, text, value, look, title, number }, column) => {
-      const cell = row.children[column];
-      write(cell, (text ?? value)(server));
-      const classes = [number ? "number" : "", look?.(server) ?? "", cell.textContent === "" ? "blank" : ""];
-      cell.className = classes.filter(Boolean).join(" ");
-      cell.title = title?.(server) ?? "";
-      cell.dataset.head = say(`col_${key}`);
-    });
+    if (!row) rows.set(server.name, row = makeRow(server));
+    row.server = server;
+    row.setAttribute("aria-rowindex", from + place + 2);
+    if (at === row) at = at.nextElementSibling;
+    else body.insertBefore(row, at);
+    fillRow(row);
   });
+}
+
+// Room for so many rows that are not drawn.
+function room(where, count) {
+  const body = $("server-rows");
+  let row = body.querySelector(`.${where}`);
+  if (count === 0) { row?.remove(); return; }
+  if (!row) {
+    row = make("tr", `room ${where}`);
+    row.setAttribute("aria-hidden", "true");
+    row.append(make("td"));
+    row.firstChild.colSpan = COLUMNS.length;
+    if (where === "above") body.prepend(row); else body.append(row);
+  }
+  row.style.height = `${count * drawn.height}px`;
 }
 
 // The choice of the charts follows the configuration.
@@ -440,6 +604,7 @@ function offerServers(servers) {
   }
   const chosen = names.includes(choice.value) ? choice.value : "";
   choice.replaceChildren(...names.map((name) => new Option(name || say("all_servers"), name)));
+  $("server-names").replaceChildren(...names.slice(1).map((name) => new Option("", name)));
   choice.value = chosen;
 }
 
@@ -489,7 +654,7 @@ function frame(svg, all, most, shownValue) {
     svg.append(draw("line", { class: "rule", x1: EDGE.left, x2: width - EDGE.right, y1: y(most * part), y2: y(most * part) }));
     svg.append(draw("text", { x: EDGE.left - 6, y: y(most * part) + 4, "text-anchor": "end" }, shownValue(most * part)));
   }
-  const hours = new Intl.DateTimeFormat(language, { timeStyle: "short" });
+  const hours = format("DateTimeFormat", { timeStyle: "short" });
   // at full quarters of an hour, or full hours
   const apart = all.length * (all[1].at - all[0].at) > 3600000 ? 3600000 : 900000;
   for (let place = 0; place < all.length; place += 1) {
@@ -508,7 +673,7 @@ function showCharts() {
   const all = buckets();
   const busy = all.filter((bucket) => bucket.files > 0);
   const pointed = cursor === null ? busy.at(-1) : all[cursor];
-  const time = (bucket) => new Intl.DateTimeFormat(language, { timeStyle: "short" }).format(bucket.at);
+  const time = (bucket) => format("DateTimeFormat", { timeStyle: "short" }).format(bucket.at);
 
   const throughput = $("throughput");
   const top = roundUp(Math.max(...all.map((bucket) => bucket.rate)), 4);
@@ -613,6 +778,234 @@ function showNewest() {
   }));
 }
 
+// -- the views: home, one server, the records, the log -------------------------------------------------------------------
+
+const DETAILS_EVERY = 3000;
+const LOG_KEPT = 500;
+const view = { name: "home", server: "" };
+const detail = { one: null, found: [], next: null, lines: [], last: 0, asked: 0, failed: "" };
+
+function route() {
+  const [, name, own] = /^#\/(server|records|log)(?:\/(.*))?$/.exec(location.hash) ?? [null, "home", ""];
+  let server = "";
+  try { server = decodeURIComponent(own ?? ""); } catch { /* no name of ours */ }
+  const changed = view.name !== name || view.server !== server;
+  Object.assign(view, { name, server });
+  $("home-view").hidden = name !== "home";
+  $("server-view").hidden = name !== "server";
+  $("records-view").hidden = name === "home" || name === "log";
+  $("log-view").hidden = name === "home" || name === "records";
+  for (const own of document.querySelectorAll(".own-server")) own.hidden = name === "server";
+  for (const link of document.querySelectorAll("[data-view]")) {
+    if (link.dataset.view === name) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+  if (!changed) return;
+  Object.assign(detail, { one: null, found: [], next: null, lines: [], last: 0, failed: "" });
+  $("log-lines").replaceChildren();
+  showFound();
+  showOne();
+  askDetails();
+  if (!$("records-view").hidden) find(false);
+  if (name === "home") showCharts();
+  scrollTo(0, 0);
+  if (name !== "home") $({ server: "one-title", records: "records-title", log: "log-title" }[name]).focus();
+}
+
+async function askDetails() {
+  const asked = ++detail.asked;
+  const { name, server } = view;
+  if (name === "server") {
+    try {
+      const one = await askJson(`api/server?name=${encodeURIComponent(server)}`);
+      if (asked !== detail.asked) return;
+      Object.assign(detail, { one, failed: "" });
+    } catch (error) { detail.failed = String(error.message ?? ""); }
+    showOne();
+  }
+  if (name === "server" || name === "log") await askLog(asked);
+}
+
+async function askLog(asked) {
+  const query = new URLSearchParams();
+  const server = view.name === "server" ? view.server : $("log-server").value.trim();
+  if (server) query.set("server", server);
+  if ($("log-level").value) query.set("level", $("log-level").value);
+  query.set("after", detail.last);
+  try {
+    const { last, lines } = await askJson(`api/log?${query}`);
+    if (asked !== detail.asked) return;
+    // a service that was started again counts anew
+    if (last < detail.last) Object.assign(detail, { last: 0, lines: [] });
+    else Object.assign(detail, { last, lines: [...detail.lines, ...lines].slice(-LOG_KEPT) });
+    if (lines.length > 0 || detail.lines.length === 0) showLog();
+  } catch { /* askStatus tells of it */ }
+}
+
+function askLogAnew() {
+  Object.assign(detail, { lines: [], last: 0 });
+  $("log-lines").replaceChildren();
+  askDetails();
+}
+
+// The newest line on top, where it is seen without scrolling.
+function showLog() {
+  const list = $("log-lines");
+  $("no-lines").hidden = detail.lines.length > 0;
+  const shown = new Set([...list.children].map((line) => Number(line.dataset.number)));
+  for (const { number, time, level, target, message } of detail.lines) {
+    if (shown.has(number)) continue;
+    const line = make("li", { ERROR: "bad", WARN: "warn" }[level] ?? "");
+    line.dataset.number = number;
+    const when = make("time", "", moment(Date.parse(time)));
+    when.dateTime = time;
+    when.title = time;
+    line.append(when, make("b", "", level), make("span", "quiet", target), make("span", "", message));
+    list.prepend(line);
+  }
+  while (list.children.length > LOG_KEPT) list.lastElementChild.remove();
+}
+
+function showOne() {
+  if (view.name !== "server") return;
+  const { one, failed } = detail;
+  write($("one-name"), view.server);
+  write($("one-state"), one?.server ? say(`state_${one.server.state}`) : failed.trim());
+  $("one-state").className = one?.server ? `dot ${one.attention.length > 0 ? levelOf(one.attention[0]) : TONES[one.server.state]}` : "quiet";
+  if (!one?.server) return;
+  const server = one.server;
+  $("one-needs").replaceChildren(...one.attention.map((need) => {
+    const line = make("li", levelOf(need));
+    const body = make("div", "need");
+    body.append(make("p", "", `${titleOf(need)}${say("colon")}${need.items[0].detail}`),
+      make("p", "quiet", `${held(need.items[0].since)} · ${stepOf(need)}`));
+    line.append(body);
+    return line;
+  }));
+  const cell = (key) => {
+    const { text, value } = COLUMNS.find((column) => column.key === key);
+    return [say(`col_${key}`), (text ?? value)(server)];
+  };
+  const { lateness, connections } = server;
+  facts($("one-facts"), [
+    cell("last"), cell("next"), cell("newest"), cell("local"), cell("announce"),
+    [say("period"), or(lateness.period_seconds, (length) => say("every", span(length)))],
+    cell("files"), cell("bytes"), cell("pending"),
+  ]);
+  facts($("one-more"), [
+    [say("scans"), count(server.scans)],
+    [say("directories"), count(server.directories_seen)],
+    [say("files_seen"), count(server.files_seen)],
+    [say("since_start"), `${count(server.files_downloaded)} · ${bytes(server.bytes_downloaded)}`],
+    [say("listing"), server.listing ?? ""],
+    [say("connections"), `${count(connections.in_use)} / ${count(connections.granted)}`],
+    [say("changed_files"), count(server.changed_files)],
+    [say("odd_lines"), count(server.lines_not_understood)],
+    [say("cut_lists"), count(server.cut_listings)],
+  ]);
+  $("one-refused").hidden = server.incomplete_files === 0;
+  listLines($("one-incomplete"), [
+    ...server.incomplete.map((file) => `${file.path}${say("colon")}${file.reason} · ${say("tries", count(file.tries))} · ${held(file.since)} · ${say("next_try", clock(Date.parse(file.next_try)))}`),
+    ...(server.incomplete_files > server.incomplete.length ? [say("more_files", count(server.incomplete_files - server.incomplete.length))] : []),
+  ]);
+  $("one-gaps-part").hidden = lateness.missing_periods === 0;
+  listLines($("one-gaps"), lateness.gaps.map((gap) => `${period(gap.from)}${gap.to === gap.from ? "" : ` – ${period(gap.to)}`}  ${gap.series}`));
+  fillTable($("one-scans"), one.scans.map((scan) => [
+    ["", or(scan.started, (time) => moment(Date.parse(time))), say("scan_began")],
+    ["number", or(scan.took_seconds, span), say("scan_took")],
+    ["number", count(scan.files_seen), say("scan_seen")],
+    ["number", count(scan.files_downloaded), say("scan_fetched")],
+    ["words", scan.fault ?? "", say("col_error")],
+  ]), 5);
+}
+
+function facts(list, pairs) {
+  if (list.children.length !== pairs.length) {
+    list.replaceChildren(...pairs.map(() => {
+      const pair = make("div");
+      pair.append(make("dt"), make("dd"));
+      return pair;
+    }));
+  }
+  pairs.forEach(([name, value], place) => {
+    write(list.children[place].firstChild, name);
+    write(list.children[place].lastChild, value === "" ? "–" : value);
+  });
+}
+
+function listLines(list, lines) {
+  while (list.children.length > lines.length) list.lastChild.remove();
+  lines.forEach((text, place) => {
+    if (!list.children[place]) list.append(make("li"));
+    write(list.children[place], text);
+  });
+}
+
+// Lines of [class, text, head] become rows.
+function fillTable(body, lines, columns) {
+  while (body.children.length > lines.length) body.lastChild.remove();
+  if (body.firstChild && body.firstChild.children.length !== columns) body.replaceChildren();
+  lines.forEach((line, place) => {
+    if (!body.children[place]) {
+      const row = make("tr");
+      row.append(...line.map(() => make("td")));
+      body.append(row);
+    }
+    line.forEach(([classes, text, head], column) => {
+      const cell = body.children[place].children[column];
+      cell.className = classes;
+      cell.dataset.head = head;
+      write(cell, text);
+    });
+  });
+}
+
+// -- the search of the records ----------------------------------------------------------------------------------
+
+async function find(older) {
+  const query = new URLSearchParams();
+  const put = (key, value) => { if (value) query.set(key, value); };
+  const { name, server } = view;
+  put("server", name === "server" ? server : $("find-server").value.trim());
+  const words = $("find-path").value.trim();
+  put("path", words && !/[*?[{]/.test(words) && !words.startsWith("/") ? `*${words}*` : words);
+  put("since", $("find-since").value && new Date($("find-since").value).toISOString());
+  put("until", $("find-until").value && new Date($("find-until").value).toISOString());
+  const [state, value] = $("find-state").value.split("=");
+  put(state, value);
+  if (name === "server") put("limit", "10");
+  if (older) put("before", String(detail.next));
+  write($("found-said"), "…");
+  try {
+    const { records, next } = await askJson(`api/records?${query}`);
+    if (view.name !== name || view.server !== server) return;
+    detail.found = older ? [...detail.found, ...records] : records;
+    detail.next = next;
+    write($("found-said"), say(next === null ? "found_all" : "found_some", count(detail.found.length)));
+  } catch (error) {
+    write($("found-said"), error instanceof Unauthorized ? say("alarm_token") : String(error.message ?? error).trim());
+  }
+  showFound();
+}
+
+function showFound() {
+  $("found-more").hidden = detail.next === null;
+  fillTable($("found-rows"), detail.found.map((file) => [
+    ["", moment(Date.parse(file.downloaded_at)), say("col_downloaded")],
+    ["", file.server, say("col_server")],
+    ["path", file.path, say("col_path")],
+    ["number", bytes(file.size), say("col_size")],
+    [file.notified_at ? "" : "warn", file.notified_at ? moment(Date.parse(file.notified_at)) : say("not_yet"), say("col_announced")],
+    ["", file.evicted_at ? say("was_evicted") : say("yes"), say("col_mirror")],
+  ]), 6);
+}
+
+$("records-form").addEventListener("submit", (event) => { event.preventDefault(); find(false); });
+$("found-more").addEventListener("click", () => find(true));
+$("log-level").addEventListener("change", askLogAnew);
+$("log-server").addEventListener("change", askLogAnew);
+addEventListener("hashchange", route);
+
 // -- start, stop and the token ----------------------------------------------------------------------------------
 
 async function command(name) {
@@ -672,6 +1065,8 @@ function speak() {
   showStatus();
   showCharts();
   showNewest();
+  showOne();
+  showFound();
 }
 
 $("language").addEventListener("click", () => {
@@ -679,6 +1074,16 @@ $("language").addEventListener("click", () => {
   kept.set("localStorage", "mrosync-language", language);
   speak();
 });
+const again = () => { $("server-box").scrollTop = 0; if (known.status) showServers(known.status.servers); };
+$("server-words").addEventListener("input", () => { wanted.words = $("server-words").value; again(); });
+$("server-state").addEventListener("change", () => { wanted.state = $("server-state").value; again(); });
+$("more-servers").addEventListener("click", () => { cards += MORE_CARDS; again(); });
+$("more-needs").addEventListener("click", () => { allNeeds = !allNeeds; showAlarms(needs()); });
+narrow.addEventListener("change", again);
+let drawing = 0;
+const drawSoon = () => { drawing ||= requestAnimationFrame(() => { drawing = 0; if (drawn.shown.length > WHOLE) drawRows(); }); };
+$("server-box").addEventListener("scroll", drawSoon, { passive: true });
+new ResizeObserver(drawSoon).observe($("server-box"));
 $("sort-by").addEventListener("change", () => sortBy($("sort-by").value, sorting.down));
 $("sort-turn").addEventListener("click", () => sortBy(sorting.key, !sorting.down));
 $("chart-server").addEventListener("change", askHistory);
@@ -686,6 +1091,8 @@ $("chart-reach").addEventListener("change", () => { cursor = null; showCharts();
 new ResizeObserver(showCharts).observe($("throughput"));
 
 speak();
-poll(askStatus, STATUS_EVERY);
+poll(askStatus, () => Math.max(STATUS_EVERY, STATUS_PER_SERVER * (known.status?.servers.length ?? 0)));
 poll(askHistory, HISTORY_EVERY);
 poll(askNewest, NEWEST_EVERY);
+poll(askDetails, DETAILS_EVERY);
+route();
