@@ -27,6 +27,7 @@ use crate::collector::open_files::OpenFiles;
 use crate::config::{NotifySettings, QuotaSettings, Settings};
 use crate::control::socket::ControlSocket;
 use crate::control::{Answer, Command, Request, Requests, console};
+use crate::logging::RunLog;
 use crate::mirror::mounted::MountedMirror;
 use crate::net::network::Network;
 use crate::notify::outbox_state::OutboxState;
@@ -170,20 +171,8 @@ impl Service {
             handling.reloader.weigh_lowered_limit().await;
             ready(asking, start_now).await;
         };
-        let log = self.handler.reloader.log.clone();
-        let summing_up = async {
-            loop {
-                tokio::time::sleep(SUM_UP_EVERY).await;
-                log.sum_up(false);
-            }
-        };
-        let (handler, supervisor) = (Rc::clone(&self.handler), self.handler.supervisor.clone());
-        let looking = async {
-            loop {
-                tokio::time::sleep(LOOK_EVERY).await;
-                handler.overview.look(supervisor.send(IsRunning).await.unwrap_or(false));
-            }
-        };
+        let summing_up = sum_up_again(self.handler.reloader.log.clone());
+        let looking = look_again(Rc::clone(&self.handler));
         let serving = async {
             tokio::join!(socket.serve(requests), readying, watching, describing, summing_up, looking)
         };
@@ -296,6 +285,22 @@ fn measured(place: &MountedMirror) -> anyhow::Result<Arc<DiskCounters>> {
         counters.set_partial(mirror.partial_bytes().context("cannot measure the partial files")?);
     }
     Ok(counters)
+}
+
+/// Sees again and again what needs an operator.
+async fn look_again(handler: Rc<CommandHandler>) {
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        handler.overview.look(handler.supervisor.send(IsRunning).await.unwrap_or(false));
+    }
+}
+
+/// Has the log say again and again what it has not said each time.
+async fn sum_up_again(log: RunLog) {
+    loop {
+        tokio::time::sleep(SUM_UP_EVERY).await;
+        log.sum_up(false);
+    }
 }
 
 /// Says that the service is ready once it answers commands, which this asks it as everybody does; then starts.
