@@ -170,7 +170,8 @@ mod tests {
     /// interface 22.1
     #[test]
     fn everything_that_can_be_wrong_with_a_server_is_on_the_list() {
-        let wrong: [(Cause, fn(&mut ServerStatus)); 6] = [
+        type Change = fn(&mut ServerStatus);
+        let wrong: [(Cause, Change); 6] = [
             (Cause::BringsNothing, |server| server.files_seen = 0),
             (Cause::BringsNothing, |server| {
                 server.files_seen = 0;
