@@ -177,7 +177,10 @@ fn the_keepers_panic_ends_the_process_with_1_and_the_next_start_goes_on() {
 fn a_scan_that_hangs_is_named_and_ended_and_begins_again() {
     let fleet = Fleet::of(5);
     let faults = "scan:omc01=hang*1,resolve:omc02=hang*1,record:omc03=hang*1,fetch:omc04=hang*1";
-    let mut service = fleet.setup(faults).env("MROSYNC_STUCK_AFTER_MS", "3000").started().run();
+    // the timeout of a look-up is not what this is about
+    let patient = |_, server: Server| server.key("timeout", "'60s'");
+    let setup = fleet.setup_with(faults, patient).env("MROSYNC_STUCK_AFTER_MS", "3000");
+    let mut service = setup.started().run();
     ready(&service);
     let hung = "the scan hung: no sign of life for";
     logged(&service, &["ERROR", "server=omc01", hung, "under way: a scan for"]);
