@@ -73,7 +73,7 @@ fn a_panic_anywhere_costs_that_piece_of_work_and_is_logged_with_its_owner_and_pl
         ("fetch:omc03=panic*1", "server=omc03 ", "src/collector/fetching/fetch_file.rs:"),
         ("record:omc04=panic*1", "server=omc04 ", "src/collector/fetching/publish.rs:"),
         ("verify:server=omc05=panic*1", "server=omc05 ", "src/collector/fetching/proof.rs:"),
-        ("store:6.zip=panic*2", "publisher ", "src/mirror/local/publisher.rs:"),
+        ("store:6.zip=panic*2", "publisher ", "src/mirror/local/publishing/publisher.rs:"),
         ("warden=pass*3,warden=panic*1", "warden ", "src/actors/quota_warden.rs:"),
         ("announce=panic*1", "notifier ", "src/actors/notifier.rs:"),
         ("control=panic*1", "main ", "src/control/socket.rs:"),

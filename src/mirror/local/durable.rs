@@ -8,9 +8,9 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, StatxFlags};
 use rustix::io::Errno;
 
+use super::publishing::staged::Staged;
+use super::publishing::syncfs::{WholeSync, parallel_map};
 use super::root::ServerDirectories;
-use super::staged::Staged;
-use super::syncfs::{WholeSync, parallel_map};
 use super::tree::make_and_open;
 use crate::base::names::RemotePath;
 

@@ -12,9 +12,9 @@ use async_trait::async_trait;
 use rustix::fs::{Advice, Mode, OFlags};
 
 use super::partial::identity;
-use super::publisher::Publisher;
+use super::publishing::publisher::Publisher;
+use super::publishing::staged::Staged;
 use super::root::ServerDirectories;
-use super::staged::Staged;
 use super::tree::{open_directory, size_of_stat};
 use crate::base::names::{RemoteName, RemotePath};
 use crate::base::read_at::ReadAt;
@@ -125,10 +125,10 @@ fn same_bytes(one: &dyn ReadAt, other: &dyn ReadAt, size: u64) -> io::Result<boo
 
 #[cfg(test)]
 mod tests {
-    use super::super::batch::store_batch;
     use super::super::durable::DurableDirectories;
-    use super::super::staged::fixtures::{mirror, stage};
     use super::*;
+    use crate::mirror::local::publishing::batch::store_batch;
+    use crate::mirror::local::publishing::staged::fixtures::{mirror, stage};
 
     #[test]
     fn the_same_bytes_in_another_file_are_told_from_that_very_file() {

@@ -11,7 +11,7 @@ use super::delete::{delete_durably, is_there, size_at};
 use super::marker::marker;
 use super::meter::Meter;
 use super::mirror::LocalMirror;
-use super::publisher::Publisher;
+use super::publishing::publisher::Publisher;
 use super::root::{MirrorRoot, apart, refuse_in_use};
 use super::tree::{BOOT_FILE, LOCK_FILE, PARTIAL_DIRECTORY};
 use super::walk::{count_files, files};

@@ -10,7 +10,7 @@ use super::idle::{partial_bytes, unfinished};
 use super::marker::mark;
 use super::meter::Meter;
 use super::presence::gone;
-use super::publisher::Publisher;
+use super::publishing::publisher::Publisher;
 use super::root::MirrorRoot;
 use super::server::LocalServer;
 use super::tree::PARTIAL_DIRECTORY;

@@ -2,12 +2,11 @@
 //!
 //! - [`location`], [`mirror`], [`server`], [`file`]: what [`store`](super::store) asks for, made of the rest
 //! - [`root`] and [`tree`]: directories below `{root}`, opened without following links
-//! - [`partial`], [`batch`], [`link`], [`durable`] and [`publisher`]: durable under the final name, many at a time;
+//! - [`partial`], [`link`], [`durable`] and [`publishing`]: durable under the final name, many at a time;
 //!   [`intent`]: the proof that a file is ours, where there are no hard links
 //! - [`delete`] and [`idle`]: one file less, for the quota; [`meter`]: how full it is
 //! - [`walk`], [`presence`] and [`marker`]: what there is
 
-mod batch;
 #[cfg(test)]
 pub(super) mod bench;
 mod delete;
@@ -22,10 +21,8 @@ mod meter;
 mod mirror;
 mod partial;
 mod presence;
-mod publisher;
+mod publishing;
 mod root;
 mod server;
-mod staged;
-mod syncfs;
 mod tree;
 mod walk;

@@ -12,7 +12,7 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use super::file::LocalFile;
 use super::intent;
 use super::partial::{identity, remove, stat, state};
-use super::publisher::Publisher;
+use super::publishing::publisher::Publisher;
 use super::root::ServerDirectories;
 use super::tree::{are_apart, make_component, names_in, open_directory};
 use crate::base::names::{RemoteName, RemotePath};

@@ -1,18 +1,19 @@
-//! What is known of the files of a listing: whether each was ever downloaded, and whether it changed since.
+//! What is known of the files of a listing: whether each was ever downloaded, whether it changed since, and whether its
+//! time was only shifted.
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::downloads::{FIND_DIRECTORY, keep_listed};
 use super::rows::{modified, modified_columns, unsigned};
-use crate::base::facts::FileFacts;
+use crate::base::facts::{FileFacts, Shifted};
 use crate::base::names::{RemoteName, RemotePath, ServerName};
 use crate::records::compare::{Finding, KnownFile, ListingUpdate};
 
-pub(super) const LOOK_UP: &str = "SELECT d.id, d.size, d.modified, d.modified_source,
+const LOOK_UP: &str = "SELECT d.id, d.size, d.modified, d.modified_source,
         l.changes, l.size, l.modified, l.modified_source, d.no_archive, d.evicted_at IS NULL
     FROM downloads d LEFT JOIN last_listed l ON l.id = d.id WHERE d.directory = ?1 AND d.name = ?2";
 const SHOWN_AS_STORED: &str = "DELETE FROM last_listed WHERE id = ?1";
-pub(super) const SET_TIME: &str = "UPDATE downloads SET modified = ?2, modified_source = ?3 WHERE id = ?1";
+const SET_TIME: &str = "UPDATE downloads SET modified = ?2, modified_source = ?3 WHERE id = ?1";
 const COUNT_CHANGES: &str = "UPDATE totals SET changes = changes + ?1";
 
 /// All of the above, to be prepared when the database is opened.
@@ -72,11 +73,7 @@ pub(super) fn find_all(
 }
 
 /// Keeps what a listing said.
-pub(super) fn keep_update(
-    connection: &Connection,
-    update: ListingUpdate,
-    listed: &FileFacts,
-) -> rusqlite::Result<()> {
+fn keep_update(connection: &Connection, update: ListingUpdate, listed: &FileFacts) -> rusqlite::Result<()> {
     match update {
         ListingUpdate::Changed { id } => {
             keep_listed(connection, id, listed, 1)?;
@@ -89,4 +86,27 @@ pub(super) fn keep_update(
         }
     }
     Ok(())
+}
+
+/// Settles what the time of one file means.
+pub(super) fn settle_shift(
+    connection: &Connection,
+    server: &ServerName,
+    file: &Shifted,
+) -> rusqlite::Result<()> {
+    let mut find = connection.prepare_cached(FIND_DIRECTORY)?;
+    let directory = find.query_row(params![server.as_str(), file.directory.wire()], |row| row.get(0));
+    let Some(directory): Option<i64> = directory.optional()? else { return Ok(()) };
+    let mut look_up = connection.prepare_cached(LOOK_UP)?;
+    let known = look_up.query_row(params![directory, file.name.wire()], |row| Ok((row.get(0)?, row.get(4)?)));
+    // forgotten meanwhile, it is fetched again
+    let Some((id, changes)): Option<(i64, Option<i64>)> = known.optional()? else { return Ok(()) };
+    match (file.is_zone, changes) {
+        (false, _) => keep_update(connection, ListingUpdate::Changed { id }, &file.facts),
+        (true, Some(_)) => keep_listed(connection, id, &file.facts, 0),
+        (true, None) => {
+            let (seconds, source) = modified_columns(&file.facts);
+            connection.prepare_cached(SET_TIME)?.execute(params![id, seconds, source]).map(drop)
+        }
+    }
 }

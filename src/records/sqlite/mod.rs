@@ -20,7 +20,6 @@ mod remembered;
 mod rescue;
 mod rows;
 mod schema;
-mod shift;
 mod store;
 #[cfg(test)]
 mod tests;

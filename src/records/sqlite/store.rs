@@ -7,7 +7,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::error::records_error;
 use super::rescue::OpenFile;
-use super::{amend, begin, downloads, known, mirror, outbox, present, remembered, shift, totals};
+use super::{amend, begin, downloads, known, mirror, outbox, present, remembered, totals};
 use crate::base::facts::{Due, FileFacts, Knowledge, Shifted};
 use crate::base::names::{RemoteName, RemotePath, ServerName};
 use crate::records::change::{Change, Changed};
@@ -92,7 +92,7 @@ impl RecordStore for SqliteStore {
     fn settle_shifts(&mut self, server: &ServerName, files: &[Shifted]) -> Result<(), RecordsError> {
         files.chunks(SHIFTS_TOGETHER).try_for_each(|files| {
             self.write("settle times", |transaction| {
-                files.iter().try_for_each(|file| shift::settle(transaction, server, file))
+                files.iter().try_for_each(|file| known::settle_shift(transaction, server, file))
             })
         })
     }

@@ -8,7 +8,7 @@
 //! succeed without it. Data that could not be synced are fetched anew, and a name that could not be synced is taken
 //! back and given again.
 //!
-//! Where the file system has no hard links, a note takes the place of the partial name ([`super::intent`]), and the file is
+//! Where the file system has no hard links, a note takes the place of the partial name ([`intent`](super::super::intent)), and the file is
 //! moved.
 //!
 //! Files come in batches, because the waits of a journaling file system are shared: one commit of its journal makes
@@ -22,17 +22,17 @@ use anyhow::Context;
 use rustix::fs::Advice;
 use rustix::io::Errno;
 
-use super::durable::{DurableDirectories, OpenDirectories};
-use super::link::{disk, link, take_back};
-use super::partial::{remove, stat};
-use super::root::ServerDirectories;
 use super::staged::Staged;
 use super::syncfs::parallel_map;
 use crate::mirror::error::PublishError;
+use crate::mirror::local::durable::{DurableDirectories, OpenDirectories};
+use crate::mirror::local::link::{disk, link, take_back};
+use crate::mirror::local::partial::{remove, stat};
+use crate::mirror::local::root::ServerDirectories;
 
 /// Makes a batch of files durable under their final names, each by syncs of its own; one outcome for each, in order.
 #[must_use]
-pub(super) fn store_batch(
+pub(in crate::mirror::local) fn store_batch(
     batch: &[Staged],
     durable: &mut DurableDirectories,
 ) -> Vec<Result<(), PublishError>> {
@@ -66,7 +66,7 @@ pub(super) fn store_batch(
 
 /// Gives files their final names, whose data are durable. The names are durable only after the next
 /// [`sync_together`].
-pub(super) fn link_batch(
+pub(in crate::mirror::local) fn link_batch(
     batch: &[Staged],
     durable: &mut DurableDirectories,
 ) -> Vec<Result<(), PublishError>> {
@@ -77,7 +77,7 @@ pub(super) fn link_batch(
 /// One sync of the file system, after which the names of the files `linked` and the data of the files `written` are
 /// durable; the partial names of the latter, too. If it fails, nothing is known of any of them: their names are taken
 /// back, and data that no name proves is forgotten.
-pub(super) fn sync_together(
+pub(in crate::mirror::local) fn sync_together(
     linked: &[&Staged],
     written: &[Staged],
     durable: &mut DurableDirectories,
@@ -147,10 +147,10 @@ fn sync_partial_directories(batch: &[Staged], outcomes: &mut [Result<(), Publish
 mod tests {
     use std::os::unix::fs::MetadataExt;
 
-    use super::super::intent;
-    use super::super::staged::fixtures::{mirror, stage};
-    use super::super::tree::open_directory;
     use super::*;
+    use crate::mirror::local::intent;
+    use crate::mirror::local::publishing::staged::fixtures::{mirror, stage};
+    use crate::mirror::local::tree::open_directory;
 
     #[test]
     fn a_batch_gets_its_final_names() {

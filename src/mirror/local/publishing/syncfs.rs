@@ -27,7 +27,7 @@ const TELLS_ERRORS: (u32, u32) = (5, 8);
 
 /// The sync of a whole file system, where it can stand for those of each file and directory.
 #[derive(Debug, Default)]
-pub(super) struct WholeSync {
+pub(in crate::mirror::local) struct WholeSync {
     /// Whether the file system is one of those; `None` until somebody asks.
     suits: Option<bool>,
     avoided_until: Option<Instant>,
@@ -35,7 +35,7 @@ pub(super) struct WholeSync {
 
 impl WholeSync {
     /// Returns whether it is to be used for `files` files on the file system of `place`.
-    pub(super) fn suits(&mut self, files: usize, place: BorrowedFd<'_>) -> bool {
+    pub(in crate::mirror::local) fn suits(&mut self, files: usize, place: BorrowedFd<'_>) -> bool {
         files >= WORTH_IT
             && self.avoided_until.is_none_or(|until| Instant::now() >= until)
             && *self.suits.get_or_insert_with(|| tells_errors() && is_known(place))
@@ -47,7 +47,7 @@ impl WholeSync {
     /// # Errors
     ///
     /// The system's, which may be about anybody's file: nothing is known of ours.
-    pub(super) fn sync(&mut self, place: BorrowedFd<'_>) -> Result<(), Errno> {
+    pub(in crate::mirror::local) fn sync(&mut self, place: BorrowedFd<'_>) -> Result<(), Errno> {
         let began = Instant::now();
         let synced = rustix::fs::syncfs(place);
         if synced.is_err() || began.elapsed() > SLOW {
@@ -74,7 +74,10 @@ fn version(release: &str) -> Option<(u32, u32)> {
 }
 
 /// Does `work` for each of `items` on several threads; the answers are in the order of the items.
-pub(super) fn parallel_map<I: Sync, T: Send>(items: &[I], work: impl Fn(&I) -> T + Sync) -> Vec<T> {
+pub(in crate::mirror::local) fn parallel_map<I: Sync, T: Send>(
+    items: &[I],
+    work: impl Fn(&I) -> T + Sync,
+) -> Vec<T> {
     let next = AtomicUsize::new(0);
     let take = || {
         let mut answers = Vec::new();
@@ -106,7 +109,7 @@ pub(super) fn parallel_map<I: Sync, T: Send>(items: &[I], work: impl Fn(&I) -> T
 #[cfg(test)]
 impl WholeSync {
     /// Takes every file system for a known one.
-    pub(super) fn anywhere() -> Self {
+    pub(in crate::mirror::local) fn anywhere() -> Self {
         Self { suits: Some(true), avoided_until: None }
     }
 }

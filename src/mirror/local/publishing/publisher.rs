@@ -11,11 +11,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use tokio::sync::{mpsc, oneshot};
 
 use super::batch::{link_batch, store_batch, sync_together};
-use super::durable::DurableDirectories;
-use super::link::disk;
 use super::staged::Staged;
 use crate::base::{blocking, failpoints, panics};
 use crate::mirror::error::PublishError;
+use crate::mirror::local::durable::DurableDirectories;
+use crate::mirror::local::link::disk;
 
 /// Most files of a round. Bounds the wait of the first one of them.
 const MAX_BATCH: usize = 256;
@@ -26,7 +26,7 @@ type Outcome = Result<(), PublishError>;
 
 /// The way to the publisher's thread.
 #[derive(Debug, Clone)]
-pub(super) struct Publisher(mpsc::Sender<Job>);
+pub(in crate::mirror::local) struct Publisher(mpsc::Sender<Job>);
 
 #[derive(Debug)]
 struct Job {
@@ -40,7 +40,7 @@ impl Publisher {
     /// # Errors
     ///
     /// When the system gives no thread.
-    pub(super) fn start() -> io::Result<Self> {
+    pub(in crate::mirror::local) fn start() -> io::Result<Self> {
         let (sender, receiver) = mpsc::channel(QUEUE);
         blocking::spawn("publisher", move || run(receiver))?;
         Ok(Self(sender))
@@ -48,7 +48,7 @@ impl Publisher {
 
     /// The same work without a thread, for tests whose clock is paused: it would run on while another thread works.
     #[cfg(test)]
-    pub(super) fn on_this_thread() -> Self {
+    pub(in crate::mirror::local) fn on_this_thread() -> Self {
         let (sender, mut receiver) = mpsc::channel(QUEUE);
         tokio::task::spawn_local(async move {
             let mut line = Line::new(Steps { link: link_batch, store: store_batch });
@@ -71,7 +71,7 @@ impl Publisher {
     /// # Errors
     ///
     /// As [`PublishError`] says; the partial file is still there then.
-    pub(super) async fn store(&self, staged: Staged) -> Result<(), PublishError> {
+    pub(in crate::mirror::local) async fn store(&self, staged: Staged) -> Result<(), PublishError> {
         let (done, answer) = oneshot::channel();
         self.0.send(Job { staged, done }).await.map_err(|_| PublishError::Gone)?;
         answer.await.map_err(|_| PublishError::Gone)?
@@ -202,8 +202,8 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::mirror::local::publishing::staged::fixtures::{mirror, stage};
     use crate::mirror::local::root::ServerDirectories;
-    use crate::mirror::local::staged::fixtures::{mirror, stage};
 
     const PANICKING: Steps = Steps {
         link: |batch, durable| {

@@ -3,14 +3,14 @@
 use std::fs::File;
 use std::sync::Arc;
 
-use super::root::ServerDirectories;
 use crate::base::names::{RemoteName, RemotePath};
 use crate::base::watchdog::Pulse;
+use crate::mirror::local::root::ServerDirectories;
 use crate::mirror::partial_name::PartialName;
 
 /// A whole, verified file that has no final name yet.
 #[derive(Debug)]
-pub(super) struct Staged {
+pub(in crate::mirror::local) struct Staged {
     /// Where it lies and goes.
     pub mirror: Arc<ServerDirectories>,
     /// Its name in `.partial`.
@@ -28,18 +28,18 @@ pub(super) struct Staged {
 }
 
 #[cfg(test)]
-pub(super) mod fixtures {
+pub(in crate::mirror::local) mod fixtures {
     use std::os::unix::fs::FileExt;
 
     use encoding_rs::UTF_8;
 
-    use super::super::root::MirrorRoot;
     use super::*;
     use crate::base::facts::FileFacts;
     use crate::base::names::ServerName;
+    use crate::mirror::local::root::MirrorRoot;
 
     /// A whole file of this content that has no final name yet.
-    pub(in super::super) fn stage(
+    pub(in crate::mirror::local) fn stage(
         mirror: &Arc<ServerDirectories>,
         directory: &str,
         name: &str,
@@ -57,7 +57,7 @@ pub(super) mod fixtures {
         Staged { mirror: Arc::clone(mirror), partial, file, directory, name, replaces: false, pulse: None }
     }
 
-    pub(in super::super) fn mirror() -> (tempfile::TempDir, Arc<ServerDirectories>) {
+    pub(in crate::mirror::local) fn mirror() -> (tempfile::TempDir, Arc<ServerDirectories>) {
         let folder = tempfile::tempdir().unwrap();
         let mirror = MirrorRoot::open(folder.path()).unwrap();
         let server = Arc::new(mirror.server(&ServerName::new("omc01").unwrap()).unwrap());
