@@ -178,7 +178,7 @@ fn evictions_whose_marking_broke_are_marked_later_and_are_nobody_elses_deletions
     service.wait_for(SOON, "all are there", |service| service.records().len() == 100);
     announced(&service);
     // most of them go at once for this one
-    ftp.put("/large.zip", File::new(zip(999, 1_500_000)));
+    ftp.put("/large.zip", File::new(zip(999, 800_000)));
     service.wait_for(SOON, "the large one", |service| service.mirrored().contains_key("omc01/large.zip"));
     assert!(count_logged(&service, "a fault on purpose at mark") > 0);
     service.wait_for(SOON, "all that is gone is marked", |service| {
@@ -198,7 +198,7 @@ fn a_service_that_is_killed_amid_evictions_goes_on_with_the_next_start() {
     (0..100).for_each(|n| ftp.put(format!("/{n:03}.zip"), File::new(zip(n, 8000))));
     service.wait_for(SOON, "all are there", |service| service.records().len() == 100);
     announced(&service);
-    ftp.put("/large.zip", File::new(zip(999, 800_000)));
+    ftp.put("/large.zip", File::new(zip(999, 1_500_000)));
     let deleted = |line: &str| line.contains("evicted to keep the disk below its limit");
     service.wait_line(Stream::Stderr, SOON, "some are deleted, and are to be marked", deleted);
     service.forget_env("MROSYNC_FAULT");
