@@ -2,7 +2,7 @@
 //!
 //! [`at`] is the only way in; [`store`] and [`server`] say what comes out, whichever store keeps the files:
 //!
-//! - [`store`], [`server`] and [`error`]: the promises of a store, which `conformance` holds each of them to; [`local`]: the
+//! - [`store`], [`server`] and [`error`]: the promises of a store, which `conformance` holds each of them to; `local`: the
 //!   one on a file system of this machine; `memory`: the one of tests
 //! - [`partial_name`], [`partial`] and [`partial_files`]: files under way
 //! - [`identity`] and [`mounted`]: which mirror it is, and whether it is there

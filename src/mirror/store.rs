@@ -1,5 +1,5 @@
 //! What a store of mirrored files promises: [`MirrorLocation`] before it is opened, [`MirrorStore`] while it is, and for
-//! one server [`ServerMirror`](super::server::ServerMirror).
+//! one server [`ServerMirror`].
 //!
 //! What all of them hold to:
 //!
