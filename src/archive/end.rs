@@ -4,6 +4,7 @@ use std::io;
 
 use super::source::Source;
 use super::{u16_at, u32_at, u64_at};
+use crate::base::read_at::ReadAt;
 
 /// Begins each entry of a central directory (section 4.3.12).
 pub(super) const CENTRAL_HEADER: &[u8] = b"PK\x01\x02";

@@ -9,6 +9,7 @@ use flate2::bufread::GzDecoder;
 use super::source::Source;
 use super::unpack::{Disk, Limits, STEP_BYTES};
 use super::{Flaw, Interrupted};
+use crate::base::read_at::ReadAt;
 
 /// How each member begins: the signature, and the only method there is (section 2.3.1).
 const BEGINNING: [u8; 3] = [0x1f, 0x8b, 8];

@@ -11,9 +11,8 @@ pub(super) enum Source<'a> {
     Memory(&'a [u8]),
 }
 
-impl Source<'_> {
-    /// Reads what is there at `at`, at most as much as fits into `buffer`; 0 bytes at the end.
-    pub(super) fn read_at(self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+impl ReadAt for Source<'_> {
+    fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
         match self {
             Self::File(file) => file.read_at(buffer, at),
             Self::Memory(bytes) => {
@@ -25,23 +24,9 @@ impl Source<'_> {
             }
         }
     }
+}
 
-    /// Fills `buffer` with what is at `at`.
-    pub(super) fn read_exact_at(self, mut buffer: &mut [u8], mut at: u64) -> io::Result<()> {
-        while !buffer.is_empty() {
-            match self.read_at(buffer, at) {
-                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(read) => {
-                    buffer = buffer.get_mut(read..).unwrap_or_default();
-                    at += read as u64;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
-    }
-
+impl Source<'_> {
     /// Returns whether these bytes stand at `at`.
     pub(super) fn has(self, bytes: &[u8], at: u64) -> io::Result<bool> {
         let mut there = vec![0; bytes.len()];

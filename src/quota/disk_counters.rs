@@ -12,6 +12,7 @@ use crate::base::names::{RemotePath, ServerName};
 pub struct DiskCounters {
     reserved: AtomicU64,
     partial: AtomicU64,
+    recording: AtomicU64,
     reservations: AtomicUsize,
     transfers: Transfers,
     replacements: Replacements,
@@ -90,12 +91,40 @@ impl DiskCounters {
         sub(&self.partial, bytes);
     }
 
+    /// A file of `bytes` goes on record. Until what this returns is dropped, which is to be after [`Self::partial_gone`],
+    /// it may count both as a partial file and as a present one.
+    #[must_use]
+    pub fn begin_recording(self: &Arc<Self>, bytes: u64) -> Recording {
+        self.recording.fetch_add(bytes, Ordering::Relaxed);
+        Recording { counters: Arc::clone(self), bytes }
+    }
+
+    /// Bytes that may count twice, see [`Self::begin_recording`]. To be read between the bytes of the present files and
+    /// those of [`Self::partial`], so that none is missed.
+    #[must_use]
+    pub fn recording(&self) -> u64 {
+        self.recording.load(Ordering::Relaxed)
+    }
+
     /// Promises `bytes` to a download. The caller has made sure that they fit.
     #[must_use]
     pub fn reserve(self: &Arc<Self>, bytes: u64) -> Reservation {
         self.reserved.fetch_add(bytes, Ordering::Relaxed);
         self.reservations.fetch_add(1, Ordering::Relaxed);
         Reservation { counters: Arc::clone(self), left: bytes }
+    }
+}
+
+/// A file on its way to the records.
+#[derive(Debug)]
+pub struct Recording {
+    counters: Arc<DiskCounters>,
+    bytes: u64,
+}
+
+impl Drop for Recording {
+    fn drop(&mut self) {
+        sub(&self.counters.recording, self.bytes);
     }
 }
 

@@ -71,7 +71,8 @@ impl From<u64> for Need {
 pub enum Swept {
     /// What is wanted fits.
     Fits,
-    /// It will, once the downloads under way are finished and can be evicted in their turn.
+    /// It will, once the downloads under way are finished and can be evicted in their turn, or those that are being
+    /// recorded are.
     Busy,
     /// Nothing is left to delete, and the limit is still exceeded: other data fills the disk.
     Full,
@@ -99,6 +100,7 @@ pub async fn make_room(
     let mut believed = u64::MAX;
     for _ in 0..MAX_ROUNDS {
         let present = work.present_bytes().await?;
+        let may_count_twice = counters.recording();
         let mirror = present.saturating_add(counters.partial());
         let measured = work.usage()?;
         let used = measured.used.min(believed);
@@ -126,7 +128,13 @@ pub async fn make_room(
         if counters.cut_outgrown() {
             return Ok(Swept::Busy);
         }
-        match evict(work, &mut cursor, missing).await? {
+        let once = Load { mirror: mirror.saturating_sub(may_count_twice), ..load };
+        let surely_missing = shortage(limits, &once, need.bytes);
+        if surely_missing == 0 {
+            // no file goes before it is known how much there is
+            return Ok(Swept::Busy);
+        }
+        match evict(work, &mut cursor, surely_missing).await? {
             Some(freed) => believed = used.saturating_sub(freed),
             None => return Ok(if others { Swept::Busy } else { Swept::Full }),
         }
@@ -311,6 +319,24 @@ mod tests {
         let limits = QuotaSettings { max_used_percent: 60.0, max_bytes: None };
         assert_eq!(make_room(&limits, &counters, &disk, 100).await.unwrap(), Swept::Busy);
         assert_eq!(make_room(&limits, &counters, &disk, 50).await.unwrap(), Swept::Fits);
+    }
+
+    #[tokio::test]
+    async fn nothing_goes_for_bytes_that_may_count_twice() {
+        let (disk, counters) = (Disk::with(&[200, 50]), Arc::new(DiskCounters::default()));
+        let limits = QuotaSettings { max_used_percent: 60.0, max_bytes: Some(300) };
+        // the second is on record, and its partial name is still there
+        let recording = counters.begin_recording(50);
+        let busy = counters.busy("omc01/x".to_owned());
+        busy.is(50);
+        counters.set_partial(50);
+        assert_eq!(make_room(&limits, &counters, &disk, 50).await.unwrap(), Swept::Busy);
+        assert!(disk.evicted.borrow().is_empty());
+        counters.partial_gone(50);
+        drop((recording, busy));
+        assert_eq!(make_room(&limits, &counters, &disk, 50).await.unwrap(), Swept::Fits);
+        assert_eq!(make_room(&limits, &counters, &disk, 51).await.unwrap(), Swept::Fits);
+        assert_eq!(*disk.evicted.borrow(), [1]);
     }
 
     #[tokio::test]

@@ -193,12 +193,11 @@ fn evictions_whose_marking_broke_are_marked_later_and_are_nobody_elses_deletions
 #[test]
 fn a_service_that_is_killed_amid_evictions_goes_on_with_the_next_start() {
     let (ftp, notify) = (ScriptedServer::start(), NotifyStub::start());
-    // a file counts twice while its record is made: twice all of them fit
-    let mut service = run(max_bytes(&ftp, &notify, 1_650_000).env("MROSYNC_FAULT", "mark=block"));
+    let mut service = run(max_bytes(&ftp, &notify, 900_000).env("MROSYNC_FAULT", "mark=block"));
     (0..100).for_each(|n| ftp.put(format!("/{n:03}.zip"), File::new(zip(n, 8000))));
     service.wait_for(SOON, "all are there", |service| service.records().len() == 100);
     announced(&service);
-    ftp.put("/large.zip", File::new(zip(999, 1_500_000)));
+    ftp.put("/large.zip", File::new(zip(999, 800_000)));
     let deleted = |line: &str| line.contains("evicted to keep the disk below its limit");
     service.wait_line(Stream::Stderr, SOON, "some are deleted, and are to be marked", deleted);
     service.forget_env("MROSYNC_FAULT");

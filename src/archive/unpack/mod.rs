@@ -21,6 +21,7 @@ use zip::read::read_zipfile_from_stream_with_options;
 use super::end::{CENTRAL_HEADER, Directory};
 use super::source::Source;
 use super::{Interrupted, u16_at, u32_at, u64_at};
+use crate::base::read_at::ReadAt;
 
 /// Most bytes of one archive that are unpacked, or read for that if those are more. Entries that do not fit in
 /// are looked at from outside, so that a bomb costs minutes rather than days.

@@ -99,8 +99,11 @@ impl PublishTask {
             Earlier::IsTheSame => Ok(()),
             Earlier::Stays | Earlier::GivesWay => file.publish(target).await,
         };
+        // held until the partial file no longer counts
+        let mut _recording = None;
         let outcome = match stored {
             Ok(()) => {
+                _recording = Some(shared.counters.begin_recording(size));
                 failpoints::hang_here("record", server.as_str()).await;
                 shared.records.record(download).await.map_err(NotRecorded::Records)
             }
